@@ -1,1 +1,6 @@
-//! See the workspace README.
+//! The S3 protocol as a library.
+//!
+//! [`protocol`] is sans-IO: bytes in, typed operations and bytes out. It holds no socket, no clock and no
+//! engine, and builds alone with `--no-default-features`.
+
+pub mod protocol;

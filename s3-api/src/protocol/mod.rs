@@ -1,0 +1,6 @@
+//! S3 over HTTP/1.1 without I/O: bytes in, typed operations and bytes out.
+//!
+//! Nothing here reads a socket, a clock or a source of randomness: the caller hands in bytes and the time,
+//! and gets decisions and bytes back.
+
+pub mod http;
