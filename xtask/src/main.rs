@@ -1,2 +1,66 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask test` and the pieces it is made of.
+//!
+//! Invariants:
+//! * `cargo xtask test` runs everything that continuous integration runs, in one fixed order, cheap to dear.
+//! * Nothing is skipped in silence: what cannot run here is named, with its reason, and counted as skipped.
+//! * The last line of `test` is `N passed, N failed, N skipped`, and the exit code says the same.
+
+mod bench;
+mod cargo;
+mod clients;
+mod clock;
+mod command;
+mod fuzz;
+mod install;
+mod report;
+mod simulate;
+mod stages;
+mod tree;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run every test stage, cheap to dear, and print the totals
+    Test(stages::Options),
+    /// Install what the stages need (Debian packages, a Python environment under target/) and say what is missing
+    Install,
+    /// Run the real S3 clients against the server
+    Clients(clients::Options),
+    /// Run the engine's simulator over a range of seeds
+    Simulate(simulate::Options),
+    /// Fuzz one target with libFuzzer
+    Fuzz(fuzz::Options),
+    /// Run the benchmarks, each a ratio against a yardstick of the same run
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let tree = tree::Tree::find();
+    let result = match arguments.task {
+        Task::Test(options) => stages::run(&tree, &options),
+        Task::Install => Ok(install::run(&tree)),
+        Task::Clients(options) => clients::run(&tree, &options),
+        Task::Simulate(options) => simulate::run(&tree, &options),
+        Task::Fuzz(options) => fuzz::run(&tree, &options),
+        Task::Bench(options) => bench::run(&tree, &options),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::from(2)
+        }
+    }
+}

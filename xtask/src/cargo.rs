@@ -1,0 +1,123 @@
+//! The stages that are cargo's own: formatting, lints, documents, unit and integration tests.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::command::Line;
+use crate::report::{Counts, Verdict, libtest_counts, nextest_counts};
+use crate::tree::Tree;
+
+/// Names the file to which a test that cannot run here appends one line, `test name: reason`. Such a test
+/// returns as passed, because neither runner knows a third outcome; the line moves it to the skipped.
+pub(crate) const SKIP_LOG: &str = "CROSSDOCK_SKIP_LOG";
+
+fn cargo(tree: &Tree) -> Line {
+    let program = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    // `cargo run` tells its child about xtask's own package; build scripts must not see that.
+    Line::new(program, tree.root()).env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH")
+}
+
+fn check(tree: &Tree, arguments: &[&str]) -> Result<Verdict, String> {
+    Ok(Verdict::check(cargo(tree).args(arguments).run()?.success))
+}
+
+pub(crate) fn formatting(tree: &Tree) -> Result<Verdict, String> {
+    check(tree, &["fmt", "--all", "--check"])
+}
+
+pub(crate) fn lints(tree: &Tree) -> Result<Verdict, String> {
+    check(tree, &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+pub(crate) fn documents(tree: &Tree) -> Result<Verdict, String> {
+    let line = cargo(tree).args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    Ok(Verdict::check(line.env("RUSTDOCFLAGS", "-D warnings").run()?.success))
+}
+
+/// Unit and integration tests of every package, the architecture test among them.
+pub(crate) fn tests(tree: &Tree) -> Result<Verdict, String> {
+    run_tests(tree, &["--workspace"])
+}
+
+/// Examples in the documents of the libraries.
+pub(crate) fn document_tests(tree: &Tree) -> Result<Verdict, String> {
+    let done = cargo(tree).args(["test", "--quiet", "--workspace", "--doc"]).run()?;
+    Ok(Verdict::of_runner(libtest_counts(&done.output), done.success))
+}
+
+/// The protocol alone, as an embedder builds it who brings his own server.
+pub(crate) fn protocol_alone(tree: &Tree) -> Result<Verdict, String> {
+    run_tests(tree, &["--package", "crossdock-s3", "--no-default-features"])
+}
+
+fn run_tests(tree: &Tree, selection: &[&str]) -> Result<Verdict, String> {
+    let log = tree.target().join("skipped-tests.log");
+    if log.exists() {
+        std::fs::remove_file(&log).map_err(|error| format!("cannot remove {}: {error}", log.display()))?;
+    }
+    let nextest = Tree::program("cargo-nextest").is_some();
+    let line = if nextest {
+        let quiet = ["--no-fail-fast", "--status-level", "slow", "--final-status-level", "slow"];
+        cargo(tree).args(["nextest", "run"]).args(selection).args(quiet)
+    } else {
+        cargo(tree)
+            .args(["test", "--no-fail-fast", "--lib", "--bins", "--tests", "--examples"])
+            .args(selection)
+    };
+    let done = line.env(SKIP_LOG, &log).run()?;
+    let counts = if nextest { nextest_counts(&done.output) } else { libtest_counts(&done.output) };
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    Ok(with_skips(Verdict::of_runner(counts, done.success), &said))
+}
+
+/// Moves tests that said they could not run from the passed to the skipped.
+fn with_skips(mut verdict: Verdict, log: &str) -> Verdict {
+    let said: BTreeSet<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let count = u64::try_from(said.len()).expect("a count of lines fits").min(verdict.counts.passed);
+    let Counts { passed, failed, skipped } = verdict.counts;
+    verdict.counts = Counts { passed: passed - count, failed, skipped: skipped + count };
+    verdict.notes.extend(said.into_iter().map(|line| format!("skipped: {line}")));
+    verdict
+}
+
+/// Builds the programs that people run, with the one release profile that clients and crashes share.
+pub(crate) fn release_programs(tree: &Tree, names: &[&str]) -> Result<bool, String> {
+    let mut line = cargo(tree).args(["build", "--quiet", "--release", "--package", "crossdock-examples"]);
+    for name in names {
+        line = line.args(["--bin", *name]);
+    }
+    Ok(line.run()?.success)
+}
+
+/// The programs (`kind` is `bin` or `example`) that this version of the tree can build.
+pub(crate) fn has_program(tree: &Tree, kind: &str, name: &str) -> Result<bool, String> {
+    let done = cargo(tree).args(["metadata", "--no-deps", "--format-version", "1"]).run_quiet()?;
+    if !done.success {
+        return Err(format!("cargo metadata failed:\n{}", done.output));
+    }
+    // A target reads {"kind":["bin"],"crate_types":["bin"],"name":"s3-server",…
+    let start = format!("{{\"kind\":[\"{kind}\"]");
+    let named = format!("\"name\":\"{name}\"");
+    Ok(done
+        .output
+        .split(&start)
+        .skip(1)
+        .any(|target| target.split_once('}').is_some_and(|(fields, _)| fields.contains(&named))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_could_not_run_is_not_a_passed_one() {
+        // Two tests said they could not run, one of them twice: two move over, the failed stay.
+        let counts = Counts { passed: 5, failed: 1, skipped: 0 };
+        let verdict = with_skips(
+            Verdict { counts, notes: Vec::new() },
+            "rdma::write: no device\nrdma::write: no device\n\nraw: not root\n",
+        );
+        assert_eq!(verdict.counts, Counts { passed: 3, failed: 1, skipped: 2 });
+        assert_eq!(verdict.notes.len(), 2);
+    }
+}

@@ -1,0 +1,69 @@
+//! The real S3 clients against the release build of the server.
+
+use crate::cargo;
+use crate::command::Line;
+use crate::install;
+use crate::report::{Verdict, pytest_counts};
+use crate::tree::Tree;
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Only tests with these marks, as pytest's -m takes them: "basic", "multipart or copy", …
+    #[arg(long, short = 'm')]
+    marks: Option<String>,
+    /// Test the server at this address instead of starting the one of this tree
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Passed on to pytest as they are
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
+    for line in install::packages(tree) {
+        println!("missing: {line}");
+    }
+    let verdict = pytest(tree, options)?;
+    for note in &verdict.notes {
+        println!("{note}");
+    }
+    println!("{}", verdict.counts);
+    Ok(verdict.counts.failed == 0)
+}
+
+/// The stage of `cargo xtask test`.
+pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
+    pytest(tree, &Options::default())
+}
+
+fn pytest(tree: &Tree, options: &Options) -> Result<Verdict, String> {
+    if options.endpoint.is_none() {
+        if !cargo::has_program(tree, "bin", "s3-server")? {
+            return Ok(Verdict::skipped(
+                1,
+                "client tests: this version of the tree has no s3-server program",
+            ));
+        }
+        if !cargo::release_programs(tree, &["s3-server"])? {
+            return Ok(Verdict::check(false));
+        }
+    }
+    let python = match install::python(tree) {
+        Ok(python) => python,
+        Err(reason) => return Ok(Verdict::skipped(1, format!("client tests: {reason}"))),
+    };
+    let directory = tree.path("examples/tests/clients");
+    // -rs prints the reason of every skip: a client that is not there is said aloud.
+    let mut line = Line::new(python, &directory)
+        .args(["-m", "pytest", "-rsfE", "--tb=short", "-q", "-p", "no:cacheprovider"])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("CROSSDOCK_SERVER", tree.release_binary("s3-server"));
+    if let Some(endpoint) = &options.endpoint {
+        line = line.env("CROSSDOCK_ENDPOINT", endpoint);
+    }
+    if let Some(marks) = &options.marks {
+        line = line.args(["-m", marks]);
+    }
+    let done = line.args(&options.rest).run()?;
+    Ok(Verdict::of_runner(pytest_counts(&done.output), done.success))
+}

@@ -1,0 +1,61 @@
+//! `cargo xtask fuzz TARGET`: one fuzz target under libFuzzer.
+//!
+//! The coverage counters come from LLVM's pass, which the stable compiler can run; with `--sanitizer address` the
+//! compiler is asked for AddressSanitizer as well, which needs its unstable flags.
+
+use crate::command::Line;
+use crate::tree::Tree;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// A target of fuzz/fuzz_targets
+    target: String,
+    /// Stop after this many seconds; 0 runs until something is found
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Build with AddressSanitizer (asks the compiler for unstable flags)
+    #[arg(long)]
+    address_sanitizer: bool,
+    /// Passed on to libFuzzer as they are
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// What cargo-fuzz passes too: counters in every block, comparisons traced, assertions on.
+const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cdebug-assertions -Coverflow-checks \
+    -Ccodegen-units=1";
+
+pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
+    let corpus = tree.path("fuzz/corpus").join(&options.target);
+    let artifacts = tree.path("fuzz/artifacts").join(&options.target);
+    for directory in [&corpus, &artifacts] {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    }
+    let mut flags = COVERAGE.to_owned();
+    if options.address_sanitizer {
+        flags.push_str(" -Zsanitizer=address");
+    }
+    // An explicit target triple keeps the flags away from build scripts and procedural macros.
+    let mut line = Line::new("cargo", tree.root())
+        .args(["run", "--quiet", "--release", "--package", "crossdock-fuzz", "--features", "libfuzzer"])
+        .args(["--target", host_triple(), "--target-dir"])
+        .args([tree.target().join("fuzz")])
+        .args(["--bin", &options.target, "--"])
+        .args([&corpus, &tree.path("fuzz/seeds").join(&options.target)])
+        .args([format!("-artifact_prefix={}/", artifacts.display())])
+        .args([format!("-max_total_time={}", options.seconds)])
+        .args(&options.rest)
+        .env("RUSTFLAGS", flags);
+    if options.address_sanitizer {
+        line = line.env("RUSTC_BOOTSTRAP", "1");
+    }
+    Ok(line.run()?.success)
+}
+
+/// The triple of the machine this program was built for, which is where the target runs.
+fn host_triple() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" }
+}

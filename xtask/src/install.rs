@@ -1,0 +1,140 @@
+//! What the stages need from outside cargo: Debian packages, and Python packages of fixed versions.
+//!
+//! Packages are installed when this user may (root, or sudo without a password); otherwise what is missing is
+//! named, and the stages that need it count as skipped.
+
+use std::path::{Path, PathBuf};
+
+use crate::command::Line;
+use crate::tree::Tree;
+
+/// A program the stages call, and the Debian package it comes in.
+struct Needed {
+    program: &'static str,
+    package: &'static str,
+    purpose: &'static str,
+}
+
+const NEEDED: &[Needed] = &[
+    Needed { program: "rclone", package: "rclone", purpose: "client tests" },
+    Needed { program: "fio", package: "fio", purpose: "benchmarks" },
+    Needed { program: "mkfs.ext4", package: "e2fsprogs", purpose: "power-loss tests" },
+    Needed { program: "mkfs.xfs", package: "xfsprogs", purpose: "power-loss tests" },
+    Needed { program: "losetup", package: "mount", purpose: "power-loss tests" },
+    Needed { program: "python3", package: "python3", purpose: "client tests" },
+];
+
+/// Installs everything; true when nothing is missing afterwards.
+pub(crate) fn run(tree: &Tree) -> bool {
+    let missing = packages(tree);
+    for line in &missing {
+        println!("missing: {line}");
+    }
+    match python(tree) {
+        Ok(program) => println!("Python environment: {}", program.display()),
+        Err(reason) => {
+            println!("missing: {reason}");
+            return false;
+        }
+    }
+    missing.is_empty()
+}
+
+/// Installs the Debian packages that are not there; returns a line for each program still missing.
+pub(crate) fn packages(tree: &Tree) -> Vec<String> {
+    let absent = || NEEDED.iter().filter(|needed| Tree::program(needed.program).is_none());
+    let mut wanted: Vec<&str> = absent().map(|needed| needed.package).collect();
+    if Tree::program("python3").is_none() || !python_makes_environments(tree) {
+        wanted.push("python3-venv");
+    }
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    if let Err(reason) = apt_install(tree, &wanted) {
+        println!("{reason}");
+    }
+    absent()
+        .map(|needed| {
+            format!("{} (Debian package {}), needed by {}", needed.program, needed.package, needed.purpose)
+        })
+        .collect()
+}
+
+fn apt_install(tree: &Tree, packages: &[&str]) -> Result<(), String> {
+    let apt = Tree::program("apt-get").ok_or("no apt-get here: install by hand what is named as missing")?;
+    let prefix =
+        administrator(tree).ok_or("neither root nor sudo without a password: nothing was installed")?;
+    let apt_get = |arguments: &[&str]| {
+        let line = match prefix {
+            Administrator::Root => Line::new(&apt, tree.root()),
+            Administrator::Sudo => Line::new("sudo", tree.root()).args(["-n", "apt-get"]),
+        };
+        line.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").run_quiet()
+    };
+    println!("$ apt-get install {}", packages.join(" "));
+    // Without fresh lists an install fails on a machine just set up; a stale list is better than none.
+    let update = apt_get(&["-qq", "update"])?;
+    if !update.success {
+        println!("apt-get update failed: {}", update.output.trim());
+    }
+    // One at a time: a package this release does not have must not keep the others away.
+    for package in packages {
+        let done = apt_get(&["-qq", "--yes", "--no-install-recommends", "install", package])?;
+        if !done.success {
+            println!("apt-get install {package} failed: {}", done.output.trim());
+        }
+    }
+    Ok(())
+}
+
+/// How this user becomes the administrator.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Administrator {
+    Root,
+    Sudo,
+}
+
+pub(crate) fn administrator(tree: &Tree) -> Option<Administrator> {
+    let root = Line::new("id", tree.root()).args(["-u"]).run_quiet().is_ok_and(|id| id.output.trim() == "0");
+    if root {
+        return Some(Administrator::Root);
+    }
+    let sudo = Line::new("sudo", tree.root()).args(["-n", "true"]).run_quiet();
+    sudo.is_ok_and(|done| done.success).then_some(Administrator::Sudo)
+}
+
+fn python_makes_environments(tree: &Tree) -> bool {
+    let line = Line::new("python3", tree.root()).args(["-c", "import venv, ensurepip"]);
+    line.run_quiet().is_ok_and(|done| done.success)
+}
+
+/// The Python of an environment under the target directory that holds the clients in their fixed versions.
+/// It is made anew when the list of requirements changes.
+pub(crate) fn python(tree: &Tree) -> Result<PathBuf, String> {
+    let requirements = tree.path("examples/tests/clients/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements)
+        .map_err(|error| format!("cannot read {}: {error}", requirements.display()))?;
+    let environment = tree.target().join("client-environment");
+    let program = environment.join("bin/python");
+    let stamp = environment.join("requirements.installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(program);
+    }
+    make_environment(tree, &environment)?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    let done = Line::new(&program, tree.root()).args(pip).args([&requirements]).run()?;
+    if !done.success {
+        return Err(format!("pip cannot install {}", requirements.display()));
+    }
+    std::fs::write(&stamp, wanted).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
+    Ok(program)
+}
+
+fn make_environment(tree: &Tree, environment: &Path) -> Result<(), String> {
+    let line = Line::new("python3", tree.root()).args(["-m", "venv", "--clear"]).args([environment]);
+    let done = line.run_quiet()?;
+    if done.success {
+        return Ok(());
+    }
+    Err(format!("python3 cannot make an environment (Debian package python3-venv): {}", done.output.trim()))
+}

@@ -1,0 +1,35 @@
+//! `cargo xtask simulate`: the engine's simulator over a range of seeds.
+//!
+//! The simulator is an example of the engine package, built with the release profile. It gets `--seeds` and
+//! `--start`, prints the seed of each failure, and fails if there was one.
+
+use crate::cargo;
+use crate::command::Line;
+use crate::tree::Tree;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How many seeds to run
+    #[arg(long, default_value_t = 2000)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// Passed on to the simulator as they are
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
+    if !cargo::has_program(tree, "example", "simulate")? {
+        return Err(
+            "this version of the engine has no simulator (examples/simulate of the crossdock package)".into(),
+        );
+    }
+    let (seeds, start) = (options.seeds.to_string(), options.start.to_string());
+    let line = Line::new("cargo", tree.root())
+        .args(["run", "--quiet", "--release", "--package", "crossdock", "--example", "simulate", "--"])
+        .args(["--seeds", &seeds, "--start", &start])
+        .args(&options.rest);
+    Ok(line.run()?.success)
+}

@@ -1,0 +1,62 @@
+//! `cargo xtask test`: the fixed list of stages, cheap to dear.
+
+use crate::report::{Table, Verdict};
+use crate::tree::Tree;
+use crate::{cargo, clients, clock, install};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only the stages whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+    /// Print the stages and stop
+    #[arg(long)]
+    list: bool,
+}
+
+/// A stage: a name and what runs.
+struct Stage {
+    name: &'static str,
+    run: fn(&Tree) -> Result<Verdict, String>,
+}
+
+/// Builds are shared: everything up to the fuzz targets uses the test profile, the rest one release build.
+const STAGES: &[Stage] = &[
+    Stage { name: "formatting", run: cargo::formatting },
+    Stage { name: "lints", run: cargo::lints },
+    Stage { name: "tests", run: cargo::tests },
+    Stage { name: "document tests", run: cargo::document_tests },
+    Stage { name: "documents", run: cargo::documents },
+    Stage { name: "protocol alone", run: cargo::protocol_alone },
+    Stage { name: "clients", run: clients::stage },
+];
+
+pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
+    let wanted = |stage: &&Stage| options.only.as_ref().is_none_or(|only| stage.name.contains(only.as_str()));
+    if options.list {
+        STAGES.iter().filter(wanted).for_each(|stage| println!("{}", stage.name));
+        return Ok(true);
+    }
+    for line in install::packages(tree) {
+        println!("missing: {line}");
+    }
+    let mut table = Table::default();
+    for stage in STAGES.iter().filter(wanted) {
+        println!("\n=== {} ===", stage.name);
+        let begin = clock::now();
+        // A stage that cannot even start is a failure; the stages after it still run.
+        let verdict = (stage.run)(tree).unwrap_or_else(|message| {
+            let mut verdict = Verdict::check(false);
+            verdict.notes.push(message);
+            verdict
+        });
+        println!("{}: {}", stage.name, verdict.counts);
+        table.push(stage.name, begin.elapsed(), verdict);
+    }
+    let totals = table.totals();
+    if totals == crate::report::Counts::default() {
+        return Err("no stage has that name; see --list".to_owned());
+    }
+    println!("\n=== summary ===\n{table}");
+    Ok(totals.failed == 0)
+}

@@ -1,0 +1,3 @@
+//! Tests of the source tree as a whole.
+
+mod architecture;
