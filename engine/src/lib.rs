@@ -1,1 +1,3 @@
-//! See the workspace README.
+//! An embedded object-storage engine.
+
+pub mod layout;

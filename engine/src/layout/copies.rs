@@ -1,0 +1,94 @@
+//! Structures that lie in several copies: which of them to believe.
+
+use super::DecodeError;
+
+/// The value with the newest `age` on which at least two sound copies agree.
+///
+/// Two and not one: a writer that dies in the middle leaves at most one copy of the new value or at least two; one alone
+/// may also be rot that happens to verify, or a copy of an older life of the disk.
+///
+/// # Errors
+/// A copy of a newer build decides at once, even when two older ones agree: that build may have gone on from there, and
+/// to open an older state over it would lose what it acknowledged. Otherwise, when no two agree, the error that tells
+/// most: that there were sound copies, then damage, then absence.
+pub(super) fn choose<T: Clone + PartialEq>(
+    copies: &[Result<T, DecodeError>],
+    age: impl Fn(&T) -> u64,
+) -> Result<T, DecodeError> {
+    let newer =
+        copies.iter().filter_map(|copy| copy.as_ref().err().copied()).find(|error| weight(*error) == NEWER);
+    if let Some(error) = newer {
+        return Err(error);
+    }
+    let agreed =
+        |value: &T| copies.iter().filter(|copy| copy.as_ref().is_ok_and(|other| other == value)).count() >= 2;
+    let best = copies.iter().flatten().filter(|value| agreed(value)).max_by_key(|value| age(value));
+    best.cloned().ok_or_else(|| {
+        copies
+            .iter()
+            .map(|copy| copy.as_ref().err().copied().unwrap_or(DecodeError::Disagreement))
+            .max_by_key(|error| weight(*error))
+            .unwrap_or(DecodeError::Truncated)
+    })
+}
+
+const NEWER: u8 = 7;
+
+/// How much an error says about what lies there.
+fn weight(error: DecodeError) -> u8 {
+    match error {
+        DecodeError::NewerVersion(_) | DecodeError::UnknownFeatures(_) => NEWER,
+        DecodeError::Disagreement => 6,
+        DecodeError::Identity => 5,
+        DecodeError::Checksum => 4,
+        DecodeError::Bounds => 3,
+        DecodeError::Tag(_) => 2,
+        DecodeError::Truncated => 1,
+        DecodeError::Magic => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(copies: &[Result<u64, DecodeError>]) -> Result<u64, DecodeError> {
+        choose(copies, |age| *age)
+    }
+
+    #[test]
+    fn the_newest_pair_wins() {
+        // Shows each way a writer of four copies can be cut off, old value 1, new value 2.
+        assert_eq!(chosen(&[Ok(1), Ok(1), Ok(1), Ok(1)]), Ok(1));
+        assert_eq!(chosen(&[Ok(2), Ok(1), Ok(1), Ok(1)]), Ok(1));
+        assert_eq!(chosen(&[Ok(2), Err(DecodeError::Checksum), Ok(1), Ok(1)]), Ok(1));
+        assert_eq!(chosen(&[Ok(2), Ok(2), Ok(1), Ok(1)]), Ok(2));
+        assert_eq!(chosen(&[Ok(1), Ok(1), Ok(2), Ok(2)]), Ok(2));
+        assert_eq!(chosen(&[Ok(2), Ok(2), Ok(2), Ok(1)]), Ok(2));
+    }
+
+    #[test]
+    fn one_sound_copy_is_not_enough() {
+        // Shows that a lone copy is refused, and that the reason says so.
+        assert_eq!(chosen(&[Ok(1), Err(DecodeError::Checksum)]), Err(DecodeError::Disagreement));
+        assert_eq!(chosen(&[Ok(1), Ok(2), Ok(3), Ok(4)]), Err(DecodeError::Disagreement));
+        assert_eq!(chosen(&[]), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn a_newer_build_is_never_overruled() {
+        // Shows that two old copies do not hide one of a newer format.
+        let newer = DecodeError::NewerVersion(2);
+        assert_eq!(chosen(&[Ok(1), Ok(1), Err(newer), Err(newer)]), Err(newer));
+        let features = DecodeError::UnknownFeatures(8);
+        assert_eq!(chosen(&[Ok(1), Ok(1), Ok(1), Err(features)]), Err(features));
+    }
+
+    #[test]
+    fn damage_tells_more_than_absence() {
+        // Shows that one damaged copy among blank blocks is reported as damage.
+        let copies = [Err(DecodeError::Magic), Err(DecodeError::Checksum), Err(DecodeError::Magic)];
+        assert_eq!(chosen(&copies), Err(DecodeError::Checksum));
+        assert_eq!(chosen(&[Err(DecodeError::Magic); 4]), Err(DecodeError::Magic));
+    }
+}
