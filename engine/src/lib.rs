@@ -1,3 +1,4 @@
 //! An embedded object-storage engine.
 
+pub mod extent;
 pub mod layout;
