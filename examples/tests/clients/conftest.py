@@ -1,0 +1,82 @@
+"""Fixtures: one server for the whole run, one bucket for each test."""
+
+import hashlib
+import os
+import shutil
+import uuid
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from server import Server
+from wire import REGION, Wire
+
+ACCESS_KEY = os.environ.get("CROSSDOCK_ACCESS_KEY", "CROSSDOCKCLIENTTESTS")
+SECRET_KEY = os.environ.get("CROSSDOCK_SECRET_KEY", "a-secret/that+needs=encoding")
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory):
+    """The address of the server: one that runs already, or the program of this tree, started and stopped."""
+    given = os.environ.get("CROSSDOCK_ENDPOINT")
+    if given:
+        yield given
+        return
+    program = os.environ.get("CROSSDOCK_SERVER")
+    if not program:
+        pytest.fail("set CROSSDOCK_SERVER to the built program, or run `cargo xtask clients`")
+    data = tmp_path_factory.mktemp("server") / "data"
+    server = Server(program, data, ACCESS_KEY, SECRET_KEY)
+    yield server.address
+    code = server.stop()
+    shutil.rmtree(data, ignore_errors=True)
+    assert code == 0, f"the server ended with {code} after SIGTERM; it must drain and close cleanly"
+
+
+@pytest.fixture(scope="session")
+def s3(endpoint):
+    """A boto3 client with the default integrity settings, and no retry that would hide a failure."""
+    return boto3.client(
+        "s3", endpoint_url=endpoint, region_name=REGION, aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, read_timeout=120),
+    )
+
+
+@pytest.fixture(scope="session")
+def wire(endpoint):
+    return Wire(endpoint, ACCESS_KEY, SECRET_KEY)
+
+
+@pytest.fixture
+def bucket(s3):
+    """A fresh bucket, emptied and deleted afterwards: what a test leaves behind must be deletable."""
+    name = f"test-{uuid.uuid4()}"
+    s3.create_bucket(Bucket=name)
+    yield name
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name):
+        for entry in page.get("Contents", []):
+            s3.delete_object(Bucket=name, Key=entry["Key"])
+    s3.delete_bucket(Bucket=name)
+
+
+@pytest.fixture(scope="session")
+def client_environment(endpoint, tmp_path_factory):
+    """What a command-line client is started with: our credentials and nothing of the user's own settings."""
+    home = tmp_path_factory.mktemp("home")
+    keep = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    return keep | {
+        "HOME": str(home), "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": endpoint, "AWS_MAX_ATTEMPTS": "1",
+        "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1",
+    }
+
+
+def payload(size, seed=1):
+    """`size` bytes that repeat nowhere at a block's distance, the same in every run."""
+    return hashlib.shake_128(f"{seed}:{size}".encode()).digest(size)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
