@@ -3,4 +3,5 @@
 //! Nothing here reads a socket, a clock or a source of randomness: the caller hands in bytes and the time,
 //! and gets decisions and bytes back.
 
+pub mod auth;
 pub mod http;

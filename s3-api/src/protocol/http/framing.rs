@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn framing_follows_the_rfc_and_refuses_what_is_ambiguous() {
         // Each set of fields has exactly one outcome, and every known smuggling shape is an error.
-        let table: &[(&[(&str, &str)], Result<BodyFraming, FramingError>)] = &[
+        type Fields = &'static [(&'static str, &'static str)];
+        let table: &[(Fields, Result<BodyFraming, FramingError>)] = &[
             (&[], Ok(BodyFraming::None)),
             (&[("content-length", "0")], Ok(BodyFraming::Length(0))),
             (&[("content-length", "18446744073709551615")], Ok(BodyFraming::Length(u64::MAX))),

@@ -17,6 +17,7 @@ mod parser;
 mod reply;
 
 pub use chunked::{ChunkedDecoder, ChunkedError, Piece};
+pub(crate) use framing::parse_decimal;
 pub use framing::{BodyFraming, FramingError, body_framing, expects_continue, keep_alive};
 pub use head::{Headers, Method, RequestHead};
 pub use parser::{HeadError, HeadLimits, HeadParser, HeadStatus, ParsedHead};
