@@ -10,6 +10,7 @@ mod cargo;
 mod clients;
 mod clock;
 mod command;
+mod crash;
 mod fuzz;
 mod install;
 mod report;
@@ -36,6 +37,8 @@ enum Task {
     Install,
     /// Run the real S3 clients against the server
     Clients(clients::Options),
+    /// Kill the server, and cut the power of its disk, under load
+    Crash(crash::Options),
     /// Run the engine's simulator over a range of seeds
     Simulate(simulate::Options),
     /// Fuzz one target with libFuzzer
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Test(options) => stages::run(&tree, &options),
         Task::Install => Ok(install::run(&tree)),
         Task::Clients(options) => clients::run(&tree, &options),
+        Task::Crash(options) => crash::run(&tree, &options),
         Task::Simulate(options) => simulate::run(&tree, &options),
         Task::Fuzz(options) => fuzz::run(&tree, &options),
         Task::Bench(options) => bench::run(&tree, &options),

@@ -58,6 +58,11 @@ impl Verdict {
         }
         Self { counts, notes }
     }
+
+    pub(crate) fn add(&mut self, other: Verdict) {
+        self.counts.add(other.counts);
+        self.notes.extend(other.notes);
+    }
 }
 
 /// Reads the totals of `cargo nextest run`: `Summary [ 1.2s] 5 tests run: 4 passed, 1 failed, 2 skipped`.

@@ -2,7 +2,7 @@
 
 use crate::report::{Table, Verdict};
 use crate::tree::Tree;
-use crate::{cargo, clients, clock, install};
+use crate::{cargo, clients, clock, crash, install};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -29,6 +29,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "documents", run: cargo::documents },
     Stage { name: "protocol alone", run: cargo::protocol_alone },
     Stage { name: "clients", run: clients::stage },
+    Stage { name: "crashes", run: crash::stage },
 ];
 
 pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {

@@ -1,0 +1,207 @@
+//! A mixed load of several clients, each of whom writes down what he was told.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use fastrand::Rng;
+
+use super::client::{Client, sha256, value_of};
+use super::record::{Record, Value};
+use crate::clock;
+
+pub(crate) const BUCKET: &str = "crash";
+const CLIENTS: usize = 6;
+/// Few enough that keys are written again and again, under every size.
+const KEYS_PER_CLIENT: u32 = 24;
+/// Written by all clients at once.
+const SHARED_KEYS: u32 = 4;
+
+/// What the clients share.
+#[derive(Default)]
+pub(crate) struct Journal {
+    record: Mutex<Record>,
+    stopped: AtomicBool,
+    operation_count: AtomicU64,
+    /// What should never happen, crash or not.
+    faults: Mutex<Vec<String>>,
+}
+
+impl Journal {
+    pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().expect("no client panics while it holds the record")
+    }
+
+    pub(crate) fn operation_count(&self) -> u64 {
+        self.operation_count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_faults(&self) -> Vec<String> {
+        std::mem::take(&mut *self.faults.lock().expect("no client panics while it holds the faults"))
+    }
+
+    fn fault(&self, message: String) {
+        self.faults.lock().expect("no client panics while it holds the faults").push(message);
+    }
+}
+
+/// Clients at work. They end when told, or when the server goes away.
+pub(crate) struct Load {
+    journal: Arc<Journal>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    pub(crate) fn start(address: SocketAddr, journal: &Arc<Journal>, seed: u64) -> Self {
+        journal.stopped.store(false, Ordering::Relaxed);
+        let clients = (0..CLIENTS)
+            .map(|index| {
+                let journal = Arc::clone(journal);
+                let rng = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(index as u64));
+                clock::spawn(move || Worker { index, journal, rng }.run(address))
+            })
+            .collect();
+        Self { journal: Arc::clone(journal), clients }
+    }
+
+    /// The server is about to be killed: from here on a broken connection is no fault.
+    pub(crate) fn expect_the_end(&self) {
+        self.journal.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for every client to finish the operation it is in.
+    pub(crate) fn join(self) {
+        self.expect_the_end();
+        for client in self.clients {
+            if client.join().is_err() {
+                self.journal.fault("a client of the load panicked".to_owned());
+            }
+        }
+    }
+}
+
+struct Worker {
+    index: usize,
+    journal: Arc<Journal>,
+    rng: Rng,
+}
+
+impl Worker {
+    fn run(mut self, address: SocketAddr) {
+        let mut client = match Client::connect(address) {
+            Ok(client) => client,
+            Err(error) => return self.lost(&format!("cannot connect: {error}")),
+        };
+        while !self.journal.stopped.load(Ordering::Relaxed) {
+            let done = match self.rng.u32(0..100) {
+                0..65 => self.put(&mut client),
+                65..80 => self.delete(&mut client),
+                80..97 => self.get(&mut client),
+                _ => self.list(&mut client),
+            };
+            if let Err(error) = done {
+                return self.lost(&error.to_string());
+            }
+            self.journal.operation_count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The connection broke. That is expected once the server is being killed, and a fault before.
+    fn lost(&self, message: &str) {
+        // The flag is set right before the kill, so give it the moment that lies between.
+        if !self.journal.stopped.load(Ordering::Relaxed) {
+            clock::pause(std::time::Duration::from_millis(200));
+        }
+        if !self.journal.stopped.load(Ordering::Relaxed) {
+            self.journal.fault(format!("client {}: {message}", self.index));
+        }
+    }
+
+    fn key(&mut self) -> String {
+        if self.rng.u32(0..10) == 0 {
+            format!("shared-{}", self.rng.u32(0..SHARED_KEYS))
+        } else {
+            format!("own-{}-{}", self.index, self.rng.u32(0..KEYS_PER_CLIENT))
+        }
+    }
+
+    /// Sizes of every placement: empty, inline, packed, extents, and their edges.
+    fn size(&mut self) -> usize {
+        const KIB: usize = 1024;
+        match self.rng.u32(0..20) {
+            0 => 0,
+            1..6 => self.rng.usize(1..=KIB),
+            6..11 => self.rng.usize(KIB + 1..=16 * KIB),
+            11..15 => self.rng.usize(16 * KIB..=256 * KIB),
+            15 => 256 * KIB,
+            16 => 256 * KIB + 1,
+            17..19 => self.rng.usize(256 * KIB..=1024 * KIB),
+            _ => self.rng.usize(1024 * KIB..=4096 * KIB),
+        }
+    }
+
+    fn put(&mut self, client: &mut Client) -> std::io::Result<()> {
+        let (key, size) = (self.key(), self.size());
+        let body = payload(&mut self.rng, size);
+        let value = Value::Present { bytes: body.len() as u64, sha256: sha256(&body) };
+        self.write(client, "PUT", &key, &body, value)
+    }
+
+    fn delete(&mut self, client: &mut Client) -> std::io::Result<()> {
+        let key = self.key();
+        self.write(client, "DELETE", &key, &[], Value::Absent)
+    }
+
+    fn write(
+        &mut self,
+        client: &mut Client,
+        method: &str,
+        key: &str,
+        body: &[u8],
+        value: Value,
+    ) -> std::io::Result<()> {
+        let ticket = self.journal.record().begin(key, value);
+        let reply = client.call(method, &format!("/{BUCKET}/{key}"), "", body)?;
+        match reply.status {
+            200 | 204 => self.journal.record().acknowledge(&ticket),
+            // Busy is a clear answer: nothing was done.
+            503 => self.journal.record().refuse(&ticket),
+            status => {
+                let said = String::from_utf8_lossy(&reply.body).into_owned();
+                self.journal.fault(format!("{method} {key} ({} bytes): status {status}: {said}", body.len()));
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, client: &mut Client) -> std::io::Result<()> {
+        let key = self.key();
+        let reply = client.call("GET", &format!("/{BUCKET}/{key}"), "", &[])?;
+        if reply.status == 503 {
+            return Ok(());
+        }
+        match value_of(&reply) {
+            Ok(value) if self.journal.record().knows(&key, value) || value == Value::Absent => {}
+            Ok(value) => self.journal.fault(format!("GET {key}: bytes that nobody wrote: {value:?}")),
+            Err(error) => self.journal.fault(format!("GET {key}: {error}")),
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, client: &mut Client) -> std::io::Result<()> {
+        let reply = client.call("GET", &format!("/{BUCKET}"), "list-type=2", &[])?;
+        if !matches!(reply.status, 200 | 503) {
+            let said = String::from_utf8_lossy(&reply.body).into_owned();
+            self.journal.fault(format!("LIST: status {}: {said}", reply.status));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that do not repeat and that no other write has.
+fn payload(rng: &mut Rng, size: usize) -> Vec<u8> {
+    let mut body = vec![0; size];
+    rng.fill(&mut body);
+    body
+}

@@ -1,0 +1,182 @@
+//! Crash tests on the real server: its process is killed, or the power of its disk is cut, under load.
+//!
+//! What must hold afterwards is what the README promises: an acknowledged write is there, byte for byte; one that
+//! was not acknowledged is there whole or not at all; the list and the objects agree.
+//!
+//! Invariants:
+//! * Every choice comes from a seed that is printed; timing is real, so a seed repeats a load, not a failure.
+//! * The harness is tried on itself: the record's judge and the disk's cache are unit tests, and before power is
+//!   cut under a server it is cut under a plain file, synced and not synced, to see that the disk does forget.
+
+mod client;
+mod disk;
+mod kill;
+mod load;
+mod power;
+mod record;
+mod server;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use crate::cargo;
+use crate::command::Line;
+use crate::install;
+use crate::report::Verdict;
+use crate::tree::Tree;
+use server::Program;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How many times the process is killed
+    #[arg(long, default_value_t = 50)]
+    rounds: u32,
+    /// How many power cuts on each file system
+    #[arg(long, default_value_t = 10)]
+    cuts: u32,
+    /// The seed of all choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Test this program instead of the s3-server of this tree
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// Only the tests whose name contains this: kill, ext4, xfs
+    #[arg(long)]
+    only: Option<String>,
+    /// Passed on to the server as they are
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// What the stage of `cargo xtask test` runs: a few rounds each, so that it stays in minutes.
+const STAGE: Options = Options { rounds: 10, cuts: 4, seed: 1, server: None, only: None, rest: Vec::new() };
+
+pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
+    for line in install::packages(tree) {
+        println!("missing: {line}");
+    }
+    let verdict = all(tree, options)?;
+    for note in &verdict.notes {
+        println!("{note}");
+    }
+    println!("{}", verdict.counts);
+    Ok(verdict.counts.failed == 0)
+}
+
+/// The stage of `cargo xtask test`.
+pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
+    all(tree, &STAGE)
+}
+
+fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
+    let work = tree.target().join("crash");
+    if work.exists() {
+        std::fs::remove_dir_all(&work)
+            .map_err(|error| format!("cannot clear {}: {error}", work.display()))?;
+    }
+    std::fs::create_dir_all(&work).map_err(|error| format!("cannot make {}: {error}", work.display()))?;
+    let program = match &options.server {
+        Some(path) => path.clone(),
+        None if !cargo::has_program(tree, "bin", "s3-server")? => {
+            return Ok(Verdict::skipped(1, "crash tests: this version of the tree has no s3-server program"));
+        }
+        None if !cargo::release_programs(tree, &["s3-server"])? => return Ok(Verdict::check(false)),
+        None => tree.release_binary("s3-server"),
+    };
+    let run = Run {
+        program: Program { path: program, extra: options.rest.clone(), log: work.join("server.log") },
+        tool: store_tool(tree)?,
+        work,
+        seed: options.seed,
+    };
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    let mut verdict = Verdict::default();
+    if wanted("kill -9") {
+        verdict.add(judged("kill -9", kill::rounds(&run, options.rounds)));
+    }
+    for system in [disk::FileSystem::Ext4, disk::FileSystem::Xfs] {
+        let name = format!("power cuts on {}", system.name());
+        if !wanted(&name) {
+            continue;
+        }
+        match disk::obstacle(tree, system) {
+            Some(obstacle) => verdict.add(Verdict::skipped(2, format!("{name}: {obstacle}"))),
+            None => {
+                let control = format!("control: {} forgets what was not synced", system.name());
+                verdict.add(judged(&control, power::control(&run.work, system)));
+                verdict.add(judged(&name, power::cuts(&run, system, options.cuts)));
+            }
+        }
+    }
+    Ok(verdict)
+}
+
+/// What every crash test is given.
+struct Run {
+    program: Program,
+    /// The store tool, when this version of the tree has it.
+    tool: Option<PathBuf>,
+    work: PathBuf,
+    seed: u64,
+}
+
+impl Run {
+    /// Checks the closed store with `crossdock fsck`.
+    fn check_store(&self, data: &Path) -> Result<(), String> {
+        let Some(tool) = &self.tool else { return Ok(()) };
+        let done = Line::new(tool, &self.work).args(["fsck"]).args([data]).run_quiet()?;
+        if done.success { Ok(()) } else { Err(format!("crossdock fsck found faults:\n{}", done.output)) }
+    }
+}
+
+fn store_tool(tree: &Tree) -> Result<Option<PathBuf>, String> {
+    if !cargo::has_program(tree, "bin", "crossdock")? {
+        println!("crossdock fsck is not part of this version of the tree: closed stores are not checked");
+        return Ok(None);
+    }
+    if !cargo::release_programs(tree, &["crossdock"])? {
+        return Err("cannot build the crossdock tool".to_owned());
+    }
+    Ok(Some(tree.release_binary("crossdock")))
+}
+
+/// One test: what it says about itself, and its verdict.
+fn judged(name: &str, result: Result<String, String>) -> Verdict {
+    match result {
+        Ok(summary) => {
+            println!("PASS {name}: {summary}");
+            Verdict::check(true)
+        }
+        Err(fault) => {
+            println!("FAIL {name}: {fault}");
+            let mut verdict = Verdict::check(false);
+            verdict.notes.push(format!("{name}: {}", fault.lines().next().unwrap_or_default()));
+            verdict
+        }
+    }
+}
+
+/// At most this many faults of a round are printed; the first ones tell.
+const FAULTS_SHOWN: usize = 10;
+
+fn faults_error(when: &str, faults: &[String]) -> Result<(), String> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<&str> = faults.iter().take(FAULTS_SHOWN).map(String::as_str).collect();
+    Err(format!("{when}: {} faults\n  {}", faults.len(), shown.join("\n  ")))
+}
+
+/// Makes the bucket of the load; it must then be there after any crash.
+fn make_bucket(address: std::net::SocketAddr) -> Result<(), String> {
+    let reply = client::Client::connect(address)
+        .and_then(|mut client| client.call("PUT", &format!("/{}", load::BUCKET), "", &[]))
+        .map_err(|error| format!("cannot make a bucket: {error}"))?;
+    match reply.status {
+        200 => Ok(()),
+        status => {
+            let said = String::from_utf8_lossy(&reply.body);
+            Err(format!("cannot make a bucket: status {status}: {said}"))
+        }
+    }
+}
