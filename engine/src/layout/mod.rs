@@ -43,6 +43,7 @@ pub use anchor::{Anchor, CheckpointRoot};
 pub use batch::BatchHeader;
 pub use checkpoint::ChunkHeader;
 pub use checksum::{checksum, checksum_combine};
+pub use copies::disagreeing;
 pub use entry::Entry;
 pub use hash::{MetaHash, SecretKey};
 pub use names::{BucketId, EntityTag, Extent, LogPosition, UploadId, Version};
