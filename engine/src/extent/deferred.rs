@@ -8,6 +8,7 @@
 //!
 //! Generic in the kind of space: extents, and log zones that the cleaner has emptied.
 
+use crate::layout::Extent;
 use std::collections::BTreeMap;
 
 /// A pin: see [`DeferredFree::pin`].
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 pub struct PinId(u64);
 
 /// Freed space that may not be used again yet.
-pub struct DeferredFree<S> {
+pub struct DeferredFree<S = Extent> {
     /// Space about which there is more to say than that it has one reference.
     tracked: BTreeMap<S, Track>,
     /// Space that lost a reference, by the sequence of the record that dropped it, while that is not durable.
@@ -46,15 +47,21 @@ enum State {
     Freed,
 }
 
+impl<S: Copy + Ord + std::fmt::Debug> Default for DeferredFree<S> {
+    fn default() -> DeferredFree<S> {
+        DeferredFree::new()
+    }
+}
+
 impl<S: Copy + Ord + std::fmt::Debug> DeferredFree<S> {
-    /// With nothing in it, and everything up to the sequence `durable` durable.
-    pub fn new(durable: u64) -> DeferredFree<S> {
+    /// With nothing in it, and no record durable.
+    pub fn new() -> DeferredFree<S> {
         DeferredFree {
             tracked: BTreeMap::new(),
             waiting: BTreeMap::new(),
             pins: BTreeMap::new(),
             next_pin: 0,
-            durable,
+            durable: 0,
             reusable: Vec::new(),
         }
     }
@@ -134,8 +141,12 @@ impl<S: Copy + Ord + std::fmt::Debug> DeferredFree<S> {
     }
 
     /// Freed space that may not be used again yet, in order: the checker counts it with what is in use.
-    pub fn deferred(&self) -> impl Iterator<Item = S> + '_ {
-        self.tracked.iter().filter(|(_, track)| track.state != State::Referenced).map(|(space, _)| *space)
+    pub fn waiting(&self) -> Vec<S> {
+        self.tracked
+            .iter()
+            .filter(|(_, track)| track.state == State::Freed)
+            .map(|(space, _)| *space)
+            .collect()
     }
 
     /// Pins not given up yet.
@@ -166,7 +177,7 @@ mod tests {
     #[test]
     fn freed_space_waits_for_its_record() {
         // Shows that space comes back when its record is durable, once, in the order it was freed.
-        let mut deferred = DeferredFree::new(0);
+        let mut deferred = DeferredFree::new();
         deferred.free('a', 2);
         deferred.free('b', 1);
         assert_eq!(deferred.take_reusable(), []);
@@ -182,14 +193,14 @@ mod tests {
     #[test]
     fn freed_space_waits_for_its_readers() {
         // Shows that each of two pins holds it, that a pin from before the free counts, and that pins alone free nothing.
-        let mut deferred = DeferredFree::new(0);
+        let mut deferred = DeferredFree::new();
         let first = deferred.pin(&['a', 'b']);
         let second = deferred.pin(&['a']);
         deferred.free('a', 1);
         deferred.advance_durable(1);
         deferred.unpin(first);
         assert_eq!(deferred.take_reusable(), []);
-        assert_eq!(deferred.deferred().collect::<Vec<_>>(), ['a']);
+        assert_eq!(deferred.waiting(), ['a']);
         deferred.unpin(second);
         assert_eq!(deferred.take_reusable(), ['a']);
         assert_eq!((deferred.pin_count(), deferred.tracked.len()), (0, 0));
@@ -198,7 +209,7 @@ mod tests {
     #[test]
     fn shared_space_waits_for_every_reference_and_every_record() {
         // Shows that the last free decides, and that an older last record does not overtake a newer first one.
-        let mut deferred = DeferredFree::new(0);
+        let mut deferred = DeferredFree::new();
         deferred.share('a');
         assert_eq!(deferred.references('a'), 2);
         deferred.free('a', 9);
@@ -215,7 +226,7 @@ mod tests {
     #[should_panic(expected = "freed twice")]
     fn a_double_free_stops() {
         // Shows that the second free of one reference is caught.
-        let mut deferred = DeferredFree::new(0);
+        let mut deferred = DeferredFree::new();
         deferred.free('a', 1);
         deferred.free('a', 2);
     }
@@ -264,7 +275,7 @@ mod tests {
         #[test]
         fn space_comes_back_when_nothing_holds_it(steps in proptest::collection::vec(step(), 1..200)) {
             // Shows agreement with counting every reference, record and pin by itself, and that nothing is tracked for ever.
-            let mut deferred = DeferredFree::new(0);
+            let mut deferred = DeferredFree::new();
             let mut model = Model::default();
             let mut ids = Vec::new();
             let (mut sequence, mut next) = (0, 0);
@@ -308,7 +319,7 @@ mod tests {
                 prop_assert_eq!(reusable.into_iter().collect::<BTreeSet<_>>(), free.clone());
                 free.iter().for_each(|space| { model.references.remove(space); });
                 let held = model.references.iter().filter(|(_, count)| **count == 0).map(|(space, _)| *space);
-                prop_assert_eq!(deferred.deferred().collect::<Vec<_>>(), held.collect::<Vec<_>>());
+                prop_assert_eq!(deferred.waiting(), held.collect::<Vec<_>>());
                 for (space, count) in &model.references {
                     prop_assert_eq!(deferred.references(*space), *count);
                 }

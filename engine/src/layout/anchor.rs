@@ -33,6 +33,8 @@ pub struct Anchor {
     pub log_sequence: u64,
     /// The chain hash of the batch before it.
     pub log_previous: MetaHash,
+    /// The zone where the log goes on after that of `log_start`.
+    pub log_next_zone: u32,
     /// The newest durable checkpoint.
     pub checkpoint: Option<CheckpointRoot>,
 }
@@ -76,7 +78,8 @@ struct Raw {
     reserved_111: u8,
     last_chunk_hash: [u8; 16],
     chunk_count: U32,
-    reserved_132: [u8; HASH_OFFSET - 132],
+    log_next_zone: U32,
+    reserved_136: [u8; HASH_OFFSET - 136],
     hash: [u8; 16],
 }
 
@@ -120,7 +123,8 @@ impl Anchor {
             reserved_111: 0,
             last_chunk_hash: root.last_chunk_hash.0,
             chunk_count: root.chunk_count.into(),
-            reserved_132: [0; HASH_OFFSET - 132],
+            log_next_zone: self.log_next_zone.into(),
+            reserved_136: [0; HASH_OFFSET - 136],
             hash: [0; 16],
         };
         raw.hash = covered(key, raw.as_bytes()).0;
@@ -162,6 +166,7 @@ impl Anchor {
             log_start: LogPosition { zone: raw.log_zone.get(), offset: raw.log_offset.get() },
             log_sequence: raw.log_sequence.get(),
             log_previous: MetaHash(raw.log_previous),
+            log_next_zone: raw.log_next_zone.get(),
             checkpoint: match raw.has_checkpoint {
                 0 => None,
                 1 => Some(root),

@@ -98,14 +98,14 @@ impl Entry {
             }
             Entry::RemoveVersion { bucket, key, version } => {
                 prefixed(target, tag::REMOVE_VERSION, |writer| {
-                    writer.u32(bucket.0);
+                    writer.u64(bucket.0);
                     writer.bytes(key, KEY_BYTES_MAX);
                     writer.u64(version.0);
                 })
             }
             Entry::PutBucket(record) => prefixed(target, tag::PUT_BUCKET, |writer| record.encode(writer)),
             Entry::RemoveBucket { bucket } => {
-                prefixed(target, tag::REMOVE_BUCKET, |writer| writer.u32(bucket.0))
+                prefixed(target, tag::REMOVE_BUCKET, |writer| writer.u64(bucket.0))
             }
             Entry::CreateUpload(record) => {
                 prefixed(target, tag::CREATE_UPLOAD, |writer| record.encode(writer))
@@ -133,7 +133,7 @@ impl Entry {
     /// As [`Entry::encode`].
     pub fn encode_put_object(bucket: BucketId, key: &[u8], record: &Record, target: &mut Vec<u8>) {
         prefixed(target, tag::PUT_OBJECT, |writer| {
-            writer.u32(bucket.0);
+            writer.u64(bucket.0);
             writer.bytes(key, KEY_BYTES_MAX);
             record.encode(writer);
         });
@@ -217,17 +217,17 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
     }
     let entry = match tag {
         tag::PUT_OBJECT => Entry::PutObject {
-            bucket: BucketId(reader.u32()?),
+            bucket: BucketId(reader.u64()?),
             key: reader.bytes(KEY_BYTES_MAX)?.into(),
             record: Record::decode(reader)?,
         },
         tag::REMOVE_VERSION => Entry::RemoveVersion {
-            bucket: BucketId(reader.u32()?),
+            bucket: BucketId(reader.u64()?),
             key: reader.bytes(KEY_BYTES_MAX)?.into(),
             version: Version(reader.u64()?),
         },
         tag::PUT_BUCKET => Entry::PutBucket(BucketRecord::decode(reader)?),
-        tag::REMOVE_BUCKET => Entry::RemoveBucket { bucket: BucketId(reader.u32()?) },
+        tag::REMOVE_BUCKET => Entry::RemoveBucket { bucket: BucketId(reader.u64()?) },
         tag::CREATE_UPLOAD => Entry::CreateUpload(UploadRecord::decode(reader)?),
         tag::PUT_PART => Entry::PutPart { upload: UploadId(reader.u128()?), part: Part::decode(reader)? },
         tag::COMPLETE_UPLOAD => Entry::CompleteUpload {

@@ -48,6 +48,7 @@ pub use entry::Entry;
 pub use hash::{MetaHash, SecretKey};
 pub use names::{BucketId, EntityTag, Extent, LogPosition, UploadId, Version};
 pub use record::{BucketRecord, ChecksumTable, Content, Part, Record, UploadRecord};
+pub use regions::{anchor_offset, superblock_offset};
 pub use superblock::{Geometry, Superblock};
 
 /// The unit of every device access: offsets, lengths and memory are multiples of it.
@@ -58,6 +59,9 @@ pub const UNIT_BYTES: usize = 64 * 1024;
 
 /// The greatest zone of log or data.
 pub const ZONE_BYTES_MAX: u32 = 32 * 1024 * 1024;
+
+/// Copies of a superblock and of an anchor.
+pub const COPIES: usize = 4;
 
 /// The greatest count of shards in a store.
 pub const SHARDS_MAX: u16 = 256;

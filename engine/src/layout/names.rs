@@ -4,7 +4,7 @@ use super::UNIT_BYTES;
 
 /// The number of a bucket; never reused, so a record of an unknown bucket is dead.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct BucketId(pub u32);
+pub struct BucketId(pub u64);
 
 /// A version of a key: the newer is the greater. Made from the sequence of the shard that holds the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -384,7 +384,7 @@ impl Record {
 
 impl BucketRecord {
     pub(super) fn encode(&self, writer: &mut Writer<'_>) {
-        writer.u32(self.bucket.0);
+        writer.u64(self.bucket.0);
         writer.u64(self.created_ms);
         writer.short_bytes(self.name.as_bytes());
         writer.bytes(&self.attributes, ATTRIBUTES_BYTES_MAX);
@@ -392,7 +392,7 @@ impl BucketRecord {
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<BucketRecord, DecodeError> {
         Ok(BucketRecord {
-            bucket: BucketId(reader.u32()?),
+            bucket: BucketId(reader.u64()?),
             created_ms: reader.u64()?,
             name: std::str::from_utf8(reader.short_bytes()?).map_err(|_| DecodeError::Bounds)?.into(),
             attributes: decode_attributes(reader)?,
@@ -403,7 +403,7 @@ impl BucketRecord {
 impl UploadRecord {
     pub(super) fn encode(&self, writer: &mut Writer<'_>) {
         writer.u128(self.upload.0);
-        writer.u32(self.bucket.0);
+        writer.u64(self.bucket.0);
         writer.u64(self.created_ms);
         writer.bytes(&self.key, KEY_BYTES_MAX);
         writer.bytes(&self.attributes, ATTRIBUTES_BYTES_MAX);
@@ -412,7 +412,7 @@ impl UploadRecord {
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<UploadRecord, DecodeError> {
         Ok(UploadRecord {
             upload: UploadId(reader.u128()?),
-            bucket: BucketId(reader.u32()?),
+            bucket: BucketId(reader.u64()?),
             created_ms: reader.u64()?,
             key: reader.bytes(KEY_BYTES_MAX)?.into(),
             attributes: decode_attributes(reader)?,

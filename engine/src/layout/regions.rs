@@ -11,30 +11,32 @@
 //!
 //! Copies lie apart so that one bad page, or one bad erase block of the usual sizes, can not take two of them.
 
-use super::ZONE_BYTES_MAX;
+use super::{COPIES, ZONE_BYTES_MAX};
 
-/// Copies of a superblock.
-pub const SUPERBLOCK_COPIES: usize = 4;
 /// Bytes from the start of one superblock copy to the next.
 pub const SUPERBLOCK_STRIDE_BYTES: u64 = 64 * 1024;
 /// Bytes that the superblock copies take, as a file or at the front of a raw device before the windows.
-pub const SUPERBLOCK_FILE_BYTES: u64 = SUPERBLOCK_COPIES as u64 * SUPERBLOCK_STRIDE_BYTES;
+pub const SUPERBLOCK_FILE_BYTES: u64 = COPIES as u64 * SUPERBLOCK_STRIDE_BYTES;
 /// Bytes at the front of a raw device before the first window.
 pub const DEVICE_HEADER_BYTES: u64 = 1024 * 1024;
 
-/// Copies of an anchor.
-pub const ANCHOR_COPIES: usize = 4;
 /// Bytes from the start of one anchor copy to the next.
 pub const ANCHOR_STRIDE_BYTES: u64 = 16 * 1024;
 /// Bytes at the front of a log file or of a window that hold the anchors; the zones follow.
-pub const ANCHOR_REGION_BYTES: u64 = ANCHOR_COPIES as u64 * ANCHOR_STRIDE_BYTES;
+pub const ANCHOR_REGION_BYTES: u64 = COPIES as u64 * ANCHOR_STRIDE_BYTES;
 
 const _: () = assert!(SUPERBLOCK_FILE_BYTES <= DEVICE_HEADER_BYTES);
 
 /// Where a superblock copy lies, from the start of the `superblock` file or of the raw device.
 pub fn superblock_offset(copy: usize) -> u64 {
-    assert!(copy < SUPERBLOCK_COPIES, "there is no superblock copy {copy}");
+    assert!(copy < COPIES, "there is no superblock copy {copy}");
     copy as u64 * SUPERBLOCK_STRIDE_BYTES
+}
+
+/// Where an anchor copy lies, from the start of the log file or of the window.
+pub fn anchor_offset(copy: usize) -> u64 {
+    assert!(copy < COPIES, "there is no anchor copy {copy}");
+    copy as u64 * ANCHOR_STRIDE_BYTES
 }
 
 /// Where a shard's region lies in its file or device: anchors first, where there are any, then zones.
@@ -90,8 +92,7 @@ impl Region {
     /// # Panics
     /// If the region has no anchors, or there is no such copy.
     pub fn anchor_offset(&self, copy: usize) -> u64 {
-        assert!(copy < ANCHOR_COPIES, "there is no anchor copy {copy}");
-        self.anchors_start.expect("a data file has no anchors") + copy as u64 * ANCHOR_STRIDE_BYTES
+        self.anchors_start.expect("a data file has no anchors") + anchor_offset(copy)
     }
 
     /// Where a zone starts.

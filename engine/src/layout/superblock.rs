@@ -68,8 +68,6 @@ pub struct Superblock {
     pub features: u64,
     /// When the store was formatted: milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// Bucket numbers below this one have been used.
-    pub next_bucket: u32,
 }
 
 // All but the secret: a key must not end in a log line.
@@ -85,7 +83,6 @@ impl std::fmt::Debug for Superblock {
             .field("geometry", &self.geometry)
             .field("features", &self.features)
             .field("created_ms", &self.created_ms)
-            .field("next_bucket", &self.next_bucket)
             .finish_non_exhaustive()
     }
 }
@@ -109,8 +106,7 @@ struct Raw {
     packed_bytes_max: U32,
     zones_max: U32,
     secret: [u8; 16],
-    next_bucket: U32,
-    reserved_100: [u8; CHECKSUM_OFFSET - 100],
+    reserved_96: [u8; CHECKSUM_OFFSET - 96],
     checksum: U64,
 }
 
@@ -143,8 +139,7 @@ impl Superblock {
             packed_bytes_max: geometry.packed_bytes_max.into(),
             zones_max: geometry.zones_max.into(),
             secret: self.secret,
-            next_bucket: self.next_bucket.into(),
-            reserved_100: [0; CHECKSUM_OFFSET - 100],
+            reserved_96: [0; CHECKSUM_OFFSET - 96],
             checksum: 0.into(),
         };
         raw.checksum = covered(raw.as_bytes()).into();
@@ -168,7 +163,7 @@ impl Superblock {
         }
         if raw.version.get() != FORMAT_VERSION
             || raw.reserved_10.iter().any(|byte| *byte != 0)
-            || raw.reserved_100.iter().any(|byte| *byte != 0)
+            || raw.reserved_96.iter().any(|byte| *byte != 0)
         {
             return Err(DecodeError::Bounds);
         }
@@ -188,7 +183,6 @@ impl Superblock {
             secret: raw.secret,
             features: raw.features.get(),
             created_ms: raw.created_ms.get(),
-            next_bucket: raw.next_bucket.get(),
         };
         superblock.check().map(|()| superblock)
     }

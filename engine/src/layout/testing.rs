@@ -40,7 +40,7 @@ pub(super) fn geometry() -> impl Strategy<Value = Geometry> {
 }
 
 pub(super) fn superblock() -> impl Strategy<Value = Superblock> {
-    let numbers = (any::<u128>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<[u8; 16]>());
+    let numbers = (any::<u128>(), any::<u64>(), any::<u64>(), any::<[u8; 16]>());
     let places = (1..=SHARDS_MAX, any::<prop::sample::Index>(), any::<prop::sample::Index>());
     (numbers, places, geometry()).prop_map(|(numbers, (device_count, device, shard), geometry)| Superblock {
         store: numbers.0,
@@ -49,10 +49,9 @@ pub(super) fn superblock() -> impl Strategy<Value = Superblock> {
         device_count,
         shard_first: shard.index(geometry.shard_count.into()) as u16,
         geometry,
-        secret: numbers.4,
+        secret: numbers.3,
         features: 0,
         created_ms: numbers.2,
-        next_bucket: numbers.3,
     })
 }
 
@@ -83,10 +82,10 @@ pub(super) fn anchor() -> impl Strategy<Value = Anchor> {
             entry_count,
         },
     );
-    let numbers = (any::<u128>(), any::<[u64; 4]>(), 0..SHARDS_MAX);
+    let numbers = (any::<u128>(), any::<[u64; 4]>(), 0..SHARDS_MAX, any::<u32>());
     (numbers, block_position(), hash(), option::of(root)).prop_map(
         |(
-            (store, [generation, epoch, epoch_start, log_sequence], shard),
+            (store, [generation, epoch, epoch_start, log_sequence], shard, log_next_zone),
             log_start,
             log_previous,
             checkpoint,
@@ -99,6 +98,7 @@ pub(super) fn anchor() -> impl Strategy<Value = Anchor> {
             log_start,
             log_sequence,
             log_previous,
+            log_next_zone,
             checkpoint,
         },
     )
@@ -216,7 +216,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
 }
 
 pub(super) fn entry() -> impl Strategy<Value = Entry> {
-    let bucket = || any::<u32>().prop_map(BucketId);
+    let bucket = || any::<u64>().prop_map(BucketId);
     let upload = || any::<u128>().prop_map(UploadId);
     let bucket_record = (bucket(), "\\PC{0,60}", any::<u64>(), some_bytes()).prop_map(
         |(bucket, name, created_ms, attributes)| BucketRecord {
