@@ -4,4 +4,6 @@
 //! and gets decisions and bytes back.
 
 pub mod auth;
+pub mod body;
+pub mod checksum;
 pub mod http;

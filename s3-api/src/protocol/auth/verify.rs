@@ -19,6 +19,13 @@ pub struct Verified {
     pub chunk_signer: Option<ChunkSigner>,
 }
 
+impl Verified {
+    /// What is known of an anonymous request's body.
+    pub fn anonymous(payload: PayloadMode) -> Self {
+        Verified { payload, chunk_signer: None }
+    }
+}
+
 /// Verifies `claim`, which [`super::authenticate`] read from `head`, with the secret of its access key.
 ///
 /// `now_seconds` is the server's time in seconds since 1970-01-01T00:00:00Z.
