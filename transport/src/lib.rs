@@ -1,1 +1,15 @@
-//! See the workspace README.
+//! One registered memory arena, the driver of a core, and the transports that move bytes.
+//!
+//! ```text
+//!   disk ──┐                      ┌── socket
+//!          ├── leases of one arena┤
+//!   NIC  ──┘                      └── another process
+//! ```
+//!
+//! * [`memory`]: the arena and the leases it is handed out in.
+//! * [`operation`]: slot, lease, completion, the one idiom at every asynchronous edge.
+//!
+//! Everything but arena, leases and wake-ups stays on the thread that made it: a core shares nothing.
+
+pub mod memory;
+pub mod operation;
