@@ -1,0 +1,435 @@
+//! The simulated disk: completes operations when the simulator says, loses at a crash whatever a disk may lose, and
+//! fails in every way a disk fails, all from one seed.
+//!
+//! [`SimulatedDisk`] is the hardware: it holds files (or stands for a raw block device), survives crashes, and is what
+//! the simulator turns. [`SimulatedDevice`] is a core's handle of one file, and dies with the crash.
+//!
+//! ```text
+//!   post ──► pending ── step / complete_one ──► completed ── sync, Durable ──► on stable storage
+//!              │                                    │
+//!              └───────────── crash ────────────────┴──► each kept, lost or torn by itself
+//! ```
+//!
+//! What is modelled, and where it is harsher than a real disk:
+//! * Pending operations complete in any order, and a crash may find any of them done, undone or half done.
+//! * A completed write is in the volatile cache. A sync makes durable what completed before the sync was *posted*, and
+//!   in its own file only. A durable write makes itself durable and nothing else.
+//! * In a file, a block never written is *unwritten*: its first write converts it, and the conversion is metadata of the
+//!   file system. Until a sync of that file, or a durable write of that block, completes after the write, a crash may
+//!   leave zeros there, also on a disk without a volatile cache. A raw device has no unwritten blocks.
+//! * A growth is lost at a crash unless a sync of that file was posted after it completed.
+//! * After a failed sync, the writes it was for are never made durable by a later sync, as after a failed fsync.
+//!
+//! Not modelled: the loss of a file's name. Files are made with [`SimulatedDisk::create_file`], which is durable at once.
+
+mod faults;
+mod image;
+
+pub use faults::{Fault, FaultCounts, FaultPlan, Times};
+
+use super::{BlockDevice, DeviceGeometry, Durability, bounds};
+use crate::layout::BLOCK_BYTES;
+use crossdock_transport::{
+    memory::{BufferLease, ScatterList},
+    operation::{Memory, OperationId, OsError, Pending, Queue, Slot},
+};
+use faults::Faults;
+use image::{FileImage, Reach};
+use rustix::io::Errno;
+use std::{cell::RefCell, rc::Rc};
+
+/// What a simulated disk is like.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskOptions {
+    /// Room for the files together, bytes.
+    pub bytes_max: u64,
+    /// Whether completed writes may be lost at a crash also where blocks have been written and synced before.
+    pub volatile_cache: bool,
+}
+
+/// A file of a simulated disk, or the whole of a raw one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(usize);
+
+/// A simulated disk. `!Send`, cheap to clone.
+#[derive(Clone)]
+pub struct SimulatedDisk(Rc<RefCell<State>>);
+
+struct State {
+    options: DiskOptions,
+    files: Vec<File>,
+    operations: Vec<Operation>,
+    faults: Faults,
+    /// Counts crashes: handles of an earlier life are dead.
+    life: u64,
+}
+
+struct File {
+    name: String,
+    image: FileImage,
+}
+
+struct Operation {
+    queue: Queue,
+    id: OperationId,
+    file: FileId,
+    kind: Kind,
+    /// Set when it is chosen to complete and the plan lets it hang.
+    stalled: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Read {
+        offset: u64,
+        at: usize,
+        bytes: usize,
+    },
+    Write {
+        offset: u64,
+        durability: Durability,
+    },
+    /// Covers what had completed by this moment of the file.
+    Sync {
+        upto: u64,
+    },
+    Grow {
+        bytes: u64,
+    },
+}
+
+impl SimulatedDisk {
+    /// A disk without files.
+    pub fn new(options: DiskOptions) -> SimulatedDisk {
+        SimulatedDisk(Rc::new(RefCell::new(State {
+            options,
+            files: Vec::new(),
+            operations: Vec::new(),
+            faults: Faults::default(),
+            life: 0,
+        })))
+    }
+
+    /// Makes a file of `bytes`, all unwritten, which can grow. The file and its length are durable at once.
+    ///
+    /// # Panics
+    /// If there is a file of this name, or no room.
+    pub fn create_file(&self, name: &str, bytes: u64) -> FileId {
+        self.create(name, bytes, true)
+    }
+
+    /// Makes a raw block device of `bytes`: it can not grow and has no unwritten blocks.
+    ///
+    /// # Panics
+    /// As [`SimulatedDisk::create_file`].
+    pub fn create_raw(&self, name: &str, bytes: u64) -> FileId {
+        self.create(name, bytes, false)
+    }
+
+    fn create(&self, name: &str, bytes: u64, growable: bool) -> FileId {
+        assert!(self.find(name).is_none(), "there is a file {name}");
+        let mut state = self.0.borrow_mut();
+        assert!(state.room() >= bytes, "no room for {bytes} bytes");
+        let image = FileImage::new(bytes, growable, state.options.volatile_cache);
+        state.files.push(File { name: name.into(), image });
+        FileId(state.files.len() - 1)
+    }
+
+    /// The file of this name.
+    pub fn find(&self, name: &str) -> Option<FileId> {
+        self.0.borrow().files.iter().position(|file| file.name == name).map(FileId)
+    }
+
+    /// A core's handle of a file; completions are those of the queue. It lives until the next crash.
+    pub fn open(&self, file: FileId, queue: &Queue) -> SimulatedDevice {
+        let life = self.0.borrow().life;
+        SimulatedDevice { disk: self.clone(), file, queue: queue.clone(), life }
+    }
+
+    /// How often what goes wrong from now on.
+    pub fn set_plan(&self, plan: FaultPlan) {
+        self.0.borrow_mut().faults.plan = plan;
+    }
+
+    /// Lets the next operations of a file fail in one way, once or from now on, on top of the plan.
+    pub fn inject(&self, file: FileId, fault: Fault, times: Times) {
+        self.0.borrow_mut().faults.inject(file, fault, times);
+    }
+
+    /// Takes back the plan and everything injected, and lets what hangs go on: from now on nothing fails.
+    pub fn heal(&self) {
+        let mut state = self.0.borrow_mut();
+        state.faults.plan = FaultPlan::default();
+        state.faults.clear_injected();
+        state.operations.iter_mut().for_each(|operation| operation.stalled = false);
+    }
+
+    /// Flips one bit at rest, where it is on stable storage and where it would be read now.
+    ///
+    /// # Panics
+    /// If the file is not so long.
+    pub fn flip_bit(&self, file: FileId, offset: u64, bit: u8) {
+        let mut state = self.0.borrow_mut();
+        state.files[file.0].image.flip_bit(offset, bit);
+        state.faults.counts.bit_flips += 1;
+    }
+
+    /// Flips one bit somewhere in what was ever written. `None` if nothing was.
+    pub fn flip_some_bit(&self, rng: &mut fastrand::Rng) -> Option<(FileId, u64)> {
+        let written: Vec<FileId> = {
+            let state = self.0.borrow();
+            let files = state.files.iter().enumerate();
+            files.filter(|(_, file)| file.image.has_written()).map(|(index, _)| FileId(index)).collect()
+        };
+        let file = rng.choice(written)?;
+        let offset = self.0.borrow().files[file.0].image.some_written_byte(rng)?;
+        self.flip_bit(file, offset, rng.u8(0..8));
+        Some((file, offset))
+    }
+
+    /// Operations that `step` can complete.
+    pub fn pending(&self) -> usize {
+        self.0.borrow().operations.iter().filter(|operation| !operation.stalled).count()
+    }
+
+    /// Operations that hang until `release_stalled` or a crash.
+    pub fn stalled(&self) -> usize {
+        self.0.borrow().operations.iter().filter(|operation| operation.stalled).count()
+    }
+
+    /// Lets what hangs go on.
+    pub fn release_stalled(&self) {
+        self.0.borrow_mut().operations.iter_mut().for_each(|operation| operation.stalled = false);
+    }
+
+    /// Completes one pending operation, any of them; false if there is none. An operation that the plan lets hang counts
+    /// as a step too.
+    pub fn step(&self, rng: &mut fastrand::Rng) -> bool {
+        let pending = self.pending();
+        if pending > 0 {
+            self.complete_one(rng.usize(0..pending), rng);
+        }
+        pending > 0
+    }
+
+    /// Completes the pending operation of this index, in the order they were posted.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn complete_one(&self, choice: usize, rng: &mut fastrand::Rng) {
+        let (operation, result) = {
+            let mut state = self.0.borrow_mut();
+            let mut pending = state.operations.iter().enumerate().filter(|(_, operation)| !operation.stalled);
+            let (index, operation) =
+                pending.nth(choice).expect("the choice is one of the pending operations");
+            let file = operation.file;
+            if state.faults.strikes(file, Fault::Stall, rng) {
+                state.operations[index].stalled = true;
+                return;
+            }
+            let operation = state.operations.remove(index);
+            let result = state.perform(&operation, rng);
+            (operation, result)
+        };
+        // Outside the borrow: completing wakes tasks and may drop leases.
+        operation.queue.complete(operation.id, result);
+    }
+
+    /// The power goes. Each write in flight or not yet durable is kept, lost or torn by itself, growth likewise; then
+    /// what is left is what the disk holds. Operations in flight complete with `EIO`, so that their memory comes back:
+    /// drop the tasks of the engine first, none of them lives to see it. Handles opened before are dead.
+    pub fn crash(&self, rng: &mut fastrand::Rng) {
+        let operations = {
+            let mut state = self.0.borrow_mut();
+            let state = &mut *state;
+            state.life += 1;
+            let mut operations = std::mem::take(&mut state.operations);
+            rng.shuffle(&mut operations);
+            for operation in &operations {
+                let room = state.room();
+                let image = &mut state.files[operation.file.0].image;
+                match operation.kind {
+                    Kind::Write { offset, .. } => {
+                        let source = source_of(operation);
+                        if bounds::check_write(offset, source.len(), image.bytes()).is_ok() {
+                            image.write(offset, &source, Reach::InFlight);
+                        }
+                    }
+                    Kind::Grow { bytes } if image.can_grow(bytes, room).is_ok() => image.grow(bytes),
+                    Kind::Grow { .. } | Kind::Read { .. } | Kind::Sync { .. } => {}
+                }
+            }
+            for file in &mut state.files {
+                file.image.crash(rng, &mut state.faults.counts);
+            }
+            operations
+        };
+        for operation in operations {
+            operation.queue.complete(operation.id, Err(bounds::os_error(Errno::IO)));
+        }
+    }
+
+    /// What has gone wrong so far, by kind.
+    pub fn counts(&self) -> FaultCounts {
+        self.0.borrow().faults.counts
+    }
+
+    /// Bytes of the file as a read would see them now; for checks.
+    pub fn peek(&self, file: FileId, offset: u64, bytes: usize) -> Vec<u8> {
+        let mut target = vec![0; bytes];
+        self.0.borrow().files[file.0].image.read(offset, &mut target);
+        target
+    }
+
+    /// Length of the file now.
+    pub fn file_bytes(&self, file: FileId) -> u64 {
+        self.0.borrow().files[file.0].image.bytes()
+    }
+}
+
+/// The bytes of a write in flight.
+fn source_of(operation: &Operation) -> Vec<u8> {
+    operation.queue.with_memory(operation.id, |memory| {
+        let Memory::Scatter(source) = memory else { unreachable!("a write carries pieces") };
+        source.pieces().iter().flat_map(|piece| piece.iter().copied()).collect()
+    })
+}
+
+impl State {
+    fn room(&self) -> u64 {
+        let used: u64 = self.files.iter().map(|file| file.image.bytes()).sum();
+        self.options.bytes_max.saturating_sub(used)
+    }
+
+    fn perform(&mut self, operation: &Operation, rng: &mut fastrand::Rng) -> Result<u32, OsError> {
+        let file = operation.file;
+        match operation.kind {
+            Kind::Read { offset, at, bytes } => {
+                let image = &self.files[file.0].image;
+                let mut count = bounds::check_read(offset, bytes, image.bytes())?;
+                if self.faults.strikes(file, Fault::ReadError, rng) {
+                    return Err(bounds::os_error(Errno::IO));
+                }
+                if count > 0 && self.faults.strikes(file, Fault::ShortRead, rng) {
+                    count = rng.usize(0..count / BLOCK_BYTES) * BLOCK_BYTES;
+                }
+                operation.queue.with_memory(operation.id, |memory| {
+                    let Memory::Lease(lease) = memory else { unreachable!("a read carries a lease") };
+                    image.read(offset, &mut lease.full_mut()[at..at + count]);
+                });
+                Ok(count as u32)
+            }
+            Kind::Write { offset, durability } => {
+                let source = source_of(operation);
+                let image = &mut self.files[file.0].image;
+                bounds::check_write(offset, source.len(), image.bytes())?;
+                if self.faults.strikes(file, Fault::NoSpace, rng) {
+                    return Err(bounds::os_error(Errno::NOSPC));
+                }
+                if self.faults.strikes(file, Fault::WriteError, rng) {
+                    // A failed write may have left any front of itself behind.
+                    let blocks = rng.usize(0..=source.len() / BLOCK_BYTES);
+                    image.write(offset, &source[..blocks * BLOCK_BYTES], Reach::Completed);
+                    return Err(bounds::os_error(Errno::IO));
+                }
+                let mut place = offset;
+                if self.faults.strikes(file, Fault::MisdirectedWrite, rng) {
+                    let blocks = (image.bytes() - source.len() as u64) / BLOCK_BYTES as u64;
+                    place = rng.u64(0..=blocks) * BLOCK_BYTES as u64;
+                }
+                let reach = match durability {
+                    Durability::Durable => Reach::Durable,
+                    Durability::Buffered => Reach::Completed,
+                };
+                image.write(place, &source, reach);
+                Ok(source.len() as u32)
+            }
+            Kind::Sync { upto } => {
+                let failed = self.faults.strikes(file, Fault::SyncError, rng);
+                let image = &mut self.files[file.0].image;
+                if failed {
+                    image.fail_sync(upto);
+                    return Err(bounds::os_error(Errno::IO));
+                }
+                image.sync(upto);
+                Ok(0)
+            }
+            Kind::Grow { bytes } => {
+                let room = self.room();
+                self.files[file.0].image.can_grow(bytes, room)?;
+                if self.faults.strikes(file, Fault::NoSpace, rng) {
+                    return Err(bounds::os_error(Errno::NOSPC));
+                }
+                self.files[file.0].image.grow(bytes);
+                Ok(0)
+            }
+        }
+    }
+}
+
+/// One core's handle of a file of a simulated disk.
+pub struct SimulatedDevice {
+    disk: SimulatedDisk,
+    file: FileId,
+    queue: Queue,
+    life: u64,
+}
+
+impl SimulatedDevice {
+    fn post(&self, slot: Slot, memory: Memory, kind: impl FnOnce(&FileImage) -> Kind) -> Pending {
+        let (id, pending) = self.queue.post(slot, memory);
+        let mut state = self.disk.0.borrow_mut();
+        if state.life != self.life {
+            drop(state);
+            self.queue.complete(id, Err(bounds::os_error(Errno::NODEV)));
+            return pending;
+        }
+        let kind = kind(&state.files[self.file.0].image);
+        state.operations.push(Operation {
+            queue: self.queue.clone(),
+            id,
+            file: self.file,
+            kind,
+            stalled: false,
+        });
+        pending
+    }
+}
+
+impl BlockDevice for SimulatedDevice {
+    fn geometry(&self) -> DeviceGeometry {
+        let state = self.disk.0.borrow();
+        let image = &state.files[self.file.0].image;
+        DeviceGeometry {
+            block_bytes: BLOCK_BYTES as u32,
+            bytes: image.bytes(),
+            growable: image.is_growable(),
+            volatile_cache: state.options.volatile_cache,
+            direct: true,
+        }
+    }
+
+    fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    fn read(&self, slot: Slot, offset: u64, lease: BufferLease, at: usize, bytes: usize) -> Pending {
+        assert!(at + bytes <= lease.capacity(), "the read fits in the lease");
+        self.post(slot, Memory::Lease(lease), |_| Kind::Read { offset, at, bytes })
+    }
+
+    fn write(&self, slot: Slot, offset: u64, source: ScatterList, durability: Durability) -> Pending {
+        self.post(slot, Memory::Scatter(source), |_| Kind::Write { offset, durability })
+    }
+
+    fn sync(&self, slot: Slot) -> Pending {
+        self.post(slot, Memory::None, |image| Kind::Sync { upto: image.now() })
+    }
+
+    fn grow(&self, slot: Slot, bytes: u64) -> Pending {
+        self.post(slot, Memory::None, |_| Kind::Grow { bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests;
