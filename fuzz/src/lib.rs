@@ -1,1 +1,42 @@
-//! See the workspace README.
+//! Fuzz targets: a function of bytes for every decoder that sees bytes from a network or a disk.
+//!
+//! ```text
+//!   cargo nextest run -p crossdock-fuzz   seeds, found inputs, and a bounded count of mutations of both
+//!   cargo xtask fuzz log_entry            libFuzzer, for as long as you like
+//! ```
+//!
+//! Invariants:
+//! * A target panics when a property breaks, and only then; that no input panics is the least of them.
+//! * A target is deterministic: the same bytes do the same thing, so a found input is a test.
+//! * Each has seeds that its decoder accepts, or mutation would never get past the first check.
+//!
+//! What is found goes into `fuzz/seeds/<target>/` and stays there.
+
+pub mod mutate;
+pub mod targets;
+
+/// A fuzz target.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name: that of its program, its file and its directory of found inputs.
+    pub name: &'static str,
+    /// Tries one input; panics if a property does not hold.
+    pub run: fn(&[u8]),
+    /// Inputs that its decoder accepts.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target { name: "request_head", run: targets::request_head::run, seeds: targets::request_head::seeds },
+    Target { name: "chunked_body", run: targets::chunked_body::run, seeds: targets::chunked_body::seeds },
+    Target { name: "signature", run: targets::signature::run, seeds: targets::signature::seeds },
+    Target { name: "log_batch", run: targets::log_batch::run, seeds: targets::log_batch::seeds },
+    Target { name: "log_entry", run: targets::log_entry::run, seeds: targets::log_entry::seeds },
+    Target { name: "superblock", run: targets::superblock::run, seeds: targets::superblock::seeds },
+    Target {
+        name: "checkpoint_chunk",
+        run: targets::checkpoint_chunk::run,
+        seeds: targets::checkpoint_chunk::seeds,
+    },
+];

@@ -36,7 +36,7 @@ pub(crate) fn documents(tree: &Tree) -> Result<Verdict, String> {
 
 /// Unit and integration tests of every package, the architecture test among them.
 pub(crate) fn tests(tree: &Tree) -> Result<Verdict, String> {
-    run_tests(tree, &["--workspace"])
+    run_tests(tree, &["--workspace"], &[])
 }
 
 /// Examples in the documents of the libraries.
@@ -47,10 +47,15 @@ pub(crate) fn document_tests(tree: &Tree) -> Result<Verdict, String> {
 
 /// The protocol alone, as an embedder builds it who brings his own server.
 pub(crate) fn protocol_alone(tree: &Tree) -> Result<Verdict, String> {
-    run_tests(tree, &["--package", "crossdock-s3", "--no-default-features"])
+    run_tests(tree, &["--package", "crossdock-s3", "--no-default-features"], &[])
 }
 
-fn run_tests(tree: &Tree, selection: &[&str]) -> Result<Verdict, String> {
+/// Runs the tests of the packages selected, with these environment variables.
+pub(crate) fn run_tests(
+    tree: &Tree,
+    selection: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Verdict, String> {
     let log = tree.target().join("skipped-tests.log");
     if log.exists() {
         std::fs::remove_file(&log).map_err(|error| format!("cannot remove {}: {error}", log.display()))?;
@@ -64,6 +69,7 @@ fn run_tests(tree: &Tree, selection: &[&str]) -> Result<Verdict, String> {
             .args(["test", "--no-fail-fast", "--lib", "--bins", "--tests", "--examples"])
             .args(selection)
     };
+    let line = environment.iter().fold(line, |line, (name, value)| line.env(name, value));
     let done = line.env(SKIP_LOG, &log).run()?;
     let counts = if nextest { nextest_counts(&done.output) } else { libtest_counts(&done.output) };
     let said = std::fs::read_to_string(&log).unwrap_or_default();

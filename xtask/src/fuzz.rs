@@ -3,7 +3,9 @@
 //! The coverage counters come from LLVM's pass, which the stable compiler can run; with `--sanitizer address` the
 //! compiler is asked for AddressSanitizer as well, which needs its unstable flags.
 
+use crate::cargo;
 use crate::command::Line;
+use crate::report::Verdict;
 use crate::tree::Tree;
 
 #[derive(clap::Args)]
@@ -34,6 +36,23 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
         std::fs::create_dir_all(directory)
             .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     }
+    // The seeds are values in the source, so that they follow the format; libFuzzer wants files.
+    let seeds = Line::new("cargo", tree.root())
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "crossdock-fuzz",
+            "--bin",
+            "write_seeds",
+            "--",
+            &options.target,
+        ])
+        .args([&corpus])
+        .run()?;
+    if !seeds.success {
+        return Ok(false);
+    }
     let mut flags = COVERAGE.to_owned();
     if options.address_sanitizer {
         flags.push_str(" -Zsanitizer=address");
@@ -44,7 +63,13 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
         .args(["--target", host_triple(), "--target-dir"])
         .args([tree.target().join("fuzz")])
         .args(["--bin", &options.target, "--"])
-        .args([&corpus, &tree.path("fuzz/seeds").join(&options.target)])
+        .args([&corpus]);
+    // What was found before; a target of which nothing was found has no such directory.
+    let found = tree.path("fuzz/seeds").join(&options.target);
+    if found.is_dir() {
+        line = line.args([&found]);
+    }
+    line = line
         .args([format!("-artifact_prefix={}/", artifacts.display())])
         .args([format!("-max_total_time={}", options.seconds)])
         .args(&options.rest)
@@ -53,6 +78,15 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
         line = line.env("RUSTC_BOOTSTRAP", "1");
     }
     Ok(line.run()?.success)
+}
+
+/// How many mutations each target gets in the stage: seconds in all.
+const STAGE_INPUTS: &str = "1000000";
+
+/// The stage of `cargo xtask test`: every target over mutations that are the same in every run, with the build
+/// that the tests share.
+pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
+    cargo::run_tests(tree, &["--package", "crossdock-fuzz"], &[("CROSSDOCK_FUZZ_INPUTS", STAGE_INPUTS)])
 }
 
 /// The triple of the machine this program was built for, which is where the target runs.

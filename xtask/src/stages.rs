@@ -2,7 +2,7 @@
 
 use crate::report::{Table, Verdict};
 use crate::tree::Tree;
-use crate::{cargo, clients, clock, crash, install};
+use crate::{cargo, clients, clock, crash, fuzz, install};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -28,6 +28,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "document tests", run: cargo::document_tests },
     Stage { name: "documents", run: cargo::documents },
     Stage { name: "protocol alone", run: cargo::protocol_alone },
+    Stage { name: "fuzz targets", run: fuzz::stage },
     Stage { name: "clients", run: clients::stage },
     Stage { name: "crashes", run: crash::stage },
 ];

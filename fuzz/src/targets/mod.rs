@@ -1,0 +1,14 @@
+//! One module a target: `run` tries an input, `seeds` are inputs that get far.
+
+pub mod checkpoint_chunk;
+pub mod chunked_body;
+pub mod log_batch;
+pub mod log_entry;
+pub mod request_head;
+pub mod signature;
+pub mod superblock;
+
+use crossdock::layout::SecretKey;
+
+/// The key of every store that is fuzzed: without it no mutation of a keyed structure would be looked into.
+const KEY: SecretKey = SecretKey(*b"secret of a fuzz");
