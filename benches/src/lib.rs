@@ -1,1 +1,7 @@
-//! See the workspace README.
+//! Benchmarks, each a ratio against a yardstick taken in the same run.
+//!
+//! A bare time on a shared machine says nothing. A yardstick is run before and after each measurement, so that what
+//! else the machine does falls on both, and what is printed is the ratio of the medians with its spread.
+
+pub mod fio;
+pub mod ratio;
