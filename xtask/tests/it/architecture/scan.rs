@@ -167,35 +167,39 @@ fn end_of_character(chars: &[char], start: usize) -> Option<usize> {
     (chars.get(start + 2) == Some(&'\'')).then_some(start + 3)
 }
 
-/// Blanks every `#[cfg(test)] mod name { … }` of blanked code.
+/// What marks an item as compiled for tests alone.
+const TEST_MARKS: &[&str] = &["#[cfg(test)]", "#[cfg(all(test,"];
+
+/// Blanks every module of blanked code that is compiled for tests alone and stands in the same file.
 fn without_test_modules(code: &str) -> String {
     let mut kept = code.to_owned();
-    let mut from = 0;
-    while let Some(found) = kept.get(from..).and_then(|rest| rest.find("#[cfg(test)]")) {
-        let start = from + found;
-        let after = start + "#[cfg(test)]".len();
-        from = after;
-        let rest = kept.get(after..).unwrap_or_default();
-        let item = rest.trim_start();
-        if !(item.starts_with("mod ") || item.starts_with("pub(crate) mod ")) {
-            continue;
+    for mark in TEST_MARKS {
+        let mut from = 0;
+        while let Some(found) = kept.get(from..).and_then(|rest| rest.find(mark)) {
+            let start = from + found;
+            from = start + mark.len();
+            let Some(end) = end_of_module(&kept, from) else { continue };
+            let (before, module, after) =
+                (kept.get(..start), kept.get(start..end), kept.get(end..).unwrap_or_default());
+            let blanked: String =
+                module.unwrap_or_default().chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
+            kept = [before.unwrap_or_default(), &blanked, after].concat();
         }
-        let Some(open) = rest.find('{') else { continue };
-        if rest.get(..open).is_some_and(|head| head.contains(';')) {
-            continue; // `#[cfg(test)] mod tests;`: a file of its own
-        }
-        let end = after + open + end_of_braces(rest.get(open..).unwrap_or_default());
-        let blanked: String = kept
-            .get(start..end)
-            .unwrap_or_default()
-            .chars()
-            .map(|c| if c == '\n' { c } else { ' ' })
-            .collect();
-        kept =
-            [kept.get(..start).unwrap_or_default(), &blanked, kept.get(end..).unwrap_or_default()].concat();
-        from = start;
     }
     kept
+}
+
+/// Where the module ends whose attributes begin or go on at `from`; none if it is another item, or has a file of
+/// its own.
+fn end_of_module(code: &str, from: usize) -> Option<usize> {
+    let rest = code.get(from..)?;
+    let open = rest.find('{')?;
+    let head = rest.get(..open)?;
+    let is_module = head.split([']', ' ', '\n', '(', ')']).any(|word| word == "mod");
+    if !is_module || head.contains(';') {
+        return None;
+    }
+    Some(from + open + end_of_braces(rest.get(open..)?))
 }
 
 /// How many bytes the block takes that `text` begins with.
@@ -240,4 +244,7 @@ fn test_modules_are_left_out() {
     let code =
         "a();\n#[cfg(test)]\nmod tests {\n fn b() { clock(); }\n}\nclock();\n#[cfg(test)]\nuse x;\nclock();";
     assert_eq!(lines_with(&without_test_modules(code), "clock"), [6, 9]);
+    let code =
+        "#[cfg(all(test, loom))]\nmod models { clock(); }\n#[cfg(test)]\nmod tests;\nfn f() { clock(); }";
+    assert_eq!(lines_with(&without_test_modules(code), "clock"), [5]);
 }
