@@ -13,7 +13,7 @@
 use super::super::http::RequestHead;
 use super::claim::Claim;
 use super::encoding::{decode_iter, hex32, push_encoded, query_pairs};
-use super::key::{Scope, sha256};
+use super::key::{Scope, push_context, sha256};
 use super::timestamp::Timestamp;
 
 /// How the path stands in a canonical request.
@@ -33,17 +33,14 @@ pub fn canonical_request(head: &RequestHead, claim: &Claim) -> Vec<u8> {
 
 /// The string to sign of a canonical request (Task 2).
 pub fn string_to_sign(canonical_request: &[u8], timestamp: Timestamp, scope: &Scope) -> Vec<u8> {
-    let mut text = format!("AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n").into_bytes();
+    let mut text = Vec::with_capacity(192);
+    text.extend_from_slice(b"AWS4-HMAC-SHA256\n");
+    push_context(&mut text, timestamp, scope);
     text.extend_from_slice(&hex32(&sha256(canonical_request)));
     text
 }
 
-pub(super) fn build(
-    head: &RequestHead,
-    path: PathForm,
-    signed_headers: &[Box<str>],
-    payload: &str,
-) -> Vec<u8> {
+pub(super) fn build(head: &RequestHead, path: PathForm, signed_headers: &str, payload: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b'\n');
@@ -54,7 +51,7 @@ pub(super) fn build(
     out.push(b'\n');
     push_query(&mut out, &head.query);
     out.push(b'\n');
-    for name in signed_headers {
+    for name in signed_headers.split(';') {
         out.extend_from_slice(name.as_bytes());
         out.push(b':');
         for (index, value) in head.headers.all(name).enumerate() {
@@ -66,12 +63,7 @@ pub(super) fn build(
         out.push(b'\n');
     }
     out.push(b'\n');
-    for (index, name) in signed_headers.iter().enumerate() {
-        if index > 0 {
-            out.push(b';');
-        }
-        out.extend_from_slice(name.as_bytes());
-    }
+    out.extend_from_slice(signed_headers.as_bytes());
     out.push(b'\n');
     out.extend_from_slice(payload.as_bytes());
     out

@@ -58,8 +58,10 @@ impl fmt::Debug for Signature {
 }
 
 /// The key that signs for one [`Scope`]. Worth caching: deriving it costs four HMACs, half of a verification.
+///
+/// Holds HMAC's state with the key already taken in, which spares two blocks of SHA-256 at each use.
 #[derive(Clone)]
-pub struct SigningKey([u8; 32]);
+pub struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
     /// Derives the key of `scope` from a secret access key (*Task 3: Calculate Signature*).
@@ -68,18 +70,18 @@ impl SigningKey {
         let day = hmac(&seed, scope.day.as_bytes());
         let region = hmac(&day, scope.region.as_bytes());
         let service = hmac(&region, b"s3");
-        SigningKey(hmac(&service, b"aws4_request"))
+        SigningKey(keyed(&hmac(&service, b"aws4_request")))
     }
 
     /// Signs a string to sign (for a browser's POST form: the policy in base64).
     pub fn sign(&self, string_to_sign: &[u8]) -> Signature {
-        Signature(hmac(&self.0, string_to_sign))
+        Signature(self.0.clone().chain_update(string_to_sign).finalize().into_bytes().into())
     }
 
     /// Whether `signature` is this key's over `string_to_sign`, in constant time.
     #[must_use]
     pub fn verify(&self, string_to_sign: &[u8], signature: &Signature) -> bool {
-        mac(&self.0, string_to_sign).verify_slice(&signature.0).is_ok()
+        self.0.clone().chain_update(string_to_sign).verify_slice(&signature.0).is_ok()
     }
 }
 
@@ -89,12 +91,22 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-fn mac(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
-    Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length").chain_update(message)
+/// Appends the two lines that every string to sign has: time and scope.
+pub(super) fn push_context(text: &mut Vec<u8>, timestamp: Timestamp, scope: &Scope) {
+    text.extend_from_slice(&timestamp.text());
+    text.push(b'\n');
+    text.extend_from_slice(scope.day.as_bytes());
+    text.push(b'/');
+    text.extend_from_slice(scope.region.as_bytes());
+    text.extend_from_slice(b"/s3/aws4_request\n");
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
 fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    mac(key, message).finalize().into_bytes().into()
+    keyed(key).chain_update(message).finalize().into_bytes().into()
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -168,6 +180,12 @@ impl ChunkSigner {
     }
 
     fn start_string(&self, algorithm: &str) -> Vec<u8> {
-        format!("{algorithm}\n{}\n{}\n{}\n", self.timestamp, self.scope, self.previous).into_bytes()
+        let mut text = Vec::with_capacity(320);
+        text.extend_from_slice(algorithm.as_bytes());
+        text.push(b'\n');
+        push_context(&mut text, self.timestamp, &self.scope);
+        text.extend_from_slice(&self.previous.hex());
+        text.push(b'\n');
+        text
     }
 }

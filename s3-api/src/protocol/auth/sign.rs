@@ -57,8 +57,7 @@ impl Signer<'_> {
         let signature = key.sign(&string_to_sign(&request, timestamp, &scope));
         let value = format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope},SignedHeaders={},Signature={signature}",
-            self.access_key,
-            signed_headers.join(";"),
+            self.access_key, signed_headers,
         );
         head.headers.set("authorization", value.as_bytes());
         ChunkSigner::new(key, timestamp, scope, signature)
@@ -85,7 +84,7 @@ impl Signer<'_> {
         if let Some(token) = self.session_token {
             push("X-Amz-Security-Token", token);
         }
-        push("X-Amz-SignedHeaders", &signed_headers.join(";"));
+        push("X-Amz-SignedHeaders", &signed_headers);
         head.query = query.into();
         let payload = match head.headers.text("x-amz-content-sha256") {
             Some(value) => value.to_owned(),
@@ -103,19 +102,14 @@ impl Signer<'_> {
 }
 
 /// The headers worth signing, sorted: all but those that a proxy may change or remove.
-fn signed_headers(head: &RequestHead) -> Vec<Box<str>> {
+fn signed_headers(head: &RequestHead) -> String {
     const UNSIGNED: &[&str] =
         &["authorization", "connection", "expect", "keep-alive", "te", "transfer-encoding", "user-agent"];
-    let mut names: Vec<Box<str>> = head
-        .headers
-        .iter()
-        .map(|(name, _)| name)
-        .filter(|name| !UNSIGNED.contains(name))
-        .map(Into::into)
-        .collect();
+    let mut names: Vec<&str> =
+        head.headers.iter().map(|(name, _)| name).filter(|name| !UNSIGNED.contains(name)).collect();
     names.sort_unstable();
     names.dedup();
-    names
+    names.join(";")
 }
 
 impl RequestHead {

@@ -115,19 +115,34 @@ impl Timestamp {
         [era * 400 + year_of_era + u64::from(month <= 2), month, day]
     }
 
+    /// The time stamp as it is written, ASCII.
+    pub fn text(self) -> [u8; 16] {
+        let [year, month, day] = self.date();
+        let second = self.seconds % SECONDS_PER_DAY;
+        let [y0, y1] = two_digits(year / 100);
+        let [y2, y3] = two_digits(year % 100);
+        let [m0, m1] = two_digits(month);
+        let [d0, d1] = two_digits(day);
+        let [h0, h1] = two_digits(second / 3600);
+        let [n0, n1] = two_digits(second / 60 % 60);
+        let [s0, s1] = two_digits(second % 60);
+        [y0, y1, y2, y3, m0, m1, d0, d1, b'T', h0, h1, n0, n1, s0, s1, b'Z']
+    }
+
     /// The day as a credential scope writes it: `20130524`.
     pub fn day(self) -> String {
-        let [year, month, day] = self.date();
-        format!("{year:04}{month:02}{day:02}")
+        self.text().iter().take(8).map(|&byte| char::from(byte)).collect()
+    }
+
+    /// Whether `day` is this time's, as a credential scope writes it.
+    pub(super) fn is_on(self, day: &str) -> bool {
+        self.text().get(..8) == Some(day.as_bytes())
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [year, month, day] = self.date();
-        let second = self.seconds % SECONDS_PER_DAY;
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+        f.write_str(core::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -135,6 +150,12 @@ impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// A number under 100 as two digits.
+fn two_digits(number: u64) -> [u8; 2] {
+    let digit = |digit: u64| b'0' + (digit % 10) as u8;
+    [digit(number / 10), digit(number)]
 }
 
 fn number(digits: &[u8]) -> Option<u64> {

@@ -59,9 +59,20 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// No fields yet, with room for `fields` whose names and values take at most `bytes` altogether.
+    pub fn with_capacity(fields: usize, bytes: usize) -> Self {
+        Headers {
+            names: String::with_capacity(bytes / 2),
+            values: Vec::with_capacity(bytes),
+            ends: Vec::with_capacity(fields),
+        }
+    }
+
     /// Appends a field. The name is lower-cased; the value is kept as it is.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        self.names.extend(name.chars().map(|c| c.to_ascii_lowercase()));
+        let start = self.names.len();
+        self.names.push_str(name);
+        self.names[start..].make_ascii_lowercase();
         self.values.extend_from_slice(value);
         self.ends.push((self.names.len(), self.values.len()));
     }
@@ -95,7 +106,14 @@ impl Headers {
 
     /// Every value of `name` (given in lower case), in the order they came.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(n, _)| *n == name).map(|(_, v)| v)
+        let (mut name_start, mut value_start) = (0, 0);
+        self.ends.iter().filter_map(move |&(name_end, value_end)| {
+            // Bytes, not text: slicing text would look for character boundaries in every field.
+            let found = self.names.as_bytes()[name_start..name_end] == *name.as_bytes();
+            let value = &self.values[value_start..value_end];
+            (name_start, value_start) = (name_end, value_end);
+            found.then_some(value)
+        })
     }
 
     /// All fields in the order they came.

@@ -148,7 +148,8 @@ impl HeadParser {
         let Some(text) = window.get(blank..) else { return Err(HeadError::TooLong) };
         // The end mark may straddle what was searched and what is new.
         let from = self.searched_bytes.saturating_sub(blank).saturating_sub(3).min(text.len());
-        let end = text.get(from..).and_then(|tail| find(tail, b"\r\n\r\n")).map(|at| from + at + 4);
+        let end =
+            text.get(from..).and_then(|tail| memchr::memmem::find(tail, b"\r\n\r\n")).map(|at| from + at + 4);
         let Some(end) = end else {
             self.searched_bytes = window.len();
             if bytes.len() >= self.limits.head_bytes {
@@ -172,7 +173,7 @@ impl HeadParser {
     }
 
     fn request_line_too_long(&self, text: &[u8]) -> bool {
-        find(text, b"\n").unwrap_or(text.len()) > self.limits.target_bytes
+        memchr::memchr(b'\n', text).unwrap_or(text.len()) > self.limits.target_bytes
     }
 
     fn check_partial(&self, text: &[u8]) -> Result<(), HeadError> {
@@ -190,7 +191,7 @@ impl HeadParser {
         // Most heads are small; the table on the stack spares them an allocation.
         let mut few = [httparse::EMPTY_HEADER; 32];
         let mut many = Vec::new();
-        let lines = text.iter().filter(|&&b| b == b'\n').count();
+        let lines = memchr::memchr_iter(b'\n', text).count();
         let fields = if lines <= few.len() && few.len() <= self.limits.header_count {
             &mut few[..]
         } else {
@@ -212,8 +213,9 @@ impl HeadParser {
             return Err(HeadError::TargetTooLong);
         }
         let method = Method::from_token(method).ok_or(HeadError::Method)?;
+        let field_bytes = text.len().saturating_sub(target.len());
         let target = split_target(method, target)?;
-        let mut headers = Headers::default();
+        let mut headers = Headers::with_capacity(request.headers.len(), field_bytes);
         for field in request.headers.iter() {
             headers.push(field.name, field.value.trim_ascii());
         }
@@ -296,18 +298,15 @@ fn is_host_byte(byte: u8) -> bool {
 
 /// httparse takes a bare LF for a line end; two readers that differ on that can be played against each other.
 fn refuse_bad_line_ends(text: &[u8]) -> Result<(), HeadError> {
-    let mut before = 0;
-    let mut line_start = false;
-    for &byte in text {
-        if byte == b'\n' && before != b'\r' {
+    for at in memchr::memchr_iter(b'\n', text) {
+        let before = at.checked_sub(1).and_then(|before| text.get(before));
+        if before != Some(&b'\r') {
             return Err(HeadError::LineEnd);
         }
         // "A server that receives an obs-fold in a request message … MUST either reject the message …" (§5.2).
-        if line_start && (byte == b' ' || byte == b'\t') {
+        if matches!(text.get(at + 1), Some(b' ' | b'\t')) {
             return Err(HeadError::Header);
         }
-        line_start = byte == b'\n';
-        before = byte;
     }
     Ok(())
 }
@@ -323,10 +322,6 @@ fn translate(error: httparse::Error, after_target: bool) -> HeadError {
         httparse::Error::Version => HeadError::Version,
         httparse::Error::Token | httparse::Error::Status => HeadError::RequestLine,
     }
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 #[cfg(test)]
