@@ -28,7 +28,7 @@ pub enum AuthError {
     /// "Unsupported Authorization Type".
     #[error("unsupported authorization type")]
     UnsupportedAlgorithm,
-    /// Signature Version 2. S3: 400 `InvalidRequest`, "The authorization mechanism you have provided is not
+    /// Signature Version 2, which boto3 still presigns with unless told `signature_version="s3v4"`. S3: 400 `InvalidRequest`, "The authorization mechanism you have provided is not
     /// supported. Please use AWS4-HMAC-SHA256."
     #[error("Signature Version 2 is not supported")]
     SignatureV2,

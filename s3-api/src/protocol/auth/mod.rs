@@ -5,6 +5,7 @@
 //!                                └─► Claim ─► (caller looks the secret up) ─► verify ─► Verified
 //!                                                                                        ├ PayloadMode
 //!                                                                                        └ ChunkSigner
+//!   presigned and verified ─► adopt_parameters: x-amz-* in the query become headers
 //!   RequestHead ─► Signer::sign_header / Signer::presign ─► the same head, signed
 //! ```
 //!
@@ -24,6 +25,7 @@ mod claim;
 mod encoding;
 mod error;
 mod key;
+mod parameters;
 mod payload;
 mod sign;
 mod timestamp;
@@ -34,6 +36,7 @@ pub use claim::{Authentication, Claim, SignaturePlace, authenticate};
 pub use encoding::{encode_path, encode_query, percent_decode};
 pub use error::{AuthError, ScopeFault};
 pub use key::{ChunkSigner, Scope, Signature, SigningKey};
+pub use parameters::adopt_parameters;
 pub use payload::PayloadMode;
 pub use sign::Signer;
 pub use timestamp::Timestamp;
