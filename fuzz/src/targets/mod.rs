@@ -4,6 +4,7 @@ pub mod checkpoint_chunk;
 pub mod chunked_body;
 pub mod log_batch;
 pub mod log_entry;
+pub mod put_request;
 pub mod request_head;
 pub mod signature;
 pub mod superblock;

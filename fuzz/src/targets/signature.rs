@@ -5,11 +5,11 @@ use crossdock_s3::protocol::http::{Method, RequestHead};
 
 use super::request_head::parse;
 
-const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+pub(super) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 /// 2013-05-24, the day of the specification's examples.
-const NOW_SECONDS: u64 = 1_369_353_600;
+pub(super) const NOW_SECONDS: u64 = 1_369_353_600;
 
-const SIGNER: Signer<'static> =
+pub(super) const SIGNER: Signer<'static> =
     Signer { access_key: "AKIAIOSFODNN7EXAMPLE", secret: SECRET, region: "us-east-1", session_token: None };
 
 /// Tries one input: a request head.
@@ -65,7 +65,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn wire(head: &RequestHead) -> Vec<u8> {
+/// A head as it is sent.
+pub(super) fn wire(head: &RequestHead) -> Vec<u8> {
     let question = if head.query.is_empty() { "" } else { "?" };
     let mut text =
         format!("{} {}{question}{} HTTP/1.1\r\n", head.method.as_str(), head.path, head.query).into_bytes();

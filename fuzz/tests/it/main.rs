@@ -69,7 +69,7 @@ macro_rules! targets {
     };
 }
 
-targets! { request_head chunked_body signature log_batch log_entry superblock checkpoint_chunk }
+targets! { request_head chunked_body signature put_request log_batch log_entry superblock checkpoint_chunk }
 
 #[test]
 fn seeds_are_accepted_by_their_decoders() {
@@ -80,6 +80,9 @@ fn seeds_are_accepted_by_their_decoders() {
     assert!(seeds("log_batch").iter().all(|seed| BatchHeader::decode(seed, &key).is_ok()));
     assert!(seeds("checkpoint_chunk").iter().all(|seed| ChunkHeader::open(seed, &key).is_ok()));
     assert!(seeds("superblock").iter().all(|seed| Superblock::decode(seed).is_ok()));
+    use crossdock_fuzz::targets::put_request;
+    let payloads: Vec<_> = seeds("put_request").iter().map(|seed| put_request::accepted(seed)).collect();
+    assert_eq!(payloads, vec![Some(put_request::PAYLOAD.to_vec()); 8]);
     for seed in seeds("log_entry") {
         let mut rest = seed.as_slice();
         while !rest.is_empty() {
