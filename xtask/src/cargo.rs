@@ -30,7 +30,7 @@ pub(crate) fn lints(tree: &Tree) -> Result<Verdict, String> {
 }
 
 pub(crate) fn documents(tree: &Tree) -> Result<Verdict, String> {
-    let line = cargo(tree).args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    let line = cargo(tree).args(["doc", "--quiet", "--workspace", "--no-deps"]);
     Ok(Verdict::check(line.env("RUSTDOCFLAGS", "-D warnings").run()?.success))
 }
 
@@ -48,6 +48,17 @@ pub(crate) fn document_tests(tree: &Tree) -> Result<Verdict, String> {
 /// The protocol alone, as an embedder builds it who brings his own server.
 pub(crate) fn protocol_alone(tree: &Tree) -> Result<Verdict, String> {
     run_tests(tree, &["--package", "crossdock-s3", "--no-default-features"], &[])
+}
+
+/// The arena's lock-free parts under every interleaving of their threads, in a build of their own.
+pub(crate) fn thread_models(tree: &Tree) -> Result<Verdict, String> {
+    let line = cargo(tree)
+        .args(["test", "--quiet", "--release", "--package", "crossdock-transport", "--lib", "--target-dir"])
+        .args([tree.target().join("loom")])
+        .args(["--", "loom"])
+        .env("RUSTFLAGS", "--cfg loom");
+    let done = line.run()?;
+    Ok(Verdict::of_runner(libtest_counts(&done.output), done.success))
 }
 
 /// Runs the tests of the packages selected, with these environment variables.

@@ -81,7 +81,7 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
 }
 
 /// How many mutations each target gets in the stage: seconds in all.
-const STAGE_INPUTS: &str = "1000000";
+const STAGE_INPUTS: &str = "500000";
 
 /// The stage of `cargo xtask test`: every target over mutations that are the same in every run, with the build
 /// that the tests share.

@@ -28,6 +28,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "document tests", run: cargo::document_tests },
     Stage { name: "documents", run: cargo::documents },
     Stage { name: "protocol alone", run: cargo::protocol_alone },
+    Stage { name: "thread models", run: cargo::thread_models },
     Stage { name: "fuzz targets", run: fuzz::stage },
     Stage { name: "clients", run: clients::stage },
     Stage { name: "crashes", run: crash::stage },

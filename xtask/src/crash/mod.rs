@@ -1,7 +1,7 @@
-//! Crash tests on the real server: its process is killed, or the power of its disk is cut, under load.
+//! Crash tests on the real server: its process is killed, the power of its disk is cut under load, a bit rots.
 //!
-//! What must hold afterwards is what the README promises: an acknowledged write is there, byte for byte; one that
-//! was not acknowledged is there whole or not at all; the list and the objects agree.
+//! What must hold afterwards: an acknowledged write is there, byte for byte; one that was not acknowledged is there
+//! whole or not at all; the list and the objects agree; damage is reported and never served.
 //!
 //! Invariants:
 //! * Every choice comes from a seed that is printed; timing is real, so a seed repeats a load, not a failure.
@@ -14,6 +14,7 @@ mod kill;
 mod load;
 mod power;
 mod record;
+mod rot;
 mod server;
 mod verify;
 
@@ -34,13 +35,16 @@ pub(crate) struct Options {
     /// How many power cuts on each file system
     #[arg(long, default_value_t = 10)]
     cuts: u32,
+    /// How many bits are flipped, one at a time
+    #[arg(long, default_value_t = 50)]
+    flips: u32,
     /// The seed of all choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Test this program instead of the s3-server of this tree
     #[arg(long)]
     server: Option<PathBuf>,
-    /// Only the tests whose name contains this: kill, ext4, xfs
+    /// Only the tests whose name contains this: kill, flip, ext4, xfs
     #[arg(long)]
     only: Option<String>,
     /// Passed on to the server as they are
@@ -49,7 +53,8 @@ pub(crate) struct Options {
 }
 
 /// What the stage of `cargo xtask test` runs: a few rounds each, so that it stays in minutes.
-const STAGE: Options = Options { rounds: 10, cuts: 4, seed: 1, server: None, only: None, rest: Vec::new() };
+const STAGE: Options =
+    Options { rounds: 10, cuts: 4, flips: 12, seed: 1, server: None, only: None, rest: Vec::new() };
 
 pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     for line in install::packages(tree) {
@@ -93,6 +98,9 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
     let mut verdict = Verdict::default();
     if wanted("kill -9") {
         verdict.add(judged("kill -9", kill::rounds(&run, options.rounds)));
+    }
+    if wanted("flipped bits") {
+        verdict.add(judged("flipped bits", rot::flips(&run, options.flips)));
     }
     for system in [disk::FileSystem::Ext4, disk::FileSystem::Xfs] {
         let name = format!("power cuts on {}", system.name());

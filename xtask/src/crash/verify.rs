@@ -59,7 +59,7 @@ fn judge(key: &str, found: Value, allowed: &[Value]) -> Option<String> {
 }
 
 /// Every key of the bucket, page by page.
-fn list(client: &mut Client) -> Result<BTreeSet<String>, String> {
+pub(super) fn list(client: &mut Client) -> Result<BTreeSet<String>, String> {
     let (mut keys, mut token) = (BTreeSet::new(), None::<String>);
     loop {
         // Parameters in canonical order.
