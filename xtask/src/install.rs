@@ -40,8 +40,31 @@ pub(crate) fn run(tree: &Tree) -> bool {
     missing.is_empty()
 }
 
-/// Installs the Debian packages that are not there; returns a line for each program still missing.
+/// Installs the parts of the toolchain and the Debian packages that are not there; returns a line for each program
+/// still missing.
 pub(crate) fn packages(tree: &Tree) -> Vec<String> {
+    let mut missing = components(tree);
+    missing.extend(debian_packages(tree));
+    missing
+}
+
+/// A toolchain of the minimal profile comes without these.
+const COMPONENTS: &[(&str, &str)] = &[("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")];
+
+fn components(tree: &Tree) -> Vec<String> {
+    let absent = || COMPONENTS.iter().filter(|(program, _)| Tree::program(program).is_none());
+    for (_, component) in absent() {
+        println!("$ rustup component add {component}");
+        match Line::new("rustup", tree.root()).args(["component", "add", component]).run_quiet() {
+            Ok(done) if done.success => {}
+            Ok(done) => println!("rustup failed: {}", done.output.trim()),
+            Err(reason) => println!("{reason}"),
+        }
+    }
+    absent().map(|(program, component)| format!("{program} (rustup component {component})")).collect()
+}
+
+fn debian_packages(tree: &Tree) -> Vec<String> {
     let absent = || NEEDED.iter().filter(|needed| Tree::program(needed.program).is_none());
     let mut wanted: Vec<&str> = absent().map(|needed| needed.package).collect();
     if Tree::program("python3").is_none() || !python_makes_environments(tree) {

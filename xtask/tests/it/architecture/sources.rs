@@ -12,9 +12,10 @@ const UNSAFE: &[&str] =
 
 /// Where clocks are read, threads started, and threads put to sleep. Everyone else is told the time.
 const CLOCKS: &[&str] = &[
-    "transport/src/clock.rs",
+    "transport/src/ring/portable.rs",
+    "transport/src/ring/workers.rs",
     "engine/src/reactor/",
-    "engine/src/threads.rs",
+    "engine/src/handle/threads.rs",
     "examples/src/",
     "examples/examples/",
     "benches/",
