@@ -8,8 +8,12 @@
 //!
 //! * [`memory`]: the arena and the leases it is handed out in.
 //! * [`operation`]: slot, lease, completion, the one idiom at every asynchronous edge.
+//! * [`ring`]: the driver of a core; disks and sockets share it.
+//! * [`tcp`]: byte streams on the ring.
 //!
 //! Everything but arena, leases and wake-ups stays on the thread that made it: a core shares nothing.
 
 pub mod memory;
 pub mod operation;
+pub mod ring;
+pub mod tcp;

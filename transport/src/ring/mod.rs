@@ -1,0 +1,379 @@
+//! The driver of a core: disks and sockets on one io_uring, or on epoll and a few threads where io_uring is forbidden.
+//!
+//! ```text
+//!   read, write, send, … ─► Queue (memory in flight) ─► driver ─► kernel
+//!          Pending ◄── Queue::complete ◄── turn, park ◄──────────────┘
+//! ```
+//!
+//! Invariants:
+//! * Posting can not fail and makes no system call unless the submission queue is full; [`Ring::turn`] submits all that
+//!   was posted and reaps what is done, with one system call at most and none when there is nothing to do.
+//! * Memory in flight is the [`Queue`]'s, or the driver's for sends, until the kernel is done with it; if the ring is
+//!   dropped and the kernel does not give it back, it is leaked, never freed.
+//! * No foreign code (wakers, drops of files, of sockets, of memory) runs while the driver is borrowed, so that any of
+//!   it may post, drop and cancel.
+//! * Both drivers give the same answers: what a result means is decided in one place (`request`).
+
+mod buffers;
+mod entries;
+mod files;
+mod portable;
+mod request;
+mod socket;
+mod uring;
+mod wake;
+mod workers;
+
+use crate::{
+    memory::{Arena, BufferLease, ScatterList},
+    operation::{Memory, OperationId, OsError, Pending, Queue, Slot},
+};
+use portable::Portable;
+use request::{Action, Request};
+use rustix::net::{SocketAddrAny, SocketFlags};
+use std::{
+    cell::{Cell, RefCell},
+    fmt, io,
+    os::fd::OwnedFd,
+    rc::Rc,
+    time::Duration,
+};
+use uring::Uring;
+
+pub use files::RingFile;
+pub(crate) use socket::Socket;
+pub use wake::RingWaker;
+
+/// Which driver to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum DriverChoice {
+    /// io_uring; where it is refused, the portable driver.
+    #[default]
+    Best,
+    /// io_uring or an error.
+    IoUring,
+    /// epoll and a few threads.
+    Portable,
+}
+
+/// How a ring is made.
+#[derive(Clone, Debug, Default)]
+pub struct RingOptions {
+    /// Which driver to use.
+    pub driver: DriverChoice,
+    /// File operations in flight at once; 0 means [`DEPTH_DEFAULT`].
+    pub depth: usize,
+}
+
+/// File operations in flight at once, unless asked otherwise.
+pub const DEPTH_DEFAULT: usize = 256;
+
+/// Socket operations in flight at once. An idle connection holds one (its receive), so this bounds connections per core;
+/// they have a queue of their own so that idle connections take no room from the disks. 1.5 MiB of table.
+pub const SOCKET_DEPTH: usize = 16384;
+
+/// Whether a write is durable when it completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It may still be in caches.
+    Buffered,
+    /// The bytes, and the metadata needed to read them, are on stable storage (`RWF_DSYNC`,
+    /// <https://man7.org/linux/man-pages/man2/pwritev2.2.html>).
+    Durable,
+}
+
+/// The driver of one core. Not `Send`: it stays on the thread that made it. Cheap to clone.
+///
+/// # Drop
+/// With the last clone, operations in flight are cancelled and waited for, for at most a few seconds; their futures
+/// resolve. Memory that the kernel does not give back by then is leaked.
+#[derive(Clone)]
+pub struct Ring(Rc<Shared>);
+
+struct Shared {
+    files: Queue,
+    sockets: Queue,
+    driver: RefCell<Driver>,
+    /// Of the last turn, empty; kept for its capacity.
+    finished: Cell<Finished>,
+    waker: RingWaker,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is one for each core")]
+enum Driver {
+    Uring(Uring),
+    Portable(Portable),
+}
+
+/// What a turn brought to an end, to be acted on when the driver is no longer borrowed.
+#[derive(Default)]
+struct Finished {
+    answers: Vec<(Queue, OperationId, Result<u32, OsError>)>,
+    /// Operations that the kernel is done with: they own files, sockets and memory.
+    spent: Vec<Request>,
+}
+
+macro_rules! on_driver {
+    ($driver:expr, $name:ident => $call:expr) => {
+        match $driver {
+            Driver::Uring($name) => $call,
+            Driver::Portable($name) => $call,
+        }
+    };
+}
+
+impl Ring {
+    /// A ring for the calling thread.
+    ///
+    /// # Errors
+    /// io_uring is refused and was asked for, or the process is out of descriptors, memory or threads.
+    pub fn new(options: &RingOptions) -> io::Result<Ring> {
+        let depth = if options.depth == 0 { DEPTH_DEFAULT } else { options.depth };
+        let driver = match options.driver {
+            DriverChoice::IoUring => Driver::Uring(Uring::new(depth)?),
+            DriverChoice::Portable => Driver::Portable(Portable::new("asked for")?),
+            DriverChoice::Best => match Uring::new(depth) {
+                Ok(uring) => Driver::Uring(uring),
+                Err(error) => {
+                    tracing::warn!(%error, "io_uring is refused; using the portable driver");
+                    Driver::Portable(Portable::new(&format!("io_uring is refused: {error}"))?)
+                }
+            },
+        };
+        let waker = on_driver!(&driver, d => d.waker());
+        let (files, sockets) = (Queue::new(depth), Queue::new(SOCKET_DEPTH));
+        let shared = Rc::new(Shared {
+            files,
+            sockets,
+            driver: RefCell::new(driver),
+            finished: Cell::default(),
+            waker,
+        });
+        // Only socket operations are cancelled: a disk answers soon, a peer perhaps never.
+        let weak = Rc::downgrade(&shared);
+        shared.sockets.on_abandon(Rc::new(move |id| {
+            if let Some(shared) = weak.upgrade() {
+                on_driver!(&mut *shared.driver.borrow_mut(), d => d.cancel(id));
+            }
+        }));
+        Ok(Ring(shared))
+    }
+
+    /// What runs: the driver and its features in use, for the start message and the metrics.
+    pub fn describe(&self) -> String {
+        on_driver!(&*self.0.driver.borrow(), d => d.describe())
+    }
+
+    /// System calls made by turns, parks and posts so far.
+    pub fn syscalls(&self) -> u64 {
+        on_driver!(&*self.0.driver.borrow(), d => d.syscalls())
+    }
+
+    /// Registers the arena as fixed buffers, so that the kernel need not look up and pin its pages for each operation.
+    /// The portable driver has nothing to register, and says so by succeeding.
+    ///
+    /// # Errors
+    /// The kernel refuses, most often for `RLIMIT_MEMLOCK`. That is not fatal: operations go on unregistered.
+    pub fn register(&self, arena: &Arena) -> io::Result<()> {
+        match &mut *self.0.driver.borrow_mut() {
+            Driver::Uring(uring) => uring.register(arena),
+            Driver::Portable(_) => Ok(()),
+        }
+    }
+
+    /// Makes a file known to this ring.
+    pub fn file(&self, fd: OwnedFd) -> RingFile {
+        let index = match &mut *self.0.driver.borrow_mut() {
+            Driver::Uring(uring) => uring.register_file(&fd),
+            Driver::Portable(_) => None,
+        };
+        RingFile::new(fd, index, Rc::downgrade(&self.0))
+    }
+
+    /// The queue of the file operations: slots come from here.
+    pub fn queue(&self) -> &Queue {
+        &self.0.files
+    }
+
+    /// The queue of the socket operations, [`SOCKET_DEPTH`] deep.
+    pub fn socket_queue(&self) -> &Queue {
+        &self.0.sockets
+    }
+
+    /// Reads `bytes` at byte `offset` of the file into the lease, from the lease's byte `at` (its `len` is left as it
+    /// is). Completes with the count, which is less than asked only at the end of the file. With O_DIRECT, offset, bytes
+    /// and address are aligned as the file system wants them.
+    ///
+    /// # Panics
+    /// If the lease has no room, or the file is another ring's.
+    pub fn read(
+        &self,
+        slot: Slot,
+        file: &RingFile,
+        offset: u64,
+        lease: BufferLease,
+        at: usize,
+        bytes: usize,
+    ) -> Pending {
+        let room = lease.capacity().checked_sub(at);
+        assert!(room.is_some_and(|room| bytes <= room), "{bytes} bytes at {at} of {}", lease.capacity());
+        let file = self.own(file);
+        self.post(&self.0.files, slot, Memory::Lease(lease), Action::Read { file, offset, at }, bytes)
+    }
+
+    /// Writes all pieces at byte `offset`. Short writes are continued; the count is less than asked only if the device
+    /// takes no more.
+    ///
+    /// # Panics
+    /// If there are 4 GiB or more, or the file is another ring's.
+    pub fn write(
+        &self,
+        slot: Slot,
+        file: &RingFile,
+        offset: u64,
+        source: ScatterList,
+        durability: Durability,
+    ) -> Pending {
+        let bytes = source.bytes();
+        let action = Action::Write { file: self.own(file), offset, durability };
+        self.post(&self.0.files, slot, Memory::Scatter(source), action, bytes)
+    }
+
+    /// Makes durable what was written to the file by operations that are complete, and the metadata needed to read it
+    /// (`fdatasync`).
+    ///
+    /// # Panics
+    /// If the file is another ring's.
+    pub fn datasync(&self, slot: Slot, file: &RingFile) -> Pending {
+        let action = Action::Datasync { file: self.own(file) };
+        self.post(&self.0.files, slot, Memory::None, action, 0)
+    }
+
+    /// Allocates space without changing bytes that exist (`fallocate` mode 0: the file grows to hold the range).
+    ///
+    /// # Panics
+    /// If the file is another ring's.
+    pub fn allocate(&self, slot: Slot, file: &RingFile, offset: u64, bytes: u64) -> Pending {
+        let action = Action::Allocate { file: self.own(file), offset, bytes };
+        self.post(&self.0.files, slot, Memory::None, action, 0)
+    }
+
+    /// Submits what was posted and reaps what is done, without waiting. Returns how many operations were answered.
+    pub fn turn(&self) -> usize {
+        self.finish(|driver, finished| on_driver!(driver, d => d.turn(finished)))
+    }
+
+    /// As [`Ring::turn`], but sleeps until a completion, a wake, or the time limit (rounded up to the driver's unit). May
+    /// also return early for no reason.
+    pub fn park(&self, limit: Option<Duration>) -> usize {
+        self.finish(|driver, finished| on_driver!(driver, d => d.park(limit, finished)))
+    }
+
+    /// Wakes this ring from any thread.
+    pub fn waker(&self) -> RingWaker {
+        self.0.waker.clone()
+    }
+
+    fn own(&self, file: &RingFile) -> RingFile {
+        assert!(file.is_of(&self.0), "a file is used on the ring that it was made known to");
+        file.clone()
+    }
+
+    fn post(&self, queue: &Queue, slot: Slot, memory: Memory, action: Action, bytes: usize) -> Pending {
+        assert!(u32::try_from(bytes).is_ok(), "an operation moves less than 4 GiB");
+        let (id, pending) = queue.post(slot, memory);
+        let request = Request::new(queue.clone(), id, action, bytes);
+        on_driver!(&mut *self.0.driver.borrow_mut(), d => d.submit(request));
+        pending
+    }
+
+    fn finish(&self, drive: impl FnOnce(&mut Driver, &mut Finished)) -> usize {
+        let mut finished = self.0.finished.take();
+        drive(&mut self.0.driver.borrow_mut(), &mut finished);
+        let answered = finished.settle();
+        self.0.finished.set(finished);
+        answered
+    }
+}
+
+/// For `tcp`.
+impl Ring {
+    /// Flags for a socket of this ring.
+    pub(crate) fn socket_flags(&self) -> SocketFlags {
+        socket::socket_flags(matches!(&*self.0.driver.borrow(), Driver::Uring(_)))
+    }
+
+    /// Makes a socket known to this ring; made with [`Ring::socket_flags`].
+    pub(crate) fn socket(&self, fd: OwnedFd) -> Rc<Socket> {
+        Rc::new(Socket::new(fd))
+    }
+
+    /// Accepts one connection; it is then with the listener ([`Socket::take_accepted`]).
+    pub(crate) fn accept(&self, slot: Slot, listener: &Rc<Socket>) -> Pending {
+        let action = Action::Accept { listener: listener.clone() };
+        self.post(&self.0.sockets, slot, Memory::None, action, 0)
+    }
+
+    pub(crate) fn connect(&self, slot: Slot, socket: &Rc<Socket>, address: SocketAddrAny) -> Pending {
+        let action = Action::Connect { socket: socket.clone(), address: Box::new(address) };
+        self.post(&self.0.sockets, slot, Memory::None, action, 0)
+    }
+
+    /// Receives 1 to `bytes` bytes into the lease, from its byte `at`; completes with the count, 0 for the end.
+    pub(crate) fn receive(
+        &self,
+        slot: Slot,
+        socket: &Rc<Socket>,
+        lease: BufferLease,
+        at: usize,
+        bytes: usize,
+    ) -> Pending {
+        let room = lease.capacity().checked_sub(at);
+        assert!(room.is_some_and(|room| bytes <= room), "{bytes} bytes at {at} of {}", lease.capacity());
+        let action = Action::Receive { socket: socket.clone(), at };
+        self.post(&self.0.sockets, slot, Memory::Lease(lease), action, bytes)
+    }
+
+    /// Sends all of it. Completes when the socket has taken the bytes; the pieces are dropped when the network has let
+    /// go of them.
+    pub(crate) fn send(&self, slot: Slot, socket: &Rc<Socket>, source: ScatterList) -> Pending {
+        let bytes = source.bytes();
+        let action = Action::Send { socket: socket.clone(), source };
+        self.post(&self.0.sockets, slot, Memory::None, action, bytes)
+    }
+}
+
+impl Shared {
+    fn forget_file(&self, index: u32) {
+        if let Driver::Uring(uring) = &mut *self.driver.borrow_mut() {
+            uring.forget_file(index);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let mut finished = Finished::default();
+        on_driver!(self.driver.get_mut(), d => d.close(&mut finished));
+        finished.settle();
+    }
+}
+
+impl Finished {
+    /// Acts on everything; returns how many operations were answered.
+    fn settle(&mut self) -> usize {
+        self.spent.clear();
+        let answered = self.answers.len();
+        for (queue, id, result) in self.answers.drain(..) {
+            queue.complete(id, result);
+        }
+        answered
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ring({})", self.describe())
+    }
+}

@@ -1,0 +1,156 @@
+//! The ring itself: turning, parking, waking, closing.
+
+use crate::{
+    drive::{Bench, DEPTH},
+    on_both_drivers,
+};
+use crossdock_transport::ring::{Durability, Ring, RingOptions};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+on_both_drivers!(
+    an_idle_turn_makes_no_system_call,
+    a_park_ends_at_its_limit,
+    a_wake_before_the_park_makes_it_return,
+    a_wake_from_another_thread_ends_a_park,
+    no_wake_is_lost,
+    a_ring_that_closes_finishes_what_is_in_flight,
+    a_future_outlives_its_ring,
+);
+
+const LONG: Option<Duration> = Some(Duration::from_secs(20));
+
+#[expect(clippy::disallowed_methods, reason = "tests measure how long a park took")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests wake from other threads")]
+fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+    std::thread::spawn(work)
+}
+
+/// A ring that spins with nothing to do costs no system calls.
+fn an_idle_turn_makes_no_system_call(bench: &Bench) {
+    let file = bench.file("idle");
+    assert_eq!(bench.run(bench.ring.datasync(bench.slot(), &file)).result, Ok(0));
+    bench.ring.turn();
+    let before = bench.ring.syscalls();
+    for _ in 0..1000 {
+        assert_eq!(bench.ring.turn(), 0);
+    }
+    assert_eq!(bench.ring.syscalls(), before);
+}
+
+/// A park with a limit and nothing to do sleeps that long and no longer; one of zero does not sleep.
+fn a_park_ends_at_its_limit(bench: &Bench) {
+    let start = now();
+    assert_eq!(bench.ring.park(Some(Duration::from_millis(50))), 0);
+    let slept = start.elapsed();
+    assert!(slept >= Duration::from_millis(49) && slept < Duration::from_secs(5), "{slept:?}");
+    let start = now();
+    bench.ring.park(Some(Duration::ZERO));
+    assert!(start.elapsed() < Duration::from_millis(40));
+}
+
+/// A wake while the ring is awake is kept for the next park, once.
+fn a_wake_before_the_park_makes_it_return(bench: &Bench) {
+    bench.ring.waker().wake();
+    bench.ring.waker().wake();
+    bench.ring.turn();
+    let start = now();
+    bench.ring.park(LONG);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let start = now();
+    bench.ring.park(Some(Duration::from_millis(50)));
+    assert!(start.elapsed() >= Duration::from_millis(49), "the notice was taken by the first park");
+}
+
+/// A sleeping ring is woken from another thread, again and again.
+fn a_wake_from_another_thread_ends_a_park(bench: &Bench) {
+    for _ in 0..20 {
+        let waker = bench.ring.waker();
+        let thread = spawn(move || {
+            #[expect(clippy::disallowed_methods, reason = "the ring should be asleep by then")]
+            std::thread::sleep(Duration::from_millis(5));
+            waker.wake();
+        });
+        let start = now();
+        bench.ring.park(LONG);
+        assert!(start.elapsed() < Duration::from_secs(5));
+        thread.join().unwrap();
+        // A wake may end the park and still leave its write behind; the next sleep is then cut short, never this one.
+        bench.ring.park(Some(Duration::from_millis(1)));
+    }
+}
+
+/// Ping-pong as fast as two threads can: if one wake were lost, a park would sleep for its whole limit.
+fn no_wake_is_lost(bench: &Bench) {
+    const ROUNDS: usize = 20_000;
+    let (asked, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (waker, ours, theirs) = (bench.ring.waker(), asked.clone(), answered.clone());
+    let peer = spawn(move || {
+        let mut seen = 0;
+        while seen < ROUNDS {
+            let round = ours.load(Ordering::Acquire);
+            if round == seen {
+                std::thread::yield_now();
+                continue;
+            }
+            seen = round;
+            theirs.store(round, Ordering::Release);
+            waker.wake();
+        }
+    });
+    let start = now();
+    for round in 1..=ROUNDS {
+        asked.store(round, Ordering::Release);
+        while answered.load(Ordering::Acquire) != round {
+            let slept = now();
+            bench.ring.park(LONG);
+            assert!(slept.elapsed() < Duration::from_secs(15), "a wake was lost in round {round}");
+        }
+    }
+    peer.join().unwrap();
+    eprintln!("{} wakes in {:?}", ROUNDS, start.elapsed());
+}
+
+/// Dropping the ring with writes and reads in flight waits for them: their memory comes back and nothing hangs.
+fn a_ring_that_closes_finishes_what_is_in_flight(bench: &Bench) {
+    let ring = Ring::new(&RingOptions { driver: bench.driver, depth: DEPTH }).unwrap();
+    let _ = ring.register(&bench.arena);
+    let file = ring.file(crate::drive::open(&bench.directory.path().join("closing"), libc::O_DIRECT).into());
+    for n in 0..DEPTH {
+        let slot = ring.queue().try_slot().unwrap();
+        if n % 2 == 0 {
+            let source = bench.filled(65536, n as u8).freeze().into();
+            drop(ring.write(slot, &file, n as u64 * 65536, source, Durability::Durable));
+        } else {
+            drop(ring.read(slot, &file, 0, bench.lease(65536), 0, 65536));
+        }
+        if n == DEPTH / 2 {
+            ring.turn();
+        }
+    }
+    let queue = ring.queue().clone();
+    drop((ring, file));
+    assert_eq!(queue.in_flight(), 0);
+    bench.pool.drain_returns();
+    assert_eq!(bench.pool.leases(), 0);
+}
+
+/// A future that is waited for after its ring is gone resolves, with its memory.
+fn a_future_outlives_its_ring(bench: &Bench) {
+    let ring = Ring::new(&RingOptions { driver: bench.driver, depth: 4 }).unwrap();
+    let file = ring.file(crate::drive::open(&bench.directory.path().join("outlived"), 0).into());
+    let pending = ring.read(ring.queue().try_slot().unwrap(), &file, 0, bench.lease(4096), 0, 4096);
+    drop(ring);
+    let (result, lease) = bench.run(pending).into_lease();
+    assert!(matches!(result, Ok(0) | Err(_)), "{result:?}");
+    assert_eq!(lease.capacity(), 4096);
+}
