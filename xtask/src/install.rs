@@ -17,6 +17,7 @@ struct Needed {
 
 const NEEDED: &[Needed] = &[
     Needed { program: "rclone", package: "rclone", purpose: "client tests" },
+    Needed { program: "restic", package: "restic", purpose: "client tests" },
     Needed { program: "fio", package: "fio", purpose: "benchmarks" },
     Needed { program: "mkfs.ext4", package: "e2fsprogs", purpose: "power-loss tests" },
     Needed { program: "mkfs.xfs", package: "xfsprogs", purpose: "power-loss tests" },
