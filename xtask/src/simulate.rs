@@ -5,6 +5,7 @@
 
 use crate::cargo;
 use crate::command::Line;
+use crate::report::Verdict;
 use crate::tree::Tree;
 
 #[derive(clap::Args)]
@@ -28,8 +29,20 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     }
     let (seeds, start) = (options.seeds.to_string(), options.start.to_string());
     let line = Line::new("cargo", tree.root())
-        .args(["run", "--quiet", "--release", "--package", "crossdock", "--example", "simulate", "--"])
-        .args(["--seeds", &seeds, "--start", &start])
+        .args(["run", "--quiet", "--release", "--package", "crossdock", "--features", "testing"])
+        .args(["--example", "simulate", "--", "--seeds", &seeds, "--start", &start])
         .args(&options.rest);
     Ok(line.run()?.success)
+}
+
+/// How many seeds the stage runs: about a minute, with its build.
+const STAGE_SEEDS: u64 = 1000;
+
+/// The stage of `cargo xtask test`: always the same seeds, so that a failure is one of the change under test.
+pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
+    if !cargo::has_program(tree, "example", "simulate")? {
+        return Ok(Verdict::skipped(1, "simulation: this version of the engine has no simulator"));
+    }
+    let options = Options { seeds: STAGE_SEEDS, start: 0, rest: Vec::new() };
+    Ok(Verdict::check(run(tree, &options)?))
 }
