@@ -6,4 +6,11 @@
 pub mod auth;
 pub mod body;
 pub mod checksum;
+pub mod conditions;
+pub mod error;
+pub mod etag;
 pub mod http;
+pub mod names;
+pub mod range;
+pub mod time;
+pub mod xml;
