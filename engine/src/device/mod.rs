@@ -19,6 +19,7 @@
 mod bounds;
 #[cfg(test)]
 mod conformance;
+pub mod file;
 pub mod memory;
 pub mod simulated;
 
@@ -27,14 +28,7 @@ use crossdock_transport::{
     operation::{Pending, Queue, Slot},
 };
 
-/// When a write completes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// When the device has the bytes: a power cut may lose them until a `sync`.
-    Buffered,
-    /// When they are on stable storage.
-    Durable,
-}
+pub use crossdock_transport::ring::Durability;
 
 /// What a device can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
