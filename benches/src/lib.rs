@@ -5,3 +5,4 @@
 
 pub mod fio;
 pub mod ratio;
+pub mod server;
