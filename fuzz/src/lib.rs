@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "request_head", run: targets::request_head::run, seeds: targets::request_head::seeds },
     Target { name: "chunked_body", run: targets::chunked_body::run, seeds: targets::chunked_body::seeds },
     Target { name: "signature", run: targets::signature::run, seeds: targets::signature::seeds },
+    Target { name: "header_values", run: targets::header_values::run, seeds: targets::header_values::seeds },
     Target { name: "put_request", run: targets::put_request::run, seeds: targets::put_request::seeds },
     Target { name: "log_batch", run: targets::log_batch::run, seeds: targets::log_batch::seeds },
     Target { name: "log_entry", run: targets::log_entry::run, seeds: targets::log_entry::seeds },

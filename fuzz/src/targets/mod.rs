@@ -2,6 +2,7 @@
 
 pub mod checkpoint_chunk;
 pub mod chunked_body;
+pub mod header_values;
 pub mod log_batch;
 pub mod log_entry;
 pub mod put_request;
