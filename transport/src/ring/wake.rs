@@ -22,19 +22,54 @@ use rustix::{
 use std::{
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::Arc,
 };
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU8, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU8, Ordering};
 
 const AWAKE: u8 = 0;
 const PARKED: u8 = 1;
 const NOTIFIED: u8 = 2;
 
+/// The state alone. Loom's under `--cfg loom`; the test at the end says how to run it.
+struct Flag(AtomicU8);
+
+impl Flag {
+    fn new() -> Flag {
+        Flag(AtomicU8::new(AWAKE))
+    }
+
+    /// Any thread. True if the ring sleeps and must be signalled.
+    fn notify(&self) -> bool {
+        // Never skipped, even if there is a notice already: whoever takes the notice sees what every waker wrote,
+        // because each exchange continues the release sequence of the one before.
+        self.0.swap(NOTIFIED, Ordering::AcqRel) == PARKED
+    }
+
+    /// The ring. False if there was a notice, which is taken.
+    fn begin_park(&self) -> bool {
+        // Acquire pairs with the release of `notify`: who is woken sees what was written before the wake.
+        let parked = self.0.compare_exchange(AWAKE, PARKED, Ordering::AcqRel, Ordering::Acquire);
+        if parked.is_err() {
+            self.end_park();
+        }
+        parked.is_ok()
+    }
+
+    /// The ring.
+    fn end_park(&self) {
+        // An exchange, not a store: a store would overwrite the notice of a waker that came a moment before without
+        // seeing what it wrote, and (buffered by the processor) could do so after the caller's look at its mailbox.
+        self.0.swap(AWAKE, Ordering::AcqRel);
+    }
+}
+
 /// What a ring and its wakers share.
 pub(super) struct WakeState {
-    state: AtomicU8,
+    flag: Flag,
     /// Readable when a parked ring was woken.
     eventfd: OwnedFd,
 }
@@ -45,7 +80,7 @@ impl WakeState {
     pub(super) fn new(blocking: bool) -> io::Result<Arc<WakeState>> {
         let mut flags = EventfdFlags::CLOEXEC;
         flags.set(EventfdFlags::NONBLOCK, !blocking);
-        Ok(Arc::new(WakeState { state: AtomicU8::new(AWAKE), eventfd: eventfd(0, flags)? }))
+        Ok(Arc::new(WakeState { flag: Flag::new(), eventfd: eventfd(0, flags)? }))
     }
 
     pub(super) fn eventfd(&self) -> BorrowedFd<'_> {
@@ -54,21 +89,16 @@ impl WakeState {
 
     /// Before a sleep. False if there was a wake: then it is taken, and there must be no sleep.
     pub(super) fn begin_park(&self) -> bool {
-        // Acquire pairs with the release of `wake`: who is woken sees what was written before the wake.
-        let parked = self.state.compare_exchange(AWAKE, PARKED, Ordering::AcqRel, Ordering::Acquire);
-        if parked.is_err() {
-            self.state.store(AWAKE, Ordering::Release);
-        }
-        parked.is_ok()
+        self.flag.begin_park()
     }
 
     /// After a sleep, whatever ended it.
     pub(super) fn end_park(&self) {
-        self.state.swap(AWAKE, Ordering::AcqRel);
+        self.flag.end_park();
     }
 
     fn wake(&self) {
-        if self.state.swap(NOTIFIED, Ordering::AcqRel) != PARKED {
+        if !self.flag.notify() {
             return;
         }
         loop {
@@ -107,6 +137,7 @@ impl fmt::Debug for RingWaker {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 
@@ -141,5 +172,45 @@ mod tests {
         RingWaker::new(state.clone()).wake();
         assert_eq!(counter(&state), None);
         assert!(!state.begin_park());
+    }
+}
+
+/// Run with `RUSTFLAGS="--cfg loom" cargo test -p crossdock-transport --release --lib loom`.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::{
+        sync::{Arc, atomic::AtomicUsize},
+        thread,
+    };
+
+    /// A ring that looks at its mailbox, parks, and sleeps only if nobody signals it never sleeps on a message.
+    #[test]
+    fn loom_no_message_is_slept_on() {
+        loom::model(|| {
+            // Messages, and writes to the eventfd.
+            let shared = Arc::new((Flag::new(), AtomicUsize::new(0), AtomicUsize::new(0)));
+            let senders: Vec<_> = (0..2)
+                .map(|_| {
+                    let shared = shared.clone();
+                    thread::spawn(move || {
+                        let (flag, messages, signals) = &*shared;
+                        messages.fetch_add(1, Ordering::Relaxed);
+                        if flag.notify() {
+                            signals.fetch_add(1, Ordering::Release);
+                        }
+                    })
+                })
+                .collect();
+            let (flag, messages, signals) = &*shared;
+            let mut seen = messages.load(Ordering::Relaxed);
+            while !flag.begin_park() {
+                seen = messages.load(Ordering::Relaxed);
+            }
+            for sender in senders {
+                sender.join().unwrap();
+            }
+            assert!(seen == 2 || signals.load(Ordering::Acquire) > 0, "slept on a message");
+        });
     }
 }
