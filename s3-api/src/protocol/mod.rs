@@ -11,6 +11,7 @@ pub mod error;
 pub mod etag;
 pub mod http;
 pub mod names;
+pub mod operation;
 pub mod range;
 pub mod time;
 pub mod xml;

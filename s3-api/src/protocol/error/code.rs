@@ -38,6 +38,7 @@ macro_rules! codes {
 codes! {
     AccessControlListNotSupported "AccessControlListNotSupported" 400 "The bucket does not allow access control lists.";
     AccessDenied "AccessDenied" 403 "Access denied.";
+    AccessForbidden "AccessForbidden" 403 "Access is forbidden.";
     AuthorizationHeaderMalformed "AuthorizationHeaderMalformed" 400 "The authorization header is malformed.";
     AuthorizationQueryParametersError "AuthorizationQueryParametersError" 400 "The authorization query parameters are malformed.";
     BadDigest "BadDigest" 400 "The checksum you sent does not match what was received.";

@@ -1,0 +1,183 @@
+//! The names of all operations.
+
+macro_rules! operations {
+    ($($name:ident,)*) => {
+        /// An operation of the S3 API.
+        ///
+        /// The 116 operations of the API as the AWS SDKs describe it in November 2026; names as there
+        /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum OperationName {
+            $(
+                #[doc = concat!("`", stringify!($name), "`")]
+                $name,
+            )*
+        }
+
+        impl OperationName {
+            /// Every operation, by name.
+            pub const ALL: &'static [OperationName] = &[$(OperationName::$name),*];
+
+            /// The name, as in the API reference and in policies behind `s3:`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(OperationName::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+operations! {
+    AbortMultipartUpload,
+    CompleteMultipartUpload,
+    CopyObject,
+    CreateBucket,
+    CreateBucketMetadataConfiguration,
+    CreateBucketMetadataTableConfiguration,
+    CreateMultipartUpload,
+    CreateSession,
+    DeleteBucket,
+    DeleteBucketAnalyticsConfiguration,
+    DeleteBucketCors,
+    DeleteBucketEncryption,
+    DeleteBucketIntelligentTieringConfiguration,
+    DeleteBucketInventoryConfiguration,
+    DeleteBucketLifecycle,
+    DeleteBucketMetadataConfiguration,
+    DeleteBucketMetadataTableConfiguration,
+    DeleteBucketMetricsConfiguration,
+    DeleteBucketOwnershipControls,
+    DeleteBucketPolicy,
+    DeleteBucketReplication,
+    DeleteBucketTagging,
+    DeleteBucketWebsite,
+    DeleteObject,
+    DeleteObjectAnnotation,
+    DeleteObjectTagging,
+    DeleteObjects,
+    DeletePublicAccessBlock,
+    GetBucketAbac,
+    GetBucketAccelerateConfiguration,
+    GetBucketAcl,
+    GetBucketAnalyticsConfiguration,
+    GetBucketCors,
+    GetBucketEncryption,
+    GetBucketIntelligentTieringConfiguration,
+    GetBucketInventoryConfiguration,
+    GetBucketLifecycle,
+    GetBucketLifecycleConfiguration,
+    GetBucketLocation,
+    GetBucketLogging,
+    GetBucketMetadataConfiguration,
+    GetBucketMetadataTableConfiguration,
+    GetBucketMetricsConfiguration,
+    GetBucketNotification,
+    GetBucketNotificationConfiguration,
+    GetBucketOwnershipControls,
+    GetBucketPolicy,
+    GetBucketPolicyStatus,
+    GetBucketReplication,
+    GetBucketRequestPayment,
+    GetBucketTagging,
+    GetBucketVersioning,
+    GetBucketWebsite,
+    GetObject,
+    GetObjectAcl,
+    GetObjectAnnotation,
+    GetObjectAttributes,
+    GetObjectLegalHold,
+    GetObjectLockConfiguration,
+    GetObjectRetention,
+    GetObjectTagging,
+    GetObjectTorrent,
+    GetPublicAccessBlock,
+    HeadBucket,
+    HeadObject,
+    ListBucketAnalyticsConfigurations,
+    ListBucketIntelligentTieringConfigurations,
+    ListBucketInventoryConfigurations,
+    ListBucketMetricsConfigurations,
+    ListBuckets,
+    ListDirectoryBuckets,
+    ListMultipartUploads,
+    ListObjectAnnotations,
+    ListObjectVersions,
+    ListObjects,
+    ListObjectsV2,
+    ListParts,
+    PutBucketAbac,
+    PutBucketAccelerateConfiguration,
+    PutBucketAcl,
+    PutBucketAnalyticsConfiguration,
+    PutBucketCors,
+    PutBucketEncryption,
+    PutBucketIntelligentTieringConfiguration,
+    PutBucketInventoryConfiguration,
+    PutBucketLifecycle,
+    PutBucketLifecycleConfiguration,
+    PutBucketLogging,
+    PutBucketMetricsConfiguration,
+    PutBucketNotification,
+    PutBucketNotificationConfiguration,
+    PutBucketOwnershipControls,
+    PutBucketPolicy,
+    PutBucketReplication,
+    PutBucketRequestPayment,
+    PutBucketTagging,
+    PutBucketVersioning,
+    PutBucketWebsite,
+    PutObject,
+    PutObjectAcl,
+    PutObjectAnnotation,
+    PutObjectLegalHold,
+    PutObjectLockConfiguration,
+    PutObjectRetention,
+    PutObjectTagging,
+    PutPublicAccessBlock,
+    RenameObject,
+    RestoreObject,
+    SelectObjectContent,
+    UpdateBucketMetadataAnnotationTableConfiguration,
+    UpdateBucketMetadataInventoryTableConfiguration,
+    UpdateBucketMetadataJournalTableConfiguration,
+    UpdateObjectEncryption,
+    UploadPart,
+    UploadPartCopy,
+    WriteGetObjectResponse,
+}
+
+impl OperationName {
+    /// The older name of an operation that is the same on the wire, if it has one: those four have no route of their own.
+    pub const fn legacy_name(self) -> Option<OperationName> {
+        match self {
+            OperationName::GetBucketLifecycleConfiguration => Some(OperationName::GetBucketLifecycle),
+            OperationName::PutBucketLifecycleConfiguration => Some(OperationName::PutBucketLifecycle),
+            OperationName::GetBucketNotificationConfiguration => Some(OperationName::GetBucketNotification),
+            OperationName::PutBucketNotificationConfiguration => Some(OperationName::PutBucketNotification),
+            _ => None,
+        }
+    }
+
+    /// The longest XML document this operation takes as its body, in bytes; `None` if its body, if any, is not XML
+    /// for the protocol layer to read.
+    ///
+    /// DeleteObjects holds at most 1,000 keys of 1,024 bytes, each of which may be escaped; CompleteMultipartUpload
+    /// at most 10,000 parts. S3's own bounds are 2 MB and 1 MB.
+    pub const fn document_bytes_max(self) -> Option<usize> {
+        match self {
+            OperationName::CreateBucket => Some(64 * 1024),
+            OperationName::CompleteMultipartUpload | OperationName::DeleteObjects => Some(4 * 1024 * 1024),
+            _ => None,
+        }
+    }
+
+    /// Whether the body is the bytes of an object or a part.
+    pub const fn takes_object_body(self) -> bool {
+        matches!(self, OperationName::PutObject | OperationName::UploadPart)
+    }
+
+    /// Whether it changes anything.
+    pub fn is_write(self) -> bool {
+        !["Get", "Head", "List", "Select"].iter().any(|verb| self.as_str().starts_with(verb))
+    }
+}
