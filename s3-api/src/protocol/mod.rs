@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod error;
 pub mod etag;
 pub mod http;
+pub mod metadata;
 pub mod names;
 pub mod operation;
 pub mod range;
