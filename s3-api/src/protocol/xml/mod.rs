@@ -1,9 +1,11 @@
-//! XML as S3 speaks it: a writer for replies.
+//! XML as S3 speaks it: a reader for the documents of requests, a writer for replies.
 //!
 //! Documents are UTF-8, start with a declaration and carry one namespace, S3's own.
 
+mod reader;
 mod writer;
 
+pub use reader::XmlReader;
 pub use writer::XmlWriter;
 
 /// The namespace of every S3 document except `Error`.
