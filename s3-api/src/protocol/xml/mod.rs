@@ -3,9 +3,14 @@
 //! Documents are UTF-8, start with a declaration and carry one namespace, S3's own.
 
 mod reader;
+mod requests;
 mod writer;
 
 pub use reader::XmlReader;
+pub use requests::{
+    CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration, DELETE_KEYS_MAX, Delete,
+    ObjectIdentifier, PARTS_MAX,
+};
 pub use writer::XmlWriter;
 
 /// The namespace of every S3 document except `Error`.
