@@ -16,11 +16,14 @@ const REPORT_USAGE: u16 = 1 << 3;
 /// `MSG_WAITALL` makes the kernel continue short sends; without `MSG_NOSIGNAL` a peer that is gone kills the process.
 const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
-/// Fewest bytes of a send worth doing without a copy: below, pinning the pages and the second completion cost more than
-/// the copy.
+/// Fewest bytes of a send worth doing without a copy: below, taking hold of the pages and the second completion cost more
+/// than the copy.
 ///
-/// The loopback device copies zero-copy sends on the receiving side, so it shows only what they cost, never what they
-/// save; see `Socket::stop_zero_copy` for how such a route goes back to plain sends.
+/// Measured on the loopback device, which copies such sends after all and so shows what they cost and not what they save
+/// (Linux 6.18, 2 virtual processors, one connection, registered memory; processor seconds per GB of both ends, copying
+/// and not): 4 KiB 0.74 and 1.08, 16 KiB 0.68 and 0.71, 64 KiB 0.52 and 0.54. From 64 KiB on the cost is lost in the
+/// noise. A route that copies anyway is found out by its first such send and sent to plainly from then on
+/// (`Socket::stop_zero_copy`): 1 MiB in place of 0.27 cost 0.73.
 pub(super) const ZERO_COPY_BYTES_MIN: usize = 64 << 10;
 
 /// What the kernel of a ring can do, of what not all kernels can.

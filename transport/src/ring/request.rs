@@ -235,3 +235,7 @@ fn gather(source: &[FrozenLease], mut skip: usize, pieces: &mut Vec<libc::iovec>
         skip = 0;
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "request_tests.rs"]
+mod tests;

@@ -465,3 +465,49 @@ fn setup(entries: u32) -> io::Result<(IoUring, &'static str)> {
 fn zero_copy_refused(result: i32) -> bool {
     matches!(-i64::from(result) as i32, libc::ENOMEM | libc::ENOBUFS | libc::EOPNOTSUPP | libc::EINVAL)
 }
+
+/// What happens where io_uring is forbidden: a thread forbids it to itself, as the seccomp filters of containers do.
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::{DriverChoice, Ring, RingOptions};
+
+    /// A filter that makes `io_uring_setup` fail with EPERM and allows everything else
+    /// (<https://man7.org/linux/man-pages/man2/seccomp.2.html>). It holds for the calling thread until that ends.
+    fn forbid_io_uring() {
+        const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+        let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        let mut filter = [
+            step(LOAD, 0, 0, 0), // seccomp_data.nr
+            step(JUMP_IF_EQUAL, 0, 1, libc::SYS_io_uring_setup as u32),
+            step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+            step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: this option takes a flag and no memory.
+        let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        assert_eq!(result, 0);
+        let program: *const libc::sock_fprog = &program;
+        // SAFETY: `program` and the filter it points to live until the call returns, which copies them.
+        let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, program) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    #[test]
+    fn the_portable_driver_takes_over_and_says_why() {
+        // Shows that a ring is made where io_uring is forbidden, that it says so, and that who insists gets the error.
+        let thread = std::thread::Builder::new().spawn(|| {
+            forbid_io_uring();
+            let options = |driver| RingOptions { driver, depth: 4 };
+            let insisted = Ring::new(&options(DriverChoice::IoUring)).map(drop).unwrap_err();
+            assert_eq!(insisted.raw_os_error(), Some(libc::EPERM));
+            Ring::new(&options(DriverChoice::Best)).unwrap().describe()
+        });
+        let description = thread.unwrap().join().unwrap();
+        assert!(
+            description.starts_with("portable (io_uring is refused: Operation not permitted"),
+            "{description}"
+        );
+    }
+}

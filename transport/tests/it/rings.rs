@@ -1,13 +1,16 @@
 //! The ring itself: turning, parking, waking, closing.
 
 use crate::{
-    drive::{Bench, DEPTH},
+    drive::{Bench, DEPTH, fill, open, run},
     on_both_drivers,
 };
-use crossdock_transport::ring::{Durability, Ring, RingOptions};
+use crossdock_transport::{
+    memory::{Arena, ArenaOptions, PagePolicy},
+    ring::{Durability, Ring, RingOptions},
+};
 use std::{
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -124,7 +127,7 @@ fn no_wake_is_lost(bench: &Bench) {
 fn a_ring_that_closes_finishes_what_is_in_flight(bench: &Bench) {
     let ring = Ring::new(&RingOptions { driver: bench.driver, depth: DEPTH }).unwrap();
     let _ = ring.register(&bench.arena);
-    let file = ring.file(crate::drive::open(&bench.directory.path().join("closing"), libc::O_DIRECT).into());
+    let file = ring.file(open(&bench.directory.path().join("closing"), libc::O_DIRECT).into());
     for n in 0..DEPTH {
         let slot = ring.queue().try_slot().unwrap();
         if n % 2 == 0 {
@@ -147,10 +150,60 @@ fn a_ring_that_closes_finishes_what_is_in_flight(bench: &Bench) {
 /// A future that is waited for after its ring is gone resolves, with its memory.
 fn a_future_outlives_its_ring(bench: &Bench) {
     let ring = Ring::new(&RingOptions { driver: bench.driver, depth: 4 }).unwrap();
-    let file = ring.file(crate::drive::open(&bench.directory.path().join("outlived"), 0).into());
+    let file = ring.file(open(&bench.directory.path().join("outlived"), 0).into());
     let pending = ring.read(ring.queue().try_slot().unwrap(), &file, 0, bench.lease(4096), 0, 4096);
     drop(ring);
     let (result, lease) = bench.run(pending).into_lease();
     assert!(matches!(result, Ok(0) | Err(_)), "{result:?}");
     assert_eq!(lease.capacity(), 4096);
+}
+
+#[test]
+fn rings_of_several_threads_share_one_registration() {
+    // Shows that rings on three threads use one arena as fixed buffers at the same time, for reads and writes.
+    const CORES: usize = 3;
+    let arena = Arena::map(&ArenaOptions {
+        bytes: CORES * (4 << 20),
+        pools: CORES,
+        pages: PagePolicy::Plain,
+        prefault: false,
+    })
+    .unwrap();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let registered = Arc::new(Barrier::new(CORES));
+    let cores: Vec<_> = (0..CORES)
+        .map(|core| {
+            let (arena, registered) = (arena.clone(), registered.clone());
+            let path = directory.path().join(core.to_string());
+            spawn(move || {
+                let ring = Ring::new(&RingOptions::default()).unwrap();
+                let result = ring.register(&arena);
+                // All are registered before the first is dropped.
+                registered.wait();
+                let pool = arena.pool(core);
+                let file = ring.file(open(&path, libc::O_DIRECT).into());
+                let mut lease = pool.try_acquire(65536).unwrap();
+                lease.set_len(65536);
+                fill(lease.as_mut_slice(), core as u8);
+                let whole = lease.freeze();
+                let slot = ring.queue().try_slot().unwrap();
+                let write = ring.write(slot, &file, 0, whole.clone().into(), Durability::Durable);
+                assert_eq!(run(&ring, write).result, Ok(65536));
+                let slot = ring.queue().try_slot().unwrap();
+                let read = ring.read(slot, &file, 0, pool.try_acquire(65536).unwrap(), 0, 65536);
+                let (count, mut lease) = run(&ring, read).into_lease();
+                assert_eq!(count, Ok(65536));
+                assert!(lease.full_mut()[..65536] == whole[..]);
+                (result.map_err(|error| error.to_string()), ring.describe())
+            })
+        })
+        .collect();
+    for core in cores {
+        let (result, description) = core.join().unwrap();
+        match result {
+            Err(error) => eprintln!("SKIPPED: the arena is not registered: {error}"),
+            Ok(()) if description.starts_with("portable") => eprintln!("SKIPPED: no io_uring here"),
+            Ok(()) => assert!(!description.contains("no fixed buffers"), "{description}"),
+        }
+    }
 }
