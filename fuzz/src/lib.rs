@@ -32,6 +32,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "chunked_body", run: targets::chunked_body::run, seeds: targets::chunked_body::seeds },
     Target { name: "signature", run: targets::signature::run, seeds: targets::signature::seeds },
     Target { name: "header_values", run: targets::header_values::run, seeds: targets::header_values::seeds },
+    Target { name: "operation", run: targets::operation::run, seeds: targets::operation::seeds },
+    Target {
+        name: "object_headers",
+        run: targets::object_headers::run,
+        seeds: targets::object_headers::seeds,
+    },
     Target { name: "put_request", run: targets::put_request::run, seeds: targets::put_request::seeds },
     Target { name: "log_batch", run: targets::log_batch::run, seeds: targets::log_batch::seeds },
     Target { name: "log_entry", run: targets::log_entry::run, seeds: targets::log_entry::seeds },

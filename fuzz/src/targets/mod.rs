@@ -5,6 +5,8 @@ pub mod chunked_body;
 pub mod header_values;
 pub mod log_batch;
 pub mod log_entry;
+pub mod object_headers;
+pub mod operation;
 pub mod put_request;
 pub mod request_head;
 pub mod signature;
