@@ -1,4 +1,5 @@
-//! Crash tests on the real server: its process is killed, the power of its disk is cut under load, a bit rots.
+//! Crash tests on the real server: its process is killed, the power of its disk is cut under load, a bit rots,
+//! the disk is full.
 //!
 //! What must hold afterwards: an acknowledged write is there, byte for byte; one that was not acknowledged is there
 //! whole or not at all; the list and the objects agree; damage is reported and never served.
@@ -10,6 +11,7 @@
 
 mod client;
 mod disk;
+mod full;
 mod kill;
 mod load;
 mod power;
@@ -44,7 +46,7 @@ pub(crate) struct Options {
     /// Test this program instead of the s3-server of this tree
     #[arg(long)]
     server: Option<PathBuf>,
-    /// Only the tests whose name contains this: kill, flip, ext4, xfs
+    /// Only the tests whose name contains this: kill, flip, full, ext4, xfs
     #[arg(long)]
     only: Option<String>,
     /// Passed on to the server as they are
@@ -101,6 +103,12 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
     }
     if wanted("flipped bits") {
         verdict.add(judged("flipped bits", rot::flips(&run, options.flips)));
+    }
+    if wanted("full disk") {
+        match disk::obstacle(tree, disk::FileSystem::Ext4) {
+            Some(obstacle) => verdict.add(Verdict::skipped(1, format!("full disk: {obstacle}"))),
+            None => verdict.add(judged("full disk", full::fill(&run))),
+        }
     }
     for system in [disk::FileSystem::Ext4, disk::FileSystem::Xfs] {
         let name = format!("power cuts on {}", system.name());
