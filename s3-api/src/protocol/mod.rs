@@ -14,5 +14,6 @@ pub mod metadata;
 pub mod names;
 pub mod operation;
 pub mod range;
+pub mod reply;
 pub mod time;
 pub mod xml;
