@@ -9,9 +9,16 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html>); a reply to HEAD, a 204 and a 304
 //! never have a body; no value that came from a client can break a line of the head.
 
+mod configuration;
 mod object;
+mod result;
 
-pub use object::{ObjectReply, ResponseOverrides, delete_object, not_modified, put_object};
+pub use configuration::{Owner, bucket_location, default_configuration};
+pub use object::{ObjectReply, delete_object, not_modified, put_object};
+pub use result::{
+    AttributesReply, DeleteOutcome, ListedPart, ObjectParts, complete_multipart_upload, copy_object,
+    create_multipart_upload, delete_objects, upload_part_copy,
+};
 
 use super::error::{ErrorCode, S3Error};
 use super::http::{Method, ReplyHead};

@@ -20,33 +20,6 @@ const ANSWERED_HEADERS: [&str; 6] = [
     "Expires",
 ];
 
-/// What `response-*` parameters put in the place of stored headers, in the order of [`STORED_HEADERS`].
-///
-/// "You can override values for a set of response headers using the query parameters"
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Overriding response header values through
-/// the request").
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResponseOverrides {
-    /// The values; `None` keeps what is stored.
-    pub values: [Option<Vec<u8>>; 6],
-}
-
-impl ResponseOverrides {
-    /// Reads the parameters of a query through `value`, which looks one up by its name.
-    pub fn from_query<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Self {
-        let values = STORED_HEADERS.map(|name| {
-            let parameter = format!("response-{name}");
-            value(&parameter).map(|value| value.as_bytes().to_vec())
-        });
-        ResponseOverrides { values }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.values.iter().all(Option::is_none)
-    }
-}
-
 /// The reply of GetObject and HeadObject.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectReply<'a> {
@@ -66,8 +39,10 @@ pub struct ObjectReply<'a> {
     pub part_count: Option<u32>,
     /// The checksum of what is sent, if the request named a part; the object's own checksum covers the whole.
     pub part_checksum: Option<Checksum>,
-    /// Headers to answer instead of the stored ones.
-    pub overrides: &'a ResponseOverrides,
+    /// Headers to answer instead of the stored ones, in the order of [`STORED_HEADERS`]: what `response-*` parameters
+    /// ask for (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Overriding response header values
+    /// through the request").
+    pub overrides: &'a [Option<String>; STORED_HEADERS.len()],
     /// Whether the request asked for checksums (`x-amz-checksum-mode: ENABLED`).
     pub with_checksum: bool,
 }
@@ -87,10 +62,11 @@ impl ObjectReply<'_> {
         if let Some(range) = self.range {
             reply = reply.header("Content-Range", range.content_range(self.size));
         }
-        let values = self.overrides.values.iter().zip(&self.headers.stored);
+        let values =
+            self.overrides.iter().map(|value| value.as_ref().map(String::as_bytes)).zip(&self.headers.stored);
         for (name, (instead, stored)) in ANSWERED_HEADERS.into_iter().zip(values) {
-            match instead.as_ref().or(stored.as_ref()) {
-                Some(value) => reply = reply.header(name, value.as_slice()),
+            match instead.or(stored.as_deref()) {
+                Some(value) => reply = reply.header(name, value),
                 None if name == "Content-Type" => reply = reply.header(name, DEFAULT_CONTENT_TYPE),
                 None => {}
             }
@@ -199,7 +175,7 @@ mod tests {
         headers
     }
 
-    fn whole<'a>(headers: &'a ObjectHeaders, overrides: &'a ResponseOverrides) -> ObjectReply<'a> {
+    fn whole<'a>(headers: &'a ObjectHeaders, overrides: &'a [Option<String>; 6]) -> ObjectReply<'a> {
         ObjectReply {
             etag: "e-2",
             modified_ms: 784_111_777_999,
@@ -217,7 +193,7 @@ mod tests {
     #[test]
     fn a_whole_object_carries_what_was_stored() {
         // Stored headers, metadata, class and checksum come back; an override wins; the media type has a default.
-        let (headers, mut overrides) = (headers(), ResponseOverrides::default());
+        let (headers, mut overrides) = (headers(), Default::default());
         let reply = whole(&headers, &overrides).reply();
         assert_eq!(reply.status, 200);
         let table: &[(&str, &[u8])] = &[
@@ -237,8 +213,8 @@ mod tests {
         }
         assert_eq!(reply.headers.len(), table.len());
         assert_eq!(reply.body, ReplyBody::Payload { bytes: 10 });
-        overrides.values[4] = Some(b"text/html".to_vec());
-        overrides.values[0] = Some(b"x".to_vec());
+        overrides[4] = Some("text/html".to_owned());
+        overrides[0] = Some("x".to_owned());
         let reply = whole(&headers, &overrides).reply();
         assert_eq!(value(&reply, "Content-Type"), Some(&b"text/html"[..]));
         assert_eq!(value(&reply, "Cache-Control"), Some(&b"x"[..]));
@@ -247,7 +223,7 @@ mod tests {
     #[test]
     fn a_range_tells_no_checksum_of_other_bytes() {
         // 206 with the range; the object's checksum only if the range is the object; a part brings its own.
-        let (headers, overrides) = (headers(), ResponseOverrides::default());
+        let (headers, overrides) = (headers(), Default::default());
         let range = |offset, bytes| Some(ResolvedRange { offset, bytes });
         let reply = ObjectReply { range: range(2, 3), ..whole(&headers, &overrides) }.reply();
         assert_eq!((reply.status, &reply.body), (206, &ReplyBody::Payload { bytes: 3 }));
@@ -285,18 +261,5 @@ mod tests {
         );
         assert_eq!(delete_object(None, false), Reply::new(204));
         assert_eq!(value(&delete_object(Some("v"), true), "x-amz-delete-marker"), Some(&b"true"[..]));
-    }
-
-    #[test]
-    fn overrides_come_from_their_parameters() {
-        // Six parameters, each for its header.
-        let overrides = ResponseOverrides::from_query(|name| match name {
-            "response-content-type" => Some("a/b"),
-            "response-expires" => Some(""),
-            _ => None,
-        });
-        assert_eq!(overrides.values[4].as_deref(), Some(&b"a/b"[..]));
-        assert_eq!(overrides.values.iter().flatten().count(), 2);
-        assert!(!overrides.is_empty() && ResponseOverrides::default().is_empty());
     }
 }

@@ -83,6 +83,13 @@ impl XmlWriter {
         self.close()
     }
 
+    /// Writes `<name attributes>value</name>`, escaped.
+    pub fn text_with(&mut self, name: &'static str, attributes: &[(&str, &str)], value: &str) -> &mut Self {
+        self.open_raw(name, attributes);
+        push_escaped(&mut self.out, value);
+        self.close()
+    }
+
     /// Writes `<name>value</name>` for bytes that should be UTF-8; others become U+FFFD.
     pub fn bytes(&mut self, name: &'static str, value: &[u8]) -> &mut Self {
         self.text(name, &String::from_utf8_lossy(value))
