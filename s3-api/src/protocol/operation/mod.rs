@@ -6,10 +6,34 @@
 //!
 //! Invariant: what is not understood and would change the outcome is refused, never ignored.
 
+mod bucket;
+mod copy;
+mod listing;
+mod multipart;
 mod name;
+mod object;
+mod refused;
+mod request;
 mod resource;
 mod route;
+#[cfg(test)]
+mod tests;
 
+pub use bucket::{
+    BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetObjectSetting,
+    HeadBucket, ObjectSetting,
+};
+pub use copy::{CopyObject, CopySource, UploadPartCopy};
+pub use listing::{
+    ListBuckets, ListMultipartUploads, ListObjectVersions, ListObjects, ListObjectsV2, ListParts,
+    ListPosition, ListQuery, PAGE_ENTRIES_MAX,
+};
+pub use multipart::{AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, UploadPart};
 pub use name::OperationName;
+pub use object::{
+    AttributeSet, DeleteObject, DeleteObjects, GetObjectAttributes, PutObject, ReadObject, ResponseOverrides,
+};
+pub use refused::check_expected_owner;
+pub use request::Request;
 pub use resource::Resource;
 pub use route::{Routed, route};

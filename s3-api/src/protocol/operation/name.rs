@@ -1,5 +1,7 @@
 //! The names of all operations.
 
+use crate::protocol::xml::{CompletedMultipartUpload, CreateBucketConfiguration, Delete};
+
 macro_rules! operations {
     ($($name:ident,)*) => {
         /// An operation of the S3 API.
@@ -160,13 +162,11 @@ impl OperationName {
 
     /// The longest XML document this operation takes as its body, in bytes; `None` if its body, if any, is not XML
     /// for the protocol layer to read.
-    ///
-    /// DeleteObjects holds at most 1,000 keys of 1,024 bytes, each of which may be escaped; CompleteMultipartUpload
-    /// at most 10,000 parts. S3's own bounds are 2 MB and 1 MB.
     pub const fn document_bytes_max(self) -> Option<usize> {
         match self {
-            OperationName::CreateBucket => Some(64 * 1024),
-            OperationName::CompleteMultipartUpload | OperationName::DeleteObjects => Some(4 * 1024 * 1024),
+            OperationName::CompleteMultipartUpload => Some(CompletedMultipartUpload::BYTES_MAX),
+            OperationName::CreateBucket => Some(CreateBucketConfiguration::BYTES_MAX),
+            OperationName::DeleteObjects => Some(Delete::BYTES_MAX),
             _ => None,
         }
     }
