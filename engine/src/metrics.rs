@@ -1,0 +1,35 @@
+//! Counters of a core: written by its own thread, read by any.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one thread adds to and others may read at any time. Costs a load and a store, no locked instruction.
+#[derive(Default, Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the thread that owns the counter may.
+    pub(crate) fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// The number so far.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a core has done since it was started.
+#[derive(Default, Debug)]
+#[non_exhaustive]
+pub struct CoreMetrics {
+    /// Objects and parts begun.
+    pub puts: Counter,
+    /// Objects opened for reading.
+    pub gets: Counter,
+    /// Deletes asked for.
+    pub deletes: Counter,
+    /// Listings asked for.
+    pub lists: Counter,
+    /// Blocks that were not what was written.
+    pub corruptions: Counter,
+}

@@ -1,0 +1,104 @@
+//! Runs the tasks of one core.
+//!
+//! Tasks come from [`async_task`]; this file only decides their order. A real core runs them first in, first out.
+//! The simulator picks the next by seed, because an order that merely happens to hold hides races between tasks.
+
+use concurrent_queue::ConcurrentQueue;
+use slab::Slab;
+use std::{cell::RefCell, future::Future, rc::Rc, sync::Arc, task::Waker};
+
+/// A spawned task. Dropping it cancels the task; [`Task::detach`] lets it run on.
+pub type Task<T> = async_task::Task<T>;
+
+/// Wakes the core from any thread; does nothing while it is awake.
+pub type WakeCore = Arc<dyn Fn() + Send + Sync>;
+
+pub(crate) struct Executor {
+    ready: Arc<ConcurrentQueue<async_task::Runnable>>,
+    wake: WakeCore,
+    /// Every task that is not finished. Tasks wait in each other's hands, in circles too, so that dropping the executor
+    /// would not drop them: see [`Executor::clear`].
+    active: Rc<RefCell<Slab<Waker>>>,
+    /// Only with a seed: what was taken off `ready`, to be picked from.
+    shuffled: Option<RefCell<(Vec<async_task::Runnable>, fastrand::Rng)>>,
+}
+
+impl Executor {
+    pub(crate) fn new(wake: WakeCore, seed: Option<u64>) -> Executor {
+        let shuffled = seed.map(|seed| RefCell::new((Vec::new(), fastrand::Rng::with_seed(seed))));
+        Executor { ready: Arc::new(ConcurrentQueue::unbounded()), wake, active: Rc::default(), shuffled }
+    }
+
+    pub(crate) fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
+        let (ready, wake) = (self.ready.clone(), self.wake.clone());
+        let schedule = move |runnable| {
+            // The queue is unbounded and never closed, so that a push can not fail.
+            let pushed = ready.push(runnable);
+            debug_assert!(pushed.is_ok());
+            wake();
+        };
+        let index = self.active.borrow().vacant_key();
+        let registered = Registered { active: self.active.clone(), index };
+        let future = async move {
+            let _registered = registered;
+            future.await
+        };
+        let (runnable, task) = async_task::spawn_local(future, schedule);
+        let at = self.active.borrow_mut().insert(runnable.waker());
+        debug_assert_eq!(at, index);
+        runnable.schedule();
+        task
+    }
+
+    /// Runs at most `limit` tasks; says whether more are ready.
+    pub(crate) fn run(&self, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some(runnable) = self.next() else { return false };
+            runnable.run();
+        }
+        !self.is_idle()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.ready.is_empty() && self.shuffled.as_ref().is_none_or(|s| s.borrow().0.is_empty())
+    }
+
+    fn next(&self) -> Option<async_task::Runnable> {
+        let Some(shuffled) = &self.shuffled else { return self.ready.pop().ok() };
+        let (tasks, rng) = &mut *shuffled.borrow_mut();
+        tasks.extend(self.ready.try_iter());
+        if tasks.is_empty() {
+            return None;
+        }
+        let index = rng.usize(..tasks.len());
+        Some(tasks.swap_remove(index))
+    }
+
+    /// Drops every task, and what their drops spawn, until none is left.
+    pub(crate) fn clear(&self) {
+        loop {
+            let wakers: Vec<Waker> = self.active.borrow().iter().map(|(_, waker)| waker.clone()).collect();
+            if wakers.is_empty() {
+                break;
+            }
+            // A task that is woken comes to the queue, and is dropped there instead of run.
+            wakers.into_iter().for_each(Waker::wake);
+            while let Some(runnable) = self.next() {
+                drop(runnable);
+            }
+        }
+    }
+}
+
+/// Takes the task off the list when its future is dropped.
+struct Registered {
+    active: Rc<RefCell<Slab<Waker>>>,
+    index: usize,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let waker = self.active.borrow_mut().try_remove(self.index);
+        drop(waker);
+    }
+}

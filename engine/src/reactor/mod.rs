@@ -1,0 +1,276 @@
+//! One core: a thread's executor, timers, memory and mailbox on top of one driver.
+//!
+//! ```text
+//!            ┌────────────── turn ──────────────┐
+//!   driver ──► reap completions ──► leases back ──► mailbox ──► timers ──► tasks ──► outbox ──► submit
+//! ```
+//!
+//! Invariants:
+//! * Everything a [`Core`] hands out stays on its thread; other threads reach it by its [`Address`] alone.
+//! * Nothing here reads a clock or draws a random number but through the [`Driver`] and the seed given at the start,
+//!   so that the simulator can run any number of cores on one thread and get the same run twice.
+
+mod driver;
+mod executor;
+mod mailbox;
+mod signal;
+mod timers;
+
+pub use driver::{Driver, RingDriver};
+pub use executor::{Task, WakeCore};
+pub(crate) use mailbox::yield_once;
+pub use mailbox::{Address, Gone};
+pub(crate) use signal::{Budget, Grant, Signal};
+pub use timers::{Moment, Sleep};
+
+use crossdock_transport::memory::Pool;
+use mailbox::{Message, Outbox};
+use std::{
+    any::Any,
+    cell::{Cell, OnceCell, RefCell},
+    future::Future,
+    rc::Rc,
+    time::Duration,
+};
+
+/// Messages a mailbox holds before senders keep them back.
+const MAILBOX_MESSAGES: usize = 4096;
+/// Tasks and messages run before the driver is looked at again: long enough to amortise the system call, short
+/// enough that a completion waits well under a millisecond.
+const TASKS_PER_TURN: usize = 256;
+
+/// A core, seen from its own thread. Cheap to clone, not `Send`.
+#[derive(Clone)]
+pub struct Core(Rc<State>);
+
+struct State {
+    index: usize,
+    driver: Rc<dyn Driver>,
+    executor: executor::Executor,
+    timers: timers::Timers,
+    pool: Pool,
+    address: Address,
+    outbox: OnceCell<Outbox>,
+    rng: RefCell<fastrand::Rng>,
+    local: RefCell<Option<Rc<dyn Any>>>,
+    stopping: Cell<bool>,
+}
+
+/// How a core is made.
+pub struct CoreOptions {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Seeds everything random on this core.
+    pub seed: u64,
+    /// Whether tasks run in an order drawn from the seed (simulation) or as they come.
+    pub shuffle: bool,
+}
+
+impl Core {
+    /// A core on `driver` with the memory of `pool`. It runs when [`Core::turn`] is called.
+    pub fn new(options: CoreOptions, driver: Rc<dyn Driver>, pool: Pool) -> Core {
+        let wake = driver.waker();
+        pool.on_return(wake.clone());
+        let mut rng = fastrand::Rng::with_seed(options.seed);
+        let order = options.shuffle.then(|| rng.u64(..));
+        Core(Rc::new(State {
+            index: options.index,
+            executor: executor::Executor::new(wake.clone(), order),
+            timers: timers::Timers::default(),
+            address: Address::new(MAILBOX_MESSAGES, wake),
+            outbox: OnceCell::new(),
+            rng: RefCell::new(rng),
+            local: RefCell::new(None),
+            stopping: Cell::new(false),
+            driver,
+            pool,
+        }))
+    }
+
+    /// Tells this core where the others are; `addresses[i]` is core `i`.
+    ///
+    /// # Panics
+    /// When called twice.
+    pub fn connect(&self, addresses: Vec<Address>) {
+        assert!(self.0.outbox.set(Outbox::new(addresses)).is_ok(), "a core is connected once");
+    }
+
+    /// This core's number.
+    pub fn index(&self) -> usize {
+        self.0.index
+    }
+
+    /// How many cores are connected.
+    pub fn count(&self) -> usize {
+        self.0.outbox.get().map_or(1, Outbox::core_count)
+    }
+
+    /// Where others reach this core.
+    pub fn address(&self) -> Address {
+        self.0.address.clone()
+    }
+
+    /// This core's memory.
+    pub fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    /// The monotonic clock.
+    pub fn now(&self) -> Moment {
+        self.0.driver.now()
+    }
+
+    /// The wall clock in milliseconds since 1970; may jump, so that only what people read is made from it.
+    pub fn wall_clock_ms(&self) -> u64 {
+        self.0.driver.wall_clock_ms()
+    }
+
+    /// A number drawn from this core's seed.
+    pub fn random(&self) -> u64 {
+        self.0.rng.borrow_mut().u64(..)
+    }
+
+    /// Runs `future` on this core.
+    pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
+        self.0.executor.spawn(future)
+    }
+
+    /// Resolves after `duration`.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.0.timers.sleep_until(self.now().after(duration))
+    }
+
+    /// Runs `work` on core `target` (this one included) and resolves with its result.
+    ///
+    /// # Errors
+    /// [`Gone`] if that core has stopped.
+    ///
+    /// # Cancellation
+    /// The work runs to its end even if this future is dropped.
+    pub async fn call<T, W, F>(&self, target: usize, work: W) -> Result<T, Gone>
+    where
+        T: Send + 'static,
+        W: FnOnce(Core) -> F + Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        if target == self.index() {
+            // Spawned all the same, so that dropping the caller does not stop the work half-way.
+            return Ok(self.spawn(work(self.clone())).detach_on_drop().await);
+        }
+        self.outbox().call(target, work).await
+    }
+
+    /// Sends work that nobody waits for.
+    pub(crate) fn send(&self, target: usize, message: impl FnOnce(&Core) + Send + 'static) {
+        if target == self.index() {
+            return message(self);
+        }
+        let message: Message = Box::new(message);
+        self.outbox().send(target, message);
+    }
+
+    fn outbox(&self) -> &Outbox {
+        self.0.outbox.get().expect("cores are connected before they talk")
+    }
+
+    /// What the layer above keeps on this core.
+    pub(crate) fn local<T: 'static>(&self) -> Option<Rc<T>> {
+        self.0.local.borrow().clone()?.downcast().ok()
+    }
+
+    /// Sets what [`Core::local`] gives. Once.
+    pub(crate) fn set_local<T: 'static>(&self, local: Rc<T>) {
+        let before = self.0.local.replace(Some(local));
+        assert!(before.is_none(), "set once");
+    }
+
+    /// One round of the loop. Says whether there is more to do at once.
+    pub fn turn(&self) -> bool {
+        let state = &*self.0;
+        state.driver.turn();
+        state.pool.drain_returns();
+        for _ in 0..TASKS_PER_TURN {
+            let Some(message) = state.address.pop() else { break };
+            message(self);
+        }
+        state.timers.fire(self.now());
+        let more = state.executor.run(TASKS_PER_TURN);
+        let kept_back = state.outbox.get().is_some_and(Outbox::flush);
+        more || kept_back || !state.address.is_empty()
+    }
+
+    /// The next deadline, if any.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.0.timers.next()
+    }
+
+    /// Whether nothing is ready to run (completions may still be under way).
+    pub fn is_idle(&self) -> bool {
+        self.0.executor.is_idle() && self.0.address.is_empty()
+    }
+
+    /// Runs this core until `future` is done: for a real core's thread.
+    pub fn block_on<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
+        let result: Rc<RefCell<Option<T>>> = Rc::default();
+        let put = result.clone();
+        let task = self.spawn(async move {
+            let value = future.await;
+            *put.borrow_mut() = Some(value);
+        });
+        loop {
+            let more = self.turn();
+            if let Some(value) = result.borrow_mut().take() {
+                drop(task);
+                return value;
+            }
+            if !more {
+                let limit = self.next_deadline().map(|deadline| deadline.since(self.now()));
+                self.0.driver.park(limit);
+            }
+        }
+    }
+
+    /// Takes no more messages and drops every task. Operations the device still has in flight keep their memory.
+    pub fn stop(&self) {
+        if self.0.stopping.replace(true) {
+            return;
+        }
+        self.0.address.close();
+        while let Some(message) = self.0.address.pop() {
+            drop(message);
+        }
+        self.0.executor.clear();
+        drop(self.0.local.take());
+    }
+}
+
+trait DetachOnDrop<T> {
+    fn detach_on_drop(self) -> Detaching<T>;
+}
+
+impl<T> DetachOnDrop<T> for Task<T> {
+    fn detach_on_drop(self) -> Detaching<T> {
+        Detaching(Some(self))
+    }
+}
+
+/// A task that runs on when its waiter goes away.
+struct Detaching<T>(Option<Task<T>>);
+
+impl<T> Future for Detaching<T> {
+    type Output = T;
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<T> {
+        let task = self.0.as_mut().expect("not polled after it was ready");
+        let result = std::task::ready!(std::pin::Pin::new(task).poll(cx));
+        self.0 = None;
+        std::task::Poll::Ready(result)
+    }
+}
+
+impl<T> Drop for Detaching<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}

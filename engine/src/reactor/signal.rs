@@ -1,0 +1,192 @@
+//! Waiting inside one core: an event that tasks wait for, and a counted budget.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+/// Tasks wait until a condition holds; whoever changes what the condition reads calls [`Signal::notify`].
+///
+/// There is no stored permit, so a wake-up can not be lost or left over: each waiter looks at its condition again.
+#[derive(Default)]
+pub(crate) struct Signal(RefCell<Vec<Waker>>);
+
+impl Signal {
+    /// Wakes every waiter to look at its condition again.
+    pub(crate) fn notify(&self) {
+        // The wakers are taken out first: a waker may run code that waits on this signal again.
+        let waiting = std::mem::take(&mut *self.0.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Resolves with what `look` finds, once it finds something.
+    pub(crate) async fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+        std::future::poll_fn(|cx| {
+            if let Some(found) = look() {
+                return Poll::Ready(found);
+            }
+            let mut waiting = self.0.borrow_mut();
+            if !waiting.iter().any(|w| w.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// A budget of one core, handed out in pieces. Waiters are served first come, first served.
+#[derive(Clone)]
+pub(crate) struct Budget(Rc<BudgetState>);
+
+struct BudgetState {
+    free: Cell<usize>,
+    total: usize,
+    waiting: RefCell<VecDeque<Rc<Waiting>>>,
+}
+
+struct Waiting {
+    amount: usize,
+    granted: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// A piece of a [`Budget`]; goes back when dropped.
+pub(crate) struct Grant {
+    budget: Budget,
+    amount: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(total: usize) -> Budget {
+        Budget(Rc::new(BudgetState { free: Cell::new(total), total, waiting: RefCell::default() }))
+    }
+
+    /// A piece at once, or none: never ahead of those who wait.
+    pub(crate) fn try_take(&self, amount: usize) -> Option<Grant> {
+        let amount = amount.min(self.0.total);
+        if !self.0.waiting.borrow().is_empty() || self.0.free.get() < amount {
+            return None;
+        }
+        self.0.free.set(self.0.free.get() - amount);
+        Some(Grant { budget: self.clone(), amount })
+    }
+
+    /// A piece when it is this caller's turn. An amount above the whole budget counts as the whole.
+    pub(crate) fn take(&self, amount: usize) -> Take {
+        Take { budget: self.clone(), amount: amount.min(self.0.total), waiting: None }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.0.total - self.0.free.get()
+    }
+
+    fn serve(&self) {
+        loop {
+            let next = {
+                let mut waiting = self.0.waiting.borrow_mut();
+                match waiting.front() {
+                    Some(first) if first.amount <= self.0.free.get() => waiting.pop_front(),
+                    _ => return,
+                }
+            };
+            let Some(next) = next else { return };
+            self.0.free.set(self.0.free.get() - next.amount);
+            next.granted.set(true);
+            if let Some(waker) = next.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let state = &self.budget.0;
+        state.free.set(state.free.get() + self.amount);
+        self.budget.serve();
+    }
+}
+
+/// Future of [`Budget::take`]. Dropping it leaves the queue.
+pub(crate) struct Take {
+    budget: Budget,
+    amount: usize,
+    waiting: Option<Rc<Waiting>>,
+}
+
+impl Future for Take {
+    type Output = Grant;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Grant> {
+        if let Some(waiting) = &self.waiting {
+            if waiting.granted.get() {
+                self.waiting = None;
+                return Poll::Ready(Grant { budget: self.budget.clone(), amount: self.amount });
+            }
+            *waiting.waker.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if let Some(grant) = self.budget.try_take(self.amount) {
+            return Poll::Ready(grant);
+        }
+        let waker = RefCell::new(Some(cx.waker().clone()));
+        let waiting = Rc::new(Waiting { amount: self.amount, granted: Cell::new(false), waker });
+        self.budget.0.waiting.borrow_mut().push_back(waiting.clone());
+        self.waiting = Some(waiting);
+        Poll::Pending
+    }
+}
+
+impl Drop for Take {
+    fn drop(&mut self) {
+        let Some(waiting) = self.waiting.take() else { return };
+        if waiting.granted.get() {
+            // Granted between the wake-up and this drop: give it back.
+            drop(Grant { budget: self.budget.clone(), amount: self.amount });
+        } else {
+            self.budget.0.waiting.borrow_mut().retain(|other| !Rc::ptr_eq(other, &waiting));
+            self.budget.serve();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+
+    fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// A large request is not starved by small ones that come after it.
+    #[test]
+    fn budget_is_first_come_first_served() {
+        let budget = Budget::new(4);
+        let held = budget.try_take(3).unwrap();
+        let mut large = pin!(budget.take(4));
+        assert!(poll_once(large.as_mut()).is_pending());
+        assert!(budget.try_take(1).is_none(), "one is free, but somebody waits");
+        drop(held);
+        assert!(poll_once(large.as_mut()).is_ready());
+        assert_eq!(budget.used(), 0, "the grant was dropped with the result");
+    }
+
+    /// A waiter that goes away after it was granted loses nothing.
+    #[test]
+    fn a_dropped_waiter_gives_back() {
+        let budget = Budget::new(2);
+        let held = budget.try_take(2).unwrap();
+        let mut gone = Box::pin(budget.take(2));
+        assert!(poll_once(gone.as_mut()).is_pending());
+        drop(held);
+        assert_eq!(budget.used(), 2, "granted, not yet picked up");
+        drop(gone);
+        assert_eq!(budget.used(), 0);
+    }
+}
