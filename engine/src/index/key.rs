@@ -1,0 +1,111 @@
+//! The order of the index: bucket, then object key bytewise, then newest version first.
+//!
+//! ```text
+//! bucket: u64 big endian ‖ key with 00 → 00 FF ‖ 00 00 ‖ !version: u64 big endian
+//! ```
+//!
+//! The terminator 00 00 sorts before every continuation of the key, and an escaped zero (00 FF) before every byte
+//! above zero, so that comparing encodings is comparing (bucket, key, newest first).
+
+use crate::layout::{BucketId, Version};
+
+/// Longest object key, in bytes (Amazon S3 User Guide, «Naming Amazon S3 objects»: 1,024 bytes of UTF-8).
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// The encoding of a key's first possible version: where a scan of its versions starts.
+pub(crate) fn key_start(bucket: BucketId, key: &[u8]) -> Vec<u8> {
+    let mut encoded = prefix_start(bucket, key);
+    encoded.extend_from_slice(&[0, 0]);
+    encoded
+}
+
+/// The encoding at or before every key that starts with `prefix`.
+pub(crate) fn prefix_start(bucket: BucketId, prefix: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(8 + prefix.len() + 10);
+    encoded.extend_from_slice(&bucket.0.to_be_bytes());
+    for &byte in prefix {
+        encoded.push(byte);
+        if byte == 0 {
+            encoded.push(0xFF);
+        }
+    }
+    encoded
+}
+
+/// The encoding after every version of `key`, and before the next key.
+pub(crate) fn key_end(bucket: BucketId, key: &[u8]) -> Vec<u8> {
+    let mut encoded = prefix_start(bucket, key);
+    encoded.extend_from_slice(&[0, 1]);
+    encoded
+}
+
+/// The encoding after every key of the bucket.
+pub(crate) fn bucket_end(bucket: BucketId) -> Vec<u8> {
+    bucket.0.saturating_add(1).to_be_bytes().to_vec()
+}
+
+pub(crate) fn encode(bucket: BucketId, key: &[u8], version: Version) -> Box<[u8]> {
+    let mut encoded = key_start(bucket, key);
+    encoded.extend_from_slice(&(!version.0).to_be_bytes());
+    encoded.into_boxed_slice()
+}
+
+/// The parts of an encoding made by [`encode`].
+pub(crate) fn decode(encoded: &[u8]) -> (BucketId, Vec<u8>, Version) {
+    let malformed = "an index key is made by encode alone";
+    let (bucket, rest) = encoded.split_first_chunk().expect(malformed);
+    let (escaped, version) = rest.split_last_chunk().expect(malformed);
+    let escaped = escaped.strip_suffix(&[0, 0]).expect(malformed);
+    let mut key = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter();
+    while let Some(&byte) = bytes.next() {
+        key.push(byte);
+        if byte == 0 {
+            bytes.next();
+        }
+    }
+    (BucketId(u64::from_be_bytes(*bucket)), key, Version(!u64::from_be_bytes(*version)))
+}
+
+/// The least key above every key that starts with `prefix`; none when there is no such key.
+pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let kept = prefix.iter().rposition(|&byte| byte != 0xFF)?;
+    let mut next = prefix.get(..=kept)?.to_vec();
+    *next.last_mut()? += 1;
+    Some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The encodings sort as (bucket, key, newest version first), and come back unchanged.
+        #[test]
+        fn order_and_round_trip(
+            a in (0u64..3, proptest::collection::vec(0u8..4, 0..5), 0u64..4),
+            b in (0u64..3, proptest::collection::vec(0u8..4, 0..5), 0u64..4),
+        ) {
+            let of = |x: &(u64, Vec<u8>, u64)| encode(BucketId(x.0), &x.1, Version(x.2));
+            let order = (a.0, &a.1, !a.2).cmp(&(b.0, &b.1, !b.2));
+            prop_assert_eq!(of(&a).cmp(&of(&b)), order);
+            let (bucket, key, version) = decode(&of(&a));
+            prop_assert_eq!((bucket.0, key, version.0), a);
+        }
+
+        /// The successor of a prefix lies above all that starts with it and not above anything else that is greater.
+        #[test]
+        fn successor_is_tight(
+            prefix in proptest::collection::vec(250u8..=255, 0..4),
+            other in proptest::collection::vec(250u8..=255, 0..6),
+        ) {
+            match successor(&prefix) {
+                None => prop_assert!(prefix.iter().all(|&b| b == 0xFF)),
+                Some(next) => {
+                    prop_assert_eq!(other >= next, other > prefix && !other.starts_with(&prefix));
+                }
+            }
+        }
+    }
+}

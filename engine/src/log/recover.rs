@@ -1,0 +1,358 @@
+//! Reads a shard's log from where its anchor points to its end, and decides where that end is.
+//!
+//! Let W be the highest `durable_upto` that any valid header states.
+//!
+//! * A batch above W was never acknowledged. If its metadata or any payload of it does not hold, the log ends before
+//!   it, even if a later batch is whole: acknowledgements go out in order, so that later one was not acknowledged
+//!   either.
+//! * A batch at or below W was acknowledged. A payload of it that does not hold is one damaged object, found when it
+//!   is read. If the front copy of its metadata does not hold, the back copy stands in. If neither holds there is a
+//!   hole: what the log said from here on is unknown, and the shard may answer only what it knows.
+//!
+//! A header counts only if its keyed checksum holds and its shard, epoch, sequence, previous hash and position are
+//! those expected, so that neither a client's payload nor what an earlier life of the store left behind can pass.
+
+use super::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, build::payload_range, tail::Tail};
+use crate::shard::ZoneStart;
+use crate::{
+    device::BlockDevice,
+    error::{DeviceError, DeviceOperation, OpenError, Region},
+    layout::{
+        Anchor, BLOCK_BYTES, BatchHeader, Entry, LogPosition, MetaHash, PACKED_CHECKSUM_BYTES, SecretKey,
+        checksum,
+    },
+};
+use crossdock_transport::memory::{BufferLease, Pool};
+use std::{collections::VecDeque, rc::Rc};
+
+/// Bytes read at a time: several batches per read, within the largest lease.
+const WINDOW_BYTES: usize = 2 * 1024 * 1024;
+
+/// A shard's log as recovery sees it.
+pub(crate) struct LogReader {
+    pub(crate) device: Rc<dyn BlockDevice>,
+    pub(crate) pool: Pool,
+    pub(crate) secret: SecretKey,
+    pub(crate) shard: u16,
+    pub(crate) zone_bytes: u32,
+    /// Where zone 0 starts on the device.
+    pub(crate) zones_at: u64,
+    pub(crate) window: Option<Window>,
+}
+
+pub(crate) struct Window {
+    zone: u32,
+    offset: u32,
+    lease: BufferLease,
+}
+
+/// What replay came to.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    /// Where the log goes on.
+    pub(crate) tail: Tail,
+    /// Batches and entries that count.
+    pub(crate) batches: u64,
+    pub(crate) entries: u64,
+    /// Log zones the replayed batches lie in, in order, with the first batch of each.
+    pub(crate) zones: Vec<ZoneStart>,
+    /// The highest batch that a header states to be durable.
+    pub(crate) watermark: u64,
+    /// Metadata copies that the other copy stood in for.
+    pub(crate) mended: u64,
+    /// The first batch that was acknowledged and can not be read.
+    pub(crate) hole: Option<LogPosition>,
+}
+
+struct Found {
+    header: BatchHeader,
+    entries: Vec<Entry>,
+    hash: MetaHash,
+    payloads_hold: bool,
+    mended: bool,
+}
+
+/// What a batch must be to count.
+struct Expected {
+    sequence: u64,
+    previous: MetaHash,
+    epoch: Epoch,
+}
+
+#[derive(Clone, Copy)]
+enum Epoch {
+    Exactly(u64),
+    Below(u64),
+}
+
+impl Epoch {
+    fn admits(self, epoch: u64) -> bool {
+        match self {
+            Epoch::Exactly(wanted) => epoch == wanted,
+            Epoch::Below(limit) => epoch < limit,
+        }
+    }
+}
+
+impl LogReader {
+    /// Hands every entry that counts to `apply`, in order.
+    pub(crate) async fn replay(
+        &mut self,
+        anchor: &Anchor,
+        apply: &mut dyn FnMut(Entry),
+    ) -> Result<Replayed, OpenError> {
+        let mut tail = Tail {
+            position: anchor.log_start,
+            sequence: anchor.log_sequence,
+            previous: anchor.log_previous,
+            next_zone: anchor.log_next_zone,
+        };
+        let mut replayed = Replayed {
+            tail: tail.clone(),
+            batches: 0,
+            entries: 0,
+            zones: vec![ZoneStart { zone: tail.position.zone, sequence: tail.sequence }],
+            watermark: 0,
+            mended: 0,
+            hole: None,
+        };
+        let mut watermark = 0;
+        // Batches whose acknowledgement is not known yet, with the tail before each.
+        let mut uncertain: VecDeque<(Tail, Found)> = VecDeque::new();
+        loop {
+            let sequence = tail.sequence;
+            let epoch = if sequence >= anchor.epoch_start {
+                Epoch::Exactly(anchor.epoch)
+            } else {
+                Epoch::Below(anchor.epoch)
+            };
+            let expected = Expected { sequence, previous: tail.previous, epoch };
+            let before = tail.clone();
+            let mut found = self.batch_at(tail.position, &expected).await?;
+            if found.is_none() && tail.position.offset > 0 {
+                let start = LogPosition { zone: tail.next_zone, offset: 0 };
+                found = self.batch_at(start, &expected).await?;
+            }
+            if found.is_none() {
+                let evidence = self.look_ahead(&tail, &expected).await?;
+                watermark = watermark.max(evidence.watermark);
+                if watermark >= sequence {
+                    found = evidence.back_copy;
+                    if found.is_none() {
+                        replayed.hole = Some(tail.position);
+                    }
+                }
+            }
+            let Some(found) = found else { break };
+            watermark = watermark.max(found.header.durable_upto);
+            tail.position = found.header.position;
+            tail.next_zone = found.header.next_zone;
+            tail.advance(found.header.total_blocks(), found.hash);
+            uncertain.push_back((before, found));
+            while uncertain.front().is_some_and(|(_, batch)| batch.header.sequence <= watermark) {
+                if let Some((_, batch)) = uncertain.pop_front() {
+                    replayed.take(batch, apply);
+                }
+            }
+        }
+        replayed.tail = tail;
+        replayed.watermark = watermark;
+        while let Some((before, batch)) = uncertain.pop_front() {
+            if !batch.payloads_hold {
+                replayed.tail = before;
+                break;
+            }
+            replayed.take(batch, apply);
+        }
+        Ok(replayed)
+    }
+
+    /// The batch at `position`, if its front copy, or with a readable front header its back copy, is the one expected.
+    async fn batch_at(
+        &mut self,
+        position: LogPosition,
+        expected: &Expected,
+    ) -> Result<Option<Found>, OpenError> {
+        let (secret, shard) = (self.secret, self.shard);
+        let header = {
+            let block = self.bytes(position, BLOCK_BYTES).await?;
+            let Some(block) = block else { return Ok(None) };
+            match BatchHeader::peek(block, &secret) {
+                Ok((header, false)) if is_expected(&header, shard, position, expected) => header,
+                _ => return Ok(None),
+            }
+        };
+        let total = header.total_blocks() as usize * BLOCK_BYTES;
+        if total > BATCH_BYTES_MAX || position.offset as usize + total > self.zone_bytes as usize {
+            return Ok(None);
+        }
+        let Some(bytes) = self.bytes(position, total).await? else { return Ok(None) };
+        let meta = header.meta_blocks as usize * BLOCK_BYTES;
+        let front = read_copy(&bytes[..meta], &secret, false);
+        let (copy, mended) = match front {
+            Some(copy) => (Some(copy), false),
+            None => (read_copy(&bytes[total - meta..], &secret, true), true),
+        };
+        Ok(copy.filter(|(header, ..)| is_expected(header, shard, position, expected)).map(
+            |(header, entries, hash)| {
+                let payloads_hold = !mended && payloads_hold(&entries, &header, bytes);
+                Found { header, entries, hash, payloads_hold, mended }
+            },
+        ))
+    }
+
+    /// Looks past a batch that does not hold for proof that it was acknowledged, and for its back copy.
+    async fn look_ahead(&mut self, tail: &Tail, expected: &Expected) -> Result<Evidence, OpenError> {
+        let secret = self.secret;
+        let mut evidence = Evidence { watermark: 0, back_copy: None };
+        let reach = BATCHES_IN_FLIGHT_MAX * BATCH_BYTES_MAX;
+        let starts = [tail.position, LogPosition { zone: tail.next_zone, offset: 0 }];
+        for start in starts {
+            let end = (start.offset as usize + reach).min(self.zone_bytes as usize);
+            let mut offset = start.offset as usize;
+            while offset + BLOCK_BYTES <= end {
+                let position = LogPosition { zone: start.zone, offset: offset as u32 };
+                let Some(block) = self.bytes(position, BLOCK_BYTES).await? else { break };
+                let peeked = BatchHeader::peek(block, &secret);
+                offset += BLOCK_BYTES;
+                let Ok((header, is_back)) = peeked else { continue };
+                if header.shard != self.shard
+                    || !expected.epoch.admits(header.epoch)
+                    || header.sequence < expected.sequence
+                {
+                    continue;
+                }
+                evidence.watermark = evidence.watermark.max(header.durable_upto);
+                if is_back && header.sequence == expected.sequence && header.previous == expected.previous {
+                    self.read_back_copy(position, &header, &mut evidence).await?;
+                }
+            }
+        }
+        Ok(evidence)
+    }
+
+    async fn read_back_copy(
+        &mut self,
+        at: LogPosition,
+        header: &BatchHeader,
+        evidence: &mut Evidence,
+    ) -> Result<(), OpenError> {
+        let secret = self.secret;
+        let meta = header.meta_blocks as usize * BLOCK_BYTES;
+        let Some(bytes) = self.bytes(at, meta).await? else { return Ok(()) };
+        if let Some((header, entries, hash)) = read_copy(bytes, &secret, true) {
+            // Its payloads need no look: it is used only if it was acknowledged.
+            evidence.back_copy = Some(Found { header, entries, hash, payloads_hold: false, mended: true });
+        }
+        Ok(())
+    }
+
+    /// `bytes` from `position`, all in one zone; none if the device ends before.
+    async fn bytes(&mut self, position: LogPosition, bytes: usize) -> Result<Option<&[u8]>, OpenError> {
+        let inside = |window: &Window| {
+            window.zone == position.zone
+                && window.offset <= position.offset
+                && position.offset as usize + bytes <= window.offset as usize + window.lease.len()
+        };
+        if !self.window.as_ref().is_some_and(inside) {
+            let lease = match self.window.take() {
+                Some(window) => window.lease,
+                None => self.pool.acquire(WINDOW_BYTES).await,
+            };
+            let left = (self.zone_bytes - position.offset.min(self.zone_bytes)) as usize;
+            if bytes > left {
+                self.window = Some(Window { zone: u32::MAX, offset: 0, lease });
+                return Ok(None);
+            }
+            let lease = self.read(position, left.min(WINDOW_BYTES), lease).await?;
+            self.window = Some(Window { zone: position.zone, offset: position.offset, lease });
+        }
+        let Some(window) = self.window.as_ref().filter(|window| inside(window)) else { return Ok(None) };
+        let start = (position.offset - window.offset) as usize;
+        Ok(window.lease.as_slice().get(start..start + bytes))
+    }
+
+    async fn read(
+        &self,
+        position: LogPosition,
+        bytes: usize,
+        mut lease: BufferLease,
+    ) -> Result<BufferLease, OpenError> {
+        let zone = u64::from(position.zone) * u64::from(self.zone_bytes);
+        let offset = self.zones_at + zone + u64::from(position.offset);
+        lease.set_len(0);
+        let slot = self.device.queue().slot().await;
+        let (result, mut lease) = self.device.read(slot, offset, lease, 0, bytes).await.into_lease();
+        match result {
+            Ok(count) => {
+                lease.set_len((count as usize).min(bytes));
+                Ok(lease)
+            }
+            Err(source) => Err(OpenError::Device(DeviceError {
+                shard: self.shard,
+                region: Region::Log,
+                operation: DeviceOperation::Read,
+                offset,
+                bytes: bytes as u64,
+                source,
+            })),
+        }
+    }
+}
+
+struct Evidence {
+    watermark: u64,
+    back_copy: Option<Found>,
+}
+
+impl Replayed {
+    fn take(&mut self, batch: Found, apply: &mut dyn FnMut(Entry)) {
+        self.batches += 1;
+        self.entries += batch.entries.len() as u64;
+        self.mended += u64::from(batch.mended);
+        let zone = batch.header.position.zone;
+        if self.zones.last().is_none_or(|last| last.zone != zone) {
+            self.zones.push(ZoneStart { zone, sequence: batch.header.sequence });
+        }
+        batch.entries.into_iter().for_each(apply);
+    }
+}
+
+fn is_expected(header: &BatchHeader, shard: u16, position: LogPosition, expected: &Expected) -> bool {
+    header.shard == shard
+        && header.position == position
+        && header.sequence == expected.sequence
+        && header.previous == expected.previous
+        && expected.epoch.admits(header.epoch)
+}
+
+fn read_copy(
+    copy: &[u8],
+    secret: &SecretKey,
+    want_back: bool,
+) -> Option<(BatchHeader, Vec<Entry>, MetaHash)> {
+    let (header, mut bytes, hash, is_back) = BatchHeader::decode(copy, secret).ok()?;
+    if is_back != want_back {
+        return None;
+    }
+    let mut entries = Vec::new();
+    for _ in 0..header.entry_count {
+        entries.push(Entry::decode(&mut bytes).ok()?);
+    }
+    bytes.is_empty().then_some((header, entries, hash))
+}
+
+/// Whether every payload that the batch carries is what its entry says.
+fn payloads_hold(entries: &[Entry], header: &BatchHeader, batch: &[u8]) -> bool {
+    let start = header.position.offset as usize;
+    entries.iter().filter_map(payload_range).all(|(place, range, checksums)| {
+        if place.zone != header.position.zone || range.start < start || range.end > start + batch.len() {
+            // Carried by another batch: not this one's to judge.
+            return true;
+        }
+        let payload = &batch[range.start - start..range.end - start];
+        let blocks = payload.chunks(PACKED_CHECKSUM_BYTES);
+        blocks.len() == checksums.len()
+            && blocks.zip(checksums).all(|(block, expected)| checksum(block) == *expected)
+    })
+}

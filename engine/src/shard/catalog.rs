@@ -1,0 +1,238 @@
+//! What a shard knows: buckets, versions, uploads. Changed by applying log entries, and by nothing else.
+//!
+//! The same [`Catalog::apply`] runs after a commit, at replay and when a checkpoint is loaded, so that there is one
+//! meaning of every entry. Applying an entry again after later ones, as a fuzzy checkpoint makes replay do, ends in
+//! the same state once the later ones are applied again too.
+
+use crate::{
+    index::{Index, MemoryIndex},
+    layout::{
+        BucketId, BucketRecord, ChecksumTable, Content, Entry, Extent, LogPosition, Part, Record, UploadId,
+        UploadRecord,
+    },
+};
+use std::collections::{BTreeMap, HashMap};
+
+/// An upload and the parts it has.
+pub(crate) struct Upload {
+    pub(crate) record: UploadRecord,
+    pub(crate) parts: BTreeMap<u16, Part>,
+}
+
+/// A bucket as this shard sees it: how many versions and bytes lie here.
+pub(crate) struct Bucket {
+    pub(crate) record: BucketRecord,
+    pub(crate) versions: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Space that nothing in the catalog points to any more.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub(crate) struct Freed {
+    pub(crate) extents: Vec<Extent>,
+}
+
+#[derive(Default)]
+pub(crate) struct Catalog {
+    pub(crate) index: MemoryIndex,
+    buckets: BTreeMap<BucketId, Bucket>,
+    names: HashMap<Box<str>, BucketId>,
+    uploads: BTreeMap<UploadId, Upload>,
+    /// Live packed bytes by log zone: a zone with none can be written over once the checkpoint covers it.
+    packed_live: HashMap<u32, u64>,
+}
+
+impl Catalog {
+    /// Makes the entry's effect visible and says what space it freed.
+    pub(crate) fn apply(&mut self, entry: Entry) -> Freed {
+        let mut freed = Freed::default();
+        match entry {
+            Entry::PutObject { bucket, key, record } => self.put(bucket, &key, record, &mut freed),
+            Entry::RemoveVersion { bucket, key, version } => {
+                if let Some(record) = self.index.remove(bucket, &key, version) {
+                    self.forget(bucket, record, &mut freed);
+                }
+            }
+            Entry::PutBucket(record) => {
+                self.names.insert(record.name.clone(), record.bucket);
+                let (versions, bytes) =
+                    self.buckets.get(&record.bucket).map_or((0, 0), |bucket| (bucket.versions, bucket.bytes));
+                self.buckets.insert(record.bucket, Bucket { record, versions, bytes });
+            }
+            Entry::RemoveBucket { bucket } => self.remove_bucket(bucket, &mut freed),
+            Entry::CreateUpload(record) => {
+                // Replay may meet an upload that the checkpoint already holds, with its parts.
+                self.uploads
+                    .entry(record.upload)
+                    .or_insert_with(|| Upload { record, parts: BTreeMap::new() });
+            }
+            Entry::PutPart { upload, part } => match self.uploads.get_mut(&upload) {
+                Some(upload) => {
+                    count_packed(&mut self.packed_live, &part.content, true);
+                    if let Some(old) = upload.parts.insert(part.number, part) {
+                        release(&mut self.packed_live, old.content, &mut freed);
+                    }
+                }
+                // Only at replay, where nothing is freed by hand: the checkpoint already holds what a later
+                // entry made of this upload.
+                None => free(part.content, &mut freed),
+            },
+            Entry::CompleteUpload { upload, record, parts } => {
+                self.complete(upload, record, &parts, &mut freed)
+            }
+            Entry::AbortUpload { upload } => {
+                if let Some(upload) = self.uploads.remove(&upload) {
+                    upload
+                        .parts
+                        .into_values()
+                        .for_each(|p| release(&mut self.packed_live, p.content, &mut freed));
+                }
+            }
+        }
+        freed
+    }
+
+    fn put(&mut self, bucket: BucketId, key: &[u8], record: Record, freed: &mut Freed) {
+        let Some(known) = self.buckets.get_mut(&bucket) else {
+            // Records of an unknown bucket are dead: ids are never used again.
+            free(record.content, freed);
+            return;
+        };
+        known.versions += 1;
+        known.bytes += record.size;
+        count_packed(&mut self.packed_live, &record.content, true);
+        let replaced = if record.null { self.index.null_version(bucket, key) } else { None };
+        let version = record.version;
+        let same = self.index.insert(bucket, key, record);
+        if let Some(same) = same {
+            self.forget(bucket, same, freed);
+        }
+        if let Some(replaced) = replaced.filter(|replaced| *replaced != version)
+            && let Some(record) = self.index.remove(bucket, key, replaced)
+        {
+            self.forget(bucket, record, freed);
+        }
+    }
+
+    fn complete(&mut self, upload: UploadId, mut record: Record, numbers: &[u16], freed: &mut Freed) {
+        // Already completed: replay over a checkpoint that holds the object.
+        let Some(mut upload) = self.uploads.remove(&upload) else { return };
+        let parts: Vec<Part> = numbers.iter().filter_map(|number| upload.parts.remove(number)).collect();
+        for part in &parts {
+            count_packed(&mut self.packed_live, &part.content, false);
+        }
+        upload.parts.into_values().for_each(|part| release(&mut self.packed_live, part.content, freed));
+        record.content = Content::Parts(parts);
+        self.put(upload.record.bucket, &upload.record.key, record, freed);
+    }
+
+    fn remove_bucket(&mut self, bucket: BucketId, freed: &mut Freed) {
+        let Some(known) = self.buckets.remove(&bucket) else { return };
+        if self.names.get(&known.record.name) == Some(&bucket) {
+            self.names.remove(&known.record.name);
+        }
+        let gone: Vec<UploadId> =
+            self.uploads.values().filter(|u| u.record.bucket == bucket).map(|u| u.record.upload).collect();
+        for upload in gone.iter().filter_map(|id| self.uploads.remove(id)).collect::<Vec<_>>() {
+            upload.parts.into_values().for_each(|part| release(&mut self.packed_live, part.content, freed));
+        }
+    }
+
+    fn forget(&mut self, bucket: BucketId, record: Record, freed: &mut Freed) {
+        if let Some(known) = self.buckets.get_mut(&bucket) {
+            known.versions = known.versions.saturating_sub(1);
+            known.bytes = known.bytes.saturating_sub(record.size);
+        }
+        release(&mut self.packed_live, record.content, freed);
+    }
+
+    pub(crate) fn bucket(&self, id: BucketId) -> Option<&Bucket> {
+        self.buckets.get(&id)
+    }
+
+    pub(crate) fn bucket_named(&self, name: &str) -> Option<&Bucket> {
+        self.buckets.get(self.names.get(name)?)
+    }
+
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        self.buckets.values()
+    }
+
+    pub(crate) fn upload(&self, id: UploadId) -> Option<&Upload> {
+        self.uploads.get(&id)
+    }
+
+    pub(crate) fn uploads(&self) -> impl Iterator<Item = &Upload> {
+        self.uploads.values()
+    }
+
+    /// Live packed bytes of a log zone.
+    pub(crate) fn packed_live(&self, zone: u32) -> u64 {
+        self.packed_live.get(&zone).copied().unwrap_or(0)
+    }
+
+    /// Live packed bytes of every log zone that has any.
+    pub(crate) fn packed_live_by_zone(&self) -> &HashMap<u32, u64> {
+        &self.packed_live
+    }
+
+    /// Every content that is reachable.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &Content> {
+        let objects = self.index.scan(&[]).map(|(_, record)| &record.content);
+        objects
+            .chain(self.uploads.values().flat_map(|upload| upload.parts.values().map(|part| &part.content)))
+    }
+
+    /// The catalog's whole state as entries that make it again, uploads first: a part that an upload has given to
+    /// an object while the walk goes on is then found with the object.
+    pub(crate) fn upload_entries(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> =
+            self.buckets.values().map(|bucket| Entry::PutBucket(bucket.record.clone())).collect();
+        for upload in self.uploads.values() {
+            entries.push(Entry::CreateUpload(upload.record.clone()));
+            for part in upload.parts.values() {
+                entries.push(Entry::PutPart { upload: upload.record.upload, part: part.clone() });
+            }
+        }
+        entries
+    }
+}
+
+/// The extents a content lies in, in no particular order.
+pub(crate) fn extents_of(content: &Content, visit: &mut dyn FnMut(Extent)) {
+    match content {
+        Content::Empty | Content::Inline(_) | Content::Packed { .. } => {}
+        Content::Extents { extents, checksums, .. } => {
+            extents.iter().copied().for_each(&mut *visit);
+            if let ChecksumTable::Away { extent, .. } = checksums {
+                visit(*extent);
+            }
+        }
+        Content::Parts(parts) => parts.iter().for_each(|part| extents_of(&part.content, visit)),
+    }
+}
+
+/// The packed payloads of a content: where, and how many bytes.
+pub(crate) fn packed_of(content: &Content, visit: &mut dyn FnMut(LogPosition, u32)) {
+    match content {
+        Content::Packed { place, bytes, .. } => visit(*place, *bytes),
+        Content::Parts(parts) => parts.iter().for_each(|part| packed_of(&part.content, visit)),
+        Content::Empty | Content::Inline(_) | Content::Extents { .. } => {}
+    }
+}
+
+fn count_packed(live: &mut HashMap<u32, u64>, content: &Content, add: bool) {
+    packed_of(content, &mut |place, bytes| {
+        let zone = live.entry(place.zone).or_default();
+        *zone = if add { *zone + u64::from(bytes) } else { zone.saturating_sub(u64::from(bytes)) };
+    });
+}
+
+fn release(live: &mut HashMap<u32, u64>, content: Content, freed: &mut Freed) {
+    count_packed(live, &content, false);
+    free(content, freed);
+}
+
+fn free(content: Content, freed: &mut Freed) {
+    extents_of(&content, &mut |extent| freed.extents.push(extent));
+}

@@ -1,0 +1,282 @@
+//! A checkpoint: the catalog as entries, written beside the log so that replay need not start at the beginning.
+//!
+//! It is fuzzy: the shard goes on while the index is walked. Replay starts at the first batch that was not applied when
+//! the walk began, and applying an entry again is harmless, so that whatever the walk saw of later changes is made good.
+//! Uploads are written before objects: parts that an upload hands to an object during the walk are then found with the
+//! object, which the walk has not passed or replay makes again.
+//!
+//! Chunks are chained backwards, each holding place and hash of the one before; the anchor names the last.
+
+use super::{Shard, checkpoint_id};
+use crate::{
+    error::{DeviceError, Error, Region},
+    index::{Index, key::decode},
+    layout::{
+        Anchor, BLOCK_BYTES, COPIES, CheckpointRoot, ChunkHeader, Entry, Extent, LogPosition, MetaHash,
+        anchor_offset,
+    },
+    reactor::yield_once,
+    shard::space::Reservation,
+};
+use crossdock_transport::{
+    memory::{BufferLease, ScatterList},
+    ring::Durability,
+};
+use std::{ops::Bound, rc::Rc};
+
+/// Bytes of a chunk, header included; an extent each.
+pub(super) const CHUNK_BYTES: usize = 256 * 1024;
+/// Index entries walked before other tasks run.
+const WALK_STEP: usize = 256;
+
+/// Where replay would start: the first batch not yet applied.
+struct ReplayStart {
+    position: LogPosition,
+    sequence: u64,
+    previous: MetaHash,
+    next_zone: u32,
+}
+
+impl Shard {
+    /// Takes a checkpoint and frees the log below it. Does nothing if one is being taken.
+    ///
+    /// # Errors
+    /// A full or failing device; the last checkpoint then still stands.
+    pub(crate) async fn checkpoint(self: &Rc<Self>) -> Result<(), Error> {
+        let start = {
+            let mut state = self.state.borrow_mut();
+            self.check_writable(&state)?;
+            if std::mem::replace(&mut state.checkpointing, true) {
+                return Ok(());
+            }
+            state.log_bytes_since_checkpoint = 0;
+            match state.in_flight.front() {
+                Some(batch) => ReplayStart {
+                    position: batch.position,
+                    sequence: batch.sequence,
+                    previous: batch.previous,
+                    next_zone: batch.next_zone,
+                },
+                None => ReplayStart {
+                    position: state.tail.position,
+                    sequence: state.tail.sequence,
+                    previous: state.tail.previous,
+                    next_zone: state.tail.next_zone,
+                },
+            }
+        };
+        let mut writer = ChunkWriter::new(self.clone());
+        let result = self.write_checkpoint(&mut writer, start).await;
+        if result.is_err() {
+            writer.give_back();
+        }
+        self.state.borrow_mut().checkpointing = false;
+        self.progress.notify();
+        result
+    }
+
+    async fn write_checkpoint(&self, writer: &mut ChunkWriter, start: ReplayStart) -> Result<(), Error> {
+        let uploads = self.state.borrow().catalog.upload_entries();
+        for entry in uploads {
+            writer.put(&entry).await?;
+        }
+        let mut after: Option<Box<[u8]>> = None;
+        loop {
+            let step = self.walk(after.as_deref());
+            let Some((last, entries)) = step else { break };
+            for entry in entries {
+                writer.put(&entry).await?;
+            }
+            after = Some(last);
+            yield_once().await;
+        }
+        let root = writer.finish().await?;
+        self.sync(Region::Data).await?;
+
+        let anchor = {
+            let state = self.state.borrow();
+            Anchor {
+                generation: state.anchor.generation + 1,
+                log_start: start.position,
+                log_sequence: start.sequence,
+                log_previous: start.previous,
+                log_next_zone: start.next_zone,
+                checkpoint: Some(root),
+                ..state.anchor.clone()
+            }
+        };
+        self.write_anchor(&anchor).await?;
+
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.counts.checkpoints += 1;
+        state.anchor = anchor;
+        let kept = writer.keep(&mut state.space);
+        let old = std::mem::replace(&mut state.checkpoint_extents, kept);
+        old.into_iter().for_each(|extent| state.space.release_extent(extent));
+        while state.log_order.get(1).is_some_and(|next| next.sequence <= start.sequence) {
+            if let Some(covered) = state.log_order.pop_front() {
+                state.space.cover_log_zone(covered.zone);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next stretch of the index as entries, and the key it ends with.
+    fn walk(&self, after: Option<&[u8]>) -> Option<(Box<[u8]>, Vec<Entry>)> {
+        let state = self.state.borrow();
+        let mut from = match after {
+            None => Bound::Unbounded,
+            Some(key) => Bound::Excluded(key),
+        };
+        let mut entries = Vec::with_capacity(WALK_STEP);
+        let mut last: Option<&[u8]> = None;
+        while entries.len() < WALK_STEP {
+            let Some((encoded, record)) = state.catalog.index.seek(from) else { break };
+            let (bucket, key, _) = decode(encoded);
+            entries.push(Entry::PutObject { bucket, key: key.into(), record: record.clone() });
+            last = Some(encoded);
+            from = Bound::Excluded(encoded);
+        }
+        last.map(|last| (last.into(), entries))
+    }
+
+    /// Writes the four copies, one after the other, each durable before the next: from four that agree to four that
+    /// agree, there are at any instant two that do.
+    ///
+    /// # Errors
+    /// The shard takes no more writes then: how many copies are new is unknown.
+    pub(super) async fn write_anchor(&self, anchor: &Anchor) -> Result<(), DeviceError> {
+        for copy in 0..COPIES {
+            if let Err(error) = self.write_anchor_copy(anchor, copy).await {
+                self.state.borrow_mut().failed.get_or_insert(error);
+                self.progress.notify();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn write_anchor_copy(&self, anchor: &Anchor, copy: usize) -> Result<(), DeviceError> {
+        let mut lease = self.core.pool().acquire(BLOCK_BYTES).await;
+        lease.set_len(BLOCK_BYTES);
+        lease.as_mut_slice().copy_from_slice(&anchor.encode(&self.identity.secret));
+        let offset = self.files.log_base + anchor_offset(copy);
+        let scatter = ScatterList::from(lease.freeze());
+        self.write(Region::Log, offset, scatter, Durability::Durable, BLOCK_BYTES as u64).await
+    }
+}
+
+struct ChunkWriter {
+    shard: Rc<Shard>,
+    id: u64,
+    chunk_bytes: usize,
+    lease: Option<BufferLease>,
+    filled: usize,
+    index: u32,
+    entries: u64,
+    previous: Option<(Extent, MetaHash)>,
+    reserved: Vec<(Reservation, Extent)>,
+    scratch: Vec<u8>,
+}
+
+impl ChunkWriter {
+    fn new(shard: Rc<Shard>) -> ChunkWriter {
+        let id = checkpoint_id(shard.state.borrow().anchor.checkpoint) + 1;
+        let chunk_bytes = CHUNK_BYTES.min(shard.identity.geometry.zone_bytes as usize);
+        ChunkWriter {
+            shard,
+            id,
+            chunk_bytes,
+            lease: None,
+            filled: 0,
+            index: 0,
+            entries: 0,
+            previous: None,
+            reserved: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    async fn put(&mut self, entry: &Entry) -> Result<(), Error> {
+        let mut encoded = std::mem::take(&mut self.scratch);
+        encoded.clear();
+        entry.encode(&mut encoded);
+        self.entries += 1;
+        let mut rest = &encoded[..];
+        while !rest.is_empty() {
+            let mut lease = self.lease().await;
+            let room = self.chunk_bytes - ChunkHeader::BYTES - self.filled;
+            let (now, later) = rest.split_at(rest.len().min(room));
+            let at = ChunkHeader::BYTES + self.filled;
+            lease.full_mut()[at..at + now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            rest = later;
+            self.lease = Some(lease);
+            if self.filled == self.chunk_bytes - ChunkHeader::BYTES {
+                self.flush().await?;
+            }
+        }
+        self.scratch = encoded;
+        Ok(())
+    }
+
+    async fn lease(&mut self) -> BufferLease {
+        match self.lease.take() {
+            Some(lease) => lease,
+            None => self.shard.core.pool().acquire(self.chunk_bytes).await,
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let mut lease = self.lease().await;
+        let (reservation, extent) = self.shard.reserve_one(self.chunk_bytes as u64).await?;
+        self.reserved.push((reservation, extent));
+        let header = ChunkHeader {
+            shard: self.shard.id(),
+            epoch: self.shard.state.borrow().epoch,
+            checkpoint: self.id,
+            index: self.index,
+            previous: self.previous,
+            bytes: self.filled as u32,
+        };
+        let end = (ChunkHeader::BYTES + self.filled).next_multiple_of(BLOCK_BYTES);
+        lease.full_mut()[ChunkHeader::BYTES + self.filled..end].fill(0);
+        let hash = header.seal(&self.shard.identity.secret, &mut lease.full_mut()[..end]);
+        lease.set_len(end);
+        let offset = self.shard.data_offset(extent);
+        let scatter = ScatterList::from(lease.freeze());
+        self.shard.write(Region::Data, offset, scatter, Durability::Buffered, end as u64).await?;
+        self.previous = Some((extent, hash));
+        self.index += 1;
+        self.filled = 0;
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<CheckpointRoot, Error> {
+        if self.filled > 0 || self.index == 0 {
+            self.flush().await?;
+        }
+        let (last_chunk, last_chunk_hash) = self.previous.expect("at least one chunk was written");
+        Ok(CheckpointRoot {
+            id: self.id,
+            last_chunk,
+            last_chunk_hash,
+            chunk_count: self.index,
+            entry_count: self.entries,
+        })
+    }
+
+    /// The chunks' extents now belong to the checkpoint.
+    fn keep(&mut self, space: &mut super::space::Space) -> Vec<Extent> {
+        let reserved = std::mem::take(&mut self.reserved);
+        reserved.iter().for_each(|(reservation, extent)| space.consume(*reservation, &[*extent]));
+        reserved.into_iter().map(|(_, extent)| extent).collect()
+    }
+
+    fn give_back(&mut self) {
+        for (reservation, _) in std::mem::take(&mut self.reserved) {
+            self.shard.release(reservation);
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Group commit: proposals are sequenced, batched, written, applied and acknowledged, in that order.
+//!
+//! Up to [`BATCHES_IN_FLIGHT_MAX`] log writes run at once. Each waits first, if its entries point at data zones, until
+//! those are on stable storage: on a file system a log record can survive a power cut whose data reads as zeros, because
+//! the conversion of unwritten extents is metadata of the file system's own journal. Results are taken in the order of
+//! the batches, so that what is acknowledged is always a prefix of the log.
+
+use super::{InFlight, Shard, State, ZoneStart};
+use crate::{
+    error::{DeviceError, DeviceOperation, Error, Region, Resource},
+    layout::{Entry, LogPosition},
+    log::{
+        BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX, Proposal,
+        build::{Forming, Stamp, payload_bytes},
+    },
+};
+use crossdock_transport::{operation::OsError, ring::Durability};
+use std::{rc::Rc, time::Duration};
+
+/// A batch is written at once when so much waits, whatever else is in flight.
+const GATHER_BYTES: usize = 256 * 1024;
+/// Proposals that may wait for the log before writers are told that it is busy.
+const QUEUE_PROPOSALS_MAX: usize = 16 * 1024;
+
+/// Names a sequenced proposal: all up to it are durable once as many are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+impl Shard {
+    /// Whether the shard takes changes.
+    pub(super) fn check_writable(&self, state: &State) -> Result<(), Error> {
+        if state.failed.is_some() || state.hole.is_some() {
+            return Err(Error::ReadOnly { shard: self.id() });
+        }
+        if self.closing.get() {
+            return Err(Error::Closed);
+        }
+        if state.queue.len() >= QUEUE_PROPOSALS_MAX {
+            return Err(Error::Busy(Resource::Log));
+        }
+        Ok(())
+    }
+
+    /// Puts a change in the order of the log. From here on conditions see it; readers do once it is durable.
+    pub(super) fn sequence(&self, state: &mut State, proposal: Proposal) -> Ticket {
+        debug_assert!({
+            let mut encoded = Vec::new();
+            proposal.entry.encode(&mut encoded);
+            encoded.len() <= ENTRY_BYTES_MAX
+        });
+        state.overlay.sequence(&state.catalog, &proposal.entry);
+        if state.queue.is_empty() {
+            state.gather_over = false;
+            if !state.in_flight.is_empty() {
+                self.end_gathering_later();
+            }
+        }
+        state.queue_bytes += payload_bytes(&proposal.entry).unwrap_or(0);
+        state.queue.push_back(proposal);
+        state.sequenced += 1;
+        self.work.notify();
+        Ticket(state.sequenced)
+    }
+
+    fn end_gathering_later(&self) {
+        let Some(shard) = self.strong() else { return };
+        let sleep = self.core.sleep(Duration::from_micros(self.tuning.gather_us));
+        self.core
+            .spawn(async move {
+                sleep.await;
+                shard.state.borrow_mut().gather_over = true;
+                shard.work.notify();
+            })
+            .detach();
+    }
+
+    /// The ticket of the newest proposal: waiting for it waits for everything sequenced so far.
+    pub(super) fn newest_ticket(state: &State) -> Ticket {
+        Ticket(state.sequenced)
+    }
+
+    /// Resolves once the proposal is durable and applied.
+    pub(super) async fn durable(&self, ticket: Ticket) -> Result<(), Error> {
+        self.progress
+            .wait(|| {
+                let state = self.state.borrow();
+                if state.applied >= ticket.0 {
+                    return Some(Ok(()));
+                }
+                state.failed.map(|error| Err(Error::Device(error)))
+            })
+            .await
+    }
+
+    /// Writes batches until the shard is closed and everything sequenced is durable, or a device fails.
+    pub(super) async fn commit_loop(self: Rc<Self>) {
+        loop {
+            let finished = self.work.wait(|| self.next_step()).await;
+            if finished {
+                return;
+            }
+            let buffer = self.memory.buffer().await;
+            let built = self.next_batch().await;
+            let Some(forming) = built else {
+                self.memory.give_back(buffer.freeze());
+                return;
+            };
+            let batch = {
+                let mut state = self.state.borrow_mut();
+                let state = &mut *state;
+                let stamp = Stamp {
+                    shard: self.id(),
+                    epoch: state.epoch,
+                    durable_upto: state.durable_upto,
+                    secret: &self.identity.secret,
+                };
+                let (previous, next_zone) = (state.tail.previous, state.tail.next_zone);
+                let batch = forming.build(buffer, &mut state.tail, &stamp);
+                state.stated_upto = state.durable_upto;
+                state.counts.batches += 1;
+                state.counts.seals += u64::from(batch.entries.is_empty());
+                state.counts.entries += batch.entries.len() as u64;
+                state.counts.log_bytes += batch.scatter.bytes() as u64;
+                state.log_bytes_since_checkpoint += batch.scatter.bytes() as u64;
+                state.in_flight.push_back(InFlight {
+                    sequence: batch.sequence,
+                    position: batch.position,
+                    previous,
+                    next_zone,
+                    entries: batch.entries,
+                    result: None,
+                });
+                (batch.sequence, batch.position, batch.scatter, batch.touches_data, batch.buffer)
+            };
+            let shard = self.clone();
+            self.core
+                .spawn(async move {
+                    let (sequence, position, scatter, touches_data, buffer) = batch;
+                    let result = shard.write_batch(position, scatter, touches_data).await;
+                    shard.memory.give_back(buffer);
+                    shard.finish_batch(sequence, result);
+                })
+                .detach();
+        }
+    }
+
+    /// Whether a batch is to be written now (false), the loop is over (true), or neither.
+    fn next_step(&self) -> Option<bool> {
+        let state = self.state.borrow();
+        if state.failed.is_some() {
+            return Some(true);
+        }
+        if state.queue.is_empty() {
+            let due = state.gather_over || self.closing.get();
+            if due && state.in_flight.is_empty() && state.stated_upto < state.acknowledged_upto {
+                return Some(false);
+            }
+            return (self.closing.get() && state.in_flight.is_empty()).then_some(true);
+        }
+        let room = state.in_flight.len() < BATCHES_IN_FLIGHT_MAX;
+        let enough = state.in_flight.is_empty()
+            || state.gather_over
+            || state.queue_bytes >= GATHER_BYTES
+            || self.closing.get();
+        (room && enough).then_some(false)
+    }
+
+    /// What goes in the next batch, with the tail moved to where it fits. None if the shard failed meanwhile.
+    async fn next_batch(&self) -> Option<Forming> {
+        let zone_bytes = self.identity.geometry.zone_bytes;
+        let forming = {
+            let mut state = self.state.borrow_mut();
+            let room = (zone_bytes as usize).min(BATCH_BYTES_MAX);
+            let forming = Forming::take(&mut state.queue, room);
+            state.queue_bytes = state.queue.iter().filter_map(|p| payload_bytes(&p.entry)).sum();
+            state.gather_over = false;
+            if !state.queue.is_empty() {
+                self.end_gathering_later();
+            }
+            forming
+        };
+        let fits = self.state.borrow().tail.fits(forming.blocks(), zone_bytes);
+        if !fits {
+            self.enter_next_zone().await.ok()?;
+        }
+        self.state.borrow().failed.is_none().then_some(forming)
+    }
+
+    async fn enter_next_zone(&self) -> Result<(), Error> {
+        let zone = self.state.borrow().tail.next_zone;
+        self.zone_ready(zone).await?;
+        let after = self.claim_log_zone().await?;
+        let mut state = self.state.borrow_mut();
+        state.tail.enter_next_zone(after);
+        let sequence = state.tail.sequence;
+        state.log_order.push_back(ZoneStart { zone, sequence });
+        Ok(())
+    }
+
+    async fn write_batch(
+        &self,
+        position: LogPosition,
+        scatter: crossdock_transport::memory::ScatterList,
+        touches_data: bool,
+    ) -> Result<(), DeviceError> {
+        if touches_data {
+            self.state.borrow_mut().counts.data_syncs += 1;
+            self.sync(Region::Data).await?;
+        }
+        let (offset, bytes) = (self.log_offset(position), scatter.bytes());
+        self.write(Region::Log, offset, scatter, Durability::Durable, bytes as u64).await
+    }
+
+    /// Takes a batch's result; applies and acknowledges every batch that is next in order.
+    fn finish_batch(self: &Rc<Self>, sequence: u64, result: Result<(), DeviceError>) {
+        {
+            let mut state = self.state.borrow_mut();
+            if let Some(batch) = state.in_flight.iter_mut().find(|batch| batch.sequence == sequence) {
+                batch.result = Some(result);
+            }
+        }
+        loop {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            if state.in_flight.front().is_none_or(|batch| batch.result.is_none()) {
+                break;
+            }
+            let Some(batch) = state.in_flight.pop_front() else { break };
+            match batch.result {
+                Some(Ok(())) => state.apply_batch(batch),
+                Some(Err(error)) => {
+                    // What the device holds now is unknown: nothing after this may be acknowledged, ever.
+                    tracing::error!(%error, "shard stops writing");
+                    state.failed.get_or_insert(error);
+                }
+                None => {}
+            }
+            if state.failed.is_some() {
+                break;
+            }
+        }
+        self.after_progress();
+    }
+
+    fn after_progress(self: &Rc<Self>) {
+        let (seal, checkpoint) = {
+            let state = self.state.borrow();
+            let idle = state.queue.is_empty() && state.in_flight.is_empty();
+            let seal = idle && state.stated_upto < state.acknowledged_upto && state.failed.is_none();
+            let due = state.log_bytes_since_checkpoint >= self.tuning.checkpoint_log_bytes;
+            (seal, due && !state.checkpointing && state.failed.is_none())
+        };
+        if seal {
+            let (shard, durable) = (self.clone(), self.state.borrow().durable_upto);
+            let sleep = self.core.sleep(Duration::from_micros(self.tuning.seal_us));
+            self.core
+                .spawn(async move {
+                    sleep.await;
+                    let mut state = shard.state.borrow_mut();
+                    if state.durable_upto == durable && state.queue.is_empty() {
+                        state.gather_over = true;
+                        drop(state);
+                        shard.work.notify();
+                    }
+                })
+                .detach();
+        }
+        if checkpoint {
+            let shard = self.clone();
+            self.core.spawn(async move { shard.checkpoint_and_log().await }).detach();
+        }
+        self.work.notify();
+        self.progress.notify();
+    }
+
+    async fn checkpoint_and_log(self: Rc<Self>) {
+        if let Err(error) = self.checkpoint().await {
+            tracing::warn!(%error, shard = self.id(), "no checkpoint was taken");
+        }
+    }
+
+    // ── the shard's own I/O ──
+
+    pub(super) async fn write(
+        &self,
+        region: Region,
+        offset: u64,
+        scatter: crossdock_transport::memory::ScatterList,
+        durability: Durability,
+        bytes: u64,
+    ) -> Result<(), DeviceError> {
+        let device = self.device(region);
+        let slot = device.queue().slot().await;
+        let completion = device.write(slot, offset, scatter, durability).await;
+        let fail = |source| self.device_error(region, DeviceOperation::Write, offset, bytes, source);
+        match completion.result {
+            Ok(count) if u64::from(count) == bytes => Ok(()),
+            // A short write without an error: the device ended before the bytes did.
+            Ok(_) => Err(fail(OsError(rustix::io::Errno::NOSPC.raw_os_error()))),
+            Err(source) => Err(fail(source)),
+        }
+    }
+
+    pub(super) async fn sync(&self, region: Region) -> Result<(), DeviceError> {
+        let device = self.device(region);
+        let slot = device.queue().slot().await;
+        let completion = device.sync(slot).await;
+        completion
+            .result
+            .map(|_| ())
+            .map_err(|source| self.device_error(region, DeviceOperation::Sync, 0, 0, source))
+    }
+
+    pub(super) fn device(&self, region: Region) -> &dyn crate::device::BlockDevice {
+        match region {
+            Region::Log => &*self.files.log,
+            Region::Data => &*self.files.data,
+        }
+    }
+
+    pub(super) fn device_error(
+        &self,
+        region: Region,
+        operation: DeviceOperation,
+        offset: u64,
+        bytes: u64,
+        source: OsError,
+    ) -> DeviceError {
+        DeviceError { shard: self.id(), region, operation, offset, bytes, source }
+    }
+}
+
+impl State {
+    fn apply_batch(&mut self, batch: InFlight) {
+        self.applied += batch.entries.len() as u64;
+        if !batch.entries.is_empty() {
+            self.acknowledged_upto = batch.sequence;
+        }
+        for entry in batch.entries {
+            self.apply_entry(entry, batch.sequence);
+        }
+        self.durable_upto = batch.sequence;
+    }
+
+    fn apply_entry(&mut self, entry: Entry, sequence: u64) {
+        self.overlay.settle(&self.catalog, &entry);
+        let freed = self.catalog.apply(entry);
+        if !freed.extents.is_empty() {
+            self.space.free(freed, sequence);
+        }
+    }
+}

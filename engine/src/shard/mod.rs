@@ -1,0 +1,267 @@
+//! A shard: one log, one index, one set of zones, owned by one core.
+//!
+//! ```text
+//!   requests ─► sequence (conditions judged) ─► queue ─► batch ─► data sync ─► log write ─► apply ─► acknowledge
+//!                    │ overlay: sequenced, not applied                           │ catalog: applied
+//! ```
+//!
+//! The fields are touched by the owning core alone, and never across an await: [`State`] is borrowed, looked at or
+//! changed, and let go.
+
+pub(crate) mod catalog;
+pub(crate) mod checkpoint;
+pub(crate) mod commit;
+pub(crate) mod listing;
+pub(crate) mod open;
+pub(crate) mod overlay;
+pub(crate) mod requests;
+pub(crate) mod space;
+pub(crate) mod uploads;
+pub(crate) mod zones;
+
+use crate::{
+    device::BlockDevice,
+    error::{Corruption, DeviceError},
+    layout::{Anchor, CheckpointRoot, Entry, Extent, Geometry, LogPosition, MetaHash, SecretKey, Version},
+    log::{Proposal, memory::LogMemory, tail::Tail},
+    reactor::{Core, Signal},
+};
+use catalog::Catalog;
+use overlay::Overlay;
+use space::Space;
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashSet, VecDeque},
+    rc::{Rc, Weak},
+};
+
+/// The files of a shard as its owner sees them.
+#[derive(Clone)]
+pub(crate) struct ShardFiles {
+    pub(crate) log: Rc<dyn BlockDevice>,
+    pub(crate) data: Rc<dyn BlockDevice>,
+    /// Where the anchors' copies and zone 0 lie on each.
+    pub(crate) log_base: u64,
+    pub(crate) log_zones_at: u64,
+    pub(crate) data_zones_at: u64,
+    /// Log and data zones come from one window of a block device.
+    pub(crate) shared: bool,
+}
+
+/// What a shard is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct ShardIdentity {
+    pub(crate) store: u128,
+    pub(crate) shard: u16,
+    pub(crate) geometry: Geometry,
+    pub(crate) secret: SecretKey,
+}
+
+pub(crate) struct Shard {
+    pub(crate) identity: ShardIdentity,
+    pub(crate) core: Core,
+    pub(crate) files: ShardFiles,
+    pub(crate) tuning: Tuning,
+    pub(crate) memory: LogMemory,
+    state: RefCell<State>,
+    /// Something to write, or room to write it.
+    work: Signal,
+    /// A batch became durable, a zone was made, or the shard failed.
+    progress: Signal,
+    closing: Cell<bool>,
+    me: Weak<Shard>,
+}
+
+/// What the simulator makes small.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    /// A checkpoint is taken after so many bytes of log.
+    pub(crate) checkpoint_log_bytes: u64,
+    /// How long a batch gathers while others are in flight, in microseconds.
+    pub(crate) gather_us: u64,
+    /// How long after the last acknowledgement an idle log is sealed, in microseconds.
+    pub(crate) seal_us: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { checkpoint_log_bytes: 64 << 20, gather_us: 100, seal_us: 2000 }
+    }
+}
+
+struct State {
+    catalog: Catalog,
+    overlay: Overlay,
+    space: Space,
+    /// Sequenced, not yet in a batch.
+    queue: VecDeque<Proposal>,
+    queue_bytes: usize,
+    /// Proposals so far: sequenced, and applied.
+    sequenced: u64,
+    applied: u64,
+    in_flight: VecDeque<InFlight>,
+    tail: Tail,
+    epoch: u64,
+    /// Batches up to this one are durable and applied.
+    durable_upto: u64,
+    /// The last of them that had entries: what the log must state before it may rest.
+    acknowledged_upto: u64,
+    /// The highest `durable_upto` that a header has stated.
+    stated_upto: u64,
+    gather_over: bool,
+    version_counter: u64,
+    anchor: Anchor,
+    checkpoint_extents: Vec<Extent>,
+    log_bytes_since_checkpoint: u64,
+    checkpointing: bool,
+    /// Log zones from the one replay would start in to the one being written, with the first batch of each.
+    log_order: VecDeque<ZoneStart>,
+    zones_ready: HashSet<u32>,
+    growing: bool,
+    log_full: bool,
+    failed: Option<DeviceError>,
+    hole: Option<Corruption>,
+    counts: Counts,
+}
+
+/// A log zone and where the chain stood when the log entered it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ZoneStart {
+    pub(crate) zone: u32,
+    pub(crate) sequence: u64,
+}
+
+struct InFlight {
+    sequence: u64,
+    position: LogPosition,
+    previous: MetaHash,
+    next_zone: u32,
+    entries: Vec<Entry>,
+    result: Option<Result<(), DeviceError>>,
+}
+
+/// Counters of one shard since it was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) batches: u64,
+    pub(crate) entries: u64,
+    pub(crate) seals: u64,
+    pub(crate) data_syncs: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) checkpoints: u64,
+}
+
+/// Numbers of one shard, for metrics and tools.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ShardStatistics {
+    /// The shard.
+    pub shard: u16,
+    /// Versions it holds.
+    pub versions: u64,
+    /// Batches written, entries in them, and empty batches among them.
+    pub batches: u64,
+    /// Entries committed.
+    pub entries: u64,
+    /// Empty batches that only state the watermark.
+    pub seals: u64,
+    /// Syncs of the data zones before a batch.
+    pub data_syncs: u64,
+    /// Bytes written to the log.
+    pub log_bytes: u64,
+    /// Checkpoints taken.
+    pub checkpoints: u64,
+    /// Bytes of extents in use.
+    pub extent_bytes_used: u64,
+    /// Bytes of extents free.
+    pub extent_bytes_free: u64,
+    /// Log zones that exist.
+    pub log_zones: u32,
+    /// Log zones that are free.
+    pub log_zones_free: u32,
+    /// Whether a failure stopped its writing.
+    pub read_only: bool,
+}
+
+impl Shard {
+    pub(crate) fn id(&self) -> u16 {
+        self.identity.shard
+    }
+
+    /// Itself, to be kept by a task.
+    fn strong(&self) -> Option<Rc<Shard>> {
+        self.me.upgrade()
+    }
+
+    fn zone_bytes(&self) -> u64 {
+        u64::from(self.identity.geometry.zone_bytes)
+    }
+
+    /// Where a place in a log zone lies on the log's device.
+    pub(crate) fn log_offset(&self, place: LogPosition) -> u64 {
+        self.files.log_zones_at + u64::from(place.zone) * self.zone_bytes() + u64::from(place.offset)
+    }
+
+    /// Where an extent lies on the data device.
+    pub(crate) fn data_offset(&self, extent: Extent) -> u64 {
+        self.files.data_zones_at + u64::from(extent.zone) * self.zone_bytes() + extent.offset()
+    }
+
+    /// A version newer than every one before it: the epoch grows with each open, the counter within it.
+    fn next_version(state: &mut State) -> Version {
+        state.version_counter += 1;
+        Version(state.epoch << 40 | state.version_counter)
+    }
+
+    /// Whether the space in use is just what is reachable or held.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn check_space(&self) -> Result<(), String> {
+        use std::collections::BTreeSet;
+        let state = self.state.borrow();
+        let mut reachable: Vec<Extent> = state.checkpoint_extents.clone();
+        state.catalog.contents().for_each(|c| catalog::extents_of(c, &mut |extent| reachable.push(extent)));
+        let distinct: BTreeSet<Extent> = reachable.iter().copied().collect();
+        if distinct.len() != reachable.len() {
+            return Err("an extent is reached twice".into());
+        }
+        let held: BTreeSet<Extent> = state.space.held_extents().into_iter().collect();
+        let used: BTreeSet<Extent> = state.space.used_extents().into_iter().collect();
+        let accounted: BTreeSet<Extent> = distinct.union(&held).copied().collect();
+        if used != accounted {
+            let leaked: Vec<_> = used.difference(&accounted).collect();
+            let missing: Vec<_> = accounted.difference(&used).collect();
+            return Err(format!("leaked {leaked:?}, used but free {missing:?}"));
+        }
+        if !held.is_empty() || state.space.pin_count() > 0 {
+            return Err(format!("{held:?} and {} pins are held at rest", state.space.pin_count()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn statistics(&self) -> ShardStatistics {
+        use crate::index::Index;
+        let state = self.state.borrow();
+        let (used, free) = state.space.usage();
+        let (log_zones, log_zones_free) = state.space.log_zone_count();
+        ShardStatistics {
+            shard: self.id(),
+            versions: state.catalog.index.len() as u64,
+            batches: state.counts.batches,
+            entries: state.counts.entries,
+            seals: state.counts.seals,
+            data_syncs: state.counts.data_syncs,
+            log_bytes: state.counts.log_bytes,
+            checkpoints: state.counts.checkpoints,
+            extent_bytes_used: used,
+            extent_bytes_free: free,
+            log_zones,
+            log_zones_free,
+            read_only: state.failed.is_some() || state.hole.is_some(),
+        }
+    }
+}
+
+/// Where the newest checkpoint is, or that there is none yet.
+fn checkpoint_id(root: Option<CheckpointRoot>) -> u64 {
+    root.map_or(0, |root| root.id)
+}

@@ -1,0 +1,394 @@
+//! What other cores ask of a shard about objects and buckets. Each runs on the shard's core.
+
+use super::{
+    Shard, State,
+    commit::Ticket,
+    space::{Pin, Reservation},
+};
+use crate::{
+    error::Error,
+    index::{Index, KEY_BYTES_MAX},
+    layout::{
+        BucketId, BucketRecord, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, Record,
+        UploadId, Version,
+    },
+    log::Proposal,
+    object::types::{ATTRIBUTES_BYTES_MAX, BUCKET_NAME_BYTES_MAX, BucketInfo, WriteCondition},
+};
+use bytes::Bytes;
+use crossdock_transport::memory::FrozenLease;
+
+/// The bytes of an object or part, where they already are.
+pub(crate) enum Body {
+    Empty,
+    Inline(Bytes),
+    /// In a lease, zero padded to whole blocks, to be packed into the log.
+    Packed {
+        lease: FrozenLease,
+        bytes: u32,
+        checksums: Vec<u64>,
+    },
+    /// In extents of these reservations, written and complete.
+    Extents {
+        reservations: Vec<Reservation>,
+        extents: Vec<Extent>,
+        bytes: u64,
+        checksums: ChecksumTable,
+    },
+}
+
+/// A body and what is known of it.
+pub(crate) struct Written {
+    pub(crate) body: Body,
+    pub(crate) size: u64,
+    pub(crate) crc64: u64,
+}
+
+pub(crate) struct PutRequest {
+    pub(crate) bucket: Box<str>,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) written: Written,
+    pub(crate) etag: Option<EntityTag>,
+    pub(crate) attributes: Bytes,
+    pub(crate) condition: WriteCondition,
+}
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deleted {
+    /// The version that was removed; none if there was no such key.
+    pub version: Option<Version>,
+}
+
+impl Shard {
+    /// The current version, or the one named, with its space held against reuse.
+    pub(crate) fn open_object(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: Option<Version>,
+    ) -> Result<(Record, Pin), Error> {
+        let mut state = self.state.borrow_mut();
+        let record = self.find(&state, bucket, key, version)?.clone();
+        let pin = state.space.pin(&record.content);
+        Ok((record, pin))
+    }
+
+    pub(crate) fn head_object(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: Option<Version>,
+    ) -> Result<Record, Error> {
+        let state = self.state.borrow();
+        self.find(&state, bucket, key, version).cloned()
+    }
+
+    pub(crate) fn close_object(&self, pin: Pin) {
+        self.state.borrow_mut().space.unpin(pin);
+    }
+
+    fn find<'a>(
+        &self,
+        state: &'a State,
+        bucket: &str,
+        key: &[u8],
+        version: Option<Version>,
+    ) -> Result<&'a Record, Error> {
+        let bucket = self.bucket_id(state, bucket)?;
+        let record = match version {
+            None => state.catalog.index.newest(bucket, key),
+            Some(version) => state.catalog.index.version(bucket, key, version),
+        };
+        match record.filter(|record| !record.delete_marker) {
+            Some(record) => Ok(record),
+            None => Err(self.unless_hole(state, Error::NoSuchKey)),
+        }
+    }
+
+    /// A shard whose log has a hole does not know what is absent.
+    pub(super) fn unless_hole(&self, state: &State, absent: Error) -> Error {
+        state.hole.map_or(absent, Error::Corrupt)
+    }
+
+    pub(super) fn bucket_id(&self, state: &State, name: &str) -> Result<BucketId, Error> {
+        match state.catalog.bucket_named(name) {
+            Some(bucket) => Ok(bucket.record.bucket),
+            None => Err(self.unless_hole(state, Error::NoSuchBucket)),
+        }
+    }
+
+    /// The bucket, if changes to it may be sequenced.
+    pub(super) fn open_bucket(&self, state: &State, name: &str) -> Result<BucketId, Error> {
+        let bucket = self.bucket_id(state, name)?;
+        if state.overlay.deleting.contains(&bucket) {
+            return Err(Error::NoSuchBucket);
+        }
+        Ok(bucket)
+    }
+
+    /// Makes a written body the key's current version.
+    pub(crate) async fn put(&self, request: PutRequest) -> Result<Record, Error> {
+        let outcome = self.sequence_put(request);
+        match outcome {
+            Ok((ticket, record)) => {
+                self.durable(ticket).await?;
+                Ok(record)
+            }
+            Err((error, Some(ticket))) => {
+                // Refused because of a change that is itself not durable yet: whoever hears of the refusal must
+                // find the change there, also after a crash.
+                self.durable(ticket).await?;
+                Err(error)
+            }
+            Err((error, None)) => Err(error),
+        }
+    }
+
+    fn sequence_put(&self, request: PutRequest) -> Result<(Ticket, Record), (Error, Option<Ticket>)> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let PutRequest { bucket, key, written, etag, attributes, condition } = request;
+        let judged = self.judge_put(state, &bucket, &key, &attributes, &condition);
+        let bucket = match judged {
+            Ok(bucket) => bucket,
+            Err((error, pending)) => {
+                give_back(state, written.body);
+                let ticket = pending.then(|| Self::newest_ticket(state));
+                return Err((error, ticket));
+            }
+        };
+        let version = Self::next_version(state);
+        let record = Record {
+            version,
+            null: true,
+            delete_marker: false,
+            size: written.size,
+            modified_ms: self.core.wall_clock_ms(),
+            crc64: written.crc64,
+            etag: etag.unwrap_or_else(|| made_etag(written.crc64, written.size, version)),
+            attributes,
+            content: Content::Empty,
+            upload: None,
+        };
+        let (content, payload, touches_data) = settle_body(state, written.body);
+        let record = Record { content, ..record };
+        let answer = Record { content: Content::Empty, ..record.clone() };
+        let entry = Entry::PutObject { bucket, key, record };
+        let ticket = self.sequence(state, Proposal { entry, payload, touches_data });
+        Ok((ticket, answer))
+    }
+
+    fn judge_put(
+        &self,
+        state: &State,
+        bucket: &str,
+        key: &[u8],
+        attributes: &Bytes,
+        condition: &WriteCondition,
+    ) -> Result<BucketId, (Error, bool)> {
+        let now = |error| (error, false);
+        self.check_writable(state).map_err(now)?;
+        check_key(key).map_err(now)?;
+        check_attributes(attributes).map_err(now)?;
+        if state.log_full {
+            return Err(now(Error::Full { shard: self.id() }));
+        }
+        let bucket = self.open_bucket(state, bucket).map_err(now)?;
+        let (current, pending) = state.overlay.current(&state.catalog, bucket, key);
+        let tag = current.filter(|current| !current.delete_marker).map(|current| current.etag);
+        condition.check(tag).map_err(|error| (error, pending))?;
+        Ok(bucket)
+    }
+
+    /// Removes the key's current version. A key that is not there is no error: S3's DELETE is idempotent.
+    pub(crate) async fn delete(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        condition: &WriteCondition,
+    ) -> Result<Deleted, Error> {
+        let (ticket, outcome) = {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            self.check_writable(state)?;
+            let bucket = self.open_bucket(state, bucket)?;
+            let (current, pending) = state.overlay.current(&state.catalog, bucket, key);
+            let current = current.filter(|current| !current.delete_marker);
+            let outcome = condition.check(current.map(|current| current.etag));
+            match (outcome, current) {
+                (Ok(()), Some(current)) => {
+                    let version = current.version;
+                    let entry = Entry::RemoveVersion { bucket, key: key.into(), version };
+                    let proposal = Proposal { entry, payload: None, touches_data: false };
+                    (Some(self.sequence(state, proposal)), Ok(Deleted { version: Some(version) }))
+                }
+                (Ok(()), None) => {
+                    (pending.then(|| Self::newest_ticket(state)), Ok(Deleted { version: None }))
+                }
+                (Err(error), _) => (pending.then(|| Self::newest_ticket(state)), Err(error)),
+            }
+        };
+        if let Some(ticket) = ticket {
+            self.durable(ticket).await?;
+        }
+        outcome
+    }
+
+    pub(crate) fn release(&self, reservation: Reservation) {
+        self.state.borrow_mut().space.release(reservation);
+    }
+
+    // ── buckets ──
+
+    /// This shard's record of a bucket.
+    pub(crate) fn bucket(&self, name: &str) -> Result<BucketInfo, Error> {
+        let state = self.state.borrow();
+        match state.catalog.bucket_named(name) {
+            Some(bucket) => Ok(bucket_info(&bucket.record)),
+            None => Err(self.unless_hole(&state, Error::NoSuchBucket)),
+        }
+    }
+
+    pub(crate) fn buckets(&self) -> Vec<BucketInfo> {
+        self.state.borrow().catalog.buckets().map(|bucket| bucket_info(&bucket.record)).collect()
+    }
+
+    /// Versions and bytes that lie here, by bucket.
+    pub(crate) fn bucket_usage(&self, name: &str) -> Result<(u64, u64), Error> {
+        let state = self.state.borrow();
+        let bucket = state.catalog.bucket_named(name).ok_or(Error::NoSuchBucket)?;
+        Ok((bucket.versions, bucket.bytes))
+    }
+
+    /// On the bucket's home shard: takes the name, or says that it is taken. The record is made, not logged.
+    pub(crate) fn begin_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketRecord, Error> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        self.check_writable(state)?;
+        check_attributes(&attributes)?;
+        if name.is_empty() || name.len() > BUCKET_NAME_BYTES_MAX {
+            return Err(Error::InvalidArgument("bucket name length"));
+        }
+        if state.catalog.bucket_named(name).is_some() || !state.overlay.creating.insert(name.into()) {
+            return Err(Error::BucketExists);
+        }
+        // Versions are never used again, and the shard's number keeps two shards' apart.
+        let bucket = BucketId(Self::next_version(state).0 << 8 | u64::from(self.id() & 0xFF));
+        Ok(BucketRecord { bucket, name: name.into(), created_ms: self.core.wall_clock_ms(), attributes })
+    }
+
+    /// Lets go of a name taken by [`Shard::begin_bucket`].
+    pub(crate) fn end_bucket(&self, name: &str) {
+        self.state.borrow_mut().overlay.creating.remove(name);
+    }
+
+    /// Logs the record of a bucket.
+    pub(crate) async fn put_bucket(&self, record: BucketRecord) -> Result<(), Error> {
+        self.log_entry(Entry::PutBucket(record)).await
+    }
+
+    /// Stops changes to the bucket, and says whether nothing is in it here once all that was sequenced is applied.
+    pub(crate) async fn begin_bucket_removal(&self, bucket: BucketId) -> Result<bool, Error> {
+        {
+            let mut state = self.state.borrow_mut();
+            self.check_writable(&state)?;
+            state.overlay.deleting.insert(bucket);
+        }
+        self.progress
+            .wait(|| {
+                let state = self.state.borrow();
+                if let Some(error) = state.failed {
+                    return Some(Err(Error::Device(error)));
+                }
+                (!state.overlay.bucket_is_pending(bucket)).then_some(Ok(()))
+            })
+            .await?;
+        let state = self.state.borrow();
+        Ok(state.catalog.bucket(bucket).is_none_or(|bucket| bucket.versions == 0))
+    }
+
+    /// Lets changes in again.
+    pub(crate) fn abandon_bucket_removal(&self, bucket: BucketId) {
+        self.state.borrow_mut().overlay.deleting.remove(&bucket);
+    }
+
+    pub(crate) async fn remove_bucket(&self, bucket: BucketId) -> Result<(), Error> {
+        let result = self.log_entry(Entry::RemoveBucket { bucket }).await;
+        self.state.borrow_mut().overlay.deleting.remove(&bucket);
+        result
+    }
+
+    /// Logs an entry that no condition guards.
+    pub(super) async fn log_entry(&self, entry: Entry) -> Result<(), Error> {
+        let ticket = {
+            let mut state = self.state.borrow_mut();
+            self.check_writable(&state)?;
+            self.sequence(&mut state, Proposal { entry, payload: None, touches_data: false })
+        };
+        self.durable(ticket).await
+    }
+}
+
+/// Turns a written body into content; its reservations become the record's.
+pub(super) fn settle_body(state: &mut State, body: Body) -> (Content, Option<FrozenLease>, bool) {
+    match body {
+        Body::Empty => (Content::Empty, None, false),
+        Body::Inline(bytes) => (Content::Inline(bytes), None, false),
+        Body::Packed { lease, bytes, checksums } => {
+            // The place is known when the batch is laid out.
+            let place = LogPosition { zone: 0, offset: 0 };
+            (Content::Packed { place, bytes, checksums }, Some(lease), false)
+        }
+        Body::Extents { reservations, extents, bytes, checksums } => {
+            let mut used = extents.clone();
+            if let ChecksumTable::Away { extent, .. } = &checksums {
+                used.push(*extent);
+            }
+            reservations.into_iter().for_each(|reservation| state.space.consume(reservation, &used));
+            (Content::Extents { extents, bytes, checksums }, None, true)
+        }
+    }
+}
+
+/// Gives the space of a body back that will not be committed.
+pub(super) fn give_back(state: &mut State, body: Body) {
+    if let Body::Extents { reservations, .. } = body {
+        reservations.into_iter().for_each(|reservation| state.space.release(reservation));
+    }
+}
+
+/// `<16 hex of the CRC64NVME><16 hex of size and version>-1`: unlike any MD5, and another for every version.
+pub(super) fn made_etag(crc64: u64, size: u64, version: Version) -> EntityTag {
+    let text = format!("{crc64:016x}{:016x}-1", size.rotate_left(40) ^ version.0);
+    EntityTag::new(text.as_bytes()).expect("34 bytes")
+}
+
+pub(super) fn check_key(key: &[u8]) -> Result<(), Error> {
+    match key.len() {
+        1..=KEY_BYTES_MAX => Ok(()),
+        _ => Err(Error::InvalidArgument("key length")),
+    }
+}
+
+pub(super) fn check_attributes(attributes: &Bytes) -> Result<(), Error> {
+    if attributes.len() > ATTRIBUTES_BYTES_MAX {
+        return Err(Error::InvalidArgument("attributes length"));
+    }
+    Ok(())
+}
+
+fn bucket_info(record: &BucketRecord) -> BucketInfo {
+    BucketInfo {
+        bucket: record.bucket,
+        name: record.name.clone(),
+        created_ms: record.created_ms,
+        attributes: record.attributes.clone(),
+    }
+}
+
+/// Names an upload: drawn at random by the core that begins it.
+pub(crate) fn upload_id(high: u64, low: u64) -> UploadId {
+    UploadId(u128::from(high) << 64 | u128::from(low))
+}

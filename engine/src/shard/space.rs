@@ -1,0 +1,295 @@
+//! The space of a shard: extents in data zones, and the zones of its log.
+//!
+//! Nothing here is on disk. At open it is rebuilt from what the catalog reaches; while running, space comes back
+//! only when the record that freed it is durable and no reader holds it.
+
+use super::catalog::{Freed, extents_of, packed_of};
+use crate::{
+    extent::{DeferredFree, ExtentAllocator, Overlap, PinId},
+    layout::{Content, Extent, UNIT_BYTES},
+};
+use std::collections::{BTreeSet, HashMap};
+
+/// Holds the space of one content against reuse while it is read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Pin(u64);
+
+/// Space set aside for an object that is being written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Reservation(u64);
+
+struct Pinned {
+    extents: Option<PinId>,
+    zones: Vec<u32>,
+}
+
+pub(crate) struct Space {
+    extents: ExtentAllocator,
+    deferred: DeferredFree,
+    reservations: HashMap<Reservation, Vec<Extent>>,
+    pins: HashMap<Pin, Pinned>,
+    next_ticket: u64,
+    /// Zones nobody has claimed. In a window of a block device both kinds come from `log_pool`.
+    log_pool: ZonePool,
+    data_pool: Option<ZonePool>,
+    log_zones: u32,
+    /// Log zones wholly below the checkpoint, kept for the packed objects in them.
+    log_covered: BTreeSet<u32>,
+    log_pins: HashMap<u32, u32>,
+}
+
+impl Space {
+    pub(crate) fn new(zone_bytes: u32, zones_max: u32, shared: bool) -> Space {
+        Space {
+            extents: ExtentAllocator::new(zone_bytes / UNIT_BYTES as u32),
+            deferred: DeferredFree::new(),
+            reservations: HashMap::new(),
+            pins: HashMap::new(),
+            next_ticket: 0,
+            log_pool: ZonePool::new(zones_max),
+            data_pool: (!shared).then(|| ZonePool::new(zones_max)),
+            log_zones: 0,
+            log_covered: BTreeSet::new(),
+            log_pins: HashMap::new(),
+        }
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    // ── data zones ──
+
+    /// The number of the next data zone; it is not taken until [`Space::add_data_zone`].
+    pub(crate) fn next_data_zone(&self) -> Option<u32> {
+        self.data_pool.as_ref().unwrap_or(&self.log_pool).peek()
+    }
+
+    /// Takes the zone for data.
+    pub(crate) fn add_data_zone(&mut self, zone: u32) {
+        self.data_pool.as_mut().unwrap_or(&mut self.log_pool).take(zone);
+        self.extents.add_zone(zone);
+    }
+
+    /// Extents for `bytes`, or none if more zones are needed.
+    pub(crate) fn reserve(&mut self, bytes: u64) -> Option<(Reservation, Vec<Extent>)> {
+        let extents = self.extents.allocate(bytes)?;
+        let reservation = Reservation(self.ticket());
+        self.reservations.insert(reservation, extents.clone());
+        Some((reservation, extents))
+    }
+
+    /// One extent of at least `bytes`.
+    pub(crate) fn reserve_one(&mut self, bytes: u64) -> Option<(Reservation, Extent)> {
+        let rounded = bytes.max(UNIT_BYTES as u64).next_power_of_two();
+        let extents = self.extents.allocate(rounded)?;
+        match extents[..] {
+            [extent] => {
+                let reservation = Reservation(self.ticket());
+                self.reservations.insert(reservation, extents);
+                Some((reservation, extent))
+            }
+            _ => {
+                extents.into_iter().for_each(|extent| self.extents.release(extent));
+                None
+            }
+        }
+    }
+
+    /// The reserved extents now belong to a sequenced record, but for those not among `used`.
+    pub(crate) fn consume(&mut self, reservation: Reservation, used: &[Extent]) {
+        let reserved = self.reservations.remove(&reservation).unwrap_or_default();
+        reserved.into_iter().filter(|e| !used.contains(e)).for_each(|e| self.extents.release(e));
+    }
+
+    /// Gives a reservation back. No device may still write there.
+    pub(crate) fn release(&mut self, reservation: Reservation) {
+        self.consume(reservation, &[]);
+    }
+
+    /// What a durable record at `sequence` freed.
+    pub(crate) fn free(&mut self, freed: Freed, sequence: u64) {
+        freed.extents.into_iter().for_each(|extent| self.deferred.free(extent, sequence));
+        self.deferred.advance_durable(sequence);
+        self.reuse();
+    }
+
+    /// Gives back an extent that no durable record points to any more.
+    pub(crate) fn release_extent(&mut self, extent: Extent) {
+        self.extents.release(extent);
+    }
+
+    fn reuse(&mut self) {
+        self.deferred.take_reusable().into_iter().for_each(|extent| self.extents.release(extent));
+    }
+
+    // ── pins ──
+
+    pub(crate) fn pin(&mut self, content: &Content) -> Pin {
+        let mut extents = Vec::new();
+        extents_of(content, &mut |extent| extents.push(extent));
+        let mut zones = Vec::new();
+        packed_of(content, &mut |place, _| zones.push(place.zone));
+        for zone in &zones {
+            *self.log_pins.entry(*zone).or_default() += 1;
+        }
+        let extents = (!extents.is_empty()).then(|| self.deferred.pin(&extents));
+        let pin = Pin(self.ticket());
+        self.pins.insert(pin, Pinned { extents, zones });
+        pin
+    }
+
+    pub(crate) fn unpin(&mut self, pin: Pin) {
+        let Some(pinned) = self.pins.remove(&pin) else { return };
+        for zone in pinned.zones {
+            if let Some(count) = self.log_pins.get_mut(&zone) {
+                *count -= 1;
+                if *count == 0 {
+                    self.log_pins.remove(&zone);
+                }
+            }
+        }
+        if let Some(id) = pinned.extents {
+            self.deferred.unpin(id);
+            self.reuse();
+        }
+    }
+
+    pub(crate) fn pin_count(&self) -> usize {
+        self.pins.len()
+    }
+
+    // ── log zones ──
+
+    /// A zone for the log to go on in, and whether it must be made first. `live` tells a zone's live packed bytes.
+    pub(crate) fn claim_log_zone(&mut self, live: impl Fn(u32) -> u64) -> Option<(u32, bool)> {
+        self.reclaim_log_zones(live);
+        let zone = self.log_pool.peek()?;
+        let is_new = self.log_pool.take(zone);
+        self.log_zones += 1;
+        Some((zone, is_new))
+    }
+
+    /// The zone lies wholly below the durable checkpoint: its entries are not needed any more.
+    pub(crate) fn cover_log_zone(&mut self, zone: u32) {
+        self.log_covered.insert(zone);
+    }
+
+    fn reclaim_log_zones(&mut self, live: impl Fn(u32) -> u64) {
+        let pins = &self.log_pins;
+        let empty = |zone: &u32| live(*zone) == 0 && !pins.contains_key(zone);
+        let freed: Vec<u32> = self.log_covered.iter().copied().filter(empty).collect();
+        for zone in freed {
+            self.log_covered.remove(&zone);
+            self.log_pool.give_back(zone);
+            self.log_zones -= 1;
+        }
+    }
+
+    // ── recovery ──
+
+    /// Rebuilds from what is reachable: `data_zones` and `log_zones` exist on the device, `log_in_use` hold entries
+    /// from the checkpoint on.
+    pub(crate) fn rebuild<'a>(
+        &mut self,
+        zones: Zones,
+        contents: impl Iterator<Item = &'a Content>,
+        others: &[Extent],
+        live: &HashMap<u32, u64>,
+    ) -> Result<(), Overlap> {
+        let mut extents: Vec<Extent> = others.to_vec();
+        contents.for_each(|content| extents_of(content, &mut |extent| extents.push(extent)));
+        if self.data_pool.is_some() {
+            (0..zones.existing_data).for_each(|zone| self.add_data_zone(zone));
+        } else {
+            let data: BTreeSet<u32> = extents.iter().map(|extent| extent.zone).collect();
+            data.into_iter().for_each(|zone| self.add_data_zone(zone));
+        }
+        // What exists and is not in use goes back to the pool as existing; the log's own zones are taken.
+        for zone in 0..zones.existing_log {
+            if self.log_pool.take(zone) {
+                self.log_pool.give_back(zone);
+            }
+        }
+        for zone in zones.log_in_use {
+            self.log_pool.take(zone);
+            self.log_zones += 1;
+        }
+        for (zone, _) in live.iter().filter(|(_, bytes)| **bytes > 0) {
+            if self.log_pool.is_free(*zone) {
+                self.log_pool.take(*zone);
+                self.log_zones += 1;
+                self.log_covered.insert(*zone);
+            }
+        }
+        extents.into_iter().try_for_each(|extent| self.extents.claim(extent))
+    }
+
+    /// For the checker: extents in use that no reservation, pin or deferred free accounts for must be reachable.
+    pub(crate) fn used_extents(&self) -> Vec<Extent> {
+        self.extents.used()
+    }
+
+    /// Extents held although no record points to them: reserved, or freed and waiting.
+    pub(crate) fn held_extents(&self) -> Vec<Extent> {
+        let mut held: Vec<Extent> = self.reservations.values().flatten().copied().collect();
+        held.extend(self.deferred.waiting());
+        held
+    }
+
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        let unit = UNIT_BYTES as u64;
+        (self.extents.used_units() * unit, self.extents.free_units() * unit)
+    }
+
+    pub(crate) fn log_zone_count(&self) -> (u32, u32) {
+        (self.log_zones, self.log_pool.freed.len() as u32)
+    }
+}
+
+/// Which zones there are at open.
+pub(crate) struct Zones {
+    pub(crate) existing_data: u32,
+    pub(crate) existing_log: u32,
+    pub(crate) log_in_use: Vec<u32>,
+}
+
+/// Zones by number: those given back, and those never taken so far.
+struct ZonePool {
+    freed: BTreeSet<u32>,
+    /// Zones from here on were never taken, and need not exist.
+    fresh: u32,
+    max: u32,
+}
+
+impl ZonePool {
+    fn new(max: u32) -> ZonePool {
+        ZonePool { freed: BTreeSet::new(), fresh: 0, max }
+    }
+
+    fn peek(&self) -> Option<u32> {
+        self.freed.first().copied().or((self.fresh < self.max).then_some(self.fresh))
+    }
+
+    fn is_free(&self, zone: u32) -> bool {
+        self.freed.contains(&zone) || (self.fresh..self.max).contains(&zone)
+    }
+
+    /// Takes a zone; says whether it is taken for the first time.
+    fn take(&mut self, zone: u32) -> bool {
+        if self.freed.remove(&zone) {
+            return false;
+        }
+        let is_new = zone >= self.fresh;
+        if is_new {
+            self.freed.extend(self.fresh..zone);
+            self.fresh = zone + 1;
+        }
+        is_new
+    }
+
+    fn give_back(&mut self, zone: u32) {
+        self.freed.insert(zone);
+    }
+}

@@ -1,0 +1,278 @@
+//! Uploads in parts. All of an upload lies on its key's shard, so that its completion is one entry and copies nothing.
+
+use super::{
+    Shard, State,
+    commit::Ticket,
+    requests::{Written, check_attributes, check_key, give_back, made_etag, settle_body},
+};
+use crate::{
+    error::Error,
+    index::Index,
+    layout::{Content, EntityTag, Entry, Part, Record, UploadId, UploadRecord, checksum_combine},
+    log::Proposal,
+    object::types::{NamedPart, PARTS_MAX, PartInfo, UploadInfo, WriteCondition},
+};
+use bytes::Bytes;
+
+pub(crate) struct PartRequest {
+    pub(crate) bucket: Box<str>,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) upload: UploadId,
+    pub(crate) number: u16,
+    pub(crate) written: Written,
+    pub(crate) etag: Option<EntityTag>,
+    pub(crate) attributes: Bytes,
+}
+
+pub(crate) struct CompleteRequest {
+    pub(crate) bucket: Box<str>,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) upload: UploadId,
+    pub(crate) parts: Vec<NamedPart>,
+    pub(crate) etag: Option<EntityTag>,
+    pub(crate) attributes: Option<Bytes>,
+    pub(crate) condition: WriteCondition,
+}
+
+impl Shard {
+    pub(crate) async fn create_upload(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        attributes: Bytes,
+    ) -> Result<UploadInfo, Error> {
+        let (ticket, info) = {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            self.check_writable(state)?;
+            check_key(key)?;
+            check_attributes(&attributes)?;
+            let bucket = self.open_bucket(state, bucket)?;
+            let created_ms = self.core.wall_clock_ms();
+            let record = UploadRecord { upload, bucket, key: key.into(), created_ms, attributes };
+            let info = upload_info(&record);
+            let entry = Entry::CreateUpload(record);
+            (self.sequence(state, Proposal { entry, payload: None, touches_data: false }), info)
+        };
+        self.durable(ticket).await?;
+        Ok(info)
+    }
+
+    pub(crate) async fn put_part(&self, request: PartRequest) -> Result<PartInfo, Error> {
+        let (ticket, info) = {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            let checked = self.check_part(state, &request);
+            if let Err(error) = checked {
+                give_back(state, request.written.body);
+                return Err(error);
+            }
+            let version = Self::next_version(state);
+            let Written { body, size, crc64 } = request.written;
+            let (content, payload, touches_data) = settle_body(state, body);
+            let part = Part {
+                number: request.number,
+                bytes: size,
+                modified_ms: self.core.wall_clock_ms(),
+                crc64,
+                etag: request.etag.unwrap_or_else(|| made_etag(crc64, size, version)),
+                attributes: request.attributes,
+                content,
+            };
+            let info = PartInfo::of(&part);
+            let entry = Entry::PutPart { upload: request.upload, part };
+            (self.sequence(state, Proposal { entry, payload, touches_data }), info)
+        };
+        self.durable(ticket).await?;
+        Ok(info)
+    }
+
+    fn check_part(&self, state: &State, request: &PartRequest) -> Result<(), Error> {
+        self.check_writable(state)?;
+        check_attributes(&request.attributes)?;
+        if !(1..=PARTS_MAX).contains(&request.number) {
+            return Err(Error::InvalidPart(request.number));
+        }
+        if state.log_full {
+            return Err(Error::Full { shard: self.id() });
+        }
+        self.find_upload(state, &request.bucket, &request.key, request.upload)
+    }
+
+    /// Whether the upload takes changes.
+    fn find_upload(&self, state: &State, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), Error> {
+        let bucket = self.open_bucket(state, bucket)?;
+        let known = state.catalog.upload(upload);
+        let open = known.is_some_and(|known| known.record.bucket == bucket && *known.record.key == *key)
+            && !state.overlay.completing.contains(&upload);
+        if open { Ok(()) } else { Err(self.unless_hole(state, Error::NoSuchUpload)) }
+    }
+
+    /// Makes the named parts, in order, the key's current version. A completion of an upload that made the current
+    /// version is answered as the first was.
+    pub(crate) async fn complete_upload(&self, request: CompleteRequest) -> Result<Record, Error> {
+        // Of two completions at once the second waits for the first, and is then answered by what that one made.
+        self.progress
+            .wait(|| (!self.state.borrow().overlay.completing.contains(&request.upload)).then_some(()))
+            .await;
+        {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            self.check_writable(state)?;
+            let bucket = self.open_bucket(state, &request.bucket)?;
+            if let Err(error) = self.find_upload(state, &request.bucket, &request.key, request.upload) {
+                let current = state.catalog.index.newest(bucket, &request.key);
+                let made = current.filter(|record| record.upload == Some(request.upload));
+                return made.map(without_content).ok_or(error);
+            }
+            state.overlay.completing.insert(request.upload);
+        }
+        let result = self.complete_open_upload(&request).await;
+        self.state.borrow_mut().overlay.completing.remove(&request.upload);
+        self.progress.notify();
+        result
+    }
+
+    async fn complete_open_upload(&self, request: &CompleteRequest) -> Result<Record, Error> {
+        // Parts that were sequenced before must be applied, or an older one would be judged in their place.
+        self.progress
+            .wait(|| {
+                let state = self.state.borrow();
+                if let Some(error) = state.failed {
+                    return Some(Err(Error::Device(error)));
+                }
+                (!state.overlay.upload_is_pending(request.upload)).then_some(Ok(()))
+            })
+            .await?;
+        match self.sequence_completion(request) {
+            Ok((ticket, record)) => {
+                self.durable(ticket).await?;
+                Ok(record)
+            }
+            Err((error, Some(ticket))) => {
+                self.durable(ticket).await?;
+                Err(error)
+            }
+            Err((error, None)) => Err(error),
+        }
+    }
+
+    fn sequence_completion(
+        &self,
+        request: &CompleteRequest,
+    ) -> Result<(Ticket, Record), (Error, Option<Ticket>)> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let now = |error| (error, None);
+        self.check_writable(state).map_err(now)?;
+        if let Some(attributes) = &request.attributes {
+            check_attributes(attributes).map_err(now)?;
+        }
+        let known = state.catalog.upload(request.upload).ok_or(now(Error::NoSuchUpload))?;
+        let bucket = known.record.bucket;
+        let (mut size, mut crc64) = (0u64, 0u64);
+        let mut last = 0;
+        for named in &request.parts {
+            if named.number <= last {
+                return Err(now(Error::InvalidPartOrder));
+            }
+            last = named.number;
+            let part = known.parts.get(&named.number);
+            let part = part
+                .filter(|part| named.etag.is_none_or(|etag| etag == part.etag))
+                .ok_or(now(Error::InvalidPart(named.number)))?;
+            crc64 = if size == 0 { part.crc64 } else { checksum_combine(crc64, part.crc64, part.bytes) };
+            size += part.bytes;
+        }
+        if request.parts.is_empty() {
+            return Err(now(Error::InvalidArgument("no parts")));
+        }
+        let attributes = request.attributes.clone().unwrap_or_else(|| known.record.attributes.clone());
+        let (current, pending) = state.overlay.current(&state.catalog, bucket, &request.key);
+        let tag = current.filter(|current| !current.delete_marker).map(|current| current.etag);
+        if let Err(error) = request.condition.check(tag) {
+            let ticket = pending.then(|| Self::newest_ticket(state));
+            return Err((error, ticket));
+        }
+        let version = Self::next_version(state);
+        let record = Record {
+            version,
+            null: true,
+            delete_marker: false,
+            size,
+            modified_ms: self.core.wall_clock_ms(),
+            crc64,
+            etag: request.etag.unwrap_or_else(|| made_etag(crc64, size, version)),
+            attributes,
+            content: Content::Empty,
+            upload: Some(request.upload),
+        };
+        let parts = request.parts.iter().map(|named| named.number).collect();
+        let entry = Entry::CompleteUpload { upload: request.upload, record: record.clone(), parts };
+        let ticket = self.sequence(state, Proposal { entry, payload: None, touches_data: false });
+        Ok((ticket, record))
+    }
+
+    pub(crate) async fn abort_upload(&self, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), Error> {
+        let ticket = {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            self.check_writable(state)?;
+            self.find_upload(state, bucket, key, upload)?;
+            let entry = Entry::AbortUpload { upload };
+            self.sequence(state, Proposal { entry, payload: None, touches_data: false })
+        };
+        self.durable(ticket).await
+    }
+
+    /// An upload's parts with a number above `after`, in order, at most `limit`; and whether there are more.
+    pub(crate) fn list_parts(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        after: u16,
+        limit: usize,
+    ) -> Result<(UploadInfo, Vec<PartInfo>, bool), Error> {
+        let state = self.state.borrow();
+        let bucket = self.bucket_id(&state, bucket)?;
+        let known = state.catalog.upload(upload);
+        let known = known
+            .filter(|known| known.record.bucket == bucket && *known.record.key == *key)
+            .ok_or_else(|| self.unless_hole(&state, Error::NoSuchUpload))?;
+        let mut parts = known.parts.values().filter(|part| part.number > after);
+        let page: Vec<PartInfo> = parts.by_ref().take(limit).map(PartInfo::of).collect();
+        Ok((upload_info(&known.record), page, parts.next().is_some()))
+    }
+
+    /// The bucket's uploads whose key starts with `prefix`, in order of key, then of beginning.
+    pub(crate) fn list_uploads(&self, bucket: &str, prefix: &[u8]) -> Result<Vec<UploadInfo>, Error> {
+        let state = self.state.borrow();
+        let bucket = self.bucket_id(&state, bucket)?;
+        if let Some(hole) = state.hole {
+            return Err(Error::Corrupt(hole));
+        }
+        let here = state.catalog.uploads().map(|upload| &upload.record);
+        let wanted = here.filter(|record| record.bucket == bucket && record.key.starts_with(prefix));
+        Ok(wanted.map(upload_info).collect())
+    }
+}
+
+fn upload_info(record: &UploadRecord) -> UploadInfo {
+    UploadInfo {
+        upload: record.upload,
+        key: record.key.to_vec(),
+        created_ms: record.created_ms,
+        attributes: record.attributes.clone(),
+    }
+}
+
+fn without_content(record: &Record) -> Record {
+    let parts = match &record.content {
+        Content::Parts(parts) => parts.len(),
+        _ => 0,
+    };
+    debug_assert!(parts > 0, "a record made by an upload has parts");
+    record.clone()
+}
