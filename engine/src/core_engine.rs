@@ -1,0 +1,606 @@
+//! The engine as one core sees it: for front ends that run on the cores' own threads.
+
+use crate::{
+    error::{Error, Resource},
+    layout::{BucketId, Geometry, Record, UploadId, Version},
+    metrics::CoreMetrics,
+    object::{
+        copy,
+        get::Get,
+        list,
+        put::{Put, Target},
+        types::{
+            BucketInfo, CommitOptions, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo,
+            PutOptions, UploadInfo, WriteCondition,
+        },
+    },
+    reactor::{Budget, Core, Grant, Signal},
+    shard::{
+        Shard, ShardFiles, ShardStatistics,
+        requests::{Deleted, upload_id},
+        uploads::CompleteRequest,
+    },
+    store::Placement,
+};
+use bytes::Bytes;
+use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+
+/// How an upload becomes an object.
+#[derive(Clone, Debug, Default)]
+pub struct CompleteOptions {
+    /// The entity tag; none: the engine makes one (see [`CommitOptions::etag`]).
+    pub etag: Option<crate::layout::EntityTag>,
+    /// The embedder's own bytes; none: those the upload was begun with.
+    pub attributes: Option<Bytes>,
+    /// What must hold for the completion to happen.
+    pub condition: WriteCondition,
+}
+
+/// The engine on one of its cores. Cheap to clone, not `Send`; see [`crate::Engine`] for the handle that is.
+#[derive(Clone)]
+pub struct CoreEngine(Rc<CoreState>);
+
+pub(crate) struct CoreState {
+    pub(crate) core: Core,
+    pub(crate) placement: Arc<Placement>,
+    /// This core's handles of every shard's files.
+    pub(crate) files: Vec<ShardFiles>,
+    /// The shards this core owns.
+    pub(crate) shards: Vec<Option<Rc<Shard>>>,
+    pub(crate) limits: CoreLimits,
+    pub(crate) stop: Rc<Stop>,
+    pub(crate) metrics: Arc<CoreMetrics>,
+}
+
+/// Whether this core is to stop, and who waits to hear of it.
+#[derive(Default)]
+pub(crate) struct Stop {
+    asked: std::cell::Cell<bool>,
+    signal: Signal,
+}
+
+impl Stop {
+    pub(crate) fn ask(&self) {
+        self.asked.set(true);
+        self.signal.notify();
+    }
+
+    pub(crate) async fn asked(&self) {
+        self.signal.wait(|| self.asked.get().then_some(())).await;
+    }
+}
+
+/// What operations on one core may use at once.
+pub(crate) struct CoreLimits {
+    pub(crate) operations: Budget,
+    pub(crate) write_bytes: Budget,
+    pub(crate) read_bytes: Budget,
+    /// How long an operation may wait for its share before it is told [`Error::Busy`].
+    pub(crate) admission_wait: Duration,
+}
+
+impl CoreEngine {
+    pub(crate) fn new(state: CoreState) -> CoreEngine {
+        let state = Rc::new(state);
+        state.core.set_local(state.clone());
+        CoreEngine(state)
+    }
+
+    /// The engine of the core this runs on.
+    pub(crate) fn of(core: &Core) -> Option<CoreEngine> {
+        core.local::<CoreState>().map(CoreEngine)
+    }
+
+    /// The core.
+    pub fn core(&self) -> &Core {
+        &self.0.core
+    }
+
+    /// How the store was formatted.
+    pub fn geometry(&self) -> Geometry {
+        self.0.placement.geometry
+    }
+
+    pub(crate) fn files(&self, shard: u16) -> &ShardFiles {
+        &self.0.files[usize::from(shard)]
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> u16 {
+        self.0.placement.geometry.shard_count
+    }
+
+    /// The shard that holds a key. A front end may steer a connection to [`CoreEngine::core_of`] it; any core can
+    /// serve any key.
+    pub fn shard_of(&self, bucket: &str, key: &[u8]) -> u16 {
+        self.0.placement.shard_of(bucket, key)
+    }
+
+    /// The core that owns a shard.
+    pub fn core_of(&self, shard: u16) -> usize {
+        self.0.placement.core_of(shard)
+    }
+
+    /// This core's counters.
+    pub fn metrics(&self) -> &CoreMetrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn metrics_handle(&self) -> Arc<CoreMetrics> {
+        self.0.metrics.clone()
+    }
+
+    pub(crate) fn count_corruption(&self) {
+        self.0.metrics.corruptions.add(1);
+    }
+
+    // ── reaching shards ──
+
+    pub(crate) async fn on_shard<T, W, F>(&self, shard: u16, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(Rc<Shard>) -> F + Send + 'static,
+        F: Future<Output = Result<T, Error>> + 'static,
+    {
+        let target = self.core_of(shard);
+        let reply = self.core().call(target, move |core| async move {
+            let engine = CoreEngine::of(&core).ok_or(Error::Closed)?;
+            match engine.0.shards.get(usize::from(shard)).cloned().flatten() {
+                Some(shard) => work(shard).await,
+                None => Err(Error::ShardUnavailable { shard }),
+            }
+        });
+        reply.await.unwrap_or(Err(Error::Closed))
+    }
+
+    pub(crate) fn send_to_shard(&self, shard: u16, work: impl FnOnce(&Shard) + Send + 'static) {
+        self.core().send(self.core_of(shard), move |core| {
+            let engine = CoreEngine::of(core);
+            let shard = engine.and_then(|engine| engine.0.shards.get(usize::from(shard)).cloned().flatten());
+            if let Some(shard) = shard {
+                work(&shard);
+            }
+        });
+    }
+
+    // ── admission ──
+
+    async fn admit(&self) -> Result<Grant, Error> {
+        self.grant(&self.0.limits.operations, 1, Resource::Operations).await
+    }
+
+    async fn grant(&self, budget: &Budget, amount: usize, resource: Resource) -> Result<Grant, Error> {
+        if let Some(grant) = budget.try_take(amount) {
+            return Ok(grant);
+        }
+        let mut wait = std::pin::pin!(budget.take(amount));
+        let mut limit = std::pin::pin!(self.core().sleep(self.0.limits.admission_wait));
+        std::future::poll_fn(|cx| {
+            if let std::task::Poll::Ready(grant) = wait.as_mut().poll(cx) {
+                return std::task::Poll::Ready(Ok(grant));
+            }
+            limit.as_mut().poll(cx).map(|()| Err(Error::Busy(resource)))
+        })
+        .await
+    }
+
+    // ── objects ──
+
+    /// Begins an object. It is there once [`Put::finish`] resolves, and nothing is before.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when this core has too much under way; a bucket that is not there is found at the end.
+    pub async fn put(&self, bucket: &str, key: &[u8], options: PutOptions) -> Result<Put, Error> {
+        let target = Target::Object { bucket: bucket.into(), key: key.into() };
+        self.begin_put(bucket, key, target, options).await
+    }
+
+    async fn begin_put(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        target: Target,
+        options: PutOptions,
+    ) -> Result<Put, Error> {
+        let operation = self.admit().await?;
+        let bytes = Put::memory_bytes(options.size);
+        let memory = self.grant(&self.0.limits.write_bytes, bytes, Resource::Memory).await?;
+        self.0.metrics.puts.add(1);
+        let shard = self.shard_of(bucket, key);
+        Ok(Put::new(self.clone(), shard, target, options.size, memory, operation))
+    }
+
+    /// Opens an object for reading.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::RangeNotSatisfiable`], [`Error::InvalidPart`],
+    /// [`Error::Busy`].
+    pub async fn get(&self, bucket: &str, key: &[u8], options: GetOptions) -> Result<Get, Error> {
+        let operation = self.admit().await?;
+        let shard = self.shard_of(bucket, key);
+        let (name, wanted, version) = (Box::<str>::from(bucket), Box::<[u8]>::from(key), options.version);
+        let (record, pin) = self
+            .on_shard(shard, move |shard| async move { shard.open_object(&name, &wanted, version) })
+            .await?;
+        let range = options.select.resolve(&record);
+        let bytes = range.as_ref().map_or(0, |range| Get::memory_bytes(range.end - range.start));
+        let memory = match range {
+            Ok(_) => self.grant(&self.0.limits.read_bytes, bytes, Resource::Memory).await,
+            Err(ref error) => Err(error.clone()),
+        };
+        match (range, memory) {
+            (Ok(range), Ok(memory)) => {
+                self.0.metrics.gets.add(1);
+                Ok(Get::new(self.clone(), shard, record, pin, range, (memory, operation)))
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                self.send_to_shard(shard, move |shard| shard.close_object(pin));
+                Err(error)
+            }
+        }
+    }
+
+    /// What is known of an object, without its bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`].
+    pub async fn head(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: Option<Version>,
+    ) -> Result<ObjectInfo, Error> {
+        let record = self.record(bucket, key, version).await?;
+        Ok(ObjectInfo::of(&record))
+    }
+
+    async fn record(&self, bucket: &str, key: &[u8], version: Option<Version>) -> Result<Record, Error> {
+        let _operation = self.admit().await?;
+        let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let shard = self.shard_of(&bucket, &key);
+        self.on_shard(shard, move |shard| async move { shard.head_object(&bucket, &key, version) }).await
+    }
+
+    /// The parts an object was completed from; none if it was put whole.
+    ///
+    /// # Errors
+    /// As [`CoreEngine::head`].
+    pub async fn object_parts(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: Option<Version>,
+    ) -> Result<(ObjectInfo, Vec<PartInfo>), Error> {
+        let record = self.record(bucket, key, version).await?;
+        let parts = match &record.content {
+            crate::layout::Content::Parts(parts) => parts.iter().map(PartInfo::of).collect(),
+            _ => Vec::new(),
+        };
+        Ok((ObjectInfo::of(&record), parts))
+    }
+
+    /// Deletes a key's current version, durably. A key that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::ConditionFailed`], [`Error::NoSuchKey`] if a tag was to match.
+    pub async fn delete(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        condition: WriteCondition,
+    ) -> Result<Deleted, Error> {
+        let _operation = self.admit().await?;
+        self.0.metrics.deletes.add(1);
+        let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let shard = self.shard_of(&bucket, &key);
+        self.on_shard(shard, move |shard| async move { shard.delete(&bucket, &key, &condition).await }).await
+    }
+
+    /// A page of a bucket's keys in bytewise order.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`]; [`Error::Corrupt`] and [`Error::ShardUnavailable`] rather than a page that lacks keys.
+    pub async fn list(&self, bucket: &str, options: &ListOptions) -> Result<Listing, Error> {
+        let _operation = self.admit().await?;
+        self.0.metrics.lists.add(1);
+        list::list(self, bucket, options).await
+    }
+
+    /// Copies an object, or the selected bytes of it, to another key.
+    ///
+    /// # Errors
+    /// Those of [`CoreEngine::get`] and [`Put::finish`].
+    pub async fn copy(
+        &self,
+        source: (&str, &[u8], GetOptions),
+        target: (&str, &[u8]),
+        options: CommitOptions,
+    ) -> Result<ObjectInfo, Error> {
+        let (bucket, key, get) = source;
+        let source = self.get(bucket, key, get).await?;
+        let range = source.range();
+        let size = Some(range.end - range.start);
+        let put = self.put(target.0, target.1, PutOptions { size }).await?;
+        copy::copy(source, put, options).await
+    }
+
+    // ── uploads in parts ──
+
+    /// Begins an upload in parts.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::InvalidArgument`].
+    pub async fn create_upload(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        attributes: Bytes,
+    ) -> Result<UploadInfo, Error> {
+        let _operation = self.admit().await?;
+        let upload = upload_id(self.core().random(), self.core().random());
+        let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let shard = self.shard_of(&bucket, &key);
+        self.on_shard(shard, move |shard| async move {
+            shard.create_upload(&bucket, &key, upload, attributes).await
+        })
+        .await
+    }
+
+    /// Begins a part, numbered 1 to 10 000. One with the same number replaces it.
+    ///
+    /// # Errors
+    /// As [`CoreEngine::put`]; an upload that is not there is found at the end.
+    pub async fn put_part(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        number: u16,
+        options: PutOptions,
+    ) -> Result<Put, Error> {
+        let target = Target::Part { bucket: bucket.into(), key: key.into(), upload, number };
+        self.begin_put(bucket, key, target, options).await
+    }
+
+    /// Copies an object, or the selected bytes of it, into a part.
+    ///
+    /// # Errors
+    /// Those of [`CoreEngine::get`] and [`Put::finish_part`].
+    pub async fn copy_part(
+        &self,
+        source: (&str, &[u8], GetOptions),
+        target: (&str, &[u8], UploadId, u16),
+        options: CommitOptions,
+    ) -> Result<PartInfo, Error> {
+        let (bucket, key, get) = source;
+        let source = self.get(bucket, key, get).await?;
+        let range = source.range();
+        let size = Some(range.end - range.start);
+        let (bucket, key, upload, number) = target;
+        let put = self.put_part(bucket, key, upload, number, PutOptions { size }).await?;
+        copy::copy_part(source, put, options).await
+    }
+
+    /// Makes the named parts, in ascending order, an object. Copies no bytes. A repetition is answered as the first.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::InvalidPartOrder`], [`Error::ConditionFailed`].
+    pub async fn complete_upload(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        parts: Vec<NamedPart>,
+        options: CompleteOptions,
+    ) -> Result<ObjectInfo, Error> {
+        let _operation = self.admit().await?;
+        let CompleteOptions { etag, attributes, condition } = options;
+        let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let shard = self.shard_of(&bucket, &key);
+        let count = parts.len() as u16;
+        let request = CompleteRequest { bucket, key, upload, parts, etag, attributes, condition };
+        let record =
+            self.on_shard(shard, move |shard| async move { shard.complete_upload(request).await }).await?;
+        let mut info = ObjectInfo::of(&record);
+        info.part_count = info.part_count.max(count);
+        Ok(info)
+    }
+
+    /// Gives an upload up and frees its parts.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`].
+    pub async fn abort_upload(&self, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), Error> {
+        let _operation = self.admit().await?;
+        let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let shard = self.shard_of(&bucket, &key);
+        self.on_shard(shard, move |shard| async move { shard.abort_upload(&bucket, &key, upload).await })
+            .await
+    }
+
+    /// An upload and its parts with a number above `after`, at most `limit`; and whether there are more.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`].
+    pub async fn list_parts(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        after: u16,
+        limit: usize,
+    ) -> Result<(UploadInfo, Vec<PartInfo>, bool), Error> {
+        let _operation = self.admit().await?;
+        let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let shard = self.shard_of(&bucket, &key);
+        self.on_shard(
+            shard,
+            move |shard| async move { shard.list_parts(&bucket, &key, upload, after, limit) },
+        )
+        .await
+    }
+
+    /// A bucket's uploads whose key starts with `prefix`, in order of key, then of beginning, then of id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn list_uploads(&self, bucket: &str, prefix: &[u8]) -> Result<Vec<UploadInfo>, Error> {
+        let _operation = self.admit().await?;
+        let mut uploads = Vec::new();
+        for shard in 0..self.shard_count() {
+            let (bucket, prefix) = (Box::<str>::from(bucket), prefix.to_vec());
+            uploads.extend(
+                self.on_shard(shard, move |shard| async move { shard.list_uploads(&bucket, &prefix) })
+                    .await?,
+            );
+        }
+        uploads.sort_by(|a, b| (&a.key, a.created_ms, a.upload).cmp(&(&b.key, b.created_ms, b.upload)));
+        Ok(uploads)
+    }
+
+    // ── buckets ──
+
+    /// Makes a bucket. It is there on every shard, durably, when this resolves.
+    ///
+    /// # Errors
+    /// [`Error::BucketExists`], [`Error::InvalidArgument`].
+    pub async fn create_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketInfo, Error> {
+        let _operation = self.admit().await?;
+        let home = self.0.placement.home_of(name);
+        let taken: Box<str> = name.into();
+        let record =
+            self.on_shard(home, move |shard| async move { shard.begin_bucket(&taken, attributes) }).await?;
+        // The home shard's record decides whether the bucket exists: it comes last.
+        let others = (0..self.shard_count()).filter(|shard| *shard != home);
+        let mut result = Ok(());
+        for shard in others.chain([home]) {
+            let record = record.clone();
+            result = self.on_shard(shard, move |shard| async move { shard.put_bucket(record).await }).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        let taken: Box<str> = name.into();
+        self.send_to_shard(home, move |shard| shard.end_bucket(&taken));
+        result?;
+        self.bucket(name).await
+    }
+
+    /// A bucket.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn bucket(&self, name: &str) -> Result<BucketInfo, Error> {
+        let home = self.0.placement.home_of(name);
+        let name: Box<str> = name.into();
+        self.on_shard(home, move |shard| async move { shard.bucket(&name) }).await
+    }
+
+    /// Every bucket, by name.
+    ///
+    /// # Errors
+    /// [`Error::ShardUnavailable`] rather than a list that lacks buckets.
+    pub async fn buckets(&self) -> Result<Vec<BucketInfo>, Error> {
+        let _operation = self.admit().await?;
+        let mut buckets = Vec::new();
+        for shard in 0..self.shard_count() {
+            let here = self.on_shard(shard, move |shard| async move { Ok(shard.buckets()) }).await?;
+            buckets.extend(here.into_iter().filter(|bucket| self.0.placement.home_of(&bucket.name) == shard));
+        }
+        buckets.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(buckets)
+    }
+
+    /// Versions and bytes in a bucket.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn bucket_usage(&self, name: &str) -> Result<(u64, u64), Error> {
+        let (mut versions, mut bytes) = (0, 0);
+        for shard in 0..self.shard_count() {
+            let name: Box<str> = name.into();
+            let (v, b) = self.on_shard(shard, move |shard| async move { shard.bucket_usage(&name) }).await?;
+            versions += v;
+            bytes += b;
+        }
+        Ok((versions, bytes))
+    }
+
+    /// Deletes an empty bucket, and what uploads are left in it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`].
+    pub async fn delete_bucket(&self, name: &str) -> Result<(), Error> {
+        let _operation = self.admit().await?;
+        let bucket = self.bucket(name).await?.bucket;
+        // Every shard stops taking changes before any is asked whether it is empty for good.
+        let mut empty = Ok(true);
+        for shard in 0..self.shard_count() {
+            let here = self
+                .on_shard(shard, move |shard| async move { shard.begin_bucket_removal(bucket).await })
+                .await;
+            match here {
+                Ok(true) => {}
+                other => {
+                    empty = other;
+                    break;
+                }
+            }
+        }
+        match empty {
+            Ok(true) => self.remove_everywhere(name, bucket).await,
+            other => {
+                for shard in 0..self.shard_count() {
+                    self.send_to_shard(shard, move |shard| shard.abandon_bucket_removal(bucket));
+                }
+                other.and(Err(Error::BucketNotEmpty))
+            }
+        }
+    }
+
+    /// The home shard's record goes first: from then on the bucket does not exist.
+    async fn remove_everywhere(&self, name: &str, bucket: BucketId) -> Result<(), Error> {
+        let home = self.0.placement.home_of(name);
+        let others = (0..self.shard_count()).filter(|shard| *shard != home);
+        for shard in [home].into_iter().chain(others) {
+            self.on_shard(shard, move |shard| async move { shard.remove_bucket(bucket).await }).await?;
+        }
+        Ok(())
+    }
+
+    // ── care ──
+
+    /// Resolves when the engine is asked to close: a front end on this core then stops taking requests and returns.
+    pub async fn closing(&self) {
+        self.0.stop.asked().await;
+    }
+
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.0.stop
+    }
+
+    /// This core's own shards.
+    pub(crate) fn own_shards(&self) -> impl Iterator<Item = &Rc<Shard>> {
+        self.0.shards.iter().flatten()
+    }
+
+    /// Takes a checkpoint of every shard, so that the next open replays little.
+    ///
+    /// # Errors
+    /// A full or failing device.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        for shard in 0..self.shard_count() {
+            self.on_shard(shard, move |shard| async move { shard.checkpoint().await }).await?;
+        }
+        Ok(())
+    }
+
+    /// Numbers of every shard that can be reached.
+    pub async fn statistics(&self) -> Vec<ShardStatistics> {
+        let mut all = Vec::new();
+        for shard in 0..self.shard_count() {
+            all.extend(self.on_shard(shard, move |shard| async move { Ok(shard.statistics()) }).await);
+        }
+        all
+    }
+}

@@ -1,0 +1,211 @@
+//! What can go wrong, by family: asking, the devices, opening.
+
+use crate::layout::DecodeError;
+use crossdock_transport::operation::OsError;
+use std::path::PathBuf;
+
+/// What a device was asked when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeviceOperation {
+    /// Reading bytes.
+    Read,
+    /// Writing bytes.
+    Write,
+    /// Making writes durable.
+    Sync,
+    /// Making the device longer.
+    Grow,
+}
+
+/// A file of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Region {
+    /// The shard's log: commits and packed objects.
+    Log,
+    /// The shard's data zones.
+    Data,
+}
+
+/// A device failed. The operation's memory is back with its owner; a read may be repeated, a failed write or sync
+/// has stopped the shard's writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "shard {shard}: {operation:?} of {bytes} bytes at offset {offset} of its {region:?} failed: {source}"
+)]
+pub struct DeviceError {
+    /// The shard it happened on.
+    pub shard: u16,
+    /// Which of its files.
+    pub region: Region,
+    /// What was asked.
+    pub operation: DeviceOperation,
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// Bytes asked for.
+    pub bytes: u64,
+    /// What the operating system said.
+    pub source: OsError,
+}
+
+/// Stored bytes are not what was written. Never answered as absence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "corrupt: shard {shard}, {region:?} offset {offset}, {bytes} bytes: checksum expected {expected:016x}, found {found:016x}"
+)]
+pub struct Corruption {
+    /// The shard.
+    pub shard: u16,
+    /// Which of its files.
+    pub region: Region,
+    /// Byte offset of the checksummed block in that file.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub bytes: u32,
+    /// The CRC64NVME on record.
+    pub expected: u64,
+    /// The CRC64NVME of what was read.
+    pub found: u64,
+}
+
+/// What is exhausted when the engine answers [`Error::Busy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Operations in flight on this core.
+    Operations,
+    /// Memory of this core's part of the arena.
+    Memory,
+    /// Commits waiting for the log.
+    Log,
+}
+
+/// Why an operation did not do what was asked. Nothing was changed unless the variant says so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no bucket of that name.
+    #[error("no such bucket")]
+    NoSuchBucket,
+    /// A bucket of that name exists.
+    #[error("the bucket exists")]
+    BucketExists,
+    /// The bucket holds objects.
+    #[error("the bucket is not empty")]
+    BucketNotEmpty,
+    /// There is no such object.
+    #[error("no such key")]
+    NoSuchKey,
+    /// There is no such upload, or it was completed or aborted.
+    #[error("no such upload")]
+    NoSuchUpload,
+    /// A part named at completion is not there, or has another entity tag.
+    #[error("part {0} is not there or is another")]
+    InvalidPart(u16),
+    /// Parts are not named in ascending order.
+    #[error("parts are not in ascending order")]
+    InvalidPartOrder,
+    /// A condition of the request does not hold.
+    #[error("a precondition failed")]
+    ConditionFailed,
+    /// The asked range starts at or past the end of the object.
+    #[error("range starts past the object's {size} bytes")]
+    RangeNotSatisfiable {
+        /// The object's size in bytes.
+        size: u64,
+    },
+    /// A key, tag, name or attribute longer than its bound, an empty key, or a body other than declared.
+    #[error("invalid argument: {0}")]
+    InvalidArgument(&'static str),
+    /// Something bounded is used up; ask again later.
+    #[error("busy: {0:?}")]
+    Busy(Resource),
+    /// No space left. Deletes and reads go on.
+    #[error("no space left on shard {shard}")]
+    Full {
+        /// The full shard.
+        shard: u16,
+    },
+    /// Stored bytes are damaged.
+    #[error(transparent)]
+    Corrupt(#[from] Corruption),
+    /// A device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// An earlier failure stopped writing on this shard; reads go on.
+    #[error("shard {shard} takes no writes since a failure")]
+    ReadOnly {
+        /// The shard.
+        shard: u16,
+    },
+    /// The shard could not be opened or its device is gone. Other shards go on.
+    #[error("shard {shard} is not available")]
+    ShardUnavailable {
+        /// The shard.
+        shard: u16,
+    },
+    /// The engine is closed, or the core that served this has stopped. A write in flight may or may not be there.
+    #[error("the engine is closed")]
+    Closed,
+}
+
+/// Why a store could not be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The operating system refused something.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Its answer.
+        source: std::io::Error,
+    },
+    /// A file could not be opened.
+    #[error(transparent)]
+    File(#[from] crate::device::file::OpenError),
+    /// Another process has the store open.
+    #[error("{} is locked by another process", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// There is no store and none was to be made.
+    #[error("{} holds no store", path.display())]
+    Missing {
+        /// Where one was looked for.
+        path: PathBuf,
+    },
+    /// A structure could not be read.
+    #[error("{}: {what} is damaged or foreign: {source}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The structure.
+        what: &'static str,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// The devices given do not make up one store.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The options contradict each other or the machine.
+    #[error("{0}")]
+    Options(String),
+    /// A shard's device failed while recovering.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A shard's log can not be understood.
+    #[error("shard {shard}: {what}: {source}")]
+    Recovery {
+        /// The shard.
+        shard: u16,
+        /// What could not be read.
+        what: &'static str,
+        /// Why.
+        source: DecodeError,
+    },
+}

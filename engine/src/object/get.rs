@@ -1,0 +1,414 @@
+//! Reading an object's bytes.
+//!
+//! A window of chunk reads runs ahead of the caller. Each chunk is read as whole blocks, every checksum block in it is
+//! verified while warm, and the exact slice is handed out: no byte leaves that was not checked, none is copied.
+
+use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::ObjectInfo};
+use crate::{
+    core_engine::CoreEngine,
+    error::{Corruption, DeviceError, DeviceOperation, Error, Region},
+    layout::{
+        BLOCK_BYTES, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, Record,
+        checksum,
+    },
+    reactor::{Grant, Task},
+    shard::space::Pin,
+};
+use bytes::Bytes;
+use crossdock_transport::memory::{BufferLease, CopyReason, FrozenLease, copy_payload};
+use std::{collections::VecDeque, ops::Range, rc::Rc};
+
+/// An object being read on this core.
+pub struct Get {
+    engine: CoreEngine,
+    shard: u16,
+    info: ObjectInfo,
+    range: Range<u64>,
+    pieces: VecDeque<Piece>,
+    /// The next byte to be asked of a device, in bytes of the object.
+    position: u64,
+    current: Option<Rc<OpenPiece>>,
+    window: VecDeque<Task<Result<FrozenLease, Error>>>,
+    _pin: PinGuard,
+    _memory: Grant,
+    _operation: Grant,
+}
+
+/// A stretch of the object with one content.
+struct Piece {
+    start: u64,
+    bytes: u64,
+    content: Content,
+}
+
+/// A piece whose checksums are at hand.
+struct OpenPiece {
+    start: u64,
+    bytes: u64,
+    place: Place,
+    checksums: Vec<u64>,
+    block_bytes: u64,
+}
+
+enum Place {
+    Inline(Bytes),
+    Packed { offset: u64 },
+    Extents(Vec<Extent>),
+}
+
+/// Keeps the object's space from reuse; lets go of it on its shard when dropped.
+struct PinGuard {
+    engine: CoreEngine,
+    shard: u16,
+    pin: Pin,
+}
+
+impl Drop for PinGuard {
+    fn drop(&mut self) {
+        let pin = self.pin;
+        self.engine.send_to_shard(self.shard, move |shard| shard.close_object(pin));
+    }
+}
+
+impl Get {
+    pub(crate) fn new(
+        engine: CoreEngine,
+        shard: u16,
+        record: Record,
+        pin: Pin,
+        range: Range<u64>,
+        grants: (Grant, Grant),
+    ) -> Get {
+        let info = ObjectInfo::of(&record);
+        let pin = PinGuard { engine: engine.clone(), shard, pin };
+        let pieces = pieces_of(record);
+        let position = range.start;
+        let (memory, operation) = grants;
+        Get {
+            engine,
+            shard,
+            info,
+            range,
+            pieces,
+            position,
+            current: None,
+            window: VecDeque::new(),
+            _pin: pin,
+            _memory: memory,
+            _operation: operation,
+        }
+    }
+
+    /// Bytes of leases that reading so many bytes holds at most.
+    pub(crate) fn memory_bytes(bytes: u64) -> usize {
+        // A range's edges are read as whole checksum blocks.
+        let with_edges = bytes.saturating_add(2 * EXTENT_CHECKSUM_BYTES as u64);
+        usize::try_from(with_edges).unwrap_or(usize::MAX).min(OPERATION_BYTES_MAX)
+    }
+
+    /// The object.
+    pub fn info(&self) -> &ObjectInfo {
+        &self.info
+    }
+
+    /// Which bytes of it will come.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    /// The next bytes, in order; none after the last. Whatever came before an error is good.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when stored bytes are not what was written (they were read twice), [`Error::Device`] when
+    /// they can not be read.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses nothing: the next call goes on.
+    pub async fn next(&mut self) -> Option<Result<FrozenLease, Error>> {
+        if let Err(error) = self.fill().await {
+            return Some(Err(error));
+        }
+        let chunk = self.window.front_mut()?.await;
+        self.window.pop_front();
+        Some(chunk)
+    }
+
+    /// Starts reads until the window is full. Only the first may wait for memory: it holds nothing then, so that
+    /// readers can not wait for each other in a circle.
+    async fn fill(&mut self) -> Result<(), Error> {
+        while self.window.len() < WINDOW && self.position < self.range.end {
+            let piece = self.open_piece().await?;
+            let Some(span) = piece.span(self.position, self.range.end, self.engine.geometry().zone_bytes)
+            else {
+                self.current = None;
+                continue;
+            };
+            let pool = self.engine.core().pool();
+            let lease = if self.window.is_empty() {
+                Some(pool.acquire(span.lease_bytes()).await)
+            } else {
+                pool.try_acquire(span.lease_bytes())
+            };
+            let Some(lease) = lease else { return Ok(()) };
+            self.position += span.wanted.end - span.wanted.start;
+            let (engine, shard) = (self.engine.clone(), self.shard);
+            let read = async move { read_span(&engine, shard, &piece, span, lease).await };
+            self.window.push_back(self.engine.core().spawn(read));
+        }
+        Ok(())
+    }
+
+    /// The piece that holds the position, with its checksums.
+    async fn open_piece(&mut self) -> Result<Rc<OpenPiece>, Error> {
+        if let Some(piece) = &self.current
+            && self.position < piece.start + piece.bytes
+        {
+            return Ok(piece.clone());
+        }
+        while self.pieces.front().is_some_and(|piece| self.position >= piece.start + piece.bytes) {
+            self.pieces.pop_front();
+        }
+        let piece = self.pieces.front().expect("the range lies within the object, which its pieces make up");
+        let open = self.open(piece.start, piece.bytes, piece.content.clone()).await?;
+        let open = Rc::new(open);
+        self.pieces.pop_front();
+        self.current = Some(open.clone());
+        Ok(open)
+    }
+
+    async fn open(&self, start: u64, bytes: u64, content: Content) -> Result<OpenPiece, Error> {
+        let files = self.engine.files(self.shard);
+        let zone_bytes = u64::from(self.engine.geometry().zone_bytes);
+        let (place, checksums, block_bytes) = match content {
+            Content::Inline(bytes) => (Place::Inline(bytes), Vec::new(), 1),
+            Content::Packed { place, checksums, .. } => {
+                let offset =
+                    files.log_zones_at + u64::from(place.zone) * zone_bytes + u64::from(place.offset);
+                (Place::Packed { offset }, checksums, PACKED_CHECKSUM_BYTES as u64)
+            }
+            Content::Extents { extents, checksums, .. } => {
+                let table = self.checksum_table(checksums).await?;
+                (Place::Extents(extents), table, EXTENT_CHECKSUM_BYTES as u64)
+            }
+            Content::Empty | Content::Parts(_) => {
+                unreachable!("pieces have bytes, and parts were taken apart")
+            }
+        };
+        Ok(OpenPiece { start, bytes, place, checksums, block_bytes })
+    }
+
+    async fn checksum_table(&self, table: ChecksumTable) -> Result<Vec<u64>, Error> {
+        let (extent, bytes, expected) = match table {
+            ChecksumTable::Here(checksums) => return Ok(checksums),
+            ChecksumTable::Away { extent, bytes, checksum } => (extent, bytes as usize, checksum),
+        };
+        let offset = extent_offset(&self.engine, self.shard, extent);
+        let padded = bytes.next_multiple_of(BLOCK_BYTES);
+        let mut again = false;
+        loop {
+            let lease = self.engine.core().pool().acquire(padded).await;
+            let lease = read(&self.engine, self.shard, Region::Data, offset, padded, lease).await?;
+            let table = lease.as_slice().get(..bytes).unwrap_or_default();
+            let found = checksum(table);
+            if found == expected && table.len() == bytes {
+                let sums = table.chunks_exact(size_of::<u64>());
+                return Ok(sums
+                    .map(|sum| u64::from_le_bytes(sum.try_into().expect("eight bytes")))
+                    .collect());
+            }
+            if again {
+                let (shard, region) = (self.shard, Region::Data);
+                let bytes = bytes as u32;
+                return Err(Corruption { shard, region, offset, bytes, expected, found }.into());
+            }
+            again = true;
+        }
+    }
+}
+
+fn pieces_of(record: Record) -> VecDeque<Piece> {
+    let mut pieces = VecDeque::new();
+    let mut start = 0;
+    let mut add = |bytes: u64, content: Content| {
+        if bytes > 0 {
+            pieces.push_back(Piece { start, bytes, content });
+            start += bytes;
+        }
+    };
+    match record.content {
+        Content::Parts(parts) => parts.into_iter().for_each(|part| add(part.bytes, part.content)),
+        content => add(record.size, content),
+    }
+    pieces
+}
+
+/// One chunk: what is wanted, and the whole blocks that are read for it.
+struct Span {
+    /// The wanted bytes, within the piece.
+    wanted: Range<u64>,
+    /// The checksum blocks that hold them, within the piece.
+    verified: Range<u64>,
+    region: Region,
+    /// Where `verified` starts on the device.
+    device_offset: u64,
+}
+
+impl Span {
+    /// How far into its device block the span starts: packed payloads may start anywhere.
+    fn lead(&self) -> usize {
+        (self.device_offset % BLOCK_BYTES as u64) as usize
+    }
+
+    fn lease_bytes(&self) -> usize {
+        let bytes = (self.verified.end - self.verified.start) as usize;
+        (self.lead() + bytes).next_multiple_of(BLOCK_BYTES)
+    }
+}
+
+impl OpenPiece {
+    /// The next span at `position` (of the object), at most a chunk, within one extent.
+    fn span(&self, position: u64, end: u64, zone_bytes: u32) -> Option<Span> {
+        let _ = zone_bytes;
+        let from = position.checked_sub(self.start)?;
+        let to = end.saturating_sub(self.start).min(self.bytes);
+        if from >= to {
+            return None;
+        }
+        let block = self.block_bytes;
+        let first = from / block * block;
+        let chunk_end = first + CHUNK_BYTES as u64;
+        match &self.place {
+            Place::Inline(_) => {
+                Some(Span { wanted: from..to, verified: from..to, region: Region::Log, device_offset: 0 })
+            }
+            Place::Packed { offset } => {
+                let end = to.next_multiple_of(block).min(self.bytes).min(chunk_end);
+                let wanted = from..to.min(end);
+                Some(Span {
+                    wanted,
+                    verified: first..end,
+                    region: Region::Log,
+                    device_offset: offset + first,
+                })
+            }
+            Place::Extents(extents) => {
+                let mut start = 0;
+                for extent in extents {
+                    let extent_end = start + extent.bytes();
+                    if first < extent_end {
+                        let end = to.next_multiple_of(block).min(self.bytes).min(chunk_end).min(extent_end);
+                        let wanted = from..to.min(end);
+                        let within = first - start;
+                        // The zone's place is added where the device is known.
+                        let device_offset =
+                            u64::from(extent.zone) * u64::from(zone_bytes) + extent.offset() + within;
+                        return Some(Span {
+                            wanted,
+                            verified: first..end,
+                            region: Region::Data,
+                            device_offset,
+                        });
+                    }
+                    start = extent_end;
+                }
+                None
+            }
+        }
+    }
+}
+
+async fn read_span(
+    engine: &CoreEngine,
+    shard: u16,
+    piece: &OpenPiece,
+    span: Span,
+    mut lease: BufferLease,
+) -> Result<FrozenLease, Error> {
+    let wanted =
+        (span.wanted.start - span.verified.start) as usize..(span.wanted.end - span.verified.start) as usize;
+    if let Place::Inline(bytes) = &piece.place {
+        let source = &bytes[span.wanted.start as usize..span.wanted.end as usize];
+        lease.set_len(source.len());
+        copy_payload(lease.as_mut_slice(), source, CopyReason::Inline);
+        return Ok(lease.freeze());
+    }
+    let base = match span.region {
+        Region::Data => engine.files(shard).data_zones_at,
+        Region::Log => 0,
+    };
+    let (lead, bytes) = (span.lead(), span.lease_bytes());
+    let offset = base + span.device_offset - lead as u64;
+    let mut again = false;
+    loop {
+        lease = read(engine, shard, span.region, offset, bytes, lease).await?;
+        match verify(&lease, lead, piece, &span) {
+            Ok(()) => break,
+            Err((block, expected, found)) if again => {
+                let at = base + span.device_offset + (block.start - span.verified.start);
+                let bytes = (block.end - block.start) as u32;
+                engine.count_corruption();
+                return Err(
+                    Corruption { shard, region: span.region, offset: at, bytes, expected, found }.into()
+                );
+            }
+            // Once more: what was wrong may have been the way and not the medium.
+            Err(_) => again = true,
+        }
+    }
+    Ok(lease.freeze().slice(lead + wanted.start..lead + wanted.end))
+}
+
+/// Checks every checksum block of the span; gives the first that is wrong with what was expected and found.
+fn verify(
+    lease: &BufferLease,
+    lead: usize,
+    piece: &OpenPiece,
+    span: &Span,
+) -> Result<(), (Range<u64>, u64, u64)> {
+    let mut start = span.verified.start;
+    while start < span.verified.end {
+        let end = (start + piece.block_bytes).min(span.verified.end);
+        let at = lead + (start - span.verified.start) as usize;
+        let bytes = lease.as_slice().get(at..at + (end - start) as usize).unwrap_or_default();
+        let expected = piece.checksums.get((start / piece.block_bytes) as usize).copied().unwrap_or_default();
+        let found = checksum(bytes);
+        if found != expected || bytes.is_empty() {
+            return Err((start..end, expected, found));
+        }
+        start = end;
+    }
+    Ok(())
+}
+
+/// Reads whole blocks; the lease's length says how many bytes came.
+async fn read(
+    engine: &CoreEngine,
+    shard: u16,
+    region: Region,
+    offset: u64,
+    bytes: usize,
+    lease: BufferLease,
+) -> Result<BufferLease, Error> {
+    let files = engine.files(shard);
+    let device = match region {
+        Region::Log => files.log.clone(),
+        Region::Data => files.data.clone(),
+    };
+    let slot = device.queue().slot().await;
+    let (result, mut lease) = device.read(slot, offset, lease, 0, bytes).await.into_lease();
+    match result {
+        Ok(count) => {
+            lease.set_len((count as usize).min(bytes));
+            Ok(lease)
+        }
+        Err(source) => {
+            let (operation, bytes) = (DeviceOperation::Read, bytes as u64);
+            Err(DeviceError { shard, region, operation, offset, bytes, source }.into())
+        }
+    }
+}
+
+fn extent_offset(engine: &CoreEngine, shard: u16, extent: Extent) -> u64 {
+    let zone = u64::from(extent.zone) * u64::from(engine.geometry().zone_bytes);
+    engine.files(shard).data_zones_at + zone + extent.offset()
+}

@@ -1,0 +1,450 @@
+//! Writing the bytes of an object or a part.
+//!
+//! ```text
+//!   buffer() ─► filled by the caller ─► push() ─┬─ small: kept, goes into the log with the commit
+//!                                               └─ large: checksummed while warm, written to extents, window of 4
+//!   finish() ─► the last writes, the checksum table ─► one hop to the shard: commit
+//! ```
+//!
+//! The leases' sizes make every buffer but the last a whole number of checksum blocks, so that no byte is moved: what
+//! the caller received into a buffer is what the device writes.
+
+use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::CommitOptions};
+use crate::{
+    core_engine::CoreEngine,
+    error::{DeviceError, DeviceOperation, Error, Region},
+    layout::{
+        BLOCK_BYTES, ChecksumTable, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, checksum,
+        checksum_combine,
+    },
+    object::types::{ObjectInfo, PartInfo},
+    reactor::{Grant, Task},
+    shard::{
+        requests::{Body, PutRequest, Written},
+        space::Reservation,
+        uploads::PartRequest,
+    },
+};
+use bytes::Bytes;
+use crossdock_transport::{
+    memory::{BufferLease, CopyReason, FrozenLease, ScatterList, copy_payload},
+    operation::OsError,
+    ring::Durability,
+};
+use std::collections::VecDeque;
+
+/// Checksums up to this many lie in the record; more go to an extent of their own.
+const CHECKSUMS_HERE_MAX: usize = 64;
+
+/// What is being written.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Object { bucket: Box<str>, key: Box<[u8]> },
+    Part { bucket: Box<str>, key: Box<[u8]>, upload: crate::layout::UploadId, number: u16 },
+}
+
+/// An object or part being written on this core. Dropping it before it is finished leaves nothing behind.
+pub struct Put {
+    engine: CoreEngine,
+    shard: u16,
+    target: Target,
+    size: Option<u64>,
+    received: u64,
+    /// The first buffer, while the object may still be small.
+    held: Option<BufferLease>,
+    extents: ExtentWriter,
+    ended: bool,
+    _memory: Grant,
+    _operation: Grant,
+}
+
+impl Put {
+    pub(crate) fn new(
+        engine: CoreEngine,
+        shard: u16,
+        target: Target,
+        size: Option<u64>,
+        memory: Grant,
+        operation: Grant,
+    ) -> Put {
+        let extents = ExtentWriter::new(engine.clone(), shard);
+        Put {
+            engine,
+            shard,
+            target,
+            size,
+            received: 0,
+            held: None,
+            extents,
+            ended: false,
+            _memory: memory,
+            _operation: operation,
+        }
+    }
+
+    /// Bytes of leases that writing an object of this size holds at most.
+    pub(crate) fn memory_bytes(size: Option<u64>) -> usize {
+        match size {
+            Some(size) if size <= CHUNK_BYTES as u64 => (size as usize).max(BLOCK_BYTES),
+            _ => OPERATION_BYTES_MAX,
+        }
+    }
+
+    /// Bytes pushed so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The next buffer to fill: empty, with room for [`Put::buffer_bytes`].
+    pub async fn buffer(&mut self) -> BufferLease {
+        self.extents.make_room().await;
+        let mut lease = self.engine.core().pool().acquire(self.buffer_bytes()).await;
+        lease.set_len(0);
+        lease
+    }
+
+    /// How many bytes the next buffer must be filled with, unless the body ends before.
+    pub fn buffer_bytes(&self) -> usize {
+        let packed_max = self.engine.geometry().packed_bytes_max as u64;
+        match self.size {
+            Some(size) => {
+                let left = size.saturating_sub(self.received).clamp(1, CHUNK_BYTES as u64);
+                (left as usize).next_multiple_of(BLOCK_BYTES)
+            }
+            // Unknown: the first buffer holds what may be packed.
+            None if self.received < packed_max => packed_max as usize,
+            None => CHUNK_BYTES,
+        }
+    }
+
+    /// Takes a filled buffer: its bytes in use are the next of the body. Only the body's last buffer may hold fewer
+    /// than [`Put::buffer_bytes`] said.
+    ///
+    /// # Errors
+    /// A device or a full store; the object is then lost, and the `Put` good for nothing but to be dropped.
+    ///
+    /// # Panics
+    /// When a buffer follows one that was not full: the caller's mistake would be a hole in the object.
+    pub async fn push(&mut self, lease: BufferLease) -> Result<(), Error> {
+        if lease.is_empty() {
+            return Ok(());
+        }
+        assert!(!self.ended, "only the last buffer may be partly filled");
+        self.ended = !lease.len().is_multiple_of(EXTENT_CHECKSUM_BYTES);
+        self.received += lease.len() as u64;
+        if self.size.is_some_and(|size| self.received > size) {
+            return Err(Error::InvalidArgument("more bytes than declared"));
+        }
+        let packed_max = u64::from(self.engine.geometry().packed_bytes_max);
+        let is_large = self.size.unwrap_or(self.received) > packed_max;
+        if !is_large && self.held.is_none() {
+            self.held = Some(lease);
+            return Ok(());
+        }
+        if let Some(first) = self.held.take() {
+            self.extents.write(first, self.size).await?;
+        }
+        self.extents.write(lease, self.size).await
+    }
+
+    /// Copies `bytes` in: for callers whose bytes are not in a lease. `tail` carries the part-filled buffer from one
+    /// call to the next, and into [`Put::push`] at the end.
+    ///
+    /// # Errors
+    /// As [`Put::push`].
+    pub async fn write(&mut self, tail: &mut Option<BufferLease>, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let mut lease = match tail.take() {
+                Some(lease) => lease,
+                None => self.buffer().await,
+            };
+            let (at, limit) = (lease.len(), self.buffer_bytes());
+            let (now, later) = bytes.split_at(bytes.len().min(limit.saturating_sub(at)));
+            if now.is_empty() {
+                return Err(Error::InvalidArgument("more bytes than declared"));
+            }
+            lease.set_len(at + now.len());
+            copy_payload(&mut lease.as_mut_slice()[at..], now, CopyReason::Foreign);
+            bytes = later;
+            if lease.len() == limit {
+                self.push(lease).await?;
+            } else {
+                *tail = Some(lease);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits the object. Durable and visible when it resolves.
+    ///
+    /// # Errors
+    /// The condition fails, the bucket is gone, fewer bytes came than declared, the store is full or a device fails:
+    /// nothing is visible then. After [`Error::Device`] and [`Error::Closed`] the object may be there after a restart.
+    ///
+    /// # Cancellation
+    /// Dropping the future before it resolves leaves the object there or not, whole either way.
+    pub async fn finish(mut self, options: CommitOptions) -> Result<ObjectInfo, Error> {
+        let written = self.written().await?;
+        let Target::Object { bucket, key } = self.target.clone() else {
+            return Err(Error::InvalidArgument("a part is finished with finish_part"));
+        };
+        let CommitOptions { etag, attributes, condition } = options;
+        let request = PutRequest { bucket, key, written, etag, attributes, condition };
+        let record =
+            self.engine.on_shard(self.shard, move |shard| async move { shard.put(request).await }).await?;
+        Ok(ObjectInfo::of(&record))
+    }
+
+    /// Commits the part. Durable when it resolves.
+    ///
+    /// # Errors
+    /// As [`Put::finish`], and [`Error::NoSuchUpload`] if the upload was completed or aborted meanwhile.
+    pub async fn finish_part(mut self, options: CommitOptions) -> Result<PartInfo, Error> {
+        let written = self.written().await?;
+        let Target::Part { bucket, key, upload, number } = self.target.clone() else {
+            return Err(Error::InvalidArgument("an object is finished with finish"));
+        };
+        let CommitOptions { etag, attributes, .. } = options;
+        let request = PartRequest { bucket, key, upload, number, written, etag, attributes };
+        self.engine.on_shard(self.shard, move |shard| async move { shard.put_part(request).await }).await
+    }
+
+    async fn written(&mut self) -> Result<Written, Error> {
+        if self.size.is_some_and(|size| size != self.received) {
+            return Err(Error::InvalidArgument("fewer bytes than declared"));
+        }
+        if self.received == 0 {
+            return Ok(Written { body: Body::Empty, size: 0, crc64: 0 });
+        }
+        let Some(lease) = self.held.take() else { return self.extents.finish(self.received).await };
+        let geometry = self.engine.geometry();
+        let size = lease.len();
+        if size <= geometry.inline_bytes_max as usize {
+            let mut bytes = vec![0; size];
+            copy_payload(&mut bytes, lease.as_slice(), CopyReason::Inline);
+            let crc64 = checksum(&bytes);
+            return Ok(Written { body: Body::Inline(Bytes::from(bytes)), size: size as u64, crc64 });
+        }
+        Ok(packed(lease))
+    }
+}
+
+fn packed(mut lease: BufferLease) -> Written {
+    let size = lease.len();
+    let checksums: Vec<u64> = lease.as_slice().chunks(PACKED_CHECKSUM_BYTES).map(checksum).collect();
+    let crc64 = combine(&checksums, size as u64, PACKED_CHECKSUM_BYTES as u64);
+    // What follows the payload in its last block reaches the disk: it must be nothing of anybody's.
+    let padded = size.next_multiple_of(BLOCK_BYTES);
+    lease.zero_tail(padded);
+    lease.set_len(padded);
+    let body = Body::Packed { lease: lease.freeze(), bytes: size as u32, checksums };
+    Written { body, size: size as u64, crc64 }
+}
+
+/// The checksum of the whole from those of its blocks.
+pub(crate) fn combine(checksums: &[u64], bytes: u64, block_bytes: u64) -> u64 {
+    let mut left = bytes;
+    let mut whole = 0;
+    for (index, &block) in checksums.iter().enumerate() {
+        let length = left.min(block_bytes);
+        whole = if index == 0 { block } else { checksum_combine(whole, block, length) };
+        left -= length;
+    }
+    whole
+}
+
+type Write = Task<Result<(), DeviceError>>;
+
+/// Writes buffers to extents, a window at a time.
+struct ExtentWriter {
+    engine: CoreEngine,
+    shard: u16,
+    reservations: Vec<Reservation>,
+    extents: Vec<Extent>,
+    /// Where the next byte goes: which extent, and how far into it.
+    extent: usize,
+    offset: u64,
+    written: u64,
+    checksums: Vec<u64>,
+    writes: VecDeque<Write>,
+    failed: Option<DeviceError>,
+}
+
+impl ExtentWriter {
+    fn new(engine: CoreEngine, shard: u16) -> ExtentWriter {
+        ExtentWriter {
+            engine,
+            shard,
+            reservations: Vec::new(),
+            extents: Vec::new(),
+            extent: 0,
+            offset: 0,
+            written: 0,
+            checksums: Vec::new(),
+            writes: VecDeque::new(),
+            failed: None,
+        }
+    }
+
+    /// Waits until fewer than a window of writes are in flight.
+    async fn make_room(&mut self) {
+        while self.writes.len() >= WINDOW {
+            self.wait_oldest().await;
+        }
+    }
+
+    async fn wait_oldest(&mut self) {
+        // Taken out only once it is done: a caller that goes away while waiting must not lose track of a write.
+        let Some(oldest) = self.writes.front_mut() else { return };
+        let result = oldest.await;
+        self.writes.pop_front();
+        if let Err(error) = result {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// Writes a buffer behind the last. `size`: the whole body's, if it is known.
+    async fn write(&mut self, mut lease: BufferLease, size: Option<u64>) -> Result<(), Error> {
+        self.make_room().await;
+        if let Some(error) = self.failed {
+            return Err(Error::Device(error));
+        }
+        let bytes = lease.len();
+        self.checksums.extend(lease.as_slice().chunks(EXTENT_CHECKSUM_BYTES).map(checksum));
+        let padded = bytes.next_multiple_of(BLOCK_BYTES);
+        lease.zero_tail(padded);
+        lease.set_len(padded);
+        let frozen = lease.freeze();
+        let mut at = 0;
+        while at < padded {
+            self.reserve(bytes as u64, size).await?;
+            let extent = self.extents[self.extent];
+            let room = (extent.bytes() - self.offset) as usize;
+            let now = room.min(padded - at);
+            self.post(frozen.slice(at..at + now), extent);
+            at += now;
+            self.offset += now as u64;
+        }
+        self.written += bytes as u64;
+        Ok(())
+    }
+
+    /// Makes sure that the next byte has a place.
+    async fn reserve(&mut self, bytes: u64, size: Option<u64>) -> Result<(), Error> {
+        if self.extents.get(self.extent).is_some_and(|extent| self.offset == extent.bytes()) {
+            self.extent += 1;
+            self.offset = 0;
+        }
+        if self.extent < self.extents.len() {
+            return Ok(());
+        }
+        let wanted = match size {
+            Some(size) => size - self.written,
+            // As much again as there is: few extents whatever the length, and at most half of the space unused
+            // until the body ends.
+            None => {
+                let zone = u64::from(self.engine.geometry().zone_bytes);
+                self.written.max(bytes).next_power_of_two().clamp(CHUNK_BYTES.min(zone as usize) as u64, zone)
+            }
+        };
+        let (reservation, extents) =
+            self.engine.on_shard(self.shard, move |shard| async move { shard.reserve(wanted).await }).await?;
+        self.reservations.push(reservation);
+        self.extents.extend(extents);
+        Ok(())
+    }
+
+    fn post(&mut self, piece: FrozenLease, extent: Extent) {
+        let files = self.engine.files(self.shard);
+        let zone = u64::from(extent.zone) * u64::from(self.engine.geometry().zone_bytes);
+        let offset = files.data_zones_at + zone + extent.offset() + self.offset;
+        let (device, shard) = (files.data.clone(), self.shard);
+        self.writes.push_back(self.engine.core().spawn(async move {
+            let bytes = piece.len() as u64;
+            let fail = |source| DeviceError {
+                shard,
+                region: Region::Data,
+                operation: DeviceOperation::Write,
+                offset,
+                bytes,
+                source,
+            };
+            let slot = device.queue().slot().await;
+            let scatter = ScatterList::from(piece);
+            let completion = device.write(slot, offset, scatter, Durability::Buffered).await;
+            match completion.result {
+                Ok(count) if u64::from(count) == bytes => Ok(()),
+                Ok(_) => Err(fail(OsError(rustix::io::Errno::NOSPC.raw_os_error()))),
+                Err(source) => Err(fail(source)),
+            }
+        }));
+    }
+
+    async fn finish(&mut self, size: u64) -> Result<Written, Error> {
+        let crc64 = combine(&self.checksums, size, EXTENT_CHECKSUM_BYTES as u64);
+        let checksums = std::mem::take(&mut self.checksums);
+        let table = if checksums.len() <= CHECKSUMS_HERE_MAX {
+            ChecksumTable::Here(checksums)
+        } else {
+            self.write_table(&checksums).await?
+        };
+        while !self.writes.is_empty() {
+            self.wait_oldest().await;
+        }
+        if let Some(error) = self.failed {
+            return Err(Error::Device(error));
+        }
+        let used = self.extent + usize::from(self.offset > 0);
+        let mut extents = std::mem::take(&mut self.extents);
+        extents.truncate(used);
+        let reservations = std::mem::take(&mut self.reservations);
+        let body = Body::Extents { reservations, extents, bytes: size, checksums: table };
+        Ok(Written { body, size, crc64 })
+    }
+
+    async fn write_table(&mut self, checksums: &[u64]) -> Result<ChecksumTable, Error> {
+        let bytes = std::mem::size_of_val(checksums);
+        let padded = bytes.next_multiple_of(BLOCK_BYTES);
+        let (reservation, extent) = self
+            .engine
+            .on_shard(self.shard, move |shard| async move { shard.reserve_one(padded as u64).await })
+            .await?;
+        self.reservations.push(reservation);
+        let mut lease = self.engine.core().pool().acquire(padded).await;
+        for (target, sum) in lease.full_mut().chunks_exact_mut(size_of::<u64>()).zip(checksums) {
+            target.copy_from_slice(&sum.to_le_bytes());
+        }
+        lease.set_len(bytes);
+        let sum = checksum(lease.as_slice());
+        lease.zero_tail(padded);
+        lease.set_len(padded);
+        // The table's own extent has an offset of its own.
+        let body_offset = std::mem::replace(&mut self.offset, 0);
+        self.post(lease.freeze(), extent);
+        self.offset = body_offset;
+        Ok(ChecksumTable::Away { extent, bytes: bytes as u32, checksum: sum })
+    }
+}
+
+impl Drop for ExtentWriter {
+    fn drop(&mut self) {
+        if self.reservations.is_empty() {
+            return;
+        }
+        // The device may still be writing to this space: it goes back only when the last write is done.
+        let (engine, shard) = (self.engine.clone(), self.shard);
+        let reservations = std::mem::take(&mut self.reservations);
+        let writes = std::mem::take(&mut self.writes);
+        let core = engine.core().clone();
+        core.spawn(async move {
+            for write in writes {
+                // Whether it succeeded is of no interest any more.
+                let _ = write.await;
+            }
+            engine.send_to_shard(shard, move |shard| {
+                reservations.into_iter().for_each(|reservation| shard.release(reservation));
+            });
+        })
+        .detach();
+    }
+}

@@ -1,0 +1,280 @@
+//! The files of a store on real devices: how they are found, made and opened.
+//!
+//! A directory, which is itself locked, holds `superblock`, and for each of its shards `shard-000.log` and `shard-000.data`. A block device
+//! holds the same structures in one piece (see the disk format). The superblock is written last and appears whole, by
+//! a rename: a store without one was never finished, and `formatting` says so beyond doubt.
+
+use crate::{
+    device::{
+        BlockDevice,
+        file::{self, OpenFile, StoreLock, sync_directory},
+    },
+    error::OpenError,
+    layout::{
+        BLOCK_BYTES, COPIES, DecodeError, Geometry, Superblock,
+        regions::{Region, SUPERBLOCK_FILE_BYTES, superblock_offset},
+    },
+    reactor::Core,
+    shard::ShardFiles,
+};
+use crossdock_transport::{
+    memory::ScatterList,
+    ring::{Durability, Ring},
+};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+const SUPERBLOCK: &str = "superblock";
+const SUPERBLOCK_NEW: &str = "superblock.new";
+const FORMATTING: &str = "formatting";
+
+/// A directory or block device that holds shards of a store, locked.
+pub(crate) struct DataPath {
+    pub(crate) path: PathBuf,
+    raw: Option<OpenFile>,
+    _lock: StoreLock,
+}
+
+/// The open files of one shard.
+#[derive(Clone)]
+pub(crate) struct OpenShard {
+    log: OpenFile,
+    data: OpenFile,
+    log_region: Region,
+    data_region: Region,
+    shared: bool,
+    /// Zones of a window; files have as many as the format allows.
+    pub(crate) zones: Option<u32>,
+}
+
+impl DataPath {
+    /// Locks a directory, which is made if `create`, or a block device.
+    pub(crate) fn lock(path: &Path, create: bool) -> Result<DataPath, OpenError> {
+        let missing = !path.exists();
+        if missing && !create {
+            return Err(OpenError::Missing { path: path.into() });
+        }
+        if missing {
+            fs::create_dir_all(path).map_err(io_error("create", path))?;
+        }
+        if path.is_dir() {
+            let lock = StoreLock::acquire(path).map_err(open_error)?;
+            return Ok(DataPath { path: path.into(), raw: None, _lock: lock });
+        }
+        let lock = StoreLock::acquire(path).map_err(open_error)?;
+        let raw = OpenFile::open(path).map_err(open_error)?;
+        Ok(DataPath { path: path.into(), raw: Some(raw), _lock: lock })
+    }
+
+    /// Bytes that shards may take here: of the file system, or of the device.
+    pub(crate) fn capacity_bytes(&self) -> Result<u64, OpenError> {
+        if let Some(raw) = &self.raw {
+            return Ok(raw.bytes());
+        }
+        let stat =
+            rustix::fs::statvfs(&self.path).map_err(|errno| io_error("look at", &self.path)(errno.into()))?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
+    /// Whether a store was finished here.
+    pub(crate) fn is_formatted(&self, core: &Core, ring: &Ring) -> Result<bool, OpenError> {
+        match &self.raw {
+            None => {
+                let there = self.path.join(SUPERBLOCK).exists();
+                if !there && !self.path.join(FORMATTING).exists() && self.has_shard_files()? {
+                    // Data without its superblock: never format over it.
+                    return Err(OpenError::Damaged {
+                        path: self.path.join(SUPERBLOCK),
+                        what: "the superblock is missing, but shards are there:",
+                        source: DecodeError::Truncated,
+                    });
+                }
+                Ok(there)
+            }
+            Some(raw) => {
+                let blocks = self.read_copies(core, ring, raw)?;
+                Ok(blocks.iter().any(|block| block.iter().any(|byte| *byte != 0)))
+            }
+        }
+    }
+
+    fn has_shard_files(&self) -> Result<bool, OpenError> {
+        let entries = fs::read_dir(&self.path).map_err(io_error("read", &self.path))?;
+        Ok(entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("shard-")))
+    }
+
+    /// The superblock on which the copies agree.
+    pub(crate) fn superblock(&self, core: &Core, ring: &Ring) -> Result<Superblock, OpenError> {
+        let (path, file) = match &self.raw {
+            Some(raw) => (self.path.clone(), raw.clone()),
+            None => {
+                let path = self.path.join(SUPERBLOCK);
+                let file = OpenFile::open(&path).map_err(open_error)?;
+                (path, file)
+            }
+        };
+        let blocks = self.read_copies(core, ring, &file)?;
+        let copies: Vec<_> = blocks.iter().map(|block| Superblock::decode(block)).collect();
+        Superblock::choose(&copies).map_err(|source| OpenError::Damaged { path, what: "superblock", source })
+    }
+
+    fn read_copies(&self, core: &Core, ring: &Ring, file: &OpenFile) -> Result<Vec<Vec<u8>>, OpenError> {
+        let device = file.on(ring).map_err(io_error("open", &self.path))?;
+        let path = self.path.clone();
+        let pool = core.pool().clone();
+        core.block_on(async move {
+            let mut blocks = Vec::new();
+            for copy in 0..COPIES {
+                let lease = pool.acquire(BLOCK_BYTES).await;
+                let slot = device.queue().slot().await;
+                let offset = superblock_offset(copy);
+                let (result, mut lease) = device.read(slot, offset, lease, 0, BLOCK_BYTES).await.into_lease();
+                let count = result.map_err(|error| io_error("read", &path)(error.into()))?;
+                lease.set_len((count as usize).min(BLOCK_BYTES));
+                blocks.push(lease.as_slice().to_vec());
+            }
+            Ok(blocks)
+        })
+    }
+
+    /// Makes the empty files of the shards `first..first + count`. What an unfinished format left is removed.
+    pub(crate) fn create_shards(&self, first: u16, count: u16) -> Result<(), OpenError> {
+        if self.raw.is_some() {
+            return Ok(());
+        }
+        let marker = self.path.join(FORMATTING);
+        fs::write(&marker, b"").map_err(io_error("create", &marker))?;
+        sync_directory(&self.path).map_err(open_error)?;
+        for shard in first..first + count {
+            for path in shard_paths(&self.path, shard) {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(io_error("remove", &path)(error));
+                    }
+                    _ => {}
+                }
+                OpenFile::create(&path).map_err(open_error)?;
+            }
+        }
+        sync_directory(&self.path).map_err(open_error)
+    }
+
+    /// Writes the superblock: from now on there is a store. Everything else must be durable.
+    pub(crate) fn finish_format(
+        &self,
+        core: &Core,
+        ring: &Ring,
+        superblock: &Superblock,
+    ) -> Result<(), OpenError> {
+        let new = self.path.join(SUPERBLOCK_NEW);
+        let file = match &self.raw {
+            Some(raw) => raw.clone(),
+            None => {
+                let _ = fs::remove_file(&new);
+                OpenFile::create(&new).map_err(open_error)?
+            }
+        };
+        let device = file.on(ring).map_err(io_error("open", &self.path))?;
+        let (block, pool, path) = (superblock.encode(), core.pool().clone(), self.path.clone());
+        core.block_on(async move {
+            let fail = |error: crossdock_transport::operation::OsError| {
+                io_error("write the superblock of", &path)(error.into())
+            };
+            let slot = device.queue().slot().await;
+            if device.geometry().growable {
+                device.grow(slot, SUPERBLOCK_FILE_BYTES).await.result.map_err(fail)?;
+            }
+            for copy in 0..COPIES {
+                let mut lease = pool.acquire(BLOCK_BYTES).await;
+                lease.set_len(BLOCK_BYTES);
+                lease.as_mut_slice().copy_from_slice(&block);
+                let slot = device.queue().slot().await;
+                let piece = ScatterList::from(lease.freeze());
+                device
+                    .write(slot, superblock_offset(copy), piece, Durability::Durable)
+                    .await
+                    .result
+                    .map_err(fail)?;
+            }
+            let slot = device.queue().slot().await;
+            device.sync(slot).await.result.map_err(fail)?;
+            Ok::<(), OpenError>(())
+        })?;
+        if self.raw.is_none() {
+            let there = self.path.join(SUPERBLOCK);
+            fs::rename(&new, &there).map_err(io_error("rename", &new))?;
+            sync_directory(&self.path).map_err(open_error)?;
+            let marker = self.path.join(FORMATTING);
+            fs::remove_file(&marker).map_err(io_error("remove", &marker))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the files of the `index`-th of the `count` shards that live here.
+    pub(crate) fn open_shard(
+        &self,
+        geometry: &Geometry,
+        shard: u16,
+        index: u16,
+        count: u16,
+    ) -> Result<OpenShard, OpenError> {
+        if let Some(raw) = &self.raw {
+            let window = Region::window(raw.bytes(), count, index, geometry.zone_bytes);
+            let (region, zones) = window.ok_or_else(|| {
+                OpenError::Options(format!("{} is too small for {count} shards", self.path.display()))
+            })?;
+            return Ok(OpenShard {
+                log: raw.clone(),
+                data: raw.clone(),
+                log_region: region,
+                data_region: region,
+                shared: true,
+                zones: Some(zones),
+            });
+        }
+        let [log, data] = shard_paths(&self.path, shard);
+        Ok(OpenShard {
+            log: OpenFile::open(&log).map_err(open_error)?,
+            data: OpenFile::open(&data).map_err(open_error)?,
+            log_region: Region::log_file(geometry.zone_bytes),
+            data_region: Region::data_file(geometry.zone_bytes),
+            shared: false,
+            zones: None,
+        })
+    }
+}
+
+impl OpenShard {
+    /// This core's handles of the files.
+    pub(crate) fn on(&self, ring: &Ring) -> io::Result<ShardFiles> {
+        let log: Rc<dyn BlockDevice> = Rc::new(self.log.on(ring)?);
+        let data = if self.shared { log.clone() } else { Rc::new(self.data.on(ring)?) };
+        Ok(ShardFiles {
+            log,
+            data,
+            log_base: self.log_region.anchor_offset(0),
+            log_zones_at: self.log_region.zone_offset(0),
+            data_zones_at: self.data_region.zone_offset(0),
+            shared: self.shared,
+        })
+    }
+}
+
+fn shard_paths(directory: &Path, shard: u16) -> [PathBuf; 2] {
+    [directory.join(format!("shard-{shard:03}.log")), directory.join(format!("shard-{shard:03}.data"))]
+}
+
+fn open_error(error: file::OpenError) -> OpenError {
+    match error {
+        file::OpenError::Locked { path } => OpenError::Locked { path },
+        other => OpenError::File(other),
+    }
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_path_buf();
+    move |source| OpenError::Io { what, path, source }
+}

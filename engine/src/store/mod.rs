@@ -1,0 +1,7 @@
+//! Where a store lies: its files, how they are made and opened, and which shard and core a key belongs to.
+
+pub(crate) mod directory;
+pub(crate) mod format;
+pub(crate) mod placement;
+
+pub(crate) use placement::Placement;
