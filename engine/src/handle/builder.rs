@@ -1,0 +1,399 @@
+//! How a store is opened, and made if there is none.
+
+use super::{
+    Engine, Inner,
+    threads::{CorePlan, FrontEnd, Started, Threads},
+};
+use crate::{
+    core_engine::CoreEngine,
+    error::OpenError,
+    layout::{SecretKey, Superblock},
+    log::memory::LogMemory,
+    reactor::{Core, CoreOptions, Driver, RingDriver},
+    shard::{Shard, ShardIdentity, open::RecoveryReport},
+    store::{
+        Placement,
+        directory::{DataPath, OpenShard},
+        format,
+    },
+};
+use crossdock_transport::{
+    memory::{Arena, ArenaOptions, PageKind, PagePolicy},
+    ring::{DriverChoice, Ring, RingOptions},
+};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Memory of a core when nobody says otherwise.
+const CORE_MEMORY_BYTES: usize = 128 << 20;
+/// The least a core works with: batch buffers, and a few operations of the largest size.
+const CORE_MEMORY_BYTES_MIN: usize = 32 << 20;
+/// Memory of the core that reads superblocks and formats: a superpage for each class of buffer it uses, and one more.
+const SCAFFOLD_BYTES: usize = 16 << 20;
+/// Operations in flight on each ring.
+const RING_DEPTH: usize = 1024;
+/// Operations of the engine in flight on each core.
+const OPERATIONS_MAX: usize = 1024;
+
+/// Says how to open a store: see [`Engine::builder`].
+#[derive(Clone)]
+pub struct Builder {
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) cores: Option<usize>,
+    pub(super) shards: Option<u16>,
+    pub(super) memory_bytes: Option<usize>,
+    pub(super) create: bool,
+    pub(super) pin: bool,
+    pub(super) driver: DriverChoice,
+    pub(super) admission_wait: Duration,
+    pub(super) capacity_bytes: Option<u64>,
+    pub(super) front_end: Option<FrontEnd>,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            paths: Vec::new(),
+            cores: None,
+            shards: None,
+            memory_bytes: None,
+            create: true,
+            pin: false,
+            driver: DriverChoice::Best,
+            admission_wait: Duration::ZERO,
+            capacity_bytes: None,
+            front_end: None,
+        }
+    }
+}
+
+/// What opening a store found and chose.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// Whether the store was made.
+    pub created: bool,
+    /// Each shard's recovery.
+    pub shards: Vec<RecoveryReport>,
+    /// Shards that could not be opened, and why; the others work.
+    pub unavailable: Vec<(u16, String)>,
+    /// The arena's pages.
+    pub pages: PageKind,
+    /// The arena's size in bytes.
+    pub arena_bytes: usize,
+    /// What drives the cores.
+    pub driver: String,
+    /// Why the arena could not be registered with the kernel, if it could not.
+    pub unregistered: Option<String>,
+}
+
+impl Builder {
+    /// Adds a directory or block device. The order is remembered by the store.
+    pub fn path(mut self, path: impl AsRef<Path>) -> Builder {
+        self.paths.push(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Threads to run, each with a ring and its share of memory and shards. Default: as many as the process may use.
+    pub fn cores(mut self, count: usize) -> Builder {
+        self.cores = Some(count);
+        self
+    }
+
+    /// Shards of a new store, 1 to 256; fixed from then on.
+    pub fn shards(mut self, count: u16) -> Builder {
+        self.shards = Some(count);
+        self
+    }
+
+    /// The arena, in bytes, for all cores together. It is what the engine uses besides its index.
+    pub fn memory_bytes(mut self, bytes: usize) -> Builder {
+        self.memory_bytes = Some(bytes);
+        self
+    }
+
+    /// Bytes a new store may grow to, which sizes its zones. Default: the file system or device.
+    pub fn capacity_bytes(mut self, bytes: u64) -> Builder {
+        self.capacity_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether to make a store where there is none. Default: yes.
+    pub fn create(mut self, create: bool) -> Builder {
+        self.create = create;
+        self
+    }
+
+    /// Whether to pin each thread to a processor. Default: no, because the engine may share them.
+    pub fn pin(mut self, pin: bool) -> Builder {
+        self.pin = pin;
+        self
+    }
+
+    /// What drives the cores. Default: io_uring where the kernel allows it.
+    pub fn driver(mut self, driver: DriverChoice) -> Builder {
+        self.driver = driver;
+        self
+    }
+
+    /// How long an operation waits when a core's share of memory or operations is used up, before it is told
+    /// [`crate::Error::Busy`]. Default: not at all.
+    pub fn admission_wait(mut self, wait: Duration) -> Builder {
+        self.admission_wait = wait;
+        self
+    }
+
+    /// Runs a front end on each core's own thread, beside the engine. It should return soon after
+    /// [`CoreEngine::closing`] resolves; closing waits for it.
+    pub fn on_each_core<W, F>(mut self, work: W) -> Builder
+    where
+        W: Fn(CoreEngine, Rc<RingDriver>) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        self.front_end = Some(Arc::new(move |engine, driver| Box::pin(work(engine, driver))));
+        self
+    }
+
+    /// Opens the store. Blocks until every shard is recovered.
+    ///
+    /// # Errors
+    /// Nothing was changed, but for a store that was to be made.
+    pub fn open(self) -> Result<Engine, OpenError> {
+        if self.paths.is_empty() {
+            return Err(OpenError::Options("no directory or device was given".into()));
+        }
+        let cores = match self.cores {
+            Some(cores) => cores,
+            None => std::thread::available_parallelism().map_or(1, |count| count.get()),
+        };
+        if cores == 0 || cores > 1024 {
+            return Err(OpenError::Options(format!("{cores} cores")));
+        }
+        let memory = self.memory_bytes.unwrap_or(cores * CORE_MEMORY_BYTES);
+        if memory < cores * CORE_MEMORY_BYTES_MIN {
+            let least = (cores * CORE_MEMORY_BYTES_MIN) >> 20;
+            return Err(OpenError::Options(format!("{cores} cores need at least {least} MiB of memory")));
+        }
+        let paths = self.paths.iter().map(|path| DataPath::lock(path, self.create));
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
+        let scaffold = Scaffold::new(self.driver)?;
+        let (superblocks, created) = self.superblocks(&paths, cores, &scaffold)?;
+        let first = check_together(&paths, &superblocks)?;
+        let shards = open_shards(&paths, &superblocks, &first)?;
+        drop(scaffold);
+
+        let pages = PagePolicy::Best;
+        let arena = Arena::map(&ArenaOptions { bytes: memory, pools: cores, pages, prefault: false })
+            .map_err(|error| OpenError::Options(error.to_string()))?;
+        let placement = Arc::new(Placement::new(first.geometry, first.store, cores));
+        let plan = CorePlan {
+            arena: arena.clone(),
+            placement: placement.clone(),
+            store: first.store,
+            secret: SecretKey(first.secret),
+            shards: Arc::new(shards),
+            driver: self.driver,
+            depth: RING_DEPTH,
+            operations_max: OPERATIONS_MAX,
+            admission_wait: self.admission_wait,
+            pin: self.pin,
+            front_end: self.front_end.clone(),
+            tuning: crate::shard::Tuning::default(),
+        };
+        let (threads, started) = Threads::start(plan, cores, paths)?;
+        let Started { addresses, metrics, shards, unavailable, driver, unregistered } = started;
+        let report = OpenReport {
+            created,
+            shards,
+            unavailable,
+            pages: arena.page_kind(),
+            arena_bytes: arena.bytes(),
+            driver,
+            unregistered,
+        };
+        Ok(Engine { inner: Arc::new(Inner { addresses, placement, metrics, report, threads }) })
+    }
+
+    fn superblocks(
+        &self,
+        paths: &[DataPath],
+        cores: usize,
+        scaffold: &Scaffold,
+    ) -> Result<(Vec<Superblock>, bool), OpenError> {
+        let (core, ring) = (&scaffold.core, scaffold.driver.ring());
+        let formatted: Vec<bool> =
+            paths.iter().map(|path| path.is_formatted(core, ring)).collect::<Result<_, _>>()?;
+        if formatted.iter().all(|there| *there) {
+            let all = paths.iter().map(|path| path.superblock(core, ring)).collect::<Result<_, _>>()?;
+            return Ok((all, false));
+        }
+        if formatted.iter().any(|there| *there) {
+            return Err(OpenError::Mismatch("some of the paths hold a store and some do not".into()));
+        }
+        if !self.create {
+            return Err(OpenError::Missing { path: paths[0].path.clone() });
+        }
+        let made = self.format(paths, cores, scaffold)?;
+        Ok((made, true))
+    }
+
+    fn format(
+        &self,
+        paths: &[DataPath],
+        cores: usize,
+        scaffold: &Scaffold,
+    ) -> Result<Vec<Superblock>, OpenError> {
+        let devices = u16::try_from(paths.len()).map_err(|_| OpenError::Options("too many paths".into()))?;
+        let shard_count = self.shards.unwrap_or_else(|| format::default_shard_count(cores, paths.len()));
+        if shard_count == 0 || shard_count > crate::layout::SHARDS_MAX || shard_count < devices {
+            return Err(OpenError::Options(format!("{shard_count} shards on {devices} paths")));
+        }
+        let mut least = u64::MAX;
+        for path in paths {
+            least = least.min(path.capacity_bytes()?);
+        }
+        let capacity = self.capacity_bytes.map_or(least, |bytes| bytes / u64::from(devices));
+        let each = u64::from(shard_count.div_ceil(devices));
+        let geometry = format::geometry(shard_count, capacity / each).ok_or_else(|| {
+            OpenError::Options(format!("{} MiB are too little for {shard_count} shards", capacity >> 20))
+        })?;
+        let mut random = [0u8; 32];
+        getrandom::fill(&mut random).map_err(|error| OpenError::Options(error.to_string()))?;
+        let (store, secret) = random.split_at(16);
+        let store = u128::from_le_bytes(store.try_into().expect("sixteen bytes"));
+        let secret: [u8; 16] = secret.try_into().expect("sixteen bytes");
+        let (core, driver) = (&scaffold.core, &scaffold.driver);
+        let mut superblocks = Vec::new();
+        for (index, path) in paths.iter().enumerate() {
+            let range = shards_of(index as u16, devices, shard_count);
+            let count = range.end - range.start;
+            path.create_shards(range.start, count)?;
+            for shard in range.clone() {
+                let open = path.open_shard(&geometry, shard, shard - range.start, count)?;
+                let files = open.on(driver.ring()).map_err(|source| OpenError::Io {
+                    what: "open",
+                    path: path.path.clone(),
+                    source,
+                })?;
+                let identity = ShardIdentity { store, shard, geometry, secret: SecretKey(secret) };
+                let memory = LogMemory::reserve(core.pool(), 1)
+                    .ok_or_else(|| OpenError::Options("too little memory to format with".into()))?;
+                let task = Shard::format(identity, core.clone(), files, memory);
+                core.block_on(task).map_err(OpenError::Device)?;
+            }
+            let superblock = Superblock {
+                store,
+                epoch: 1,
+                device_index: index as u16,
+                device_count: devices,
+                shard_first: range.start,
+                geometry,
+                secret,
+                features: 0,
+                created_ms: driver.wall_clock_ms(),
+            };
+            superblocks.push(superblock);
+        }
+        // The store is there once its last device says so.
+        for (path, superblock) in paths.iter().zip(&superblocks) {
+            path.finish_format(core, driver.ring(), superblock)?;
+        }
+        Ok(superblocks)
+    }
+}
+
+/// The shards of one of several devices.
+fn shards_of(device: u16, devices: u16, shards: u16) -> std::ops::Range<u16> {
+    let bound = |index: u16| (u32::from(index) * u32::from(shards) / u32::from(devices)) as u16;
+    bound(device)..bound(device + 1)
+}
+
+/// Whether these are all the devices of one store, in the order it remembers.
+fn check_together(paths: &[DataPath], superblocks: &[Superblock]) -> Result<Superblock, OpenError> {
+    let first = superblocks.first().cloned().expect("at least one path");
+    for (index, (path, superblock)) in paths.iter().zip(superblocks).enumerate() {
+        let same = superblock.store == first.store && superblock.geometry == first.geometry;
+        let in_place = usize::from(superblock.device_index) == index;
+        if !same || !in_place || usize::from(superblock.device_count) != paths.len() {
+            return Err(OpenError::Mismatch(format!(
+                "{} is device {} of {} of store {:032x}; give all devices of one store in their order",
+                path.path.display(),
+                superblock.device_index + 1,
+                superblock.device_count,
+                superblock.store,
+            )));
+        }
+    }
+    Ok(first)
+}
+
+fn open_shards(
+    paths: &[DataPath],
+    superblocks: &[Superblock],
+    first: &Superblock,
+) -> Result<Vec<OpenShard>, OpenError> {
+    let mut shards = Vec::new();
+    for (path, superblock) in paths.iter().zip(superblocks) {
+        let range = shards_of(superblock.device_index, first.device_count, first.geometry.shard_count);
+        let count = range.end - range.start;
+        for shard in range.clone() {
+            shards.push(path.open_shard(&first.geometry, shard, shard - range.start, count)?);
+        }
+    }
+    Ok(shards)
+}
+
+/// A core on the caller's thread, to read superblocks and to format with.
+struct Scaffold {
+    core: Core,
+    driver: Rc<RingDriver>,
+}
+
+impl Scaffold {
+    fn new(driver: DriverChoice) -> Result<Scaffold, OpenError> {
+        let arena = Arena::map(&ArenaOptions {
+            bytes: SCAFFOLD_BYTES,
+            pools: 1,
+            pages: PagePolicy::Plain,
+            prefault: false,
+        });
+        let arena = arena.map_err(|error| OpenError::Options(error.to_string()))?;
+        let ring = Ring::new(&RingOptions { driver, depth: 64 }).map_err(|source| OpenError::Io {
+            what: "set up a ring for",
+            path: PathBuf::new(),
+            source,
+        })?;
+        let driver = Rc::new(RingDriver::new(ring));
+        let options = CoreOptions { index: 0, seed: 0, shuffle: false };
+        let core = Core::new(options, driver.clone(), arena.pool(0));
+        core.connect(vec![core.address()]);
+        Ok(Scaffold { core, driver })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every shard lives on exactly one device, and none is empty when there are enough.
+    #[test]
+    fn shards_are_divided() {
+        for devices in 1..7u16 {
+            for shards in devices..40 {
+                let mut next = 0;
+                for device in 0..devices {
+                    let range = shards_of(device, devices, shards);
+                    assert_eq!(range.start, next);
+                    assert!(!range.is_empty());
+                    next = range.end;
+                }
+                assert_eq!(next, shards);
+            }
+        }
+    }
+}

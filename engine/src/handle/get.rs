@@ -1,0 +1,90 @@
+//! Reading an object from outside the cores.
+
+use crate::{
+    error::Error,
+    object::{get::Get, types::ObjectInfo},
+    reactor::Core,
+};
+use crossdock_transport::memory::FrozenLease;
+use futures_channel::mpsc;
+use futures_core::Stream;
+use std::{
+    ops::Range,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+/// Chunks that may wait for the caller besides those being read.
+const CHUNKS_WAITING: usize = 1;
+
+/// An object being read from any thread. Also a [`Stream`] of its chunks.
+pub struct GetStream {
+    info: ObjectInfo,
+    range: Range<u64>,
+    chunks: mpsc::Receiver<Result<FrozenLease, Error>>,
+    /// Bytes still to come; none after an error or the end.
+    left: u64,
+}
+
+impl GetStream {
+    /// Runs the reading on the core, no further ahead than the caller takes.
+    pub(super) fn start(core: &Core, mut get: Get) -> GetStream {
+        let (mut sender, chunks) = mpsc::channel(CHUNKS_WAITING);
+        let (info, range) = (get.info().clone(), get.range());
+        core.spawn(async move {
+            while let Some(chunk) = get.next().await {
+                let failed = chunk.is_err();
+                let ready = std::future::poll_fn(|cx| sender.poll_ready(cx)).await;
+                if ready.is_err() || sender.start_send(chunk).is_err() || failed {
+                    return;
+                }
+            }
+        })
+        .detach();
+        let left = range.end - range.start;
+        GetStream { info, range, chunks, left }
+    }
+
+    /// The object.
+    pub fn info(&self) -> &ObjectInfo {
+        &self.info
+    }
+
+    /// Which bytes of it come.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    /// The next bytes, verified; none after the last. The lease becomes [`bytes::Bytes`] without a copy.
+    ///
+    /// # Errors
+    /// As [`Get::next`]; nothing comes after an error.
+    pub async fn next(&mut self) -> Option<Result<FrozenLease, Error>> {
+        std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<FrozenLease, Error>>> {
+        let chunk = std::task::ready!(Pin::new(&mut self.chunks).poll_next(cx));
+        Poll::Ready(match chunk {
+            Some(Ok(bytes)) => {
+                self.left = self.left.saturating_sub(bytes.len() as u64);
+                Some(Ok(bytes))
+            }
+            Some(Err(error)) => {
+                self.left = 0;
+                Some(Err(error))
+            }
+            // The core went away in the middle: an end that looked like the object's would be a lie.
+            None if std::mem::take(&mut self.left) > 0 => Some(Err(Error::Closed)),
+            None => None,
+        })
+    }
+}
+
+impl Stream for GetStream {
+    type Item = Result<FrozenLease, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_chunk(cx)
+    }
+}

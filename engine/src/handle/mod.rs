@@ -1,0 +1,337 @@
+//! The engine as the rest of a program sees it: a handle that works on any thread and any runtime.
+
+mod builder;
+mod get;
+mod put;
+mod threads;
+
+pub use builder::{Builder, OpenReport};
+pub use get::GetStream;
+pub use put::PutStream;
+
+use crate::{
+    core_engine::{CompleteOptions, CoreEngine},
+    error::Error,
+    layout::{UploadId, Version},
+    metrics::CoreMetrics,
+    object::types::{
+        BucketInfo, CommitOptions, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo,
+        PutOptions, UploadInfo, WriteCondition,
+    },
+    reactor::Address,
+    shard::{ShardStatistics, requests::Deleted},
+    store::Placement,
+};
+use bytes::Bytes;
+use std::{future::Future, sync::Arc};
+use threads::Threads;
+
+/// A store that is open. `Send + Sync`, cheap to clone; its futures work on any runtime, or none.
+///
+/// Each call is sent to the core that owns the key's shard and runs there. A program that wants no hand-over runs its
+/// front end on the cores instead: see [`Builder::on_each_core`].
+///
+/// The store stays open until [`Engine::close`] or until the last handle is dropped. Either is safe at any moment:
+/// what was acknowledged is durable. `close` also takes a checkpoint, so that the next open is quick.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    addresses: Vec<Address>,
+    placement: Arc<Placement>,
+    metrics: Vec<Arc<CoreMetrics>>,
+    report: OpenReport,
+    threads: Threads,
+}
+
+impl Engine {
+    /// Says how to open a store.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// What opening found: recovery, memory, drivers.
+    pub fn report(&self) -> &OpenReport {
+        &self.inner.report
+    }
+
+    /// The shard that holds a key.
+    pub fn shard_of(&self, bucket: &str, key: &[u8]) -> u16 {
+        self.inner.placement.shard_of(bucket, key)
+    }
+
+    /// The core that owns a shard.
+    pub fn core_of(&self, shard: u16) -> usize {
+        self.inner.placement.core_of(shard)
+    }
+
+    /// Counters of every core.
+    pub fn metrics(&self) -> &[Arc<CoreMetrics>] {
+        &self.inner.metrics
+    }
+
+    /// Runs `work` on a core, with the engine as that core sees it, and resolves with its result.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn on_core<T, W, F>(&self, core: usize, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(CoreEngine) -> F + Send + 'static,
+        F: Future<Output = Result<T, Error>> + 'static,
+    {
+        let address = self.inner.addresses.get(core).ok_or(Error::Closed)?.clone();
+        let reply = address.call(move |core| async move {
+            match CoreEngine::of(&core) {
+                Some(engine) => work(engine).await,
+                None => Err(Error::Closed),
+            }
+        });
+        reply.await.unwrap_or(Err(Error::Closed))
+    }
+
+    async fn on_key<T, W, F>(&self, bucket: &str, key: &[u8], work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(CoreEngine) -> F + Send + 'static,
+        F: Future<Output = Result<T, Error>> + 'static,
+    {
+        self.on_core(self.core_of(self.shard_of(bucket, key)), work).await
+    }
+
+    /// Begins an object: see [`CoreEngine::put`].
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Closed`].
+    pub async fn put(&self, bucket: &str, key: &[u8], options: PutOptions) -> Result<PutStream, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, |engine| async move {
+            let put = engine.put(&name, &wanted, options).await?;
+            Ok(PutStream::start(engine.core(), put))
+        })
+        .await
+    }
+
+    /// Puts an object whose bytes are at hand.
+    ///
+    /// # Errors
+    /// Those of [`PutStream::finish`].
+    pub async fn put_bytes(&self, bucket: &str, key: &[u8], bytes: Bytes) -> Result<ObjectInfo, Error> {
+        let size = Some(bytes.len() as u64);
+        let mut put = self.put(bucket, key, PutOptions { size }).await?;
+        put.write(bytes).await?;
+        put.finish(CommitOptions::default()).await
+    }
+
+    /// Opens an object for reading: see [`CoreEngine::get`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::RangeNotSatisfiable`], [`Error::Busy`].
+    pub async fn get(&self, bucket: &str, key: &[u8], options: GetOptions) -> Result<GetStream, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, |engine| async move {
+            let get = engine.get(&name, &wanted, options).await?;
+            Ok(GetStream::start(engine.core(), get))
+        })
+        .await
+    }
+
+    /// An object's bytes, in one piece.
+    ///
+    /// # Errors
+    /// Those of [`Engine::get`] and of reading.
+    pub async fn get_bytes(&self, bucket: &str, key: &[u8]) -> Result<Bytes, Error> {
+        let mut stream = self.get(bucket, key, GetOptions::default()).await?;
+        let mut bytes = Vec::with_capacity(stream.info().size as usize);
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        Ok(bytes.into())
+    }
+
+    /// What is known of an object: see [`CoreEngine::head`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`].
+    pub async fn head(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: Option<Version>,
+    ) -> Result<ObjectInfo, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move { engine.head(&name, &wanted, version).await })
+            .await
+    }
+
+    /// Deletes a key's current version: see [`CoreEngine::delete`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::ConditionFailed`].
+    pub async fn delete(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        condition: WriteCondition,
+    ) -> Result<Deleted, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move { engine.delete(&name, &wanted, condition).await })
+            .await
+    }
+
+    /// A page of a bucket's keys: see [`CoreEngine::list`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Corrupt`], [`Error::ShardUnavailable`].
+    pub async fn list(&self, bucket: &str, options: ListOptions) -> Result<Listing, Error> {
+        let name = Box::<str>::from(bucket);
+        // Any core can merge; the prefix spreads different listings.
+        self.on_key(bucket, &options.prefix.clone(), move |engine| async move {
+            engine.list(&name, &options).await
+        })
+        .await
+    }
+
+    /// Makes a bucket: see [`CoreEngine::create_bucket`].
+    ///
+    /// # Errors
+    /// [`Error::BucketExists`].
+    pub async fn create_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketInfo, Error> {
+        let taken = Box::<str>::from(name);
+        self.on_key(name, b"", move |engine| async move { engine.create_bucket(&taken, attributes).await })
+            .await
+    }
+
+    /// A bucket.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn bucket(&self, name: &str) -> Result<BucketInfo, Error> {
+        let wanted = Box::<str>::from(name);
+        self.on_key(name, b"", move |engine| async move { engine.bucket(&wanted).await }).await
+    }
+
+    /// Every bucket, by name.
+    ///
+    /// # Errors
+    /// [`Error::ShardUnavailable`].
+    pub async fn buckets(&self) -> Result<Vec<BucketInfo>, Error> {
+        self.on_core(0, |engine| async move { engine.buckets().await }).await
+    }
+
+    /// Deletes an empty bucket: see [`CoreEngine::delete_bucket`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`].
+    pub async fn delete_bucket(&self, name: &str) -> Result<(), Error> {
+        let gone = Box::<str>::from(name);
+        self.on_key(name, b"", move |engine| async move { engine.delete_bucket(&gone).await }).await
+    }
+
+    /// Begins an upload in parts: see [`CoreEngine::create_upload`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn create_upload(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        attributes: Bytes,
+    ) -> Result<UploadInfo, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move {
+            engine.create_upload(&name, &wanted, attributes).await
+        })
+        .await
+    }
+
+    /// Begins a part: see [`CoreEngine::put_part`].
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    pub async fn put_part(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        number: u16,
+        options: PutOptions,
+    ) -> Result<PutStream, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move {
+            let put = engine.put_part(&name, &wanted, upload, number, options).await?;
+            Ok(PutStream::start(engine.core(), put))
+        })
+        .await
+    }
+
+    /// Makes parts an object: see [`CoreEngine::complete_upload`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::InvalidPartOrder`], [`Error::ConditionFailed`].
+    pub async fn complete_upload(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        parts: Vec<NamedPart>,
+        options: CompleteOptions,
+    ) -> Result<ObjectInfo, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move {
+            engine.complete_upload(&name, &wanted, upload, parts, options).await
+        })
+        .await
+    }
+
+    /// Gives an upload up.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`].
+    pub async fn abort_upload(&self, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(
+            bucket,
+            key,
+            move |engine| async move { engine.abort_upload(&name, &wanted, upload).await },
+        )
+        .await
+    }
+
+    /// The parts an object was completed from: see [`CoreEngine::object_parts`].
+    ///
+    /// # Errors
+    /// As [`Engine::head`].
+    pub async fn object_parts(&self, bucket: &str, key: &[u8]) -> Result<(ObjectInfo, Vec<PartInfo>), Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move { engine.object_parts(&name, &wanted, None).await })
+            .await
+    }
+
+    /// Takes a checkpoint of every shard.
+    ///
+    /// # Errors
+    /// A full or failing device.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        self.on_core(0, |engine| async move { engine.checkpoint().await }).await
+    }
+
+    /// Numbers of every shard.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn statistics(&self) -> Result<Vec<ShardStatistics>, Error> {
+        self.on_core(0, |engine| async move { Ok(engine.statistics().await) }).await
+    }
+
+    /// Finishes what is under way, takes a checkpoint and stops the cores. Blocks until they have.
+    ///
+    /// # Panics
+    /// When called on one of the engine's own cores, which it would wait for.
+    pub fn close(self) {
+        self.inner.threads.stop();
+        self.inner.threads.join();
+    }
+}

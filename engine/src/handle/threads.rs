@@ -1,0 +1,347 @@
+//! The cores' threads: the one file that starts threads.
+//!
+//! Each builds its own ring, tells the others its address, opens its shards, and runs until it is asked to stop. A core
+//! keeps answering the others until all have finished their work: only then do the threads end.
+
+use crate::{
+    core_engine::{CoreEngine, CoreLimits, CoreState, Stop},
+    error::OpenError,
+    layout::SecretKey,
+    log::memory::LogMemory,
+    metrics::CoreMetrics,
+    reactor::{Address, Budget, Core, CoreOptions, RingDriver},
+    shard::{Shard, ShardIdentity, Tuning, open::RecoveryReport},
+    store::{
+        Placement,
+        directory::{DataPath, OpenShard},
+    },
+};
+use crossdock_transport::{
+    memory::Arena,
+    ring::{DriverChoice, Ring, RingOptions},
+};
+use std::{
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, Barrier, Mutex, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// A front end that runs on each core.
+pub(super) type FrontEnd =
+    Arc<dyn Fn(CoreEngine, Rc<RingDriver>) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
+
+/// Batch buffers of a core. More than one shard's batches in flight would use at once, few enough to be cheap.
+const BATCH_BUFFERS: usize = 16;
+
+/// What every core is made with.
+#[derive(Clone)]
+pub(super) struct CorePlan {
+    pub(super) arena: Arena,
+    pub(super) placement: Arc<Placement>,
+    pub(super) store: u128,
+    pub(super) secret: SecretKey,
+    pub(super) shards: Arc<Vec<OpenShard>>,
+    pub(super) driver: DriverChoice,
+    pub(super) depth: usize,
+    pub(super) operations_max: usize,
+    pub(super) admission_wait: Duration,
+    pub(super) pin: bool,
+    pub(super) front_end: Option<FrontEnd>,
+    pub(super) tuning: Tuning,
+}
+
+/// What the cores said when they were up.
+pub(super) struct Started {
+    pub(super) addresses: Vec<Address>,
+    pub(super) metrics: Vec<Arc<CoreMetrics>>,
+    pub(super) shards: Vec<RecoveryReport>,
+    pub(super) unavailable: Vec<(u16, String)>,
+    pub(super) driver: String,
+    pub(super) unregistered: Option<String>,
+}
+
+/// The running threads. Dropping them asks them to stop, without waiting.
+pub(super) struct Threads {
+    addresses: Vec<Address>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+enum Report {
+    Address(usize, Address),
+    Up(Box<Up>),
+    Failed(OpenError),
+}
+
+struct Up {
+    shards: Vec<RecoveryReport>,
+    unavailable: Vec<(u16, String)>,
+    metrics: (usize, Arc<CoreMetrics>),
+    driver: String,
+    unregistered: Option<String>,
+}
+
+impl Threads {
+    /// Starts `count` cores and waits until their shards are open. The locks in `paths` are held until all have ended.
+    pub(super) fn start(
+        plan: CorePlan,
+        count: usize,
+        paths: Vec<DataPath>,
+    ) -> Result<(Threads, Started), OpenError> {
+        let (reports, inbox) = mpsc::channel();
+        let together = Arc::new(Barrier::new(count));
+        let locks = Arc::new(paths);
+        let mut handles = Vec::new();
+        let mut others = Vec::new();
+        for index in 0..count {
+            let (send_addresses, addresses) = mpsc::channel();
+            others.push(send_addresses);
+            let (plan, reports, together, locks) =
+                (plan.clone(), reports.clone(), together.clone(), locks.clone());
+            let body = move || {
+                run_core(index, &plan, &reports, &addresses, &together);
+                drop(locks);
+            };
+            let thread = std::thread::Builder::new().name(format!("crossdock-{index}"));
+            handles.push(thread.spawn(body).map_err(|source| OpenError::Io {
+                what: "start a thread for",
+                path: PathBuf::new(),
+                source,
+            })?);
+        }
+        drop(reports);
+        let addresses = collect_addresses(&inbox, count)?;
+        for sender in &others {
+            // A core that has failed meanwhile says so below.
+            let _ = sender.send(addresses.clone());
+        }
+        let threads = Threads { addresses: addresses.clone(), handles: Mutex::new(handles) };
+        let mut started = Started {
+            addresses,
+            metrics: Vec::new(),
+            shards: Vec::new(),
+            unavailable: Vec::new(),
+            driver: String::new(),
+            unregistered: None,
+        };
+        let mut metrics = Vec::new();
+        for _ in 0..count {
+            match inbox.recv() {
+                Ok(Report::Up(up)) => {
+                    started.shards.extend(up.shards);
+                    started.unavailable.extend(up.unavailable);
+                    started.driver = up.driver;
+                    started.unregistered = started.unregistered.or(up.unregistered);
+                    metrics.push(up.metrics);
+                }
+                Ok(Report::Failed(error)) => {
+                    threads.stop();
+                    return Err(error);
+                }
+                Ok(Report::Address(..)) | Err(_) => {
+                    threads.stop();
+                    return Err(OpenError::Options("a core ended while it was opened".into()));
+                }
+            }
+        }
+        metrics.sort_by_key(|(index, _)| *index);
+        started.metrics = metrics.into_iter().map(|(_, metrics)| metrics).collect();
+        started.shards.sort_by_key(|report| report.shard);
+        started.unavailable.sort();
+        Ok((threads, started))
+    }
+
+    /// Asks every core to finish.
+    pub(super) fn stop(&self) {
+        for address in &self.addresses {
+            address.send_ignoring_closed(|core| {
+                if let Some(engine) = CoreEngine::of(core) {
+                    engine.stop().ask();
+                }
+            });
+        }
+    }
+
+    /// Waits until every thread has ended.
+    pub(super) fn join(&self) {
+        let handles = std::mem::take(&mut *self.handles.lock().expect("nothing panics with the lock held"));
+        for handle in handles {
+            if handle.join().is_err() {
+                tracing::error!("a core ended by a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn collect_addresses(inbox: &mpsc::Receiver<Report>, count: usize) -> Result<Vec<Address>, OpenError> {
+    let mut addresses: Vec<Option<Address>> = vec![None; count];
+    for _ in 0..count {
+        match inbox.recv() {
+            Ok(Report::Address(index, address)) => addresses[index] = Some(address),
+            Ok(Report::Failed(error)) => return Err(error),
+            Ok(Report::Up(_)) | Err(_) => {
+                return Err(OpenError::Options("a core ended while it was started".into()));
+            }
+        }
+    }
+    Ok(addresses.into_iter().flatten().collect())
+}
+
+fn run_core(
+    index: usize,
+    plan: &CorePlan,
+    reports: &mpsc::Sender<Report>,
+    addresses: &mpsc::Receiver<Vec<Address>>,
+    together: &Barrier,
+) {
+    let ring = match Ring::new(&RingOptions { driver: plan.driver, depth: plan.depth }) {
+        Ok(ring) => ring,
+        Err(source) => {
+            let error = OpenError::Io { what: "set up a ring for", path: PathBuf::new(), source };
+            // Nobody listens only if opening has failed already.
+            let _ = reports.send(Report::Failed(error));
+            return;
+        }
+    };
+    if plan.pin {
+        pin(index);
+    }
+    let unregistered = ring.register(&plan.arena).err().map(|error| error.to_string());
+    let description = ring.describe();
+    let driver = Rc::new(RingDriver::new(ring));
+    let options = CoreOptions { index, seed: seed(), shuffle: false };
+    let core = Core::new(options, driver.clone(), plan.arena.pool(index));
+    let _ = reports.send(Report::Address(index, core.address()));
+    let Ok(addresses) = addresses.recv() else { return };
+    core.connect(addresses);
+
+    let opening = open_core(plan.clone(), core.clone(), driver.clone());
+    let (engine, shards, unavailable) = match core.block_on(opening) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let _ = reports.send(Report::Failed(error));
+            return;
+        }
+    };
+    let metrics = (index, engine.metrics_handle());
+    let up = Up { shards, unavailable, metrics, driver: description, unregistered };
+    let _ = reports.send(Report::Up(Box::new(up)));
+
+    let front_end = plan.front_end.clone();
+    let work = engine.clone();
+    core.block_on(async move {
+        let front = front_end.map(|front_end| work.core().spawn(front_end(work.clone(), driver)));
+        work.stop().asked().await;
+        if let Some(front) = front {
+            front.await;
+        }
+    });
+    // Others may still need this core's shards until their front ends are done too.
+    wait_for_all(&core, together);
+    let closing = engine.clone();
+    core.block_on(async move {
+        for shard in closing.own_shards() {
+            shard.close().await;
+        }
+    });
+    core.stop();
+}
+
+/// Keeps the core running until every other has come as far.
+fn wait_for_all(core: &Core, together: &Barrier) {
+    // The barrier blocks, so a helper waits at it while this core goes on answering.
+    let (sender, arrived) = futures_channel::oneshot::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            together.wait();
+            let _ = sender.send(());
+        });
+        core.block_on(async move {
+            let _ = arrived.await;
+        });
+    });
+}
+
+async fn open_core(
+    plan: CorePlan,
+    core: Core,
+    driver: Rc<RingDriver>,
+) -> Result<(CoreEngine, Vec<RecoveryReport>, Vec<(u16, String)>), OpenError> {
+    let memory = LogMemory::reserve(core.pool(), BATCH_BUFFERS)
+        .ok_or_else(|| OpenError::Options("too little memory for the log".into()))?;
+    let mut files = Vec::new();
+    for shard in plan.shards.iter() {
+        files.push(shard.on(driver.ring()).map_err(|source| OpenError::Io {
+            what: "open the shards of",
+            path: PathBuf::new(),
+            source,
+        })?);
+    }
+    let (mut shards, mut reports, mut unavailable) = (Vec::new(), Vec::new(), Vec::new());
+    for (shard, files) in files.iter().enumerate() {
+        let shard = shard as u16;
+        if plan.placement.core_of(shard) != core.index() {
+            shards.push(None);
+            continue;
+        }
+        let mut geometry = plan.placement.geometry;
+        geometry.zones_max = plan.shards[usize::from(shard)].zones.unwrap_or(geometry.zones_max);
+        let identity = ShardIdentity { store: plan.store, shard, geometry, secret: plan.secret };
+        let opened = Shard::open(identity, core.clone(), files.clone(), plan.tuning, memory.clone()).await;
+        match opened {
+            Ok((shard, report)) => {
+                shards.push(Some(shard));
+                reports.push(report);
+            }
+            Err(error) => {
+                tracing::error!(%error, shard, "a shard is not available");
+                unavailable.push((shard, error.to_string()));
+                shards.push(None);
+            }
+        }
+    }
+    let spare = core.pool().total_bytes() - LogMemory::bytes(BATCH_BUFFERS);
+    // What is left over serves checkpoints and the like, and the odd superpage that small leases keep apart.
+    let limits = CoreLimits {
+        operations: Budget::new(plan.operations_max),
+        write_bytes: Budget::new(spare / 2),
+        read_bytes: Budget::new(spare / 4),
+        admission_wait: plan.admission_wait,
+    };
+    let state = CoreState {
+        core,
+        placement: plan.placement.clone(),
+        files,
+        shards,
+        limits,
+        stop: Rc::<Stop>::default(),
+        metrics: Arc::default(),
+    };
+    Ok((CoreEngine::new(state), reports, unavailable))
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        // Only upload names hang on it, and those must differ between lives of the process: its address space does.
+        Err(_) => std::ptr::from_ref(&bytes) as u64,
+    }
+}
+
+fn pin(index: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(index);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(%error, index, "the core's thread was not pinned");
+    }
+}
