@@ -1,5 +1,34 @@
 //! An embedded object-storage engine.
 
+mod core_engine;
 pub mod device;
+pub mod error;
 pub mod extent;
+mod handle;
+mod index;
 pub mod layout;
+mod log;
+mod metrics;
+mod object;
+pub mod reactor;
+mod shard;
+mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use core_engine::{CompleteOptions, CoreEngine};
+pub use error::{Corruption, DeviceError, Error, OpenError, Resource};
+pub use handle::{Builder, Engine, GetStream, OpenReport, PutStream};
+pub use index::KEY_BYTES_MAX;
+pub use layout::{BucketId, EntityTag, UploadId, Version};
+pub use metrics::{CoreMetrics, Counter};
+pub use object::{
+    get::Get,
+    list::LIST_LIMIT_MAX,
+    put::Put,
+    types::{
+        ATTRIBUTES_BYTES_MAX, BucketInfo, CommitOptions, GetOptions, ListItem, ListOptions, ListStart,
+        Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select, TagMatch, UploadInfo, WriteCondition,
+    },
+};
+pub use shard::{ShardStatistics, open::RecoveryReport, requests::Deleted};

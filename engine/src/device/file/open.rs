@@ -234,12 +234,12 @@ pub struct StoreLock {
 }
 
 impl StoreLock {
-    /// Locks a file or block device that is there: the superblock's, by convention.
+    /// Locks a directory, file or block device that is there.
     ///
     /// # Errors
     /// [`OpenError::Locked`] if someone else has it, also in this process; [`OpenError::System`] otherwise.
     pub fn acquire(path: &Path) -> Result<StoreLock, OpenError> {
-        let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(system("open", path))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(StoreLock { _file: file }),

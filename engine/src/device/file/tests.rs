@@ -62,7 +62,7 @@ fn a_store_is_open_once() {
 
 #[test]
 fn what_can_not_be_opened_is_named() {
-    // Shows the error of a missing file, of one that is there already, and of a directory.
+    // Shows the error of a missing file, of one that is there already, and of what is no file.
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("missing");
     let error = OpenFile::open(&path).unwrap_err();
@@ -71,7 +71,10 @@ fn what_can_not_be_opened_is_named() {
     assert!(matches!(OpenFile::create(&path), Err(OpenError::System { action: "open", .. })));
     let character_device = OpenFile::open(Path::new("/dev/null")).unwrap_err();
     assert!(matches!(character_device, OpenError::Kind { .. }), "{character_device}");
-    assert!(matches!(StoreLock::acquire(directory.path()), Err(OpenError::System { .. })));
+    // A directory can be locked as a whole: that is how a store of several files is.
+    let lock = StoreLock::acquire(directory.path()).unwrap();
+    assert!(matches!(StoreLock::acquire(directory.path()), Err(OpenError::Locked { .. })));
+    drop(lock);
     sync_directory(directory.path()).unwrap();
     assert!(sync_directory(&path).is_err());
 }
