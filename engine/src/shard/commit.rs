@@ -222,7 +222,8 @@ impl Shard {
         loop {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
-            if state.in_flight.front().is_none_or(|batch| batch.result.is_none()) {
+            // After a failure nothing is applied, not even a batch that is on the device: one before it is not.
+            if state.failed.is_some() || state.in_flight.front().is_none_or(|batch| batch.result.is_none()) {
                 break;
             }
             let Some(batch) = state.in_flight.pop_front() else { break };
@@ -234,9 +235,6 @@ impl Shard {
                     state.failed.get_or_insert(error);
                 }
                 None => {}
-            }
-            if state.failed.is_some() {
-                break;
             }
         }
         self.after_progress();
