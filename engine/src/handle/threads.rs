@@ -4,7 +4,7 @@
 //! keeps answering the others until all have finished their work: only then do the threads end.
 
 use crate::{
-    core_engine::{CoreEngine, CoreLimits, CoreState, Stop},
+    core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
     error::OpenError,
     layout::SecretKey,
     log::memory::LogMemory,
@@ -151,7 +151,35 @@ impl Threads {
         started.metrics = metrics.into_iter().map(|(_, metrics)| metrics).collect();
         started.shards.sort_by_key(|report| report.shard);
         started.unavailable.sort();
+        threads.begin();
         Ok((threads, started))
+    }
+
+    /// Brings the shards in line with each other, then lets the front ends begin.
+    fn begin(&self) {
+        let (sender, settled) = mpsc::channel();
+        if let Some(first) = self.addresses.first() {
+            first.send_ignoring_closed(move |core| {
+                let Some(engine) = CoreEngine::of(core) else { return };
+                let settling = async move {
+                    if let Err(error) = engine.settle_buckets().await {
+                        // The shard has stopped writing and says so to whoever writes; what it has can be read.
+                        tracing::error!(%error, "buckets were not settled");
+                    }
+                    let _ = sender.send(());
+                };
+                core.spawn(settling).detach();
+            });
+        }
+        // An error means that the core has ended: whoever uses the engine will hear of it.
+        let _ = settled.recv();
+        for address in &self.addresses {
+            address.send_ignoring_closed(|core| {
+                if let Some(engine) = CoreEngine::of(core) {
+                    engine.opened().raise();
+                }
+            });
+        }
     }
 
     /// Asks every core to finish.
@@ -159,7 +187,7 @@ impl Threads {
         for address in &self.addresses {
             address.send_ignoring_closed(|core| {
                 if let Some(engine) = CoreEngine::of(core) {
-                    engine.stop().ask();
+                    engine.stop().raise();
                 }
             });
         }
@@ -239,9 +267,17 @@ fn run_core(
     let front_end = plan.front_end.clone();
     let work = engine.clone();
     core.block_on(async move {
-        let front = front_end.map(|front_end| work.core().spawn(front_end(work.clone(), driver)));
-        work.stop().asked().await;
+        let front = front_end.map(|front_end| {
+            let (engine, core) = (work.clone(), work.core().clone());
+            core.spawn(async move {
+                engine.opened().raised().await;
+                front_end(engine, driver).await;
+            })
+        });
+        work.stop().raised().await;
         if let Some(front) = front {
+            // Asked to stop before it began: it begins and sees that at once.
+            work.opened().raise();
             front.await;
         }
     });
@@ -323,7 +359,8 @@ async fn open_core(
         files,
         shards,
         limits,
-        stop: Rc::<Stop>::default(),
+        opened: Flag::default(),
+        stop: Flag::default(),
         metrics: Arc::default(),
     };
     Ok((CoreEngine::new(state), reports, unavailable))

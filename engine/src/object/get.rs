@@ -57,10 +57,16 @@ enum Place {
 }
 
 /// Keeps the object's space from reuse; lets go of it on its shard when dropped.
-struct PinGuard {
+pub(crate) struct PinGuard {
     engine: CoreEngine,
     shard: u16,
     pin: Pin,
+}
+
+impl PinGuard {
+    pub(crate) fn new(engine: CoreEngine, shard: u16, pin: Pin) -> PinGuard {
+        PinGuard { engine, shard, pin }
+    }
 }
 
 impl Drop for PinGuard {
@@ -73,14 +79,13 @@ impl Drop for PinGuard {
 impl Get {
     pub(crate) fn new(
         engine: CoreEngine,
-        shard: u16,
         record: Record,
-        pin: Pin,
+        pin: PinGuard,
         range: Range<u64>,
         grants: (Grant, Grant),
     ) -> Get {
         let info = ObjectInfo::of(&record);
-        let pin = PinGuard { engine: engine.clone(), shard, pin };
+        let shard = pin.shard;
         let pieces = pieces_of(record);
         let position = range.start;
         let (memory, operation) = grants;

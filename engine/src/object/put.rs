@@ -347,8 +347,12 @@ impl ExtentWriter {
                 self.written.max(bytes).next_power_of_two().clamp(CHUNK_BYTES.min(zone as usize) as u64, zone)
             }
         };
-        let (reservation, extents) =
-            self.engine.on_shard(self.shard, move |shard| async move { shard.reserve(wanted).await }).await?;
+        let reserved = self.engine.hold(
+            self.shard,
+            move |shard| async move { shard.reserve(wanted).await },
+            |shard, (reservation, _)| shard.release(reservation),
+        );
+        let (reservation, extents) = reserved.await?;
         self.reservations.push(reservation);
         self.extents.extend(extents);
         Ok(())
@@ -405,10 +409,12 @@ impl ExtentWriter {
     async fn write_table(&mut self, checksums: &[u64]) -> Result<ChecksumTable, Error> {
         let bytes = std::mem::size_of_val(checksums);
         let padded = bytes.next_multiple_of(BLOCK_BYTES);
-        let (reservation, extent) = self
-            .engine
-            .on_shard(self.shard, move |shard| async move { shard.reserve_one(padded as u64).await })
-            .await?;
+        let reserved = self.engine.hold(
+            self.shard,
+            move |shard| async move { shard.reserve_one(padded as u64).await },
+            |shard, (reservation, _)| shard.release(reservation),
+        );
+        let (reservation, extent) = reserved.await?;
         self.reservations.push(reservation);
         let mut lease = self.engine.core().pool().acquire(padded).await;
         for (target, sum) in lease.full_mut().chunks_exact_mut(size_of::<u64>()).zip(checksums) {

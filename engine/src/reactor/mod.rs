@@ -154,10 +154,14 @@ impl Core {
         F: Future<Output = T> + 'static,
     {
         if target == self.index() {
-            // Spawned all the same, so that dropping the caller does not stop the work half-way.
-            return Ok(self.spawn(work(self.clone())).detach_on_drop().await);
+            return Ok(self.run_through(work(self.clone())).await);
         }
         self.outbox().call(target, work).await
+    }
+
+    /// Runs `work` on this core to its end, even if this future is dropped.
+    pub(crate) async fn run_through<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> T {
+        self.spawn(work).detach_on_drop().await
     }
 
     /// Sends work that nobody waits for.

@@ -8,6 +8,7 @@
 //! The fields are touched by the owning core alone, and never across an await: [`State`] is borrowed, looked at or
 //! changed, and let go.
 
+pub(crate) mod buckets;
 pub(crate) mod catalog;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;

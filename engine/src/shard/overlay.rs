@@ -29,10 +29,10 @@ pub(crate) struct Overlay {
     keys: HashMap<Key, (Option<Current>, u32)>,
     buckets: HashMap<BucketId, u32>,
     uploads: HashMap<UploadId, u32>,
-    /// Buckets being deleted: they take no more changes.
-    pub(crate) deleting: HashSet<BucketId>,
-    /// Names being created.
-    pub(crate) creating: HashSet<Box<str>>,
+    /// Buckets of which it is being decided whether they go: changes wait for the outcome.
+    pub(crate) deciding: HashSet<BucketId>,
+    /// Names, on their home shard, whose bucket is being made or deleted: one at a time.
+    pub(crate) naming: HashSet<Box<str>>,
     /// Uploads being completed: they take no more parts.
     pub(crate) completing: HashSet<UploadId>,
 }

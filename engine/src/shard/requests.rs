@@ -9,11 +9,10 @@ use crate::{
     error::Error,
     index::{Index, KEY_BYTES_MAX},
     layout::{
-        BucketId, BucketRecord, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, Record,
-        UploadId, Version,
+        BucketId, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, Record, UploadId, Version,
     },
     log::Proposal,
-    object::types::{ATTRIBUTES_BYTES_MAX, BUCKET_NAME_BYTES_MAX, BucketInfo, WriteCondition},
+    object::types::{ATTRIBUTES_BYTES_MAX, WriteCondition},
 };
 use bytes::Bytes;
 use crossdock_transport::memory::FrozenLease;
@@ -119,17 +118,9 @@ impl Shard {
         }
     }
 
-    /// The bucket, if changes to it may be sequenced.
-    pub(super) fn open_bucket(&self, state: &State, name: &str) -> Result<BucketId, Error> {
-        let bucket = self.bucket_id(state, name)?;
-        if state.overlay.deleting.contains(&bucket) {
-            return Err(Error::NoSuchBucket);
-        }
-        Ok(bucket)
-    }
-
     /// Makes a written body the key's current version.
     pub(crate) async fn put(&self, request: PutRequest) -> Result<Record, Error> {
+        self.bucket_decided(&request.bucket).await;
         let outcome = self.sequence_put(request);
         match outcome {
             Ok((ticket, record)) => {
@@ -195,7 +186,7 @@ impl Shard {
         if state.log_full {
             return Err(now(Error::Full { shard: self.id() }));
         }
-        let bucket = self.open_bucket(state, bucket).map_err(now)?;
+        let bucket = self.bucket_id(state, bucket).map_err(now)?;
         let (current, pending) = state.overlay.current(&state.catalog, bucket, key);
         let tag = current.filter(|current| !current.delete_marker).map(|current| current.etag);
         condition.check(tag).map_err(|error| (error, pending))?;
@@ -209,11 +200,12 @@ impl Shard {
         key: &[u8],
         condition: &WriteCondition,
     ) -> Result<Deleted, Error> {
+        self.bucket_decided(bucket).await;
         let (ticket, outcome) = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             self.check_writable(state)?;
-            let bucket = self.open_bucket(state, bucket)?;
+            let bucket = self.bucket_id(state, bucket)?;
             let (current, pending) = state.overlay.current(&state.catalog, bucket, key);
             let current = current.filter(|current| !current.delete_marker);
             let outcome = condition.check(current.map(|current| current.etag));
@@ -238,86 +230,6 @@ impl Shard {
 
     pub(crate) fn release(&self, reservation: Reservation) {
         self.state.borrow_mut().space.release(reservation);
-    }
-
-    // ── buckets ──
-
-    /// This shard's record of a bucket.
-    pub(crate) fn bucket(&self, name: &str) -> Result<BucketInfo, Error> {
-        let state = self.state.borrow();
-        match state.catalog.bucket_named(name) {
-            Some(bucket) => Ok(bucket_info(&bucket.record)),
-            None => Err(self.unless_hole(&state, Error::NoSuchBucket)),
-        }
-    }
-
-    pub(crate) fn buckets(&self) -> Vec<BucketInfo> {
-        self.state.borrow().catalog.buckets().map(|bucket| bucket_info(&bucket.record)).collect()
-    }
-
-    /// Versions and bytes that lie here, by bucket.
-    pub(crate) fn bucket_usage(&self, name: &str) -> Result<(u64, u64), Error> {
-        let state = self.state.borrow();
-        let bucket = state.catalog.bucket_named(name).ok_or(Error::NoSuchBucket)?;
-        Ok((bucket.versions, bucket.bytes))
-    }
-
-    /// On the bucket's home shard: takes the name, or says that it is taken. The record is made, not logged.
-    pub(crate) fn begin_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketRecord, Error> {
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        self.check_writable(state)?;
-        check_attributes(&attributes)?;
-        if name.is_empty() || name.len() > BUCKET_NAME_BYTES_MAX {
-            return Err(Error::InvalidArgument("bucket name length"));
-        }
-        if state.catalog.bucket_named(name).is_some() || !state.overlay.creating.insert(name.into()) {
-            return Err(Error::BucketExists);
-        }
-        // Versions are never used again, and the shard's number keeps two shards' apart.
-        let bucket = BucketId(Self::next_version(state).0 << 8 | u64::from(self.id() & 0xFF));
-        Ok(BucketRecord { bucket, name: name.into(), created_ms: self.core.wall_clock_ms(), attributes })
-    }
-
-    /// Lets go of a name taken by [`Shard::begin_bucket`].
-    pub(crate) fn end_bucket(&self, name: &str) {
-        self.state.borrow_mut().overlay.creating.remove(name);
-    }
-
-    /// Logs the record of a bucket.
-    pub(crate) async fn put_bucket(&self, record: BucketRecord) -> Result<(), Error> {
-        self.log_entry(Entry::PutBucket(record)).await
-    }
-
-    /// Stops changes to the bucket, and says whether nothing is in it here once all that was sequenced is applied.
-    pub(crate) async fn begin_bucket_removal(&self, bucket: BucketId) -> Result<bool, Error> {
-        {
-            let mut state = self.state.borrow_mut();
-            self.check_writable(&state)?;
-            state.overlay.deleting.insert(bucket);
-        }
-        self.progress
-            .wait(|| {
-                let state = self.state.borrow();
-                if let Some(error) = state.failed {
-                    return Some(Err(Error::Device(error)));
-                }
-                (!state.overlay.bucket_is_pending(bucket)).then_some(Ok(()))
-            })
-            .await?;
-        let state = self.state.borrow();
-        Ok(state.catalog.bucket(bucket).is_none_or(|bucket| bucket.versions == 0))
-    }
-
-    /// Lets changes in again.
-    pub(crate) fn abandon_bucket_removal(&self, bucket: BucketId) {
-        self.state.borrow_mut().overlay.deleting.remove(&bucket);
-    }
-
-    pub(crate) async fn remove_bucket(&self, bucket: BucketId) -> Result<(), Error> {
-        let result = self.log_entry(Entry::RemoveBucket { bucket }).await;
-        self.state.borrow_mut().overlay.deleting.remove(&bucket);
-        result
     }
 
     /// Logs an entry that no condition guards.
@@ -377,15 +289,6 @@ pub(super) fn check_attributes(attributes: &Bytes) -> Result<(), Error> {
         return Err(Error::InvalidArgument("attributes length"));
     }
     Ok(())
-}
-
-fn bucket_info(record: &BucketRecord) -> BucketInfo {
-    BucketInfo {
-        bucket: record.bucket,
-        name: record.name.clone(),
-        created_ms: record.created_ms,
-        attributes: record.attributes.clone(),
-    }
 }
 
 /// Names an upload: drawn at random by the core that begins it.

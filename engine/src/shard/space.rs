@@ -156,6 +156,7 @@ impl Space {
         }
     }
 
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn pin_count(&self) -> usize {
         self.pins.len()
     }
@@ -226,11 +227,13 @@ impl Space {
         extents.into_iter().try_for_each(|extent| self.extents.claim(extent))
     }
 
+    #[cfg(any(test, feature = "testing"))]
     /// For the checker: extents in use that no reservation, pin or deferred free accounts for must be reachable.
     pub(crate) fn used_extents(&self) -> Vec<Extent> {
         self.extents.used()
     }
 
+    #[cfg(any(test, feature = "testing"))]
     /// Extents held although no record points to them: reserved, or freed and waiting.
     pub(crate) fn held_extents(&self) -> Vec<Extent> {
         let mut held: Vec<Extent> = self.reservations.values().flatten().copied().collect();

@@ -42,13 +42,14 @@ impl Shard {
         upload: UploadId,
         attributes: Bytes,
     ) -> Result<UploadInfo, Error> {
+        self.bucket_decided(bucket).await;
         let (ticket, info) = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             self.check_writable(state)?;
             check_key(key)?;
             check_attributes(&attributes)?;
-            let bucket = self.open_bucket(state, bucket)?;
+            let bucket = self.bucket_id(state, bucket)?;
             let created_ms = self.core.wall_clock_ms();
             let record = UploadRecord { upload, bucket, key: key.into(), created_ms, attributes };
             let info = upload_info(&record);
@@ -60,6 +61,7 @@ impl Shard {
     }
 
     pub(crate) async fn put_part(&self, request: PartRequest) -> Result<PartInfo, Error> {
+        self.bucket_decided(&request.bucket).await;
         let (ticket, info) = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
@@ -102,7 +104,7 @@ impl Shard {
 
     /// Whether the upload takes changes.
     fn find_upload(&self, state: &State, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), Error> {
-        let bucket = self.open_bucket(state, bucket)?;
+        let bucket = self.bucket_id(state, bucket)?;
         let known = state.catalog.upload(upload);
         let open = known.is_some_and(|known| known.record.bucket == bucket && *known.record.key == *key)
             && !state.overlay.completing.contains(&upload);
@@ -116,11 +118,12 @@ impl Shard {
         self.progress
             .wait(|| (!self.state.borrow().overlay.completing.contains(&request.upload)).then_some(()))
             .await;
+        self.bucket_decided(&request.bucket).await;
         {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             self.check_writable(state)?;
-            let bucket = self.open_bucket(state, &request.bucket)?;
+            let bucket = self.bucket_id(state, &request.bucket)?;
             if let Err(error) = self.find_upload(state, &request.bucket, &request.key, request.upload) {
                 let current = state.catalog.index.newest(bucket, &request.key);
                 let made = current.filter(|record| record.upload == Some(request.upload));
@@ -215,6 +218,7 @@ impl Shard {
     }
 
     pub(crate) async fn abort_upload(&self, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), Error> {
+        self.bucket_decided(bucket).await;
         let ticket = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;

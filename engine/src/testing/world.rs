@@ -4,7 +4,7 @@
 //! microseconds; when nobody has anything to do, time leaps to the next deadline.
 
 use crate::{
-    core_engine::{CoreEngine, CoreLimits, CoreState},
+    core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
     device::simulated::{DiskOptions, SimulatedDisk},
     error::OpenError,
     layout::{Geometry, SecretKey, regions::Region},
@@ -198,6 +198,11 @@ impl World {
         let mut engines = results.take().into_iter().collect::<Result<Vec<_>, _>>()?;
         engines.sort_by_key(|engine| engine.core().index());
         self.engines = engines;
+        let first = self.engine(0);
+        if let Err(error) = self.run(async move { first.settle_buckets().await }) {
+            // The shard has stopped writing, which whoever writes will be told.
+            tracing::warn!(%error, "buckets were not settled");
+        }
         Ok(())
     }
 
@@ -376,6 +381,6 @@ async fn open_core(
         read_bytes: Budget::new(6 << 20),
         admission_wait: Duration::from_secs(3600),
     };
-    let (stop, metrics) = (Rc::default(), Arc::default());
-    Ok(CoreEngine::new(CoreState { core, placement, files, shards, limits, stop, metrics }))
+    let (opened, stop, metrics) = (Flag::default(), Flag::default(), Arc::default());
+    Ok(CoreEngine::new(CoreState { core, placement, files, shards, limits, opened, stop, metrics }))
 }

@@ -1,17 +1,22 @@
 //! The engine as one core sees it: for front ends that run on the cores' own threads.
 
+mod buckets;
+mod reach;
+#[cfg(test)]
+mod tests;
+
 use crate::{
     error::{Error, Resource},
-    layout::{BucketId, Geometry, Record, UploadId, Version},
+    layout::{Geometry, Record, UploadId, Version},
     metrics::CoreMetrics,
     object::{
         copy,
-        get::Get,
+        get::{Get, PinGuard},
         list,
         put::{Put, Target},
         types::{
-            BucketInfo, CommitOptions, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo,
-            PutOptions, UploadInfo, WriteCondition,
+            CommitOptions, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions,
+            UploadInfo, WriteCondition,
         },
     },
     reactor::{Budget, Core, Grant, Signal},
@@ -48,25 +53,28 @@ pub(crate) struct CoreState {
     /// The shards this core owns.
     pub(crate) shards: Vec<Option<Rc<Shard>>>,
     pub(crate) limits: CoreLimits,
-    pub(crate) stop: Rc<Stop>,
+    /// Every core is up, and front ends may begin.
+    pub(crate) opened: Flag,
+    /// This core is to finish.
+    pub(crate) stop: Flag,
     pub(crate) metrics: Arc<CoreMetrics>,
 }
 
-/// Whether this core is to stop, and who waits to hear of it.
+/// Raised once, and who waits for it.
 #[derive(Default)]
-pub(crate) struct Stop {
-    asked: std::cell::Cell<bool>,
+pub(crate) struct Flag {
+    raised: std::cell::Cell<bool>,
     signal: Signal,
 }
 
-impl Stop {
-    pub(crate) fn ask(&self) {
-        self.asked.set(true);
+impl Flag {
+    pub(crate) fn raise(&self) {
+        self.raised.set(true);
         self.signal.notify();
     }
 
-    pub(crate) async fn asked(&self) {
-        self.signal.wait(|| self.asked.get().then_some(())).await;
+    pub(crate) async fn raised(&self) {
+        self.signal.wait(|| self.raised.get().then_some(())).await;
     }
 }
 
@@ -134,35 +142,6 @@ impl CoreEngine {
         self.0.metrics.corruptions.add(1);
     }
 
-    // ── reaching shards ──
-
-    pub(crate) async fn on_shard<T, W, F>(&self, shard: u16, work: W) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        W: FnOnce(Rc<Shard>) -> F + Send + 'static,
-        F: Future<Output = Result<T, Error>> + 'static,
-    {
-        let target = self.core_of(shard);
-        let reply = self.core().call(target, move |core| async move {
-            let engine = CoreEngine::of(&core).ok_or(Error::Closed)?;
-            match engine.0.shards.get(usize::from(shard)).cloned().flatten() {
-                Some(shard) => work(shard).await,
-                None => Err(Error::ShardUnavailable { shard }),
-            }
-        });
-        reply.await.unwrap_or(Err(Error::Closed))
-    }
-
-    pub(crate) fn send_to_shard(&self, shard: u16, work: impl FnOnce(&Shard) + Send + 'static) {
-        self.core().send(self.core_of(shard), move |core| {
-            let engine = CoreEngine::of(core);
-            let shard = engine.and_then(|engine| engine.0.shards.get(usize::from(shard)).cloned().flatten());
-            if let Some(shard) = shard {
-                work(&shard);
-            }
-        });
-    }
-
     // ── admission ──
 
     async fn admit(&self) -> Result<Grant, Error> {
@@ -219,25 +198,18 @@ impl CoreEngine {
         let operation = self.admit().await?;
         let shard = self.shard_of(bucket, key);
         let (name, wanted, version) = (Box::<str>::from(bucket), Box::<[u8]>::from(key), options.version);
-        let (record, pin) = self
-            .on_shard(shard, move |shard| async move { shard.open_object(&name, &wanted, version) })
-            .await?;
-        let range = options.select.resolve(&record);
-        let bytes = range.as_ref().map_or(0, |range| Get::memory_bytes(range.end - range.start));
-        let memory = match range {
-            Ok(_) => self.grant(&self.0.limits.read_bytes, bytes, Resource::Memory).await,
-            Err(ref error) => Err(error.clone()),
-        };
-        match (range, memory) {
-            (Ok(range), Ok(memory)) => {
-                self.0.metrics.gets.add(1);
-                Ok(Get::new(self.clone(), shard, record, pin, range, (memory, operation)))
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                self.send_to_shard(shard, move |shard| shard.close_object(pin));
-                Err(error)
-            }
-        }
+        let opened = self.hold(
+            shard,
+            move |shard| async move { shard.open_object(&name, &wanted, version) },
+            |shard, (_, pin)| shard.close_object(pin),
+        );
+        let (record, pin) = opened.await?;
+        let pin = PinGuard::new(self.clone(), shard, pin);
+        let range = options.select.resolve(&record)?;
+        let bytes = Get::memory_bytes(range.end - range.start);
+        let memory = self.grant(&self.0.limits.read_bytes, bytes, Resource::Memory).await?;
+        self.0.metrics.gets.add(1);
+        Ok(Get::new(self.clone(), record, pin, range, (memory, operation)))
     }
 
     /// What is known of an object, without its bytes.
@@ -458,125 +430,19 @@ impl CoreEngine {
         Ok(uploads)
     }
 
-    // ── buckets ──
-
-    /// Makes a bucket. It is there on every shard, durably, when this resolves.
-    ///
-    /// # Errors
-    /// [`Error::BucketExists`], [`Error::InvalidArgument`].
-    pub async fn create_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketInfo, Error> {
-        let _operation = self.admit().await?;
-        let home = self.0.placement.home_of(name);
-        let taken: Box<str> = name.into();
-        let record =
-            self.on_shard(home, move |shard| async move { shard.begin_bucket(&taken, attributes) }).await?;
-        // The home shard's record decides whether the bucket exists: it comes last.
-        let others = (0..self.shard_count()).filter(|shard| *shard != home);
-        let mut result = Ok(());
-        for shard in others.chain([home]) {
-            let record = record.clone();
-            result = self.on_shard(shard, move |shard| async move { shard.put_bucket(record).await }).await;
-            if result.is_err() {
-                break;
-            }
-        }
-        let taken: Box<str> = name.into();
-        self.send_to_shard(home, move |shard| shard.end_bucket(&taken));
-        result?;
-        self.bucket(name).await
-    }
-
-    /// A bucket.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchBucket`].
-    pub async fn bucket(&self, name: &str) -> Result<BucketInfo, Error> {
-        let home = self.0.placement.home_of(name);
-        let name: Box<str> = name.into();
-        self.on_shard(home, move |shard| async move { shard.bucket(&name) }).await
-    }
-
-    /// Every bucket, by name.
-    ///
-    /// # Errors
-    /// [`Error::ShardUnavailable`] rather than a list that lacks buckets.
-    pub async fn buckets(&self) -> Result<Vec<BucketInfo>, Error> {
-        let _operation = self.admit().await?;
-        let mut buckets = Vec::new();
-        for shard in 0..self.shard_count() {
-            let here = self.on_shard(shard, move |shard| async move { Ok(shard.buckets()) }).await?;
-            buckets.extend(here.into_iter().filter(|bucket| self.0.placement.home_of(&bucket.name) == shard));
-        }
-        buckets.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(buckets)
-    }
-
-    /// Versions and bytes in a bucket.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchBucket`].
-    pub async fn bucket_usage(&self, name: &str) -> Result<(u64, u64), Error> {
-        let (mut versions, mut bytes) = (0, 0);
-        for shard in 0..self.shard_count() {
-            let name: Box<str> = name.into();
-            let (v, b) = self.on_shard(shard, move |shard| async move { shard.bucket_usage(&name) }).await?;
-            versions += v;
-            bytes += b;
-        }
-        Ok((versions, bytes))
-    }
-
-    /// Deletes an empty bucket, and what uploads are left in it.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`].
-    pub async fn delete_bucket(&self, name: &str) -> Result<(), Error> {
-        let _operation = self.admit().await?;
-        let bucket = self.bucket(name).await?.bucket;
-        // Every shard stops taking changes before any is asked whether it is empty for good.
-        let mut empty = Ok(true);
-        for shard in 0..self.shard_count() {
-            let here = self
-                .on_shard(shard, move |shard| async move { shard.begin_bucket_removal(bucket).await })
-                .await;
-            match here {
-                Ok(true) => {}
-                other => {
-                    empty = other;
-                    break;
-                }
-            }
-        }
-        match empty {
-            Ok(true) => self.remove_everywhere(name, bucket).await,
-            other => {
-                for shard in 0..self.shard_count() {
-                    self.send_to_shard(shard, move |shard| shard.abandon_bucket_removal(bucket));
-                }
-                other.and(Err(Error::BucketNotEmpty))
-            }
-        }
-    }
-
-    /// The home shard's record goes first: from then on the bucket does not exist.
-    async fn remove_everywhere(&self, name: &str, bucket: BucketId) -> Result<(), Error> {
-        let home = self.0.placement.home_of(name);
-        let others = (0..self.shard_count()).filter(|shard| *shard != home);
-        for shard in [home].into_iter().chain(others) {
-            self.on_shard(shard, move |shard| async move { shard.remove_bucket(bucket).await }).await?;
-        }
-        Ok(())
-    }
-
     // ── care ──
 
     /// Resolves when the engine is asked to close: a front end on this core then stops taking requests and returns.
     pub async fn closing(&self) {
-        self.0.stop.asked().await;
+        self.0.stop.raised().await;
     }
 
-    pub(crate) fn stop(&self) -> &Stop {
+    pub(crate) fn stop(&self) -> &Flag {
         &self.0.stop
+    }
+
+    pub(crate) fn opened(&self) -> &Flag {
+        &self.0.opened
     }
 
     /// This core's own shards.

@@ -1,0 +1,207 @@
+//! Buckets, which are on every shard: made, deleted, and made whole again after a crash in the midst of either.
+//!
+//! ```text
+//!   make     name taken at home ─► record on the others ─► record at home: it exists ─► name let go
+//!   delete   name taken at home ─► changes wait everywhere ─► empty everywhere? ─► removed at home: it is gone
+//!                                                                    ─► removed on the others ─► changes go on
+//! ```
+//!
+//! Both run to their end once begun, whatever becomes of the caller: a name half taken, or changes made to wait for ever,
+//! would outlive it. What a crash leaves is settled by [`CoreEngine::settle_buckets`] when the store is opened.
+
+use super::CoreEngine;
+use crate::{
+    error::Error,
+    layout::{BucketId, BucketRecord},
+    object::types::BucketInfo,
+    shard::buckets::BucketHere,
+};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+impl CoreEngine {
+    /// Makes a bucket. It is there on every shard, durably, when this resolves.
+    ///
+    /// # Errors
+    /// [`Error::BucketExists`], [`Error::InvalidArgument`].
+    ///
+    /// # Cancellation
+    /// Dropping the future does not stop the work.
+    pub async fn create_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketInfo, Error> {
+        let _operation = self.admit().await?;
+        let (engine, name) = (self.clone(), Box::<str>::from(name));
+        self.core().run_through(async move { engine.make_bucket(&name, attributes).await }).await
+    }
+
+    async fn make_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketInfo, Error> {
+        let home = self.0.placement.home_of(name);
+        let taken: Box<str> = name.into();
+        let begun =
+            self.on_shard(home, move |shard| async move { shard.begin_bucket(&taken, attributes).await });
+        let record = begun.await?;
+        let shards: Vec<u16> = (0..self.shard_count()).collect();
+        let result = self.put_record(&record, &shards).await;
+        let taken: Box<str> = name.into();
+        self.send_to_shard(home, move |shard| shard.let_go_of_name(&taken));
+        result?;
+        self.bucket(name).await
+    }
+
+    /// Logs a bucket's record on some shards: at its home last, because that record decides whether the bucket exists.
+    pub(super) async fn put_record(&self, record: &BucketRecord, shards: &[u16]) -> Result<(), Error> {
+        let home = self.0.placement.home_of(&record.name);
+        let last = shards.contains(&home).then_some(home);
+        for shard in shards.iter().copied().filter(|shard| *shard != home).chain(last) {
+            let record = record.clone();
+            self.on_shard(shard, move |shard| async move { shard.put_bucket(record).await }).await?;
+        }
+        Ok(())
+    }
+
+    /// A bucket.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn bucket(&self, name: &str) -> Result<BucketInfo, Error> {
+        let home = self.0.placement.home_of(name);
+        let name: Box<str> = name.into();
+        self.on_shard(home, move |shard| async move { shard.bucket(&name) }).await
+    }
+
+    /// Every bucket, by name.
+    ///
+    /// # Errors
+    /// [`Error::ShardUnavailable`] rather than a list that lacks buckets.
+    pub async fn buckets(&self) -> Result<Vec<BucketInfo>, Error> {
+        let _operation = self.admit().await?;
+        let mut buckets = Vec::new();
+        for shard in 0..self.shard_count() {
+            let here = self.on_shard(shard, move |shard| async move { Ok(shard.buckets()) }).await?;
+            buckets.extend(here.into_iter().filter(|bucket| self.0.placement.home_of(&bucket.name) == shard));
+        }
+        buckets.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(buckets)
+    }
+
+    /// Versions and bytes in a bucket.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn bucket_usage(&self, name: &str) -> Result<(u64, u64), Error> {
+        let (mut versions, mut bytes) = (0, 0);
+        for shard in 0..self.shard_count() {
+            let name: Box<str> = name.into();
+            let (v, b) = self.on_shard(shard, move |shard| async move { shard.bucket_usage(&name) }).await?;
+            versions += v;
+            bytes += b;
+        }
+        Ok((versions, bytes))
+    }
+
+    /// Deletes an empty bucket, and what uploads are left in it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`].
+    ///
+    /// # Cancellation
+    /// Dropping the future does not stop the work.
+    pub async fn delete_bucket(&self, name: &str) -> Result<(), Error> {
+        let _operation = self.admit().await?;
+        let (engine, name) = (self.clone(), Box::<str>::from(name));
+        self.core().run_through(async move { engine.unmake_bucket(&name).await }).await
+    }
+
+    async fn unmake_bucket(&self, name: &str) -> Result<(), Error> {
+        let home = self.0.placement.home_of(name);
+        let taken: Box<str> = name.into();
+        let begun = self.on_shard(home, move |shard| async move { shard.begin_deletion(&taken).await });
+        let bucket = begun.await?;
+        let result = match self.is_empty_everywhere(bucket).await {
+            Ok(true) => self.remove_record(bucket, home).await,
+            Ok(false) => Err(Error::BucketNotEmpty),
+            Err(error) => Err(error),
+        };
+        for shard in 0..self.shard_count() {
+            self.send_to_shard(shard, move |shard| shard.end_deciding(bucket));
+        }
+        let taken: Box<str> = name.into();
+        self.send_to_shard(home, move |shard| shard.let_go_of_name(&taken));
+        result
+    }
+
+    /// Lets changes wait on every shard, and says whether the bucket is empty then.
+    async fn is_empty_everywhere(&self, bucket: BucketId) -> Result<bool, Error> {
+        for shard in 0..self.shard_count() {
+            let deciding =
+                self.on_shard(shard, move |shard| async move { shard.begin_deciding(bucket).await });
+            if !deciding.await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Logs on every shard that the bucket is gone: at its home first, because that decides.
+    async fn remove_record(&self, bucket: BucketId, home: u16) -> Result<(), Error> {
+        self.on_shard(home, move |shard| async move { shard.remove_bucket(bucket).await }).await?;
+        for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
+            let removed =
+                self.on_shard(shard, move |shard| async move { shard.remove_bucket(bucket).await }).await;
+            if let Err(error) = removed {
+                // The bucket is gone all the same; what is left here goes when the store is opened next.
+                tracing::warn!(%error, shard, "a deleted bucket's record stays behind");
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the shards agree about every bucket after a crash: called once all are open, before anybody else asks.
+    ///
+    /// A bucket without a record at home was being made or deleted. If anything is in it, its making was under way
+    /// and somebody already wrote to it on a shard that knew of it: that write was acknowledged, so the making is brought
+    /// to its end. If it is empty it goes, as if it had never been made or was deleted in full.
+    ///
+    /// # Errors
+    /// A device failed.
+    pub(crate) async fn settle_buckets(&self) -> Result<(), Error> {
+        let mut known: BTreeMap<u16, BTreeMap<BucketId, BucketHere>> = BTreeMap::new();
+        for shard in 0..self.shard_count() {
+            let here = self.on_shard(shard, move |shard| async move { Ok(shard.buckets_here()) }).await;
+            // A shard that is not to be had, or not sure of itself, is left out, and nothing is judged by what it lacks.
+            if let Ok(Some(here)) = here {
+                known.insert(shard, here.into_iter().map(|b| (b.record.bucket, b)).collect());
+            }
+        }
+        let mut records: BTreeMap<BucketId, (BucketRecord, bool)> = BTreeMap::new();
+        for bucket in known.values().flat_map(BTreeMap::values) {
+            let entry = records.entry(bucket.record.bucket).or_insert_with(|| (bucket.record.clone(), false));
+            entry.1 |= bucket.in_use;
+        }
+        for (bucket, (record, in_use)) in records {
+            let home = self.0.placement.home_of(&record.name);
+            let Some(at_home) = known.get(&home) else { continue };
+            let has = |shard: &u16| known.get(shard).is_some_and(|here| here.contains_key(&bucket));
+            if at_home.contains_key(&bucket) || (in_use && !name_is_taken(at_home, &record.name)) {
+                let lacking: Vec<u16> = known.keys().copied().filter(|shard| !has(shard)).collect();
+                if !lacking.is_empty() {
+                    tracing::info!(name = %record.name, "a bucket that was being made is made in full");
+                    self.put_record(&record, &lacking).await?;
+                }
+                continue;
+            }
+            if in_use {
+                tracing::error!(name = %record.name, "objects of a bucket that is gone are left alone");
+                continue;
+            }
+            tracing::info!(name = %record.name, "what was left of a bucket is removed");
+            for shard in known.keys().copied().filter(has) {
+                self.on_shard(shard, move |shard| async move { shard.remove_bucket(bucket).await }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name_is_taken(at_home: &BTreeMap<BucketId, BucketHere>, name: &str) -> bool {
+    at_home.values().any(|bucket| *bucket.record.name == *name)
+}

@@ -1,0 +1,269 @@
+//! What becomes of operations whose caller goes away, and of buckets when the power does.
+
+use super::{CommitOptions, CoreEngine, GetOptions, PutOptions, WriteCondition};
+use crate::{
+    Error,
+    object::types::ListOptions,
+    testing::world::{World, WorldOptions},
+};
+use bytes::Bytes;
+use std::{cell::Cell, future::Future, rc::Rc};
+
+fn world(seed: u64) -> World {
+    let mut world = World::new(seed, WorldOptions { cores: 3, shards: 3, ..WorldOptions::default() });
+    world.open().unwrap();
+    world
+}
+
+async fn put(engine: &CoreEngine, key: &[u8], bytes: usize) -> Result<(), Error> {
+    let mut put = engine.put("b", key, PutOptions { size: Some(bytes as u64) }).await?;
+    let mut tail = None;
+    put.write(&mut tail, &vec![7; bytes]).await?;
+    if let Some(tail) = tail {
+        put.push(tail).await?;
+    }
+    put.finish(CommitOptions::default()).await.map(drop)
+}
+
+/// Starts `work` and drops it after so many steps of the world; says whether it was done by then.
+fn cut_off(world: &mut World, steps: u32, work: impl Future<Output = ()> + 'static) -> bool {
+    let done = Rc::new(Cell::new(false));
+    let set = done.clone();
+    let task = world.engine(0).core().spawn(async move {
+        work.await;
+        set.set(true);
+    });
+    for _ in 0..steps {
+        world.step();
+    }
+    drop(task);
+    done.get()
+}
+
+/// Lets everything that still runs come to its end.
+fn settle(world: &mut World) {
+    while world.step() {}
+}
+
+#[test]
+fn a_caller_that_goes_away_leaves_nothing_held() {
+    // An upload and a download of an object in extents, on another core's shard, dropped after every number of steps:
+    // no space, pin or lease stays behind.
+    for steps in (0..400).step_by(7) {
+        let mut world = world(u64::from(steps));
+        let engine = world.engine(0);
+        let set_up = engine.clone();
+        world.run(async move {
+            set_up.create_bucket("b", Bytes::new()).await.unwrap();
+            for key in [&b"0"[..], b"1", b"2"] {
+                put(&set_up, key, 300_000).await.unwrap();
+            }
+        });
+        let work = engine.clone();
+        cut_off(&mut world, steps, async move {
+            for key in [&b"0"[..], b"1", b"2"] {
+                let mut get = work.get("b", key, GetOptions::default()).await.unwrap();
+                while let Some(chunk) = get.next().await {
+                    chunk.unwrap();
+                }
+                put(&work, key, 400_000).await.unwrap();
+            }
+        });
+        drop(engine);
+        settle(&mut world);
+        world.check_at_rest().unwrap_or_else(|error| panic!("after {steps} steps: {error}"));
+    }
+}
+
+#[test]
+fn making_and_deleting_a_bucket_goes_on_without_the_caller() {
+    // However early the caller goes, the name is free for the next one afterwards, and changes are not kept waiting.
+    for steps in 0..60 {
+        let mut world = world(u64::from(steps));
+        let engine = world.engine(0);
+        let work = engine.clone();
+        cut_off(&mut world, steps, async move {
+            work.create_bucket("b", Bytes::new()).await.unwrap();
+            work.delete_bucket("b").await.unwrap();
+        });
+        world.run(async move {
+            match engine.create_bucket("b", Bytes::new()).await {
+                Ok(_) | Err(Error::BucketExists) => {}
+                Err(error) => panic!("{error}"),
+            }
+            put(&engine, b"key", 10).await.unwrap();
+            assert_eq!(engine.delete_bucket("b").await, Err(Error::BucketNotEmpty));
+            engine.delete("b", b"key", WriteCondition::default()).await.unwrap();
+            engine.delete_bucket("b").await.unwrap();
+            assert_eq!(engine.delete_bucket("b").await, Err(Error::NoSuchBucket));
+        });
+    }
+}
+
+#[test]
+fn a_delete_that_finds_the_bucket_in_use_is_not_noticed() {
+    // Writers next to DeleteBucket of a bucket in use are never told that there is no bucket.
+    for seed in 0..20 {
+        let mut world = world(seed);
+        let (engine, other) = (world.engine(0), world.engine(1));
+        let set_up = engine.clone();
+        world.run(async move {
+            set_up.create_bucket("b", Bytes::new()).await.unwrap();
+            put(&set_up, b"stays", 10).await.unwrap();
+        });
+        let core = other.core().clone();
+        let deleting = core.spawn(async move {
+            for _ in 0..10 {
+                assert_eq!(other.delete_bucket("b").await, Err(Error::BucketNotEmpty));
+            }
+        });
+        world.run(async move {
+            for key in 0..20u8 {
+                put(&engine, &[key], 10).await.unwrap();
+                engine.delete("b", &[key], WriteCondition::default()).await.unwrap();
+            }
+            deleting.await;
+        });
+    }
+}
+
+#[test]
+fn a_bucket_is_not_deleted_from_under_a_writer() {
+    // DeleteBucket of an empty bucket next to writers: whoever was told that an object is there finds it there.
+    for seed in 0..100 {
+        let mut world = world(seed);
+        let (engine, other) = (world.engine(0), world.engine(1));
+        let set_up = engine.clone();
+        world.run(async move { set_up.create_bucket("b", Bytes::new()).await.unwrap() });
+        let core = other.core().clone();
+        let deleting = core.spawn(async move { other.delete_bucket("b").await });
+        world.run(async move {
+            let mut stored = Vec::new();
+            for key in 0..6u8 {
+                match put(&engine, &[key], 10).await {
+                    Ok(()) => stored.push(key),
+                    Err(error) => assert_eq!(error, Error::NoSuchBucket),
+                }
+            }
+            let deleted = deleting.await;
+            assert_eq!(deleted.is_ok(), stored.is_empty(), "seed {seed}: {deleted:?} with {stored:?}");
+            for key in stored {
+                engine.head("b", &[key], None).await.unwrap();
+            }
+        });
+    }
+}
+
+/// The shards that have a record of bucket "b".
+fn shards_with_record(world: &mut World) -> Vec<u16> {
+    let engine = world.engine(0);
+    world.run(async move {
+        let mut with = Vec::new();
+        for shard in 0..engine.shard_count() {
+            let there = engine.on_shard(shard, |shard| async move { shard.bucket("b") }).await;
+            with.extend(there.is_ok().then_some(shard));
+        }
+        with
+    })
+}
+
+/// A world that crashed while bucket "b" was being made: its record is on one shard, not its home. With `object`,
+/// somebody has put one there already.
+fn half_made(seed: u64, object: bool) -> World {
+    let mut world = world(seed);
+    let engine = world.engine(0);
+    world.run(async move {
+        let home = engine.0.placement.home_of("b");
+        let begun = engine
+            .on_shard(home, |shard| async move { shard.begin_bucket("b", Bytes::new()).await })
+            .await
+            .unwrap();
+        let other = (home + 1) % engine.shard_count();
+        engine.put_record(&begun, &[other]).await.unwrap();
+        if object {
+            let key = (0..=255u8).find(|key| engine.shard_of("b", &[*key]) == other).unwrap();
+            put(&engine, &[key], 10).await.unwrap();
+        }
+    });
+    world.crash();
+    world.open().unwrap();
+    world
+}
+
+#[test]
+fn a_bucket_half_made_is_gone_if_empty_and_made_if_not() {
+    // Its record, found on one shard only after a crash, goes; unless an object was acknowledged in it.
+    for seed in 0..10 {
+        assert_eq!(shards_with_record(&mut half_made(seed, false)), [0u16; 0]);
+        assert_eq!(shards_with_record(&mut half_made(seed, true)), [0, 1, 2]);
+    }
+}
+
+#[test]
+fn a_bucket_half_deleted_is_gone() {
+    // Removed at its home and not elsewhere when the power goes: nothing of it is left after the next open.
+    let mut world = world(1);
+    let engine = world.engine(0);
+    world.run(async move {
+        let bucket = engine.create_bucket("b", Bytes::new()).await.unwrap().bucket;
+        let home = engine.0.placement.home_of("b");
+        engine.on_shard(home, move |shard| async move { shard.remove_bucket(bucket).await }).await.unwrap();
+    });
+    assert_eq!(shards_with_record(&mut world).len(), 2);
+    world.crash();
+    world.open().unwrap();
+    assert_eq!(shards_with_record(&mut world), [0u16; 0]);
+}
+
+#[test]
+fn shards_agree_about_buckets_after_a_crash() {
+    // The power goes at every step of making, filling and deleting a bucket: afterwards it is wholly there or wholly not,
+    // what was acknowledged in it is there, and the name can be used.
+    for steps in (0..300).step_by(5) {
+        let mut world = world(u64::from(steps));
+        let engine = world.engine(0);
+        let (acknowledged, removed) = (Rc::new(Cell::new(0u8)), Rc::new(Cell::new(false)));
+        let (count, gone) = (acknowledged.clone(), removed.clone());
+        let writer = world.engine(1);
+        let filling = async move {
+            // Somebody who does not wait for the bucket to be acknowledged.
+            for key in 0..4u8 {
+                while put(&writer, &[key], 10).await.is_err() {
+                    crate::reactor::yield_once().await;
+                }
+                count.set(key + 1);
+            }
+        };
+        world.engine(1).core().spawn(filling).detach();
+        cut_off(&mut world, steps, async move {
+            engine.create_bucket("b", Bytes::new()).await.unwrap();
+            for key in 0..4u8 {
+                while !engine
+                    .delete("b", &[key], WriteCondition::default())
+                    .await
+                    .is_ok_and(|d| d.version.is_some())
+                {
+                    gone.set(true);
+                    crate::reactor::yield_once().await;
+                }
+            }
+        });
+        world.crash();
+        world.open().unwrap();
+        let engine = world.engine(2);
+        let (acknowledged, removed) = (acknowledged.get(), removed.get());
+        world.run(async move {
+            let names = engine.buckets().await.unwrap();
+            let listed = engine.list("b", &ListOptions { limit: 100, ..ListOptions::default() }).await;
+            assert_eq!(names.is_empty(), listed == Err(Error::NoSuchBucket), "the shards disagree");
+            if acknowledged > 0 && !removed {
+                assert!(!names.is_empty(), "an acknowledged object lost its bucket");
+            }
+            match engine.create_bucket("b", Bytes::new()).await {
+                Ok(_) => assert!(names.is_empty()),
+                Err(error) => assert_eq!(error, Error::BucketExists),
+            }
+            put(&engine, b"key", 10).await.unwrap();
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! A shard's records of buckets. Every shard has one of each; the record on the name's home shard decides.
+//!
+//! To make or delete a bucket is work on all shards, led by the core that was asked (`core_engine::buckets`). The name's
+//! home shard lets one such work in at a time, and while it is being decided whether a bucket goes, changes in it wait:
+//! a DeleteBucket that finds the bucket in use must not be noticed by anybody.
+
+use super::Shard;
+use crate::{
+    error::Error,
+    layout::{BucketId, BucketRecord, Entry},
+    object::types::{BUCKET_NAME_BYTES_MAX, BucketInfo},
+    shard::requests::check_attributes,
+};
+use bytes::Bytes;
+
+/// A bucket as one shard knows it, for the comparison of all at open.
+pub(crate) struct BucketHere {
+    pub(crate) record: BucketRecord,
+    /// Whether versions or uploads of it lie here.
+    pub(crate) in_use: bool,
+}
+
+impl Shard {
+    /// This shard's record of a bucket.
+    pub(crate) fn bucket(&self, name: &str) -> Result<BucketInfo, Error> {
+        let state = self.state.borrow();
+        match state.catalog.bucket_named(name) {
+            Some(bucket) => Ok(bucket_info(&bucket.record)),
+            None => Err(self.unless_hole(&state, Error::NoSuchBucket)),
+        }
+    }
+
+    pub(crate) fn buckets(&self) -> Vec<BucketInfo> {
+        self.state.borrow().catalog.buckets().map(|bucket| bucket_info(&bucket.record)).collect()
+    }
+
+    /// Versions and bytes of a bucket that lie here.
+    pub(crate) fn bucket_usage(&self, name: &str) -> Result<(u64, u64), Error> {
+        let state = self.state.borrow();
+        let bucket = state.catalog.bucket_named(name).ok_or(Error::NoSuchBucket)?;
+        Ok((bucket.versions, bucket.bytes))
+    }
+
+    /// Every bucket with a record here. None if the shard is not sure of what it has, or takes no changes.
+    pub(crate) fn buckets_here(&self) -> Option<Vec<BucketHere>> {
+        let state = self.state.borrow();
+        self.check_writable(&state).ok()?;
+        let buckets = state.catalog.buckets().map(|bucket| {
+            let id = bucket.record.bucket;
+            let uploads = state.catalog.uploads().any(|upload| upload.record.bucket == id);
+            BucketHere { record: bucket.record.clone(), in_use: bucket.versions > 0 || uploads }
+        });
+        Some(buckets.collect())
+    }
+
+    /// Takes the name on its home shard, once nobody else has it.
+    async fn take_name(&self, name: &str) {
+        let free = || !self.state.borrow().overlay.naming.contains(name);
+        self.progress.wait(|| free().then_some(())).await;
+        self.state.borrow_mut().overlay.naming.insert(name.into());
+    }
+
+    /// Lets go of a name taken by [`Shard::begin_bucket`] or [`Shard::begin_deletion`].
+    pub(crate) fn let_go_of_name(&self, name: &str) {
+        self.state.borrow_mut().overlay.naming.remove(name);
+        self.progress.notify();
+    }
+
+    /// On the name's home shard: takes the name for a new bucket and makes its record, which is not logged yet.
+    ///
+    /// # Errors
+    /// The bucket is there; the name is then let go of.
+    pub(crate) async fn begin_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketRecord, Error> {
+        check_attributes(&attributes)?;
+        if name.is_empty() || name.len() > BUCKET_NAME_BYTES_MAX {
+            return Err(Error::InvalidArgument("bucket name length"));
+        }
+        self.take_name(name).await;
+        let judged = self.new_bucket(name, attributes);
+        if judged.is_err() {
+            self.let_go_of_name(name);
+        }
+        judged
+    }
+
+    fn new_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketRecord, Error> {
+        let mut state = self.state.borrow_mut();
+        self.check_writable(&state)?;
+        if state.catalog.bucket_named(name).is_some() {
+            return Err(Error::BucketExists);
+        }
+        // Versions are never used again, and the shard's number keeps two shards' apart.
+        let bucket = BucketId(Self::next_version(&mut state).0 << 8 | u64::from(self.id() & 0xFF));
+        Ok(BucketRecord { bucket, name: name.into(), created_ms: self.core.wall_clock_ms(), attributes })
+    }
+
+    /// On the name's home shard: takes the name of a bucket that is to go.
+    ///
+    /// # Errors
+    /// There is no such bucket; the name is then let go of.
+    pub(crate) async fn begin_deletion(&self, name: &str) -> Result<BucketId, Error> {
+        self.take_name(name).await;
+        let judged = {
+            let state = self.state.borrow();
+            self.check_writable(&state).and_then(|()| self.bucket_id(&state, name))
+        };
+        if judged.is_err() {
+            self.let_go_of_name(name);
+        }
+        judged
+    }
+
+    /// Logs the record of a bucket.
+    pub(crate) async fn put_bucket(&self, record: BucketRecord) -> Result<(), Error> {
+        self.log_entry(Entry::PutBucket(record)).await
+    }
+
+    /// Lets changes of the bucket wait, and says whether nothing is in it here once all that was sequenced is applied.
+    pub(crate) async fn begin_deciding(&self, bucket: BucketId) -> Result<bool, Error> {
+        {
+            let mut state = self.state.borrow_mut();
+            self.check_writable(&state)?;
+            state.overlay.deciding.insert(bucket);
+        }
+        self.progress
+            .wait(|| {
+                let state = self.state.borrow();
+                if let Some(error) = state.failed {
+                    return Some(Err(Error::Device(error)));
+                }
+                (!state.overlay.bucket_is_pending(bucket)).then_some(Ok(()))
+            })
+            .await?;
+        let state = self.state.borrow();
+        Ok(state.catalog.bucket(bucket).is_none_or(|bucket| bucket.versions == 0))
+    }
+
+    /// Lets the changes that waited go on.
+    pub(crate) fn end_deciding(&self, bucket: BucketId) {
+        self.state.borrow_mut().overlay.deciding.remove(&bucket);
+        self.progress.notify();
+    }
+
+    /// Resolves once the bucket is not about to go. Bounded: the decision waits only for what is in the log already.
+    pub(super) async fn bucket_decided(&self, name: &str) {
+        if self.state.borrow().overlay.deciding.is_empty() {
+            return;
+        }
+        self.progress
+            .wait(|| {
+                let state = self.state.borrow();
+                let bucket = state.catalog.bucket_named(name).map(|bucket| bucket.record.bucket);
+                let undecided = bucket.is_some_and(|bucket| state.overlay.deciding.contains(&bucket));
+                (!undecided).then_some(())
+            })
+            .await;
+    }
+
+    /// Logs that the bucket is gone, with whatever uploads are left in it.
+    pub(crate) async fn remove_bucket(&self, bucket: BucketId) -> Result<(), Error> {
+        self.log_entry(Entry::RemoveBucket { bucket }).await
+    }
+}
+
+fn bucket_info(record: &BucketRecord) -> BucketInfo {
+    BucketInfo {
+        bucket: record.bucket,
+        name: record.name.clone(),
+        created_ms: record.created_ms,
+        attributes: record.attributes.clone(),
+    }
+}
