@@ -62,6 +62,11 @@ impl Engine {
         self.inner.placement.shard_of(bucket, key)
     }
 
+    /// How many cores run.
+    pub fn core_count(&self) -> usize {
+        self.inner.addresses.len()
+    }
+
     /// The core that owns a shard.
     pub fn core_of(&self, shard: u16) -> usize {
         self.inner.placement.core_of(shard)

@@ -18,6 +18,10 @@ pub trait Driver {
     fn now(&self) -> Moment;
     /// The wall clock, in milliseconds since 1970 (UTC). May jump.
     fn wall_clock_ms(&self) -> u64;
+    /// System calls made for turning, parking and waking so far.
+    fn system_calls(&self) -> u64 {
+        0
+    }
 }
 
 /// A real core: io_uring or its portable stand-in, and the kernel's clocks.
@@ -59,6 +63,10 @@ impl Driver for RingDriver {
     fn wall_clock_ms(&self) -> u64 {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         nanoseconds(time.tv_sec, time.tv_nsec) / 1_000_000
+    }
+
+    fn system_calls(&self) -> u64 {
+        self.ring.syscalls()
     }
 }
 

@@ -125,6 +125,11 @@ impl Core {
         self.0.driver.wall_clock_ms()
     }
 
+    /// System calls of this core's driver so far.
+    pub fn system_calls(&self) -> u64 {
+        self.0.driver.system_calls()
+    }
+
     /// A number drawn from this core's seed.
     pub fn random(&self) -> u64 {
         self.0.rng.borrow_mut().u64(..)
