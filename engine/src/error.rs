@@ -198,13 +198,17 @@ pub enum OpenError {
     /// A shard's device failed while recovering.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A shard's log can not be understood.
-    #[error("shard {shard}: {what}: {source}")]
+    /// A shard's metadata can not be understood.
+    #[error("shard {shard}: {what} at offset {offset} of its {region:?}: {source}")]
     Recovery {
         /// The shard.
         shard: u16,
         /// What could not be read.
         what: &'static str,
+        /// In which of its files.
+        region: Region,
+        /// Byte offset in that file.
+        offset: u64,
         /// Why.
         source: DecodeError,
     },

@@ -6,6 +6,7 @@ pub mod error;
 pub mod extent;
 mod handle;
 mod index;
+pub mod inspect;
 pub mod layout;
 mod log;
 mod metrics;

@@ -181,7 +181,7 @@ impl Builder {
         }
         let paths = self.paths.iter().map(|path| DataPath::lock(path, self.create));
         let paths = paths.collect::<Result<Vec<_>, _>>()?;
-        let scaffold = Scaffold::new(self.driver)?;
+        let scaffold = Scaffold::new(self.driver, SCAFFOLD_BYTES)?;
         let (superblocks, created) = self.superblocks(&paths, cores, &scaffold)?;
         let first = check_together(&paths, &superblocks)?;
         let shards = open_shards(&paths, &superblocks, &first)?;
@@ -308,13 +308,16 @@ impl Builder {
 }
 
 /// The shards of one of several devices.
-fn shards_of(device: u16, devices: u16, shards: u16) -> std::ops::Range<u16> {
+pub(crate) fn shards_of(device: u16, devices: u16, shards: u16) -> std::ops::Range<u16> {
     let bound = |index: u16| (u32::from(index) * u32::from(shards) / u32::from(devices)) as u16;
     bound(device)..bound(device + 1)
 }
 
 /// Whether these are all the devices of one store, in the order it remembers.
-fn check_together(paths: &[DataPath], superblocks: &[Superblock]) -> Result<Superblock, OpenError> {
+pub(crate) fn check_together(
+    paths: &[DataPath],
+    superblocks: &[Superblock],
+) -> Result<Superblock, OpenError> {
     let first = superblocks.first().cloned().expect("at least one path");
     for (index, (path, superblock)) in paths.iter().zip(superblocks).enumerate() {
         let same = superblock.store == first.store && superblock.geometry == first.geometry;
@@ -348,16 +351,16 @@ fn open_shards(
     Ok(shards)
 }
 
-/// A core on the caller's thread, to read superblocks and to format with.
-struct Scaffold {
-    core: Core,
-    driver: Rc<RingDriver>,
+/// A core on the caller's thread, to read superblocks and to format with, and to look at a store.
+pub(crate) struct Scaffold {
+    pub(crate) core: Core,
+    pub(crate) driver: Rc<RingDriver>,
 }
 
 impl Scaffold {
-    fn new(driver: DriverChoice) -> Result<Scaffold, OpenError> {
+    pub(crate) fn new(driver: DriverChoice, memory_bytes: usize) -> Result<Scaffold, OpenError> {
         let arena = Arena::map(&ArenaOptions {
-            bytes: SCAFFOLD_BYTES,
+            bytes: memory_bytes,
             pools: 1,
             pages: PagePolicy::Plain,
             prefault: false,

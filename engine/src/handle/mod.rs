@@ -1,6 +1,6 @@
 //! The engine as the rest of a program sees it: a handle that works on any thread and any runtime.
 
-mod builder;
+pub(crate) mod builder;
 mod get;
 mod put;
 mod threads;

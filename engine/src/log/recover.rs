@@ -64,12 +64,14 @@ pub(crate) struct Replayed {
     pub(crate) hole: Option<LogPosition>,
 }
 
-struct Found {
-    header: BatchHeader,
-    entries: Vec<Entry>,
+/// A batch that counts.
+pub(crate) struct Found {
+    pub(crate) header: BatchHeader,
+    pub(crate) entries: Vec<Entry>,
     hash: MetaHash,
     payloads_hold: bool,
-    mended: bool,
+    /// Its front copy does not hold, and the back copy stood in.
+    pub(crate) mended: bool,
 }
 
 /// What a batch must be to count.
@@ -95,11 +97,11 @@ impl Epoch {
 }
 
 impl LogReader {
-    /// Hands every entry that counts to `apply`, in order.
+    /// Hands every batch that counts to `apply`, in order.
     pub(crate) async fn replay(
         &mut self,
         anchor: &Anchor,
-        apply: &mut dyn FnMut(Entry),
+        apply: &mut dyn FnMut(Found),
     ) -> Result<Replayed, OpenError> {
         let mut tail = Tail {
             position: anchor.log_start,
@@ -306,7 +308,7 @@ struct Evidence {
 }
 
 impl Replayed {
-    fn take(&mut self, batch: Found, apply: &mut dyn FnMut(Entry)) {
+    fn take(&mut self, batch: Found, apply: &mut dyn FnMut(Found)) {
         self.batches += 1;
         self.entries += batch.entries.len() as u64;
         self.mended += u64::from(batch.mended);
@@ -314,7 +316,7 @@ impl Replayed {
         if self.zones.last().is_none_or(|last| last.zone != zone) {
             self.zones.push(ZoneStart { zone, sequence: batch.header.sequence });
         }
-        batch.entries.into_iter().for_each(apply);
+        apply(batch);
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod commit;
 pub(crate) mod listing;
 pub(crate) mod open;
 pub(crate) mod overlay;
+pub(crate) mod reading;
 pub(crate) mod requests;
 pub(crate) mod space;
 pub(crate) mod uploads;

@@ -1,26 +1,19 @@
 //! Makes a shard, and opens one: anchor, checkpoint, log, then the space that nothing of these reaches.
 
 use super::{
-    Counts, Shard, ShardFiles, ShardIdentity, State, Tuning,
-    catalog::Catalog,
-    checkpoint::CHUNK_BYTES,
-    overlay::Overlay,
-    space::{Space, Zones},
+    Counts, Shard, ShardFiles, ShardIdentity, State, Tuning, catalog::Catalog, overlay::Overlay,
+    reading::Reading, space::Space,
 };
 use crate::{
-    error::{Corruption, DeviceError, DeviceOperation, OpenError, Region},
-    layout::{
-        Anchor, BLOCK_BYTES, COPIES, CheckpointRoot, ChunkHeader, DecodeError, Entry, Extent, LogPosition,
-        MetaHash, anchor_offset, disagreeing,
-    },
+    error::{Corruption, DeviceError, OpenError, Region},
+    layout::{Anchor, DecodeError, Extent, LogPosition, MetaHash},
     log::{
         memory::LogMemory,
-        recover::{LogReader, Replayed},
+        recover::{Found, Replayed},
         tail::Tail,
     },
     reactor::{Core, Signal},
 };
-use crossdock_transport::memory::BufferLease;
 use std::{
     cell::{Cell, RefCell},
     collections::{HashSet, VecDeque},
@@ -115,16 +108,9 @@ impl Shard {
             Some(root) => reading.checkpoint(root, &mut |entry| drop(catalog.apply(entry))).await?,
             None => Vec::new(),
         };
-        let mut log = LogReader {
-            device: files.log.clone(),
-            pool: core.pool().clone(),
-            secret: identity.secret,
-            shard: identity.shard,
-            zone_bytes: identity.geometry.zone_bytes,
-            zones_at: files.log_zones_at,
-            window: None,
-        };
-        let replayed = log.replay(&anchor, &mut |entry| drop(catalog.apply(entry))).await?;
+        let mut log = reading.log_reader();
+        let mut apply = |batch: Found| batch.entries.into_iter().for_each(|entry| drop(catalog.apply(entry)));
+        let replayed = log.replay(&anchor, &mut apply).await?;
         drop(log);
 
         let hole = replayed.hole.map(|place| reading.hole(place));
@@ -240,160 +226,7 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
     }
 }
 
-/// Reads the structures of a shard that is not running yet.
-struct Reading {
-    identity: ShardIdentity,
-    core: Core,
-    files: ShardFiles,
-}
-
 impl Reading {
-    /// The anchor that counts, and which copies are not it.
-    async fn anchor(&self) -> Result<(Anchor, Vec<usize>), OpenError> {
-        let mut copies = Vec::with_capacity(COPIES);
-        for copy in 0..COPIES {
-            let lease = self.core.pool().acquire(BLOCK_BYTES).await;
-            let offset = self.files.log_base + anchor_offset(copy);
-            let lease = self.read(Region::Log, offset, BLOCK_BYTES, lease).await?;
-            copies.push(match lease.len() {
-                BLOCK_BYTES => Anchor::decode(lease.as_slice(), &self.identity.secret),
-                _ => Err(DecodeError::Truncated),
-            });
-        }
-        let damaged = |source| OpenError::Recovery { shard: self.identity.shard, what: "anchor", source };
-        let anchor = Anchor::choose(&copies).map_err(damaged)?;
-        if anchor.store != self.identity.store || anchor.shard != self.identity.shard {
-            return Err(damaged(DecodeError::Identity));
-        }
-        let stale = disagreeing(&copies, &anchor);
-        Ok((anchor, stale))
-    }
-
-    /// Hands the checkpoint's entries to `apply` and gives the extents of its chunks.
-    async fn checkpoint(
-        &self,
-        root: CheckpointRoot,
-        apply: &mut dyn FnMut(Entry),
-    ) -> Result<Vec<Extent>, OpenError> {
-        let damaged = |source| OpenError::Recovery { shard: self.identity.shard, what: "checkpoint", source };
-        // The chain runs backwards, the entries forwards: first the places, then the bytes.
-        let mut chain = vec![(root.last_chunk, root.last_chunk_hash)];
-        let mut lease = self.core.pool().acquire(CHUNK_BYTES).await;
-        for index in (0..root.chunk_count).rev() {
-            let (extent, hash) = chain[chain.len() - 1];
-            lease = self.read(Region::Data, self.data_offset(extent), self.chunk_bytes(), lease).await?;
-            let header = self.open_chunk(&lease, root.id, index, hash).map_err(damaged)?.0;
-            match (header.previous, index) {
-                (Some(previous), 1..) => chain.push(previous),
-                (None, 0) => {}
-                _ => return Err(damaged(DecodeError::Bounds)),
-            }
-        }
-        chain.reverse();
-        let mut pending: Vec<u8> = Vec::new();
-        let mut entries = 0;
-        for (index, (extent, hash)) in chain.iter().enumerate() {
-            lease = self.read(Region::Data, self.data_offset(*extent), self.chunk_bytes(), lease).await?;
-            let (_, payload) = self.open_chunk(&lease, root.id, index as u32, *hash).map_err(damaged)?;
-            pending.extend_from_slice(payload);
-            let mut rest = &pending[..];
-            loop {
-                let mut next = rest;
-                match Entry::decode(&mut next) {
-                    Ok(entry) => apply(entry),
-                    Err(DecodeError::Truncated) => break,
-                    Err(error) => return Err(damaged(error)),
-                }
-                entries += 1;
-                rest = next;
-            }
-            let used = pending.len() - rest.len();
-            pending.drain(..used);
-        }
-        if entries != root.entry_count || !pending.is_empty() {
-            return Err(damaged(DecodeError::Truncated));
-        }
-        Ok(chain.into_iter().map(|(extent, _)| extent).collect())
-    }
-
-    fn open_chunk<'a>(
-        &self,
-        lease: &'a BufferLease,
-        id: u64,
-        index: u32,
-        hash: MetaHash,
-    ) -> Result<(ChunkHeader, &'a [u8]), DecodeError> {
-        let (header, payload, found) = ChunkHeader::open(lease.as_slice(), &self.identity.secret)?;
-        if found != hash {
-            return Err(DecodeError::Checksum);
-        }
-        if header.shard != self.identity.shard || header.checkpoint != id || header.index != index {
-            return Err(DecodeError::Identity);
-        }
-        Ok((header, payload))
-    }
-
-    fn chunk_bytes(&self) -> usize {
-        CHUNK_BYTES.min(self.identity.geometry.zone_bytes as usize)
-    }
-
-    fn data_offset(&self, extent: Extent) -> u64 {
-        let zone = u64::from(extent.zone) * u64::from(self.identity.geometry.zone_bytes);
-        self.files.data_zones_at + zone + extent.offset()
-    }
-
-    async fn read(
-        &self,
-        region: Region,
-        offset: u64,
-        bytes: usize,
-        lease: BufferLease,
-    ) -> Result<BufferLease, OpenError> {
-        let device = match region {
-            Region::Log => &self.files.log,
-            Region::Data => &self.files.data,
-        };
-        let slot = device.queue().slot().await;
-        let (result, mut lease) = device.read(slot, offset, lease, 0, bytes).await.into_lease();
-        match result {
-            Ok(count) => {
-                lease.set_len((count as usize).min(bytes));
-                Ok(lease)
-            }
-            Err(source) => Err(OpenError::Device(DeviceError {
-                shard: self.identity.shard,
-                region,
-                operation: DeviceOperation::Read,
-                offset,
-                bytes: bytes as u64,
-                source,
-            })),
-        }
-    }
-
-    fn hole(&self, place: LogPosition) -> Corruption {
-        let zone = u64::from(place.zone) * u64::from(self.identity.geometry.zone_bytes);
-        Corruption {
-            shard: self.identity.shard,
-            region: Region::Log,
-            offset: self.files.log_zones_at + zone + u64::from(place.offset),
-            bytes: BLOCK_BYTES as u32,
-            expected: 0,
-            found: 0,
-        }
-    }
-
-    /// Zones the device has room for now.
-    fn existing_zones(&self, region: Region) -> u32 {
-        let (device, at) = match region {
-            Region::Log => (&self.files.log, self.files.log_zones_at),
-            Region::Data => (&self.files.data, self.files.data_zones_at),
-        };
-        let bytes = device.geometry().bytes.saturating_sub(at);
-        let zones = bytes / u64::from(self.identity.geometry.zone_bytes);
-        u32::try_from(zones).unwrap_or(u32::MAX).min(self.identity.geometry.zones_max)
-    }
-
     fn state(
         &self,
         anchor: Anchor,
@@ -404,21 +237,11 @@ impl Reading {
     ) -> Result<State, OpenError> {
         let geometry = self.identity.geometry;
         let mut space = Space::new(geometry.zone_bytes, geometry.zones_max, self.files.shared);
-        let mut log_in_use: Vec<u32> = replayed.zones.iter().map(|zone| zone.zone).collect();
-        if log_in_use.last() != Some(&replayed.tail.position.zone) {
-            log_in_use.push(replayed.tail.position.zone);
-        }
-        log_in_use.push(replayed.tail.next_zone);
-        let zones = Zones {
-            existing_data: self.existing_zones(Region::Data),
-            existing_log: self.existing_zones(Region::Log),
-            log_in_use,
-        };
+        let zones = self.zones(&replayed);
         let live = catalog.packed_live_by_zone();
         space.rebuild(zones, catalog.contents(), &checkpoint_extents, live).map_err(|overlap| {
             tracing::error!(?overlap, shard = self.identity.shard, "two records claim one extent");
-            let source = DecodeError::Bounds;
-            OpenError::Recovery { shard: self.identity.shard, what: "extents", source }
+            self.damaged("extents", Region::Data, self.data_offset(overlap.0), DecodeError::Bounds)
         })?;
         let last = replayed.tail.sequence - 1;
         let mut state = initial_state(self.identity, anchor);

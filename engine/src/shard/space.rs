@@ -227,14 +227,13 @@ impl Space {
         extents.into_iter().try_for_each(|extent| self.extents.claim(extent))
     }
 
-    #[cfg(any(test, feature = "testing"))]
     /// For the checker: extents in use that no reservation, pin or deferred free accounts for must be reachable.
     pub(crate) fn used_extents(&self) -> Vec<Extent> {
         self.extents.used()
     }
 
-    #[cfg(any(test, feature = "testing"))]
     /// Extents held although no record points to them: reserved, or freed and waiting.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn held_extents(&self) -> Vec<Extent> {
         let mut held: Vec<Extent> = self.reservations.values().flatten().copied().collect();
         held.extend(self.deferred.waiting());
@@ -252,6 +251,7 @@ impl Space {
 }
 
 /// Which zones there are at open.
+#[derive(Clone)]
 pub(crate) struct Zones {
     pub(crate) existing_data: u32,
     pub(crate) existing_log: u32,

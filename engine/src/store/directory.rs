@@ -31,11 +31,12 @@ const SUPERBLOCK: &str = "superblock";
 const SUPERBLOCK_NEW: &str = "superblock.new";
 const FORMATTING: &str = "formatting";
 
-/// A directory or block device that holds shards of a store, locked.
+/// A directory or block device that holds shards of a store: locked, or only looked at.
 pub(crate) struct DataPath {
     pub(crate) path: PathBuf,
     raw: Option<OpenFile>,
-    _lock: StoreLock,
+    read_only: bool,
+    _lock: Option<StoreLock>,
 }
 
 /// The open files of one shard.
@@ -62,11 +63,45 @@ impl DataPath {
         }
         if path.is_dir() {
             let lock = StoreLock::acquire(path).map_err(open_error)?;
-            return Ok(DataPath { path: path.into(), raw: None, _lock: lock });
+            return Ok(DataPath { path: path.into(), raw: None, read_only: false, _lock: Some(lock) });
         }
         let lock = StoreLock::acquire(path).map_err(open_error)?;
         let raw = OpenFile::open(path).map_err(open_error)?;
-        Ok(DataPath { path: path.into(), raw: Some(raw), _lock: lock })
+        Ok(DataPath { path: path.into(), raw: Some(raw), read_only: false, _lock: Some(lock) })
+    }
+
+    /// A directory or block device to look at: nothing there is changed. The lock, if given, keeps it as it is.
+    pub(crate) fn look_at(path: &Path, lock: Option<StoreLock>) -> Result<DataPath, OpenError> {
+        if !path.exists() {
+            return Err(OpenError::Missing { path: path.into() });
+        }
+        let raw = match path.is_dir() {
+            true => None,
+            false => Some(OpenFile::open_read_only(path).map_err(open_error)?),
+        };
+        Ok(DataPath { path: path.into(), raw, read_only: true, _lock: lock })
+    }
+
+    fn open_file(&self, path: &Path) -> Result<OpenFile, OpenError> {
+        let opened = if self.read_only { OpenFile::open_read_only(path) } else { OpenFile::open(path) };
+        opened.map_err(open_error)
+    }
+
+    /// The file that holds a region of a shard.
+    pub(crate) fn shard_file(&self, shard: u16, region: crate::error::Region) -> PathBuf {
+        if self.raw.is_some() {
+            return self.path.clone();
+        }
+        let [log, data] = shard_paths(&self.path, shard);
+        match region {
+            crate::error::Region::Log => log,
+            crate::error::Region::Data => data,
+        }
+    }
+
+    /// The file that holds the superblock.
+    pub(crate) fn superblock_file(&self) -> PathBuf {
+        if self.raw.is_some() { self.path.clone() } else { self.path.join(SUPERBLOCK) }
     }
 
     /// Bytes that shards may take here: of the file system, or of the device.
@@ -108,17 +143,24 @@ impl DataPath {
 
     /// The superblock on which the copies agree.
     pub(crate) fn superblock(&self, core: &Core, ring: &Ring) -> Result<Superblock, OpenError> {
-        let (path, file) = match &self.raw {
-            Some(raw) => (self.path.clone(), raw.clone()),
-            None => {
-                let path = self.path.join(SUPERBLOCK);
-                let file = OpenFile::open(&path).map_err(open_error)?;
-                (path, file)
-            }
+        let copies = self.superblock_copies(core, ring)?;
+        let damaged =
+            |source| OpenError::Damaged { path: self.superblock_file(), what: "superblock", source };
+        Superblock::choose(&copies).map_err(damaged)
+    }
+
+    /// The superblock's copies, each as it reads.
+    pub(crate) fn superblock_copies(
+        &self,
+        core: &Core,
+        ring: &Ring,
+    ) -> Result<Vec<Result<Superblock, DecodeError>>, OpenError> {
+        let file = match &self.raw {
+            Some(raw) => raw.clone(),
+            None => self.open_file(&self.superblock_file())?,
         };
         let blocks = self.read_copies(core, ring, &file)?;
-        let copies: Vec<_> = blocks.iter().map(|block| Superblock::decode(block)).collect();
-        Superblock::choose(&copies).map_err(|source| OpenError::Damaged { path, what: "superblock", source })
+        Ok(blocks.iter().map(|block| Superblock::decode(block)).collect())
     }
 
     fn read_copies(&self, core: &Core, ring: &Ring, file: &OpenFile) -> Result<Vec<Vec<u8>>, OpenError> {
@@ -237,8 +279,8 @@ impl DataPath {
         }
         let [log, data] = shard_paths(&self.path, shard);
         Ok(OpenShard {
-            log: OpenFile::open(&log).map_err(open_error)?,
-            data: OpenFile::open(&data).map_err(open_error)?,
+            log: self.open_file(&log)?,
+            data: self.open_file(&data)?,
             log_region: Region::log_file(geometry.zone_bytes),
             data_region: Region::data_file(geometry.zone_bytes),
             shared: false,

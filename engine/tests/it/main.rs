@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
 
+mod inspect;
+
 use bytes::Bytes;
 use crossdock::{
     CommitOptions, CompleteOptions, Engine, Error, GetOptions, ListItem, ListOptions, ListStart, NamedPart,

@@ -79,7 +79,15 @@ impl OpenFile {
     /// # Errors
     /// [`OpenError`], with the path.
     pub fn open(path: &Path) -> Result<OpenFile, OpenError> {
-        OpenFile::with_flags(path, OFlags::empty())
+        OpenFile::with_flags(path, OFlags::RDWR)
+    }
+
+    /// Opens what is there to look at it: nothing is changed, and every write is refused by the system.
+    ///
+    /// # Errors
+    /// [`OpenError`], with the path.
+    pub fn open_read_only(path: &Path) -> Result<OpenFile, OpenError> {
+        OpenFile::with_flags(path, OFlags::RDONLY)
     }
 
     /// Makes a file that is not there yet, of no bytes. Its name is durable after [`sync_directory`].
@@ -87,11 +95,12 @@ impl OpenFile {
     /// # Errors
     /// [`OpenError`], with the path; also when there is such a file.
     pub fn create(path: &Path) -> Result<OpenFile, OpenError> {
-        OpenFile::with_flags(path, OFlags::CREATE | OFlags::EXCL)
+        OpenFile::with_flags(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
 
     fn with_flags(path: &Path, flags: OFlags) -> Result<OpenFile, OpenError> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | flags;
+        let is_writable = flags.contains(OFlags::RDWR);
+        let flags = flags | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         // Plain first: what the file can do is asked of the open file, not of a name that may change its meaning.
         let plain = rustix::fs::open(path, flags, mode).map_err(system("open", path))?;
@@ -110,7 +119,7 @@ impl OpenFile {
         }
         // Without changing the length: allocating the first block that a store writes anyway.
         let probe = || rustix::fs::fallocate(&plain, FallocateFlags::KEEP_SIZE, 0, BLOCK_BYTES as u64);
-        let allocates = !is_block_device && probe() != Err(Errno::OPNOTSUPP);
+        let allocates = is_writable && !is_block_device && probe() != Err(Errno::OPNOTSUPP);
         let file = OpenFile(Arc::new(Inner {
             fd: plain,
             is_block_device,
@@ -226,7 +235,7 @@ pub fn sync_directory(path: &Path) -> Result<(), OpenError> {
     rustix::fs::fsync(&directory).map_err(system("sync", path))
 }
 
-/// Exclusive ownership of a store, as long as it lives: an advisory lock on a file, which the kernel drops with the
+/// Ownership of a store, exclusive or shared with others who only look, as long as it lives: an advisory lock on a file, which the kernel drops with the
 /// process, however it ends.
 #[derive(Debug)]
 pub struct StoreLock {
@@ -239,9 +248,21 @@ impl StoreLock {
     /// # Errors
     /// [`OpenError::Locked`] if someone else has it, also in this process; [`OpenError::System`] otherwise.
     pub fn acquire(path: &Path) -> Result<StoreLock, OpenError> {
+        StoreLock::lock(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Locks it for those who only look: they may be many, and no store is opened for writing meanwhile.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] if the store is open, also in this process; [`OpenError::System`] otherwise.
+    pub fn share(path: &Path) -> Result<StoreLock, OpenError> {
+        StoreLock::lock(path, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn lock(path: &Path, operation: FlockOperation) -> Result<StoreLock, OpenError> {
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(system("open", path))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match rustix::fs::flock(&file, operation) {
             Ok(()) => Ok(StoreLock { _file: file }),
             Err(Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.into() }),
             Err(errno) => Err(system("lock", path)(errno)),

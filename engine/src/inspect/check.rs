@@ -1,0 +1,209 @@
+//! Checks everything about a shard but the bytes of its objects: that each structure holds in every copy, and that what
+//! the records say fits together.
+//!
+//! Pure over the device trait: the simulator runs the same check on its disks.
+
+use super::{
+    finding::{Finding, ObjectName, Problem, Severity},
+    image::ShardImage,
+};
+use crate::{
+    error::{OpenError, Region},
+    layout::{
+        BLOCK_BYTES, BatchHeader, BucketId, BucketRecord, COPIES, DecodeError, LogPosition, anchor_offset,
+    },
+    shard::reading::Reading,
+};
+use std::{collections::BTreeMap, rc::Rc};
+
+/// Checks the anchor's copies, and header and entries of every batch since the checkpoint in both copies. The
+/// checkpoint itself was checked when the image was read.
+pub(crate) async fn check_structures(
+    reading: &Reading,
+    image: &ShardImage,
+    found: &mut dyn FnMut(Finding),
+) -> Result<(), OpenError> {
+    check_anchors(reading, image, found);
+    if let (Some(place), sequence) = (image.replayed.hole, image.next_sequence()) {
+        let (severity, problem) = (Severity::Damage, Problem::Hole { sequence });
+        found(log_finding(reading, image, place, severity, problem));
+    }
+    for (index, batch) in image.batches.iter().enumerate() {
+        check_batch(reading, image, index, &batch.header, found).await?;
+    }
+    Ok(())
+}
+
+fn check_anchors(reading: &Reading, image: &ShardImage, found: &mut dyn FnMut(Finding)) {
+    for (copy, error) in differing(&image.copies, &image.anchor) {
+        found(Finding {
+            shard: Some(image.shard),
+            region: Some(Region::Log),
+            offset: Some(reading.files.log_base + anchor_offset(copy)),
+            object: None,
+            severity: copy_severity(&image.copies, copy),
+            problem: Problem::Copy { structure: "anchor", copy, error },
+        });
+    }
+}
+
+/// The copies that are not the one that counts, each with what is wrong with it if it does not read.
+pub(super) fn differing<T: PartialEq>(
+    copies: &[Result<T, DecodeError>],
+    chosen: &T,
+) -> Vec<(usize, Option<DecodeError>)> {
+    crate::layout::disagreeing(copies, chosen)
+        .into_iter()
+        .map(|copy| (copy, copies.get(copy).and_then(|copy| copy.as_ref().err().copied())))
+        .collect()
+}
+
+/// A writer goes through the copies in order, each durable before the next. Where it was cut off, sound copies of two
+/// values lie on either side of at most one that is torn: that is no damage, the next open writes them again.
+pub(super) fn copy_severity<T: PartialEq>(copies: &[Result<T, DecodeError>], copy: usize) -> Severity {
+    let mut values: Vec<&T> = copies.iter().flatten().collect();
+    values.dedup();
+    let one_torn = copies.iter().filter(|copy| copy.is_err()).count() <= 1;
+    let is_boundary = match copies.get(copy) {
+        Some(Ok(_)) => true,
+        // The torn one lies between the two values, or before or behind all of one value's copies.
+        _ => {
+            values.len() == 2 && {
+                let before = copies.get(copy.wrapping_sub(1)).and_then(|c| c.as_ref().ok());
+                let after = copies.get(copy + 1).and_then(|c| c.as_ref().ok());
+                before != after
+            }
+        }
+    };
+    let interrupted = values.len() == 2 && one_torn && is_boundary && copies.len() == COPIES;
+    if interrupted { Severity::Note } else { Severity::Degraded }
+}
+
+async fn check_batch(
+    reading: &Reading,
+    image: &ShardImage,
+    index: usize,
+    header: &BatchHeader,
+    found: &mut dyn FnMut(Finding),
+) -> Result<(), OpenError> {
+    let meta = header.meta_blocks as usize * BLOCK_BYTES;
+    let back_at = (header.total_blocks() - header.meta_blocks) * BLOCK_BYTES as u32;
+    for (back, offset) in [(false, 0), (true, back_at)] {
+        let place = LogPosition { offset: header.position.offset + offset, ..header.position };
+        let lease = reading.core.pool().acquire(meta).await;
+        let lease = reading.read(Region::Log, reading.log_offset(place), meta, lease).await?;
+        let error = match BatchHeader::decode(lease.as_slice(), &reading.identity.secret) {
+            Ok((read, _, _, is_back)) if read == *header && is_back == back => continue,
+            Ok(_) => DecodeError::Identity,
+            Err(error) => error,
+        };
+        let sequence = header.sequence;
+        let severity = match was_known_durable(image, index) {
+            true => Severity::Degraded,
+            // In flight when the power went: its write may have come to the disk in part.
+            false => Severity::Note,
+        };
+        let problem = Problem::BatchCopy { sequence, back, error };
+        found(log_finding(reading, image, place, severity, problem));
+    }
+    Ok(())
+}
+
+/// Whether a header of the batch's own epoch says that it was durable. What a later epoch says of it counts for
+/// nothing here: recovery takes what it finds, even if its write was cut off behind what it needs.
+fn was_known_durable(image: &ShardImage, index: usize) -> bool {
+    let Some(batch) = image.batches.get(index).map(|batch| &batch.header) else { return false };
+    image
+        .batches
+        .iter()
+        .skip(index)
+        .take_while(|later| later.header.epoch == batch.epoch)
+        .any(|later| later.header.durable_upto >= batch.sequence)
+}
+
+fn log_finding(
+    reading: &Reading,
+    image: &ShardImage,
+    place: LogPosition,
+    severity: Severity,
+    problem: Problem,
+) -> Finding {
+    let (region, offset) = (Some(Region::Log), Some(reading.log_offset(place)));
+    Finding { shard: Some(image.shard), region, offset, object: None, severity, problem }
+}
+
+/// Compares the shards' records of buckets: a bucket exists when its home shard knows it, and then all others do.
+pub(crate) fn check_buckets(
+    images: &[Rc<ShardImage>],
+    home_of: impl Fn(&str) -> u16,
+    found: &mut dyn FnMut(Finding),
+) {
+    let mut records: BTreeMap<BucketId, &BucketRecord> = BTreeMap::new();
+    images.iter().flat_map(|image| image.buckets()).for_each(|bucket| {
+        records.entry(bucket.record.bucket).or_insert(bucket.record);
+    });
+    for (id, any) in records {
+        let home = home_of(&any.name);
+        // A shard that could not be read has a finding of its own; without it nothing can be compared.
+        let Some(decides) = images.iter().find(|image| image.shard == home) else { continue };
+        let decides = decides.catalog.bucket(id).map(|bucket| &bucket.record);
+        for image in images.iter().filter(|image| image.shard != home) {
+            let here = image.catalog.bucket(id);
+            let bucket = any.name.to_string();
+            let (severity, problem) = match (decides, here) {
+                (Some(_), None) => (Severity::Damage, Problem::BucketMissing { bucket }),
+                (Some(decides), Some(here)) if here.record != *decides => {
+                    // Attributes are changed on one shard after the other, and the home's count.
+                    let renamed = here.record.name != decides.name;
+                    let severity = if renamed { Severity::Damage } else { Severity::Note };
+                    (severity, Problem::BucketDiffers { bucket, home })
+                }
+                (None, Some(here)) => {
+                    // Making and removing begin and end with the others; a bucket has objects only in between.
+                    let severity = if here.versions == 0 { Severity::Note } else { Severity::Damage };
+                    (severity, Problem::BucketLeftOver { bucket, versions: here.versions })
+                }
+                _ => continue,
+            };
+            let shard = Some(image.shard);
+            found(Finding { shard, region: None, offset: None, object: None, severity, problem });
+        }
+    }
+}
+
+/// The name of an object or of a part of an upload, for a finding.
+pub(super) fn name_of(
+    image: &ShardImage,
+    bucket: BucketId,
+    key: &[u8],
+    version: Option<crate::layout::Version>,
+    part: Option<u16>,
+) -> ObjectName {
+    let bucket = match image.catalog.bucket(bucket) {
+        Some(known) => known.record.name.to_string(),
+        None => format!("#{}", bucket.0),
+    };
+    ObjectName { bucket, key: key.into(), version, part }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an interrupted writer leaves is told from damage.
+    #[test]
+    fn torn_is_not_rotten() {
+        let torn = || Err(DecodeError::Checksum);
+        let of = |copies: [Result<u64, DecodeError>; 4]| -> Vec<Severity> {
+            let chosen = crate::layout::disagreeing(&copies, &1);
+            chosen.into_iter().map(|copy| copy_severity(&copies, copy)).collect()
+        };
+        assert_eq!(of([Ok(1), Ok(1), Ok(1), Ok(1)]), []);
+        assert_eq!(of([Ok(2), Ok(1), Ok(1), Ok(1)]), [Severity::Note]);
+        assert_eq!(of([Ok(2), torn(), Ok(1), Ok(1)]), [Severity::Note, Severity::Note]);
+        assert_eq!(of([Ok(1), Ok(1), torn(), Ok(0)]), [Severity::Note, Severity::Note]);
+        assert_eq!(of([Ok(1), torn(), Ok(1), Ok(1)]), [Severity::Degraded]);
+        assert_eq!(of([Ok(1), torn(), Ok(1), Ok(0)])[0], Severity::Degraded);
+        assert_eq!(of([Ok(1), torn(), torn(), Ok(1)]), [Severity::Degraded; 2]);
+    }
+}

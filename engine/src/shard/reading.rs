@@ -1,0 +1,227 @@
+//! Reads the structures of a shard that is not running: its anchor, its checkpoint, its log.
+//!
+//! Nothing is changed: recovery begins with it, and so does looking at a store.
+
+use super::{ShardFiles, ShardIdentity, checkpoint::CHUNK_BYTES, space::Zones};
+use crate::{
+    error::{Corruption, DeviceError, DeviceOperation, OpenError, Region},
+    layout::{
+        Anchor, BLOCK_BYTES, COPIES, CheckpointRoot, ChunkHeader, DecodeError, Entry, Extent, LogPosition,
+        MetaHash, anchor_offset, disagreeing,
+    },
+    log::recover::{LogReader, Replayed},
+    reactor::Core,
+};
+use crossdock_transport::memory::BufferLease;
+
+/// Reads the structures of a shard that is not running yet.
+#[derive(Clone)]
+pub(crate) struct Reading {
+    pub(crate) identity: ShardIdentity,
+    pub(crate) core: Core,
+    pub(crate) files: ShardFiles,
+}
+
+impl Reading {
+    /// The anchor's copies, each as it reads.
+    pub(crate) async fn anchor_copies(&self) -> Result<Vec<Result<Anchor, DecodeError>>, OpenError> {
+        let mut copies = Vec::with_capacity(COPIES);
+        for copy in 0..COPIES {
+            let lease = self.core.pool().acquire(BLOCK_BYTES).await;
+            let offset = self.files.log_base + anchor_offset(copy);
+            let lease = self.read(Region::Log, offset, BLOCK_BYTES, lease).await?;
+            copies.push(match lease.len() {
+                BLOCK_BYTES => Anchor::decode(lease.as_slice(), &self.identity.secret),
+                _ => Err(DecodeError::Truncated),
+            });
+        }
+        Ok(copies)
+    }
+
+    /// The anchor that counts, and which copies are not it.
+    pub(crate) async fn anchor(&self) -> Result<(Anchor, Vec<usize>), OpenError> {
+        let copies = self.anchor_copies().await?;
+        let anchor = self.choose_anchor(&copies)?;
+        let stale = disagreeing(&copies, &anchor);
+        Ok((anchor, stale))
+    }
+
+    /// The anchor that counts among these copies.
+    pub(crate) fn choose_anchor(&self, copies: &[Result<Anchor, DecodeError>]) -> Result<Anchor, OpenError> {
+        let damaged = |source| self.damaged("anchor", Region::Log, self.files.log_base, source);
+        let anchor = Anchor::choose(copies).map_err(damaged)?;
+        if anchor.store != self.identity.store || anchor.shard != self.identity.shard {
+            return Err(damaged(DecodeError::Identity));
+        }
+        Ok(anchor)
+    }
+
+    /// Hands the checkpoint's entries to `apply` and gives the extents of its chunks.
+    pub(crate) async fn checkpoint(
+        &self,
+        root: CheckpointRoot,
+        apply: &mut dyn FnMut(Entry),
+    ) -> Result<Vec<Extent>, OpenError> {
+        let damaged =
+            |extent, source| self.damaged("checkpoint", Region::Data, self.data_offset(extent), source);
+        // The chain runs backwards, the entries forwards: first the places, then the bytes.
+        let mut chain = vec![(root.last_chunk, root.last_chunk_hash)];
+        let mut lease = self.core.pool().acquire(CHUNK_BYTES).await;
+        for index in (0..root.chunk_count).rev() {
+            let (extent, hash) = chain[chain.len() - 1];
+            lease = self.read(Region::Data, self.data_offset(extent), self.chunk_bytes(), lease).await?;
+            let header = self.open_chunk(&lease, root.id, index, hash).map_err(|e| damaged(extent, e))?.0;
+            match (header.previous, index) {
+                (Some(previous), 1..) => chain.push(previous),
+                (None, 0) => {}
+                _ => return Err(damaged(extent, DecodeError::Bounds)),
+            }
+        }
+        chain.reverse();
+        let mut pending: Vec<u8> = Vec::new();
+        let mut entries = 0;
+        for (index, (extent, hash)) in chain.iter().enumerate() {
+            lease = self.read(Region::Data, self.data_offset(*extent), self.chunk_bytes(), lease).await?;
+            let chunk = self.open_chunk(&lease, root.id, index as u32, *hash);
+            let (_, payload) = chunk.map_err(|error| damaged(*extent, error))?;
+            pending.extend_from_slice(payload);
+            let mut rest = &pending[..];
+            loop {
+                let mut next = rest;
+                match Entry::decode(&mut next) {
+                    Ok(entry) => apply(entry),
+                    Err(DecodeError::Truncated) => break,
+                    Err(error) => return Err(damaged(*extent, error)),
+                }
+                entries += 1;
+                rest = next;
+            }
+            let used = pending.len() - rest.len();
+            pending.drain(..used);
+        }
+        if entries != root.entry_count || !pending.is_empty() {
+            return Err(damaged(root.last_chunk, DecodeError::Truncated));
+        }
+        Ok(chain.into_iter().map(|(extent, _)| extent).collect())
+    }
+
+    fn open_chunk<'a>(
+        &self,
+        lease: &'a BufferLease,
+        id: u64,
+        index: u32,
+        hash: MetaHash,
+    ) -> Result<(ChunkHeader, &'a [u8]), DecodeError> {
+        let (header, payload, found) = ChunkHeader::open(lease.as_slice(), &self.identity.secret)?;
+        if found != hash {
+            return Err(DecodeError::Checksum);
+        }
+        if header.shard != self.identity.shard || header.checkpoint != id || header.index != index {
+            return Err(DecodeError::Identity);
+        }
+        Ok((header, payload))
+    }
+
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        CHUNK_BYTES.min(self.identity.geometry.zone_bytes as usize)
+    }
+
+    pub(crate) fn data_offset(&self, extent: Extent) -> u64 {
+        let zone = u64::from(extent.zone) * u64::from(self.identity.geometry.zone_bytes);
+        self.files.data_zones_at + zone + extent.offset()
+    }
+
+    pub(crate) async fn read(
+        &self,
+        region: Region,
+        offset: u64,
+        bytes: usize,
+        lease: BufferLease,
+    ) -> Result<BufferLease, OpenError> {
+        let device = match region {
+            Region::Log => &self.files.log,
+            Region::Data => &self.files.data,
+        };
+        let slot = device.queue().slot().await;
+        let (result, mut lease) = device.read(slot, offset, lease, 0, bytes).await.into_lease();
+        match result {
+            Ok(count) => {
+                lease.set_len((count as usize).min(bytes));
+                Ok(lease)
+            }
+            Err(source) => Err(OpenError::Device(DeviceError {
+                shard: self.identity.shard,
+                region,
+                operation: DeviceOperation::Read,
+                offset,
+                bytes: bytes as u64,
+                source,
+            })),
+        }
+    }
+
+    /// Reads the log of the shard as recovery does.
+    pub(crate) fn log_reader(&self) -> LogReader {
+        LogReader {
+            device: self.files.log.clone(),
+            pool: self.core.pool().clone(),
+            secret: self.identity.secret,
+            shard: self.identity.shard,
+            zone_bytes: self.identity.geometry.zone_bytes,
+            zones_at: self.files.log_zones_at,
+            window: None,
+        }
+    }
+
+    /// Where a place in the log lies on its device.
+    pub(crate) fn log_offset(&self, place: LogPosition) -> u64 {
+        let zone = u64::from(place.zone) * u64::from(self.identity.geometry.zone_bytes);
+        self.files.log_zones_at + zone + u64::from(place.offset)
+    }
+
+    pub(crate) fn damaged(
+        &self,
+        what: &'static str,
+        region: Region,
+        offset: u64,
+        source: DecodeError,
+    ) -> OpenError {
+        OpenError::Recovery { shard: self.identity.shard, what, region, offset, source }
+    }
+
+    pub(crate) fn hole(&self, place: LogPosition) -> Corruption {
+        Corruption {
+            shard: self.identity.shard,
+            region: Region::Log,
+            offset: self.log_offset(place),
+            bytes: BLOCK_BYTES as u32,
+            expected: 0,
+            found: 0,
+        }
+    }
+
+    /// Zones the device has room for now.
+    pub(crate) fn existing_zones(&self, region: Region) -> u32 {
+        let (device, at) = match region {
+            Region::Log => (&self.files.log, self.files.log_zones_at),
+            Region::Data => (&self.files.data, self.files.data_zones_at),
+        };
+        let bytes = device.geometry().bytes.saturating_sub(at);
+        let zones = bytes / u64::from(self.identity.geometry.zone_bytes);
+        u32::try_from(zones).unwrap_or(u32::MAX).min(self.identity.geometry.zones_max)
+    }
+
+    /// The zones there are, and those that hold the log from the checkpoint on.
+    pub(crate) fn zones(&self, replayed: &Replayed) -> Zones {
+        let mut log_in_use: Vec<u32> = replayed.zones.iter().map(|zone| zone.zone).collect();
+        if log_in_use.last() != Some(&replayed.tail.position.zone) {
+            log_in_use.push(replayed.tail.position.zone);
+        }
+        log_in_use.push(replayed.tail.next_zone);
+        Zones {
+            existing_data: self.existing_zones(Region::Data),
+            existing_log: self.existing_zones(Region::Log),
+            log_in_use,
+        }
+    }
+}
