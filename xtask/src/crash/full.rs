@@ -69,7 +69,7 @@ pub(super) fn fill(run: &Run) -> Result<String, String> {
     let outcome = verify(server.address(), &mut record)?;
     server.stop()?;
     faults_error("after the restart", &outcome.faults)?;
-    run.check_store(&data)?;
+    run.check_store(&data, "closed at the end")?;
     drop(mounted);
     std::fs::remove_file(&image).map_err(|error| format!("cannot remove {}: {error}", image.display()))?;
     Ok(format!("{stored} objects of 1 MiB until full, {deleted} deleted, {again} written again, 0 lost"))

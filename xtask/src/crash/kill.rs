@@ -26,6 +26,7 @@ pub(super) fn rounds(run: &Run, count: u32) -> Result<String, String> {
         server.kill()?;
         load.join();
         faults_error(&format!("round {round}, before the kill"), &journal.take_faults())?;
+        run.check_store(&data, &format!("round {round}, as the kill left it"))?;
 
         server = Server::start(&run.program, &data)?;
         opened_in_max = opened_in_max.max(server.opened_in);
@@ -42,7 +43,7 @@ pub(super) fn rounds(run: &Run, count: u32) -> Result<String, String> {
         );
     }
     server.stop()?;
-    run.check_store(&data)?;
+    run.check_store(&data, "closed at the end")?;
     let operations = journal.operation_count();
     Ok(format!(
         "{count} kills, {operations} operations, {checked_count} values compared, 0 lost, 0 wrong, opened in {opened_in_max:.0?} at most (seed {})",

@@ -155,11 +155,12 @@ fn take_images(
 fn recover(run: &Run, directory: &Path, system: FileSystem, mut image: Image) -> Result<usize, String> {
     let found = Mounted::open(&image.path, &directory.join("found"), system)?;
     let data = found.directory().join("data");
+    run.check_store(&data, "as the cut left it")?;
     let server = Server::start(&run.program, &data)?;
     let outcome = verify(server.address(), &mut image.record)?;
     server.stop()?;
     faults_error("after recovery", &outcome.faults)?;
-    run.check_store(&data)?;
+    run.check_store(&data, "closed after recovery")?;
     drop(found);
     std::fs::remove_file(&image.path)
         .map_err(|error| format!("cannot remove {}: {error}", image.path.display()))?;

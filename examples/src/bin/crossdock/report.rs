@@ -1,0 +1,170 @@
+//! What several commands say about a store: its shards as far as they can be read, its buckets, what is wrong with it.
+
+use super::{Failure, units};
+use crossdock::{
+    inspect::{Finding, Severity, ShardImage, Store},
+    layout::BucketRecord,
+};
+use serde_json::json;
+use std::{collections::BTreeMap, io::Write, path::PathBuf, rc::Rc};
+
+/// Every shard that can be read, and why the others can not.
+pub(crate) fn shards(store: &Store) -> (Vec<Rc<ShardImage>>, Vec<(u16, String)>) {
+    let (mut images, mut unreadable) = (Vec::new(), Vec::new());
+    for shard in 0..store.shard_count() {
+        match store.read_shard(shard) {
+            Ok(image) => images.push(image),
+            Err(error) => unreadable.push((shard, Failure::Open(error).to_string())),
+        }
+    }
+    (images, unreadable)
+}
+
+/// A bucket over all shards.
+pub(crate) struct BucketTotal {
+    pub(crate) record: BucketRecord,
+    pub(crate) versions: u64,
+    pub(crate) bytes: u64,
+    /// Whether the shard that decides knows it.
+    pub(crate) at_home: bool,
+}
+
+/// The buckets that exist, by name. When the shard that decides about one can not be read, it counts as existing.
+pub(crate) fn buckets<'a>(
+    store: &Store,
+    images: impl Iterator<Item = &'a Rc<ShardImage>>,
+) -> Vec<BucketTotal> {
+    let mut totals: BTreeMap<(Box<str>, u64), BucketTotal> = BTreeMap::new();
+    let mut readable = Vec::new();
+    for image in images {
+        readable.push(image.shard());
+        for bucket in image.buckets() {
+            let key = (bucket.record.name.clone(), bucket.record.bucket.0);
+            let total = totals.entry(key).or_insert_with(|| BucketTotal {
+                record: bucket.record.clone(),
+                versions: 0,
+                bytes: 0,
+                at_home: false,
+            });
+            total.versions += bucket.versions;
+            total.bytes += bucket.bytes;
+            total.at_home |= store.home_of(&bucket.record.name) == image.shard();
+        }
+    }
+    let exists =
+        |bucket: &BucketTotal| bucket.at_home || !readable.contains(&store.home_of(&bucket.record.name));
+    totals.into_values().filter(exists).collect()
+}
+
+/// Findings as they come, and their sum at the end.
+pub(crate) struct Findings {
+    json: bool,
+    store: String,
+    shards: u16,
+    counts: BTreeMap<Severity, u64>,
+    pub(crate) versions: u64,
+    pub(crate) verified_bytes: u64,
+}
+
+impl Findings {
+    pub(crate) fn new(store: &Store, json: bool) -> Findings {
+        Findings {
+            json,
+            store: format!("{:032x}", store.superblock().store),
+            shards: store.shard_count(),
+            counts: BTreeMap::new(),
+            versions: 0,
+            verified_bytes: 0,
+        }
+    }
+
+    pub(crate) fn add_superblocks(&mut self, store: &Store, output: &mut dyn Write) -> Result<(), Failure> {
+        let files: Vec<PathBuf> = store.superblock_copies().map(|(file, _)| file).collect();
+        for (device, finding) in store.check_superblocks() {
+            self.say(&finding, files.get(device).cloned(), output)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        store: &Store,
+        findings: impl IntoIterator<Item = Finding>,
+        output: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        for finding in findings {
+            let place = finding.shard.zip(finding.region);
+            let file = place.map(|(shard, region)| store.file(shard, region));
+            self.say(&finding, file, output)?;
+        }
+        Ok(())
+    }
+
+    /// Says one, in one line.
+    fn say(
+        &mut self,
+        finding: &Finding,
+        file: Option<PathBuf>,
+        output: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        *self.counts.entry(finding.severity).or_default() += 1;
+        let file = file.map(|file| file.display().to_string());
+        if self.json {
+            let object = finding.object.as_ref();
+            let line = json!({
+                "severity": finding.severity.to_string(),
+                "shard": finding.shard,
+                "file": file,
+                "offset": finding.offset,
+                "bucket": object.map(|object| &object.bucket),
+                "key": object.map(|object| String::from_utf8_lossy(&object.key)),
+                "version": object.and_then(|object| object.version).map(|version| format!("{:x}", version.0)),
+                "part": object.and_then(|object| object.part),
+                "problem": finding.problem.to_string(),
+            });
+            writeln!(output, "{line}")?;
+            return Ok(());
+        }
+        let mut place = Vec::new();
+        place.extend(finding.shard.map(|shard| format!("shard {shard}")));
+        place.extend(match (file, finding.offset) {
+            (Some(file), Some(offset)) => Some(format!("{file} offset {offset}")),
+            (Some(file), None) => Some(file),
+            (None, _) => None,
+        });
+        place.extend(finding.object.as_ref().map(|object| object.to_string()));
+        writeln!(output, "{}: {}: {}", finding.severity, place.join(", "), finding.problem)?;
+        Ok(())
+    }
+
+    fn count(&self, severity: Severity) -> u64 {
+        self.counts.get(&severity).copied().unwrap_or(0)
+    }
+
+    /// Says the sum; whether there is nothing but notes.
+    pub(crate) fn sum(&self, data: bool, output: &mut dyn Write) -> Result<bool, Failure> {
+        let [damage, degraded, notes] =
+            [Severity::Damage, Severity::Degraded, Severity::Note].map(|severity| self.count(severity));
+        let clean = damage + degraded == 0;
+        if self.json {
+            let line = json!({
+                "clean": clean, "store": self.store, "shards": self.shards, "versions": self.versions,
+                "verified_bytes": data.then_some(self.verified_bytes),
+                "damage": damage, "degraded": degraded, "notes": notes,
+            });
+            writeln!(output, "{line}")?;
+            return Ok(clean);
+        }
+        let verified = match data {
+            true => format!("{} verified", units::size(self.verified_bytes)),
+            false => "data not read".to_owned(),
+        };
+        let word = if clean { "clean" } else { "not clean" };
+        writeln!(
+            output,
+            "{word}: {} shards, {} versions, {verified}; {damage} damaged, {degraded} degraded, {notes} notes",
+            self.shards, self.versions
+        )?;
+        Ok(clean)
+    }
+}
