@@ -31,7 +31,7 @@ const WINDOW: usize = 8;
 pub enum Progress<'a> {
     /// So many bytes more were read.
     Bytes(u64),
-    /// Every version up to this [`super::ObjectEntry::place`] was verified.
+    /// Every version up to this [`super::ObjectEntry::place`] was verified and holds.
     Upto(&'a [u8]),
 }
 
@@ -161,11 +161,11 @@ pub(super) async fn verify_shard(
             // What was begun is not known to be whole.
             break;
         }
-        if let Place::Object(place) = &job.place {
-            pace.tell(Progress::Upto(place));
-        }
         if !bad.is_empty() {
             suspects.push((job, bad));
+        } else if let (Place::Object(place), true) = (&job.place, suspects.is_empty()) {
+            // Not past a suspect: whoever goes on from here after a stop must meet it again.
+            pace.tell(Progress::Upto(place));
         }
     }
     suspects

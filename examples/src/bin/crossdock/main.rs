@@ -5,10 +5,12 @@
 //! * The exit code says what was found: 0 all is well, 1 something is wrong with the store, 2 it could not be done.
 //! * What is asked for goes to standard output, in lines that a program can read with `--json`; the rest to standard error.
 
+mod clock;
 mod fsck;
 mod ls;
 mod progress;
 mod report;
+mod scrub;
 mod stat;
 mod units;
 
@@ -39,6 +41,8 @@ enum Task {
     Ls(ls::Options),
     /// Check a closed store: every structure, every claim of space, and with --data every byte
     Fsck(fsck::Options),
+    /// Read and verify all data, of a store in use too
+    Scrub(scrub::Options),
 }
 
 /// Where the store lies.
@@ -125,6 +129,7 @@ fn run(task: &Task, output: &mut dyn Write) -> Result<bool, Failure> {
         Task::Stat(options) => stat::run(options, output),
         Task::Ls(options) => ls::run(options, output),
         Task::Fsck(options) => fsck::run(options, output),
+        Task::Scrub(options) => scrub::run(options, output),
     }
 }
 

@@ -30,6 +30,11 @@ impl Shown {
         self.bytes.get()
     }
 
+    /// Prints something where the bar is.
+    pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }

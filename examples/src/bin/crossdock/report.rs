@@ -5,7 +5,7 @@ use crossdock::{
     inspect::{Finding, Severity, ShardImage, Store},
     layout::BucketRecord,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, io::Write, path::PathBuf, rc::Rc};
 
 /// Every shard that can be read, and why the others can not.
@@ -61,7 +61,9 @@ pub(crate) struct Findings {
     json: bool,
     store: String,
     shards: u16,
-    counts: BTreeMap<Severity, u64>,
+    counts: BTreeMap<String, u64>,
+    /// All that was said.
+    pub(crate) lines: Vec<Value>,
     pub(crate) versions: u64,
     pub(crate) verified_bytes: u64,
 }
@@ -73,6 +75,7 @@ impl Findings {
             store: format!("{:032x}", store.superblock().store),
             shards: store.shard_count(),
             counts: BTreeMap::new(),
+            lines: Vec::new(),
             versions: 0,
             verified_bytes: 0,
         }
@@ -100,45 +103,51 @@ impl Findings {
         Ok(())
     }
 
-    /// Says one, in one line.
     fn say(
         &mut self,
         finding: &Finding,
         file: Option<PathBuf>,
         output: &mut dyn Write,
     ) -> Result<(), Failure> {
-        *self.counts.entry(finding.severity).or_default() += 1;
-        let file = file.map(|file| file.display().to_string());
-        if self.json {
-            let object = finding.object.as_ref();
-            let line = json!({
-                "severity": finding.severity.to_string(),
-                "shard": finding.shard,
-                "file": file,
-                "offset": finding.offset,
-                "bucket": object.map(|object| &object.bucket),
-                "key": object.map(|object| String::from_utf8_lossy(&object.key)),
-                "version": object.and_then(|object| object.version).map(|version| format!("{:x}", version.0)),
-                "part": object.and_then(|object| object.part),
-                "problem": finding.problem.to_string(),
-            });
-            writeln!(output, "{line}")?;
-            return Ok(());
-        }
-        let mut place = Vec::new();
-        place.extend(finding.shard.map(|shard| format!("shard {shard}")));
-        place.extend(match (file, finding.offset) {
-            (Some(file), Some(offset)) => Some(format!("{file} offset {offset}")),
-            (Some(file), None) => Some(file),
-            (None, _) => None,
+        let object = finding.object.as_ref();
+        let line = json!({
+            "severity": finding.severity.to_string(),
+            "shard": finding.shard,
+            "file": file.map(|file| file.display().to_string()),
+            "offset": finding.offset,
+            "bucket": object.map(|object| &object.bucket),
+            "key": object.map(|object| String::from_utf8_lossy(&object.key)),
+            "version": object.and_then(|object| object.version).map(|version| format!("{:x}", version.0)),
+            "part": object.and_then(|object| object.part),
+            "object": object.map(ToString::to_string),
+            "problem": finding.problem.to_string(),
         });
-        place.extend(finding.object.as_ref().map(|object| object.to_string()));
-        writeln!(output, "{}: {}: {}", finding.severity, place.join(", "), finding.problem)?;
+        self.repeat(&line, output)
+    }
+
+    /// Says one, in one line; also one that was said before by a run that this one goes on from.
+    pub(crate) fn repeat(&mut self, line: &Value, output: &mut dyn Write) -> Result<(), Failure> {
+        let text = |field: &str| line[field].as_str();
+        *self.counts.entry(text("severity").unwrap_or("damage").to_owned()).or_default() += 1;
+        if self.json {
+            writeln!(output, "{line}")?;
+        } else {
+            let mut place = Vec::new();
+            place.extend(line["shard"].as_u64().map(|shard| format!("shard {shard}")));
+            place.extend(match (text("file"), line["offset"].as_u64()) {
+                (Some(file), Some(offset)) => Some(format!("{file} offset {offset}")),
+                (file, _) => file.map(str::to_owned),
+            });
+            place.extend(text("object").map(str::to_owned));
+            let (severity, problem) = (text("severity").unwrap_or("damage"), text("problem").unwrap_or(""));
+            writeln!(output, "{severity}: {}: {problem}", place.join(", "))?;
+        }
+        self.lines.push(line.clone());
         Ok(())
     }
 
     fn count(&self, severity: Severity) -> u64 {
-        self.counts.get(&severity).copied().unwrap_or(0)
+        self.counts.get(&severity.to_string()).copied().unwrap_or(0)
     }
 
     /// Says the sum; whether there is nothing but notes.

@@ -133,3 +133,53 @@ fn fsck_finds_a_flipped_bit() {
     assert_eq!((&lines[0]["key"], &lines[0]["offset"]), (&"2026/4".into(), &65_536.into()));
     assert_eq!((&lines[1]["clean"], &lines[1]["damage"]), (&false.into(), &1.into()));
 }
+
+/// A scrub finds what a bit did, also on a store in use; it goes on from where its state says, keeps what it found
+/// before, and obeys its rate.
+#[test]
+fn scrub_goes_on_where_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let engine = engine(directory.path());
+    fill(&engine);
+    let (code, said) = tool(&["scrub", path]);
+    assert!(code == 0 && said.starts_with("clean: 2 shards, 6 versions, 1.07 MiB verified"), "{said}");
+    block_on(engine.put_bytes("photos", b"large", vec![7; 3 << 20].into())).unwrap();
+    let begin = clock::now();
+    let (code, _) = tool(&["scrub", path, "--rate", "10M"]);
+    assert_eq!(code, 0);
+    assert!(
+        begin.elapsed().as_millis() > 180,
+        "the last of three reads comes after 1.9 MiB at 10 MiB a second"
+    );
+    block_on(engine.delete("photos", b"large", crossdock::WriteCondition::default())).unwrap();
+    let shard = engine.shard_of("photos", b"2026/4");
+    let file = directory.path().join(format!("shard-{shard:03}.data"));
+    let flip = || {
+        use std::os::unix::fs::FileExt;
+        let file = std::fs::File::options().read(true).write(true).open(&file).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 5).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], 5).unwrap();
+    };
+    flip();
+    let (code, said) = tool(&["scrub", path, "--json"]);
+    assert_eq!(code, 1, "{said}");
+    let finding: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((&finding["key"], &finding["offset"]), (&"2026/4".into(), &0.into()));
+    flip();
+
+    let state = directory.path().join("scrub.json");
+    let stat: serde_json::Value = serde_json::from_str(&tool(&["stat", path, "--json"]).1).unwrap();
+    let kept = serde_json::json!({
+        "store": stat["store"], "shard": 2, "after": null, "bytes": 1000, "findings": [finding],
+    });
+    std::fs::write(&state, kept.to_string()).unwrap();
+    let (code, said) = tool(&["scrub", path, "--state", state.to_str().unwrap()]);
+    assert!(code == 1 && said.contains("photos/2026/4") && said.contains("1000 B verified"), "{said}");
+    assert!(!state.exists());
+    std::fs::write(&state, r#"{"store":"0","shard":0}"#).unwrap();
+    let (code, said) = tool(&["scrub", path, "--state", state.to_str().unwrap()]);
+    assert!(code == 2 && said.contains("another store"), "{said}");
+    engine.close();
+}

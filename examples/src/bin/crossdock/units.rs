@@ -20,6 +20,23 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
+/// Bytes from text such as `50M`, `64 KiB` or `1000`: units are binary, their letter is enough.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        other => return Err(format!("{other:?} is no unit: B, K, M, G, T")),
+    };
+    let count: u64 = digits.parse().map_err(|_| format!("{text:?} is no size"))?;
+    count.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is too much"))
+}
+
 /// A moment, from milliseconds since 1970 UTC.
 pub(crate) fn time(milliseconds: u64) -> String {
     crossdock_s3::protocol::time::format_iso8601(milliseconds)
@@ -38,7 +55,7 @@ pub(crate) fn key(key: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// Sizes keep three digits.
+    /// Sizes keep three digits, and what people type is read back.
     #[test]
     fn sizes() {
         let shown: Vec<String> =
@@ -47,6 +64,10 @@ mod tests {
             shown,
             ["0 B", "1023 B", "1.00 KiB", "1.50 KiB", "10.0 KiB", "1.00 MiB", "1.00 GiB", "16.0 EiB"]
         );
+        assert_eq!(parse_size("64 KiB"), Ok(65_536));
+        assert_eq!(parse_size("50M"), Ok(50 << 20));
+        assert!(parse_size("5 parsecs").is_err() && parse_size("").is_err());
+        assert!(parse_size("99999999999T").is_err());
     }
 
     /// Control characters of a key do not reach a terminal.
