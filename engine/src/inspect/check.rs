@@ -9,9 +9,7 @@ use super::{
 };
 use crate::{
     error::{OpenError, Region},
-    layout::{
-        BLOCK_BYTES, BatchHeader, BucketId, BucketRecord, COPIES, DecodeError, LogPosition, anchor_offset,
-    },
+    layout::{BLOCK_BYTES, BatchHeader, BucketId, BucketRecord, DecodeError, LogPosition, anchor_offset},
     shard::reading::Reading,
 };
 use std::{collections::BTreeMap, rc::Rc};
@@ -58,25 +56,19 @@ pub(super) fn differing<T: PartialEq>(
         .collect()
 }
 
-/// A writer goes through the copies in order, each durable before the next. Where it was cut off, sound copies of two
-/// values lie on either side of at most one that is torn: that is no damage, the next open writes them again.
+/// A writer goes through the copies one after the other, each durable before the next. Where it was cut off, sound
+/// copies of two values are left, and at most one that is torn.
 pub(super) fn copy_severity<T: PartialEq>(copies: &[Result<T, DecodeError>], copy: usize) -> Severity {
     let mut values: Vec<&T> = copies.iter().flatten().collect();
     values.dedup();
-    let one_torn = copies.iter().filter(|copy| copy.is_err()).count() <= 1;
-    let is_boundary = match copies.get(copy) {
-        Some(Ok(_)) => true,
-        // The torn one lies between the two values, or before or behind all of one value's copies.
-        _ => {
-            values.len() == 2 && {
-                let before = copies.get(copy.wrapping_sub(1)).and_then(|c| c.as_ref().ok());
-                let after = copies.get(copy + 1).and_then(|c| c.as_ref().ok());
-                before != after
-            }
-        }
-    };
-    let interrupted = values.len() == 2 && one_torn && is_boundary && copies.len() == COPIES;
-    if interrupted { Severity::Note } else { Severity::Degraded }
+    let torn_count = copies.iter().filter(|copy| copy.is_err()).count();
+    let interrupted = values.len() == 2 && torn_count <= 1;
+    match copies.get(copy) {
+        Some(Ok(_)) if interrupted => Severity::Note,
+        // Cut off between the two values, or in a copy that was being mended.
+        Some(Err(_)) if torn_count == 1 => Severity::Torn,
+        _ => Severity::Degraded,
+    }
 }
 
 async fn check_batch(
@@ -200,10 +192,10 @@ mod tests {
         };
         assert_eq!(of([Ok(1), Ok(1), Ok(1), Ok(1)]), []);
         assert_eq!(of([Ok(2), Ok(1), Ok(1), Ok(1)]), [Severity::Note]);
-        assert_eq!(of([Ok(2), torn(), Ok(1), Ok(1)]), [Severity::Note, Severity::Note]);
-        assert_eq!(of([Ok(1), Ok(1), torn(), Ok(0)]), [Severity::Note, Severity::Note]);
-        assert_eq!(of([Ok(1), torn(), Ok(1), Ok(1)]), [Severity::Degraded]);
-        assert_eq!(of([Ok(1), torn(), Ok(1), Ok(0)])[0], Severity::Degraded);
+        assert_eq!(of([Ok(2), torn(), Ok(1), Ok(1)]), [Severity::Note, Severity::Torn]);
+        assert_eq!(of([Ok(1), Ok(1), torn(), Ok(0)]), [Severity::Torn, Severity::Note]);
+        assert_eq!(of([Ok(1), torn(), Ok(1), Ok(1)]), [Severity::Torn]);
+        assert_eq!(of([Ok(1), Ok(0), Ok(1), Ok(2)]), [Severity::Degraded; 2]);
         assert_eq!(of([Ok(1), torn(), torn(), Ok(1)]), [Severity::Degraded; 2]);
     }
 }

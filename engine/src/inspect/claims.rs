@@ -348,3 +348,180 @@ pub(super) fn combine(checksums: &[u64], bytes: u64, block_bytes: u64) -> u64 {
         checksum_combine(whole, *sum, here)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        device::memory::MemoryDisk,
+        handle::builder::Scaffold,
+        layout::{
+            BucketRecord, EntityTag, Entry, Geometry, Record, SecretKey, UNIT_BYTES, regions::Region as Place,
+        },
+        log::memory::LogMemory,
+        shard::{Shard, ShardFiles, ShardIdentity},
+    };
+    use bytes::Bytes;
+    use crossdock_transport::{operation::Queue, ring::DriverChoice};
+    use std::rc::Rc;
+
+    const ZONE_BYTES: u32 = 1 << 20;
+    const BUCKET: BucketId = BucketId(1);
+    const STORE: u128 = 7;
+
+    struct Bench {
+        _scaffold: Scaffold,
+        reading: Reading,
+        image: ShardImage,
+        placement: Placement,
+    }
+
+    /// An empty shard with a bucket, two log zones and four data zones: the first of `shards`.
+    fn bench(shards: u16) -> Bench {
+        let scaffold = Scaffold::new(DriverChoice::Best, 32 << 20).unwrap();
+        let (queue, core) = (Queue::new(16), scaffold.core.clone());
+        let geometry = Geometry {
+            shard_count: shards,
+            zone_bytes: ZONE_BYTES,
+            inline_bytes_max: 1024,
+            packed_bytes_max: 1 << 18,
+            zones_max: 16,
+        };
+        let log_bytes = Place::log_file(ZONE_BYTES).end(2);
+        let files = ShardFiles {
+            log: Rc::new(MemoryDisk::new(log_bytes, 1 << 30).open(&queue)),
+            data: Rc::new(MemoryDisk::new(4 * u64::from(ZONE_BYTES), 1 << 30).open(&queue)),
+            log_base: 0,
+            log_zones_at: 65_536,
+            data_zones_at: 0,
+            shared: false,
+        };
+        let identity = ShardIdentity { store: STORE, shard: 0, geometry, secret: SecretKey([3; 16]) };
+        let memory = LogMemory::reserve(core.pool(), 1).unwrap();
+        core.block_on(Shard::format(identity, core.clone(), files.clone(), memory)).unwrap();
+        let reading = Reading { identity, core: core.clone(), files };
+        let looked = reading.clone();
+        let mut image = core.block_on(async move { ShardImage::read(&looked).await }).unwrap();
+        image.catalog.apply(Entry::PutBucket(BucketRecord {
+            bucket: BUCKET,
+            name: "bucket".into(),
+            created_ms: 0,
+            attributes: Bytes::new(),
+        }));
+        let placement = Placement::new(geometry, STORE, 1);
+        Bench { _scaffold: scaffold, reading, image, placement }
+    }
+
+    impl Bench {
+        fn put(&mut self, key: &str, content: Content, crc64: u64) {
+            let record = Record {
+                version: Version(key.len() as u64 + 1),
+                null: true,
+                delete_marker: false,
+                size: content.bytes(),
+                modified_ms: 0,
+                crc64,
+                etag: EntityTag::new(b"tag").unwrap(),
+                attributes: Bytes::new(),
+                content,
+                upload: None,
+            };
+            self.image.catalog.apply(Entry::PutObject { bucket: BUCKET, key: key.as_bytes().into(), record });
+        }
+
+        /// What is found, with the keys it is about.
+        fn found(&self) -> Vec<(Option<String>, Problem)> {
+            let mut findings = Vec::new();
+            check_claims(&self.reading, &self.image, &self.placement, &mut |finding| {
+                assert_eq!((finding.shard, finding.severity), (Some(0), Severity::Damage));
+                let key = finding.object.map(|object| String::from_utf8(object.key).unwrap());
+                findings.push((key, finding.problem));
+            });
+            findings
+        }
+    }
+
+    fn extent(zone: u32, unit: u16, order: u8) -> Extent {
+        Extent { zone, unit, order }
+    }
+
+    /// One block in one unit of an extent, whose checksum is `sum`.
+    fn in_extent(extent: Extent, sum: u64) -> Content {
+        let bytes = extent.bytes();
+        let sums = vec![sum; (bytes as usize).div_ceil(EXTENT_CHECKSUM_BYTES)];
+        Content::Extents { extents: vec![extent], bytes, checksums: ChecksumTable::Here(sums) }
+    }
+
+    fn packed(zone: u32, offset: u32, bytes: u32, sum: u64) -> Content {
+        Content::Packed { place: LogPosition { zone, offset }, bytes, checksums: vec![sum] }
+    }
+
+    /// Objects that lie side by side, in extents and packed, are no findings.
+    #[test]
+    fn side_by_side_is_sound() {
+        let mut bench = bench(1);
+        bench.put("a", in_extent(extent(0, 0, 0), 5), 5);
+        bench.put("ab", in_extent(extent(0, 1, 0), 6), 6);
+        bench.put("abc", packed(0, 4096, 100, 7), 7);
+        bench.put("abcd", packed(0, 4196, 1, 8), 8);
+        bench.put("abcde", Content::Inline(Bytes::from_static(b"123456789")), 0xae8b_1486_0a79_9888);
+        assert_eq!(bench.found(), []);
+    }
+
+    /// Two objects in one place are found, whole or in part, and an open would refuse them.
+    #[test]
+    fn shared_bytes_are_found() {
+        let mut bench = bench(1);
+        let large = extent(1, 0, 2);
+        bench.put("large", in_extent(large, 0), combine(&[0; 4], 4 * UNIT_BYTES as u64, UNIT_BYTES as u64));
+        bench.put("in", in_extent(extent(1, 2, 0), 1), 1);
+        bench.put("free", in_extent(extent(1, 4, 0), 1), 1);
+        let found = bench.found();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0].0.as_deref(), Some("in"));
+        assert!(matches!(&found[0].1, Problem::ExtentShared { other, .. } if other.contains("bucket/large")));
+        assert!(matches!(&found[1].1, Problem::Space(text) if text.contains("refuse")));
+
+        let mut bench = self::bench(1);
+        bench.put("a", packed(0, 4096, 200, 1), 1);
+        bench.put("ab", packed(0, 4196, 10, 1), 1);
+        bench.put("abc", packed(0, 4296, 10, 1), 1);
+        let found = bench.found();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0.as_deref(), Some("ab"));
+        assert!(matches!(&found[0].1, Problem::PackedShared { other, .. } if other.contains("bucket/a")));
+    }
+
+    /// What lies in no zone is found.
+    #[test]
+    fn places_outside_are_found() {
+        let mut bench = bench(1);
+        bench.put("a", in_extent(extent(4, 0, 0), 1), 1);
+        bench.put("ab", in_extent(extent(0, 16, 0), 1), 1);
+        bench.put("abc", packed(0, ZONE_BYTES - 5, 6, 1), 1);
+        bench.put("abcd", packed(2, 0, 6, 1), 1);
+        let found = bench.found();
+        let keys: Vec<_> = found.iter().filter_map(|(key, _)| key.clone()).collect();
+        assert_eq!(keys, ["a", "ab", "abc", "abcd"]);
+        assert!(matches!(found[0].1, Problem::ExtentOutside(at) if at == extent(4, 0, 0)));
+        assert!(matches!(found[3].1, Problem::PackedOutside(at) if at.zone == 2));
+    }
+
+    /// A record whose checksums do not make up that of the whole, and one on the wrong shard, are found.
+    #[test]
+    fn contradictions_are_found() {
+        let mut bench = bench(1);
+        bench.put("a", in_extent(extent(0, 0, 0), 5), 6);
+        bench.put("ab", Content::Inline(Bytes::from_static(b"123456789")), 1);
+        let found = bench.found();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(matches!(found[0].1, Problem::Whole { expected: 6, found: 5 }));
+        assert!(matches!(found[1].1, Problem::Whole { expected: 1, found: 0xae8b_1486_0a79_9888 }));
+
+        let mut bench = self::bench(4);
+        let key =
+            (0..).map(|n| format!("{n}")).find(|key| bench.placement.shard_of("bucket", key.as_bytes()) == 3);
+        bench.put(&key.unwrap(), Content::Empty, 0);
+        assert!(matches!(bench.found()[..], [(Some(_), Problem::WrongShard { belongs: 3 })]));
+    }
+}

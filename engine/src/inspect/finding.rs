@@ -11,6 +11,9 @@ use std::fmt;
 pub enum Severity {
     /// What an interrupted write leaves behind; the next open puts it right. Not damage.
     Note,
+    /// One of four copies does not hold, as if its write had been cut off. After a crash the next open mends it; on a
+    /// store that was closed in order, something harmed it since.
+    Torn,
     /// One of several copies does not hold. Nothing is lost while another does.
     Degraded,
     /// Something that was acknowledged can not be read, or the store contradicts itself.
@@ -21,6 +24,7 @@ impl fmt::Display for Severity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Severity::Note => "note",
+            Severity::Torn => "torn",
             Severity::Degraded => "degraded",
             Severity::Damage => "damage",
         })

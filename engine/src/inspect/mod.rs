@@ -24,6 +24,8 @@ mod verify;
 
 pub use finding::{Finding, ObjectName, Problem, Severity};
 pub use image::{BucketEntry, ObjectEntry, ShardImage, ShardUsage, UploadEntry};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use scrub::check_store;
 pub use scrub::{ScrubOptions, unreadable};
 pub use store::{Access, Store};
 pub use verify::Progress;

@@ -40,7 +40,8 @@ impl Store {
                     region: None,
                     offset: Some(superblock_offset(copy)),
                     object: None,
-                    severity: copy_severity(copies, copy),
+                    // Written at format alone: no write of it can have been cut off.
+                    severity: copy_severity(copies, copy).max(Severity::Degraded),
                     problem: Problem::Copy { structure: "superblock", copy, error },
                 };
                 findings.push((device, finding));
@@ -87,6 +88,27 @@ impl Store {
         let attempts = self.attempts();
         self.core().block_on(async move { scrub(&reading, &image, after.as_deref(), &pace, attempts).await })
     }
+}
+
+/// Checks a closed store from its devices alone: every structure, every claim of space, every byte.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) async fn check_store(readings: &[Reading], placement: &Placement) -> Vec<Finding> {
+    let (mut findings, mut images) = (Vec::new(), Vec::new());
+    let pace = Pace::new(None, crate::reactor::Moment(0), Box::new(|_| true));
+    for reading in readings {
+        let checked = async {
+            let image = Rc::new(ShardImage::read(reading).await?);
+            findings.extend(check_shard(reading, &image, placement).await?);
+            findings.extend(scrub(reading, &image, None, &pace, 0).await?);
+            Ok(image)
+        };
+        match checked.await {
+            Ok(image) => images.push(image),
+            Err(error) => findings.push(unreadable(reading.identity.shard, &error)),
+        }
+    }
+    check_buckets(&images, |bucket| placement.home_of(bucket), &mut |finding| findings.push(finding));
+    findings
 }
 
 pub(crate) async fn check_shard(

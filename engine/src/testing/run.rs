@@ -11,6 +11,7 @@ use super::{
 use crate::{
     core_engine::{CompleteOptions, CoreEngine},
     error::Error,
+    inspect::Severity,
     layout::EntityTag,
     object::types::{
         CommitOptions, GetOptions, ListItem, ListOptions, ListStart, NamedPart, PutOptions, Select,
@@ -95,6 +96,7 @@ pub fn run(seed: u64, operations: u64) -> Result<RunReport, String> {
             return Err(wrong);
         }
         world.crash();
+        world.check_disks(Severity::Torn)?;
         while rng.u8(0..4) == 0 {
             // The power goes again before recovery is done.
             begin_open(&mut world, &mut rng);
@@ -104,6 +106,7 @@ pub fn run(seed: u64, operations: u64) -> Result<RunReport, String> {
         done = clients.iter().map(|client| client.borrow().operations).sum();
     }
     world.close();
+    world.check_disks(Severity::Note)?;
     world.open().map_err(|error| format!("opening after a clean close: {error}"))?;
     verify(&mut world, &clients, &mut rng)?;
     let counts = world.disk.counts();

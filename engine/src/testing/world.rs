@@ -7,10 +7,11 @@ use crate::{
     core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
     device::simulated::{DiskOptions, SimulatedDisk},
     error::OpenError,
+    inspect::Severity,
     layout::{Geometry, SecretKey, regions::Region},
     log::memory::LogMemory,
     reactor::{Budget, Core, CoreOptions, Driver, Moment, WakeCore},
-    shard::{Shard, ShardFiles, ShardIdentity, Tuning},
+    shard::{Shard, ShardFiles, ShardIdentity, Tuning, reading::Reading},
     store::Placement,
 };
 use crossdock_transport::{
@@ -245,6 +246,28 @@ impl World {
         self.stop_cores();
         self.disk.crash(&mut self.rng);
         self.crashes += 1;
+    }
+
+    /// Whether the disks hold a sound store as they lie, with nothing worse than `worst`: opens nothing and changes
+    /// nothing. No core may be running.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_disks(&mut self, worst: Severity) -> Result<(), String> {
+        self.start_cores();
+        let (core, queue) = (self.cores[0].clone(), Queue::new(QUEUE_DEPTH));
+        let readings: Vec<Reading> = (0..self.options.shards)
+            .map(|shard| Reading {
+                identity: self.identity(shard),
+                core: core.clone(),
+                files: self.files(shard, &queue),
+            })
+            .collect();
+        let placement = Placement::new(self.geometry, STORE, self.options.cores);
+        let findings = self.run(async move { crate::inspect::check_store(&readings, &placement).await });
+        self.stop_cores();
+        let wrong = findings.into_iter().find(|finding| finding.severity > worst);
+        wrong.map_or(Ok(()), |finding| Err(format!("the disks hold no sound store: {finding:?}")))
     }
 
     /// Closes the store in good order.

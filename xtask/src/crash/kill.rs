@@ -26,7 +26,7 @@ pub(super) fn rounds(run: &Run, count: u32) -> Result<String, String> {
         server.kill()?;
         load.join();
         faults_error(&format!("round {round}, before the kill"), &journal.take_faults())?;
-        run.check_store(&data, &format!("round {round}, as the kill left it"))?;
+        run.check_left_store(&data, &format!("round {round}, as the kill left it"))?;
 
         server = Server::start(&run.program, &data)?;
         opened_in_max = opened_in_max.max(server.opened_in);

@@ -137,11 +137,19 @@ struct Run {
 }
 
 impl Run {
-    /// Checks the closed store with `crossdock fsck`, every byte of it. Nothing is changed: a store that was not closed in
-    /// order is checked as recovery will find it.
+    /// Checks a store that was closed in order with `crossdock fsck`, every byte of it.
     fn check_store(&self, data: &Path, when: &str) -> Result<(), String> {
+        self.fsck(data, when, &["fsck", "--data"])
+    }
+
+    /// Checks a store as a crash left it, before recovery has changed anything.
+    fn check_left_store(&self, data: &Path, when: &str) -> Result<(), String> {
+        self.fsck(data, when, &["fsck", "--data", "--after-crash"])
+    }
+
+    fn fsck(&self, data: &Path, when: &str, arguments: &[&str]) -> Result<(), String> {
         let Some(tool) = &self.tool else { return Ok(()) };
-        let done = Line::new(tool, &self.work).args(["fsck", "--data"]).args([data]).run_quiet()?;
+        let done = Line::new(tool, &self.work).args(arguments).args([data]).run_quiet()?;
         if done.success {
             Ok(())
         } else {

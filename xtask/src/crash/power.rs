@@ -155,7 +155,7 @@ fn take_images(
 fn recover(run: &Run, directory: &Path, system: FileSystem, mut image: Image) -> Result<usize, String> {
     let found = Mounted::open(&image.path, &directory.join("found"), system)?;
     let data = found.directory().join("data");
-    run.check_store(&data, "as the cut left it")?;
+    run.check_left_store(&data, "as the cut left it")?;
     let server = Server::start(&run.program, &data)?;
     let outcome = verify(server.address(), &mut image.record)?;
     server.stop()?;

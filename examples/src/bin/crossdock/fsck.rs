@@ -11,6 +11,9 @@ pub(crate) struct Options {
     /// Also read every byte of every object and compare its checksum
     #[arg(long)]
     data: bool,
+    /// The store was not closed in order: a copy whose write was cut off is no fault, the next open mends it
+    #[arg(long)]
+    after_crash: bool,
     /// One JSON document a line: the findings, then the sum
     #[arg(long)]
     json: bool,
@@ -55,5 +58,6 @@ pub(crate) fn run(options: &Options, output: &mut dyn Write) -> Result<bool, Fai
         findings.verified_bytes = shown.bytes();
     }
     findings.versions = images.iter().map(|image| image.objects().count() as u64).sum();
+    findings.tolerate_torn = options.after_crash;
     findings.sum(options.data, output)
 }

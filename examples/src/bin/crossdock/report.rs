@@ -66,6 +66,8 @@ pub(crate) struct Findings {
     pub(crate) lines: Vec<Value>,
     pub(crate) versions: u64,
     pub(crate) verified_bytes: u64,
+    /// Whether a torn copy is no fault: after a crash it is not.
+    pub(crate) tolerate_torn: bool,
 }
 
 impl Findings {
@@ -78,6 +80,7 @@ impl Findings {
             lines: Vec::new(),
             versions: 0,
             verified_bytes: 0,
+            tolerate_torn: false,
         }
     }
 
@@ -152,14 +155,14 @@ impl Findings {
 
     /// Says the sum; whether there is nothing but notes.
     pub(crate) fn sum(&self, data: bool, output: &mut dyn Write) -> Result<bool, Failure> {
-        let [damage, degraded, notes] =
-            [Severity::Damage, Severity::Degraded, Severity::Note].map(|severity| self.count(severity));
-        let clean = damage + degraded == 0;
+        let severities = [Severity::Damage, Severity::Degraded, Severity::Torn, Severity::Note];
+        let [damage, degraded, torn, notes] = severities.map(|severity| self.count(severity));
+        let clean = damage + degraded == 0 && (torn == 0 || self.tolerate_torn);
         if self.json {
             let line = json!({
                 "clean": clean, "store": self.store, "shards": self.shards, "versions": self.versions,
                 "verified_bytes": data.then_some(self.verified_bytes),
-                "damage": damage, "degraded": degraded, "notes": notes,
+                "damage": damage, "degraded": degraded, "torn": torn, "notes": notes,
             });
             writeln!(output, "{line}")?;
             return Ok(clean);
@@ -171,7 +174,7 @@ impl Findings {
         let word = if clean { "clean" } else { "not clean" };
         writeln!(
             output,
-            "{word}: {} shards, {} versions, {verified}; {damage} damaged, {degraded} degraded, {notes} notes",
+            "{word}: {} shards, {} versions, {verified}; {damage} damaged, {degraded} degraded, {torn} torn, {notes} notes",
             self.shards, self.versions
         )?;
         Ok(clean)
