@@ -240,6 +240,22 @@ impl Shard {
         Ok(())
     }
 
+    /// Where its log stands, in words: for whoever finds that nothing goes on.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn scene(&self) -> String {
+        let state = self.state.borrow();
+        format!(
+            "{} sequenced, {} applied, {} queued, {} in flight, full {}, failed {}, checkpointing {}",
+            state.sequenced,
+            state.applied,
+            state.queue.len(),
+            state.in_flight.len(),
+            state.log_full,
+            state.failed.is_some(),
+            state.checkpointing,
+        )
+    }
+
     pub(crate) fn statistics(&self) -> ShardStatistics {
         use crate::index::Index;
         let state = self.state.borrow();

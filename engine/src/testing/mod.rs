@@ -1,10 +1,24 @@
-//! The engine in a simulated world: any number of cores on one thread, a disk that loses what it may lose, a clock that
-//! stands still until told. One seed gives one run, and the same run again.
+//! The engine in a simulated world: any number of cores on one thread, a disk that loses what it may lose and fails as
+//! disks fail, a clock that stands still until told. One seed gives one run, and the same run again.
+//!
+//! ```text
+//!   seed ─► history: operations, troubles, ends of lives ─► run ─► report, or what did not hold
+//!                                                            │ world: cores, disk, clock
+//!                                                            │ client ─► engine ─► answer ─► knowledge
+//! ```
 //!
 //! * [`world`] runs the cores and the disk, and crashes them.
-//! * [`model`] is what the engine must look like from outside.
-//! * [`run`] draws operations from a seed, does them to both, and compares.
+//! * [`operation`] and [`history`] draw what happens; [`run`] lets it happen and checks.
+//! * [`shrink`] makes a history that fails small.
+//! * [`model`] is what a store is; [`knowledge`] what a client may expect of one; [`client`] does operations and judges the
+//!   answers.
 
+pub mod client;
+pub mod history;
+pub mod knowledge;
 pub mod model;
+pub mod operation;
 pub mod run;
+pub mod shrink;
+mod uploads;
 pub mod world;

@@ -1,11 +1,12 @@
 //! The simulated world: cores, disk and clock, and the hand that moves them.
 //!
 //! At each step the seed decides who goes on: one of the cores, or one of the disk's pending operations. A step takes a few
-//! microseconds; when nobody has anything to do, time leaps to the next deadline.
+//! microseconds; when nobody has anything to do, time leaps to the next deadline. Now and then a core stands still for a
+//! while, as a thread does that the kernel has taken the processor from, and what hangs on the disk goes on.
 
 use crate::{
     core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
-    device::simulated::{DiskOptions, SimulatedDisk},
+    device::simulated::{DiskOptions, Lie, Loss, SimulatedDisk},
     error::OpenError,
     inspect::Severity,
     layout::{Geometry, SecretKey, regions::Region},
@@ -34,9 +35,17 @@ const WALL_CLOCK_START_MS: u64 = 1_790_000_000_000;
 
 /// The longest that a step takes.
 const STEP_NS_MAX: u64 = 20_000;
+/// The longest that a core stands still.
+const CORE_STALL_STEPS_MAX: u64 = 400;
+/// While operations hang on the disk: one in so many steps they go on.
+const RELEASE_EVERY: u32 = 100;
+/// The longest that operations hang when nobody has anything else to do.
+const HANG_NS_MAX: u64 = 1_000_000_000;
+/// Steps after which what has not come will not come: far above what any operation takes.
+const STEPS_MAX: u64 = 400_000;
 
 /// How large the world is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorldOptions {
     /// Cores.
     pub cores: usize,
@@ -48,11 +57,29 @@ pub struct WorldOptions {
     pub zones_max: u32,
     /// Whether completed writes may be lost until a flush.
     pub volatile_cache: bool,
+    /// Room on the disk for all files together, bytes.
+    pub disk_bytes_max: u64,
+    /// One in so many steps a core begins to stand still for up to [`CORE_STALL_STEPS_MAX`] steps; 0: never.
+    pub core_stall_every: u32,
+    /// A checkpoint is taken after so many bytes of log.
+    pub checkpoint_log_bytes: u64,
+    /// A disk that breaks its promises, to see that the checkers see it.
+    pub lie: Option<Lie>,
 }
 
 impl Default for WorldOptions {
     fn default() -> WorldOptions {
-        WorldOptions { cores: 2, shards: 3, zone_bytes: 512 << 10, zones_max: 64, volatile_cache: true }
+        WorldOptions {
+            cores: 2,
+            shards: 3,
+            zone_bytes: 512 << 10,
+            zones_max: 64,
+            volatile_cache: true,
+            disk_bytes_max: 1 << 40,
+            core_stall_every: 0,
+            checkpoint_log_bytes: 1 << 20,
+            lie: None,
+        }
     }
 }
 
@@ -83,6 +110,43 @@ impl Driver for SimulatedDriver {
     }
 }
 
+/// Something waits for what will never come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// Whether nobody can go on, or everybody goes on without end.
+    pub idle: bool,
+    /// What lies where, in words.
+    pub scene: String,
+}
+
+impl std::fmt::Display for Stuck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.idle {
+            true => write!(f, "no progress: nobody can go on, and a task waits for what will never come")?,
+            false => write!(f, "no progress: not done after {STEPS_MAX} steps")?,
+        }
+        write!(f, " ({})", self.scene)
+    }
+}
+
+/// Why the store did not open.
+#[derive(Debug)]
+pub enum OpenFailure {
+    /// Recovery said so.
+    Refused(OpenError),
+    /// Recovery never came to an end.
+    Stuck(Stuck),
+}
+
+impl std::fmt::Display for OpenFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenFailure::Refused(error) => error.fmt(f),
+            OpenFailure::Stuck(stuck) => stuck.fmt(f),
+        }
+    }
+}
+
 type Opening = Rc<RefCell<Vec<Result<CoreEngine, OpenError>>>>;
 
 /// A world with a formatted store in it.
@@ -95,7 +159,9 @@ pub struct World {
     clock: Rc<Cell<u64>>,
     cores: Vec<Core>,
     engines: Vec<CoreEngine>,
-    /// Steps taken, crashes survived.
+    /// A core that stands still, and until which step.
+    standing: Option<(usize, u64)>,
+    /// Steps taken.
     pub steps: u64,
     /// Crashes so far.
     pub crashes: u64,
@@ -108,8 +174,11 @@ impl World {
     /// A world with a freshly formatted store; not open yet.
     pub fn new(seed: u64, options: WorldOptions) -> World {
         let rng = fastrand::Rng::with_seed(seed);
-        let disk =
-            SimulatedDisk::new(DiskOptions { bytes_max: 1 << 40, volatile_cache: options.volatile_cache });
+        let disk = SimulatedDisk::new(DiskOptions {
+            bytes_max: options.disk_bytes_max,
+            volatile_cache: options.volatile_cache,
+            lie: None,
+        });
         for shard in 0..options.shards {
             disk.create_file(&format!("log-{shard}"), 0);
             disk.create_file(&format!("data-{shard}"), 0);
@@ -130,6 +199,7 @@ impl World {
             clock,
             cores: Vec::new(),
             engines: Vec::new(),
+            standing: None,
             steps: 0,
             crashes: 0,
         };
@@ -142,6 +212,7 @@ impl World {
             world.run(format).expect("formatting an undisturbed disk works");
         }
         world.stop_cores();
+        world.disk.set_lie(options.lie);
         world
     }
 
@@ -188,19 +259,29 @@ impl World {
         self.cores.clear();
     }
 
-    /// Opens the store on new cores.
+    /// Opens the store on new cores. If it fails the cores are stopped again.
     ///
     /// # Errors
     /// What recovery could not make sense of.
-    pub fn open(&mut self) -> Result<(), OpenError> {
+    pub fn open(&mut self) -> Result<(), OpenFailure> {
         let results = self.begin_open();
         let (count, done) = (self.cores.len(), results.clone());
-        self.run_until(move || done.borrow().len() == count);
-        let mut engines = results.take().into_iter().collect::<Result<Vec<_>, _>>()?;
-        engines.sort_by_key(|engine| engine.core().index());
-        self.engines = engines;
+        let finished = self.run_until(move || done.borrow().len() == count);
+        let engines = finished.map_err(OpenFailure::Stuck).and_then(|()| {
+            let results = results.take().into_iter();
+            results.collect::<Result<Vec<_>, _>>().map_err(OpenFailure::Refused)
+        });
+        match engines {
+            Ok(engines) => self.engines = engines,
+            Err(failure) => {
+                self.stop_cores();
+                return Err(failure);
+            }
+        }
+        self.engines.sort_by_key(|engine| engine.core().index());
         let first = self.engine(0);
-        if let Err(error) = self.run(async move { first.settle_buckets().await }) {
+        let settled = self.try_run(async move { first.settle_buckets().await });
+        if let Err(error) = settled.map_err(OpenFailure::Stuck)? {
             // The shard has stopped writing, which whoever writes will be told.
             tracing::warn!(%error, "buckets were not settled");
         }
@@ -221,11 +302,13 @@ impl World {
         self.start_cores();
         let placement = Arc::new(Placement::new(self.geometry, STORE, self.options.cores));
         let results = Opening::default();
+        let tuning =
+            Tuning { checkpoint_log_bytes: self.options.checkpoint_log_bytes, gather_us: 100, seal_us: 2000 };
         for core in self.cores.clone() {
             let queue = Queue::new(QUEUE_DEPTH);
             let files = (0..self.options.shards).map(|shard| self.files(shard, &queue)).collect();
             let identities = (0..self.options.shards).map(|shard| self.identity(shard)).collect();
-            let opening = open_core(core.clone(), placement.clone(), files, identities);
+            let opening = open_core(core.clone(), placement.clone(), files, identities, tuning);
             let results = results.clone();
             core.spawn(async move {
                 let result = opening.await;
@@ -248,6 +331,13 @@ impl World {
         self.crashes += 1;
     }
 
+    /// The power goes as in [`World::crash`], but of what is not durable only one write is lost or torn.
+    pub fn crash_losing(&mut self, victim: usize, loss: Loss) {
+        self.stop_cores();
+        self.disk.crash_losing(victim, loss, &mut self.rng);
+        self.crashes += 1;
+    }
+
     /// Whether the disks hold a sound store as they lie, with nothing worse than `worst`: opens nothing and changes
     /// nothing. No core may be running.
     ///
@@ -264,27 +354,52 @@ impl World {
             })
             .collect();
         let placement = Placement::new(self.geometry, STORE, self.options.cores);
-        let findings = self.run(async move { crate::inspect::check_store(&readings, &placement).await });
+        let findings = self.try_run(async move { crate::inspect::check_store(&readings, &placement).await });
         self.stop_cores();
+        let findings = findings.map_err(|stuck| format!("checking the disks: {stuck}"))?;
         let wrong = findings.into_iter().find(|finding| finding.severity > worst);
         wrong.map_or(Ok(()), |finding| Err(format!("the disks hold no sound store: {finding:?}")))
     }
 
     /// Closes the store in good order.
-    pub fn close(&mut self) {
+    ///
+    /// # Errors
+    /// A shard that never comes to an end.
+    pub fn close(&mut self) -> Result<(), Stuck> {
         for engine in self.engines.clone() {
             let shards: Vec<_> = engine.own_shards().cloned().collect();
-            self.run(async move {
+            self.try_run(async move {
                 for shard in shards {
                     shard.close().await;
                 }
-            });
+            })?;
         }
+        self.kill();
+        Ok(())
+    }
+
+    /// The process ends at once, the machine goes on: what the disk has been asked for it does.
+    pub fn kill(&mut self) {
         self.stop_cores();
+        while self.disk.pending() + self.disk.stalled() > 0 {
+            self.disk.release_stalled();
+            self.disk.step(&mut self.rng);
+        }
     }
 
     /// Runs a future on the first core, with everything else going on, to its end.
+    ///
+    /// # Panics
+    /// If it never comes to an end.
     pub fn run<T: 'static>(&mut self, future: impl Future<Output = T> + 'static) -> T {
+        self.try_run(future).unwrap_or_else(|stuck| panic!("{stuck}"))
+    }
+
+    /// As [`World::run`], for whoever expects that it may never come to an end.
+    ///
+    /// # Errors
+    /// It never comes to an end.
+    pub fn try_run<T: 'static>(&mut self, future: impl Future<Output = T> + 'static) -> Result<T, Stuck> {
         let result: Rc<RefCell<Option<T>>> = Rc::default();
         let put = result.clone();
         self.cores[0]
@@ -294,19 +409,38 @@ impl World {
             })
             .detach();
         let look = result.clone();
-        self.run_until(move || look.borrow().is_some());
+        self.run_until(move || look.borrow().is_some())?;
         let value = result.borrow_mut().take();
-        value.expect("run_until saw it")
+        Ok(value.expect("run_until saw it"))
     }
 
     /// Steps until the condition holds.
     ///
-    /// # Panics
-    /// If nobody can go on and it still does not: something waits for what will never come.
-    pub fn run_until(&mut self, mut done: impl FnMut() -> bool) {
+    /// # Errors
+    /// Nobody can go on, or everybody goes on and on, and it still does not.
+    pub fn run_until(&mut self, mut done: impl FnMut() -> bool) -> Result<(), Stuck> {
+        let last = self.steps + STEPS_MAX;
         while !done() {
-            assert!(self.step(), "nothing can go on: a task waits for what will never come");
+            if !self.step() {
+                return Err(self.stuck(true));
+            }
+            if self.steps > last {
+                return Err(self.stuck(false));
+            }
         }
+        Ok(())
+    }
+
+    fn stuck(&self, idle: bool) -> Stuck {
+        let mut scene = format!("on the disk {} of {}", self.disk.pending(), self.disk.in_flight());
+        for core in &self.cores {
+            let (index, pool) = (core.index(), core.pool());
+            scene += &format!("; core {index}: {} leases, {} wait for one", pool.leases(), pool.waiters());
+        }
+        for shard in self.engines.iter().flat_map(|engine| engine.own_shards()) {
+            scene += &format!("; shard {}: {}", shard.id(), shard.scene());
+        }
+        Stuck { idle, scene }
     }
 
     /// Lets somebody go on; false if nobody can.
@@ -315,9 +449,12 @@ impl World {
         // Work takes time: deadlines fall in the middle of it, and not only when all is quiet.
         self.clock.set(self.clock.get() + self.rng.u64(0..STEP_NS_MAX));
         let now = Moment(self.clock.get());
+        let standing = self.standing_core();
         let pending = self.disk.pending();
         let is_busy = |core: &Core| !core.is_idle() || core.next_deadline().is_some_and(|next| next <= now);
-        let busy: Vec<usize> = (0..self.cores.len()).filter(|index| is_busy(&self.cores[*index])).collect();
+        let busy: Vec<usize> = (0..self.cores.len())
+            .filter(|index| is_busy(&self.cores[*index]) && standing != Some(*index))
+            .collect();
         // Three in four to a core: completions then meet cores at every stage of their work.
         if !busy.is_empty() && (pending == 0 || self.rng.u8(0..4) > 0) {
             let index = busy[self.rng.usize(..busy.len())];
@@ -327,18 +464,42 @@ impl World {
         if pending > 0 {
             return self.disk.step(&mut self.rng);
         }
+        // Only a core that stands still and a disk that hangs are left: one of them goes on.
+        if self.standing.take().is_some() {
+            return true;
+        }
         // A lease that came back may be waited for by a core that is otherwise idle.
         let returned: usize = self.cores.iter().map(|core| core.pool().drain_returns()).sum();
         if returned > 0 {
             return true;
         }
         let next = self.cores.iter().filter_map(Core::next_deadline).min();
+        let hangs = self.disk.stalled() > 0;
+        let too_late = next.is_none_or(|next| next.0 > self.clock.get() + HANG_NS_MAX);
+        if hangs && (too_late || self.rng.bool()) {
+            self.disk.release_stalled();
+            return true;
+        }
         let Some(next) = next else { return false };
         self.clock.set(self.clock.get().max(next.0));
         self.cores.iter().for_each(|core| {
             core.turn();
         });
         true
+    }
+
+    /// The core that stands still now. Decides by chance whether one begins to.
+    fn standing_core(&mut self) -> Option<usize> {
+        if self.options.core_stall_every > 0 && self.rng.u32(..self.options.core_stall_every) == 0 {
+            let until = self.steps + self.rng.u64(1..=CORE_STALL_STEPS_MAX);
+            self.standing = Some((self.rng.usize(..self.cores.len()), until));
+        }
+        if self.disk.stalled() > 0 && self.rng.u32(..RELEASE_EVERY) == 0 {
+            self.disk.release_stalled();
+        }
+        let steps = self.steps;
+        self.standing = self.standing.filter(|(_, until)| *until > steps);
+        self.standing.map(|(core, _)| core)
     }
 
     /// Draws from the world's seed.
@@ -354,6 +515,22 @@ impl World {
     /// Simulated time passed.
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.clock.get())
+    }
+
+    /// Steps until all that was sent has arrived and nobody has anything to do but what time brings.
+    ///
+    /// # Errors
+    /// It never comes to rest.
+    pub fn come_to_rest(&mut self) -> Result<(), Stuck> {
+        for _ in 0..STEPS_MAX {
+            let now = Moment(self.clock.get());
+            let busy = |core: &Core| !core.is_idle() || core.next_deadline().is_some_and(|next| next <= now);
+            if self.disk.in_flight() == 0 && !self.cores.iter().any(busy) {
+                return Ok(());
+            }
+            self.step();
+        }
+        Err(self.stuck(false))
     }
 
     /// Whether, with no operation under way, every shard's space is just what is reachable, and every lease is back.
@@ -384,9 +561,9 @@ async fn open_core(
     placement: Arc<Placement>,
     files: Vec<ShardFiles>,
     identities: Vec<ShardIdentity>,
+    tuning: Tuning,
 ) -> Result<CoreEngine, OpenError> {
     let memory = LogMemory::reserve(core.pool(), BATCH_BUFFERS).expect("a fresh pool");
-    let tuning = Tuning { checkpoint_log_bytes: 1 << 20, gather_us: 100, seal_us: 2000 };
     let mut shards = Vec::new();
     for (identity, files) in identities.iter().zip(&files) {
         let mine = placement.core_of(identity.shard) == core.index();

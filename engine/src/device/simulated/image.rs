@@ -13,14 +13,35 @@ use super::{super::bounds, faults::FaultCounts};
 use crate::layout::BLOCK_BYTES;
 use crossdock_transport::operation::OsError;
 use rustix::io::Errno;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    rc::Rc,
+};
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
+/// Sectors of a block, one bit each.
+type SectorMask = u8;
+
+const SECTORS: usize = BLOCK_BYTES / SECTOR_BYTES;
+const ALL_SECTORS: SectorMask = SectorMask::MAX;
+const _: () = assert!(SECTORS == SectorMask::BITS as usize);
+
+/// The bytes of one block, shared between the states that hold the same; none: zeros.
+type Block = Option<Rc<[u8; BLOCK_BYTES]>>;
+
+static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+
+fn block_of(bytes: &[u8]) -> Block {
+    let bytes: &[u8; BLOCK_BYTES] = bytes.try_into().expect("writes are whole blocks");
+    (*bytes != ZEROS).then(|| Rc::new(*bytes))
+}
+
 /// Blocks by number; those that are missing are zeros.
 #[derive(Clone, Default)]
-struct Blocks(BTreeMap<u64, Box<[u8; BLOCK_BYTES]>>);
+struct Blocks(BTreeMap<u64, Rc<[u8; BLOCK_BYTES]>>);
 
 impl Blocks {
     fn read(&self, mut offset: u64, mut target: &mut [u8]) {
@@ -36,20 +57,26 @@ impl Blocks {
         }
     }
 
-    fn write_sector(&mut self, offset: u64, sector: &[u8]) {
-        let block = self.0.entry(offset / BLOCK_BYTES as u64).or_insert_with(|| Box::new([0; BLOCK_BYTES]));
-        block[offset as usize % BLOCK_BYTES..][..sector.len()].copy_from_slice(sector);
-    }
-
-    fn write(&mut self, offset: u64, source: &[u8]) {
-        for (index, sector) in source.chunks(SECTOR_BYTES).enumerate() {
-            self.write_sector(offset + (index * SECTOR_BYTES) as u64, sector);
+    /// Replaces the sectors of a block that are in the mask.
+    fn write(&mut self, number: u64, source: &Block, sectors: SectorMask) {
+        if sectors == ALL_SECTORS {
+            match source {
+                Some(block) => self.0.insert(number, block.clone()),
+                None => self.0.remove(&number),
+            };
+        } else if sectors != 0 {
+            let source: &[u8] = source.as_ref().map_or(&ZEROS, |block| &block[..]);
+            let block = Rc::make_mut(self.0.entry(number).or_insert_with(|| Rc::new(ZEROS)));
+            for sector in (0..SECTORS).filter(|sector| sectors & 1 << sector != 0) {
+                let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+                block[range.clone()].copy_from_slice(&source[range]);
+            }
         }
     }
 
     fn flip_bit(&mut self, offset: u64, bit: u8) {
-        let block = self.0.entry(offset / BLOCK_BYTES as u64).or_insert_with(|| Box::new([0; BLOCK_BYTES]));
-        block[offset as usize % BLOCK_BYTES] ^= 1 << bit;
+        let block = self.0.entry(offset / BLOCK_BYTES as u64).or_insert_with(|| Rc::new(ZEROS));
+        Rc::make_mut(block)[offset as usize % BLOCK_BYTES] ^= 1 << bit;
     }
 
     fn truncate(&mut self, blocks: u64) {
@@ -71,10 +98,11 @@ pub(super) enum Reach {
 /// A completed write, or a run of its blocks, that a crash may lose.
 struct VolatileWrite {
     completed: u64,
-    offset: u64,
-    bytes: Vec<u8>,
+    /// The number of its first block.
+    first: u64,
+    blocks: Vec<Block>,
     /// Sectors that a later durable write has replaced: a crash must not bring the older bytes back.
-    replaced: Vec<bool>,
+    replaced: Vec<SectorMask>,
     /// A sync that should have covered it failed: no later sync does.
     orphaned: bool,
     /// The bytes themselves are safe, on a disk without a volatile cache: only conversions can be lost.
@@ -82,15 +110,14 @@ struct VolatileWrite {
 }
 
 impl VolatileWrite {
-    fn sectors(&self) -> impl Iterator<Item = (u64, &[u8], bool)> {
-        let sectors = self.bytes.chunks(SECTOR_BYTES).zip(&self.replaced).enumerate();
-        sectors
-            .map(|(index, (bytes, replaced))| (self.offset + (index * SECTOR_BYTES) as u64, bytes, *replaced))
+    /// Each block with its number and the sectors that still count.
+    fn blocks(&self) -> impl Iterator<Item = (u64, &Block, SectorMask)> {
+        let blocks = self.blocks.iter().zip(&self.replaced).enumerate();
+        blocks.map(|(index, (block, replaced))| (self.first + index as u64, block, !replaced))
     }
 
-    fn blocks(&self) -> std::ops::Range<u64> {
-        let first = self.offset / BLOCK_BYTES as u64;
-        first..first + (self.bytes.len() / BLOCK_BYTES) as u64
+    fn numbers(&self) -> Range<u64> {
+        self.first..self.first + self.blocks.len() as u64
     }
 }
 
@@ -147,22 +174,33 @@ impl FileImage {
     /// A write of whole blocks inside the file.
     pub(super) fn write(&mut self, offset: u64, source: &[u8], reach: Reach) {
         self.now += 1;
-        self.current.write(offset, source);
-        for (index, block) in source.chunks(BLOCK_BYTES).enumerate() {
-            let place = offset + (index * BLOCK_BYTES) as u64;
-            let number = place / BLOCK_BYTES as u64;
+        let first = offset / BLOCK_BYTES as u64;
+        let mut durable: Option<Range<u64>> = None;
+        for (number, bytes) in (first..).zip(source.chunks_exact(BLOCK_BYTES)) {
+            let block = block_of(bytes);
+            self.current.write(number, &block, ALL_SECTORS);
             let is_durable = match reach {
                 Reach::Durable => true,
                 Reach::Completed => !self.volatile_cache && self.is_converted(number),
                 Reach::InFlight => false,
             };
-            if is_durable {
-                self.durable.write(place, block);
-                self.convert([number]);
-                self.replace(place, block.len(), self.now);
-            } else {
-                self.push_volatile(place, block, reach == Reach::Completed && !self.volatile_cache);
+            if !is_durable {
+                self.push_volatile(number, block, reach == Reach::Completed && !self.volatile_cache);
+                continue;
             }
+            self.durable.write(number, &block, ALL_SECTORS);
+            self.convert([number]);
+            durable = match durable {
+                Some(run) if run.end == number => Some(run.start..number + 1),
+                Some(run) => {
+                    self.replace(run, self.now);
+                    Some(number..number + 1)
+                }
+                None => Some(number..number + 1),
+            };
+        }
+        if let Some(run) = durable {
+            self.replace(run, self.now);
         }
     }
 
@@ -177,36 +215,37 @@ impl FileImage {
     }
 
     /// Adds a block to the volatile write of this moment, so that a crash decides about the write as a whole.
-    fn push_volatile(&mut self, offset: u64, block: &[u8], on_medium: bool) {
-        let replaced = [false; BLOCK_BYTES / SECTOR_BYTES];
+    fn push_volatile(&mut self, number: u64, block: Block, on_medium: bool) {
         if let Some(last) = self.volatile.last_mut()
             && last.completed == self.now
-            && last.offset + last.bytes.len() as u64 == offset
+            && last.numbers().end == number
         {
-            last.bytes.extend_from_slice(block);
-            last.replaced.extend(replaced);
+            last.blocks.push(block);
+            last.replaced.push(0);
             return;
         }
         self.volatile.push(VolatileWrite {
             completed: self.now,
-            offset,
-            bytes: block.into(),
-            replaced: replaced.into(),
+            first: number,
+            blocks: vec![block],
+            replaced: vec![0],
             orphaned: false,
             on_medium,
         });
     }
 
-    /// Marks what volatile writes older than the moment `before` hold of a range that is durable now.
-    fn replace(&mut self, offset: u64, bytes: usize, before: u64) {
-        let range = offset..offset + bytes as u64;
-        for write in self.volatile.iter_mut().filter(|write| write.completed < before) {
-            let start = write.offset;
-            for (index, replaced) in write.replaced.iter_mut().enumerate() {
-                *replaced |= range.contains(&(start + (index * SECTOR_BYTES) as u64));
+    /// Marks what volatile writes older than the moment `before` hold of blocks that are durable now.
+    fn replace(&mut self, blocks: Range<u64>, before: u64) {
+        self.volatile.retain_mut(|write| {
+            let own = write.numbers();
+            let (start, end) = (own.start.max(blocks.start), own.end.min(blocks.end));
+            if write.completed >= before || start >= end {
+                return true;
             }
-        }
-        self.volatile.retain(|write| write.replaced.contains(&false));
+            let (start, end) = ((start - own.start) as usize, (end - own.start) as usize);
+            write.replaced[start..end].fill(ALL_SECTORS);
+            write.replaced.iter().any(|replaced| *replaced != ALL_SECTORS)
+        });
     }
 
     /// A sync posted at the moment `upto` completes.
@@ -216,14 +255,12 @@ impl FileImage {
         let covered: Vec<VolatileWrite> = covered;
         self.volatile = rest;
         for write in covered {
-            for (place, sector, replaced) in write.sectors() {
-                if !replaced {
-                    self.durable.write_sector(place, sector);
-                }
+            for (number, block, sectors) in write.blocks() {
+                self.durable.write(number, block, sectors);
             }
-            self.convert(write.blocks());
+            self.convert(write.numbers());
             // Older writes that a failed sync orphaned are still there, and must not come back over this one.
-            self.replace(write.offset, write.bytes.len(), write.completed);
+            self.replace(write.numbers(), write.completed);
         }
         self.growths.retain(|(completed, bytes)| {
             let covered = *completed <= upto;
@@ -261,38 +298,39 @@ impl FileImage {
         }
     }
 
+    /// How many writes a crash would decide about.
+    pub(super) fn undecided(&self) -> usize {
+        self.volatile.len()
+    }
+
     /// Keeps, loses or tears each write that is not durable, and what is left is durable.
-    pub(super) fn crash(&mut self, rng: &mut fastrand::Rng, counts: &mut FaultCounts) {
+    pub(super) fn crash(&mut self, fates: &mut Fates, rng: &mut fastrand::Rng, counts: &mut FaultCounts) {
         counts.crashes += 1;
         for write in std::mem::take(&mut self.volatile) {
-            let fate = if write.on_medium { Fate::Kept } else { Fate::choose(write.replaced.len(), rng) };
+            let fate = fates.next(write.blocks.len() * SECTORS, rng);
+            let fate = if write.on_medium && matches!(fates, Fates::Drawn) { Fate::Kept } else { fate };
             match fate {
                 Fate::Kept => counts.kept_writes += 1,
                 Fate::Lost => counts.lost_writes += 1,
                 Fate::Torn(_) => counts.torn_writes += 1,
             }
             // Whether the journal got to each block's conversion; drawn for all, so that draws do not depend on fates.
-            let conversions: Vec<bool> = write.blocks().map(|_| rng.bool()).collect();
-            let first = write.blocks().start;
-            let mut lost = BTreeSet::new();
-            for (index, (place, sector, replaced)) in write.sectors().enumerate() {
-                let block = place / BLOCK_BYTES as u64;
-                if replaced || !fate.keeps(index) {
+            let conversions: Vec<bool> =
+                write.blocks.iter().map(|_| rng.bool() || !matches!(fates, Fates::Drawn)).collect();
+            for (index, (number, block, live)) in write.blocks().enumerate() {
+                let kept = live & fate.kept(index);
+                if kept != 0 && !self.is_converted(number) && !conversions[index] {
+                    counts.lost_conversions += 1;
                     continue;
                 }
-                if !self.is_converted(block) && !conversions[(block - first) as usize] {
-                    lost.insert(block);
-                    continue;
-                }
-                self.durable.write_sector(place, sector);
+                self.durable.write(number, block, kept);
             }
-            counts.lost_conversions += lost.len() as u64;
             // What the journal did convert stays so for the writes after, whatever became of the bytes.
             let converted =
-                write.blocks().zip(&conversions).filter(|(_, done)| **done).map(|(block, _)| block);
+                write.numbers().zip(&conversions).filter(|(_, done)| **done).map(|(block, _)| block);
             self.convert(converted.collect::<Vec<_>>());
         }
-        if self.bytes > self.durable_bytes && rng.bool() {
+        if self.bytes > self.durable_bytes && rng.bool() && matches!(fates, Fates::Drawn) {
             counts.lost_growths += 1;
             self.bytes = self.durable_bytes;
             let blocks = self.bytes / BLOCK_BYTES as u64;
@@ -320,12 +358,50 @@ impl FileImage {
     }
 }
 
+/// How a crash decides about the writes that are not durable.
+#[derive(Clone, Debug)]
+pub(super) enum Fates {
+    /// Each by itself, by chance.
+    Drawn,
+    /// All are kept, but the one with this number among all that are not durable.
+    AllBut { victim: usize, loss: Loss, seen: usize },
+}
+
+/// What a crash does to the one write that it does not keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing of it is kept.
+    Whole,
+    /// So many sectors at its front are kept, at least one and not all.
+    AfterFront(usize),
+    /// So many sectors at its front are lost, at least one and not all.
+    OfFront(usize),
+}
+
+impl Fates {
+    fn next(&mut self, sectors: usize, rng: &mut fastrand::Rng) -> Fate {
+        match self {
+            Fates::Drawn => Fate::choose(sectors, rng),
+            Fates::AllBut { victim, loss, seen } => {
+                *seen += 1;
+                let cut = |count: usize| count.clamp(1, sectors - 1);
+                match loss {
+                    _ if *seen != *victim + 1 => Fate::Kept,
+                    Loss::Whole => Fate::Lost,
+                    Loss::AfterFront(count) => Fate::cut(sectors, cut(*count), true),
+                    Loss::OfFront(count) => Fate::cut(sectors, cut(*count), false),
+                }
+            }
+        }
+    }
+}
+
 /// What a crash does to one write.
 enum Fate {
     Kept,
     Lost,
-    /// Which sectors are kept.
-    Torn(Vec<bool>),
+    /// Which sectors of each block are kept.
+    Torn(Vec<SectorMask>),
 }
 
 impl Fate {
@@ -333,21 +409,27 @@ impl Fate {
         match rng.u8(0..6) {
             0 | 1 => Fate::Kept,
             2 | 3 => Fate::Lost,
-            4 => {
-                // A front or a back, and not all of it.
-                let cut = rng.usize(1..sectors.max(2));
-                let front = rng.bool();
-                Fate::Torn((0..sectors).map(|sector| (sector < cut) == front).collect())
-            }
-            _ => Fate::Torn((0..sectors).map(|_| rng.bool()).collect()),
+            // A front or a back, and not all of it.
+            4 => Fate::cut(sectors, rng.usize(1..sectors), rng.bool()),
+            _ => Fate::Torn((0..sectors / SECTORS).map(|_| rng.u8(..)).collect()),
         }
     }
 
-    fn keeps(&self, sector: usize) -> bool {
+    /// Keeps the first `count` sectors, or all but those.
+    fn cut(sectors: usize, count: usize, keep_front: bool) -> Fate {
+        let front = |block: usize| match count.saturating_sub(block * SECTORS) {
+            all if all >= SECTORS => ALL_SECTORS,
+            some => (1 << some) - 1,
+        };
+        let blocks = 0..sectors / SECTORS;
+        Fate::Torn(blocks.map(|block| if keep_front { front(block) } else { !front(block) }).collect())
+    }
+
+    fn kept(&self, block: usize) -> SectorMask {
         match self {
-            Fate::Kept => true,
-            Fate::Lost => false,
-            Fate::Torn(kept) => kept[sector],
+            Fate::Kept => ALL_SECTORS,
+            Fate::Lost => 0,
+            Fate::Torn(kept) => kept[block],
         }
     }
 }

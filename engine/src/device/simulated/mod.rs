@@ -34,7 +34,8 @@ use crossdock_transport::{
     operation::{Memory, OperationId, OsError, Pending, Queue, Slot},
 };
 use faults::Faults;
-use image::{FileImage, Reach};
+pub use image::Loss;
+use image::{Fates, FileImage, Reach};
 use rustix::io::Errno;
 use std::{cell::RefCell, rc::Rc};
 
@@ -45,6 +46,33 @@ pub struct DiskOptions {
     pub bytes_max: u64,
     /// Whether completed writes may be lost at a crash also where blocks have been written and synced before.
     pub volatile_cache: bool,
+    /// How it breaks the promises of [`BlockDevice`], if it does.
+    pub lie: Option<Lie>,
+}
+
+/// A promise that a disk may break without a word. No engine can make that good: it is there to show that whoever checks
+/// an engine would see an engine that does not keep its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// A sync does nothing.
+    IgnoresSync,
+    /// A durable write is like any other: in the cache, until a sync.
+    IgnoresDurable,
+    /// One in so many writes is acknowledged and never made.
+    DropsWrites(u32),
+    /// One in so many reads has one bit wrong.
+    FlipsReads(u32),
+    /// One in so many completions never comes.
+    LosesCompletions(u32),
+}
+
+impl Lie {
+    fn one_in(self, wanted: fn(u32) -> Lie, rng: &mut fastrand::Rng) -> bool {
+        let (Lie::DropsWrites(count) | Lie::FlipsReads(count) | Lie::LosesCompletions(count)) = self else {
+            return false;
+        };
+        wanted(count) == self && rng.u32(0..count.max(1)) == 0
+    }
 }
 
 /// A file of a simulated disk, or the whole of a raw one.
@@ -76,6 +104,14 @@ struct Operation {
     kind: Kind,
     /// Set when it is chosen to complete and the plan lets it hang.
     stalled: bool,
+    /// Its completion never comes.
+    lost: bool,
+}
+
+impl Operation {
+    fn is_ready(&self) -> bool {
+        !self.stalled && !self.lost
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -156,6 +192,11 @@ impl SimulatedDisk {
         self.0.borrow_mut().faults.inject(file, fault, times);
     }
 
+    /// From now on the disk breaks this promise, or none.
+    pub fn set_lie(&self, lie: Option<Lie>) {
+        self.0.borrow_mut().options.lie = lie;
+    }
+
     /// Takes back the plan and everything injected, and lets what hangs go on: from now on nothing fails.
     pub fn heal(&self) {
         let mut state = self.0.borrow_mut();
@@ -175,7 +216,7 @@ impl SimulatedDisk {
     }
 
     /// Flips one bit somewhere in what was ever written. `None` if nothing was.
-    pub fn flip_some_bit(&self, rng: &mut fastrand::Rng) -> Option<(FileId, u64)> {
+    pub fn flip_some_bit(&self, rng: &mut fastrand::Rng) -> Option<(FileId, u64, u8)> {
         let written: Vec<FileId> = {
             let state = self.0.borrow();
             let files = state.files.iter().enumerate();
@@ -183,13 +224,19 @@ impl SimulatedDisk {
         };
         let file = rng.choice(written)?;
         let offset = self.0.borrow().files[file.0].image.some_written_byte(rng)?;
-        self.flip_bit(file, offset, rng.u8(0..8));
-        Some((file, offset))
+        let bit = rng.u8(0..8);
+        self.flip_bit(file, offset, bit);
+        Some((file, offset, bit))
     }
 
     /// Operations that `step` can complete.
     pub fn pending(&self) -> usize {
-        self.0.borrow().operations.iter().filter(|operation| !operation.stalled).count()
+        self.0.borrow().operations.iter().filter(|operation| operation.is_ready()).count()
+    }
+
+    /// Operations that are not done: ready, hanging, or with a completion that never comes.
+    pub fn in_flight(&self) -> usize {
+        self.0.borrow().operations.len()
     }
 
     /// Operations that hang until `release_stalled` or a crash.
@@ -219,12 +266,19 @@ impl SimulatedDisk {
     pub fn complete_one(&self, choice: usize, rng: &mut fastrand::Rng) {
         let (operation, result) = {
             let mut state = self.0.borrow_mut();
-            let mut pending = state.operations.iter().enumerate().filter(|(_, operation)| !operation.stalled);
+            let mut pending =
+                state.operations.iter().enumerate().filter(|(_, operation)| operation.is_ready());
             let (index, operation) =
                 pending.nth(choice).expect("the choice is one of the pending operations");
             let file = operation.file;
             if state.faults.strikes(file, Fault::Stall, rng) {
                 state.operations[index].stalled = true;
+                return;
+            }
+            let lie = state.options.lie;
+            if lie.is_some_and(|lie| lie.one_in(Lie::LosesCompletions, rng)) {
+                // It stays among the operations, so that a crash gives its memory back.
+                state.operations[index].lost = true;
                 return;
             }
             let operation = state.operations.remove(index);
@@ -239,12 +293,31 @@ impl SimulatedDisk {
     /// what is left is what the disk holds. Operations in flight complete with `EIO`, so that their memory comes back:
     /// drop the tasks of the engine first, none of them lives to see it. Handles opened before are dead.
     pub fn crash(&self, rng: &mut fastrand::Rng) {
+        self.crash_with(Fates::Drawn, rng);
+    }
+
+    /// As [`SimulatedDisk::crash`], but every write is kept and only the one with this number suffers the loss: for
+    /// going through all of them, one after the other. Numbers run from 0 to below [`SimulatedDisk::undecided`].
+    pub fn crash_losing(&self, victim: usize, loss: Loss, rng: &mut fastrand::Rng) {
+        self.crash_with(Fates::AllBut { victim, loss, seen: 0 }, rng);
+    }
+
+    /// Writes that a crash now would decide about: in flight, or completed and not durable.
+    pub fn undecided(&self) -> usize {
+        let state = self.0.borrow();
+        let writes = state.operations.iter().filter(|operation| matches!(operation.kind, Kind::Write { .. }));
+        writes.count() + state.files.iter().map(|file| file.image.undecided()).sum::<usize>()
+    }
+
+    fn crash_with(&self, mut fates: Fates, rng: &mut fastrand::Rng) {
         let operations = {
             let mut state = self.0.borrow_mut();
             let state = &mut *state;
             state.life += 1;
             let mut operations = std::mem::take(&mut state.operations);
-            rng.shuffle(&mut operations);
+            if matches!(fates, Fates::Drawn) {
+                rng.shuffle(&mut operations);
+            }
             for operation in &operations {
                 let room = state.room();
                 let image = &mut state.files[operation.file.0].image;
@@ -260,7 +333,7 @@ impl SimulatedDisk {
                 }
             }
             for file in &mut state.files {
-                file.image.crash(rng, &mut state.faults.counts);
+                file.image.crash(&mut fates, rng, &mut state.faults.counts);
             }
             operations
         };
@@ -291,7 +364,9 @@ impl SimulatedDisk {
 fn source_of(operation: &Operation) -> Vec<u8> {
     operation.queue.with_memory(operation.id, |memory| {
         let Memory::Scatter(source) = memory else { unreachable!("a write carries pieces") };
-        source.pieces().iter().flat_map(|piece| piece.iter().copied()).collect()
+        let mut bytes = Vec::with_capacity(source.bytes());
+        source.pieces().iter().for_each(|piece| bytes.extend_from_slice(piece));
+        bytes
     })
 }
 
@@ -313,9 +388,14 @@ impl State {
                 if count > 0 && self.faults.strikes(file, Fault::ShortRead, rng) {
                     count = rng.usize(0..count / BLOCK_BYTES) * BLOCK_BYTES;
                 }
+                let flips = self.options.lie.is_some_and(|lie| lie.one_in(Lie::FlipsReads, rng));
                 operation.queue.with_memory(operation.id, |memory| {
                     let Memory::Lease(lease) = memory else { unreachable!("a read carries a lease") };
-                    image.read(offset, &mut lease.full_mut()[at..at + count]);
+                    let target = &mut lease.full_mut()[at..at + count];
+                    image.read(offset, target);
+                    if flips && !target.is_empty() {
+                        target[rng.usize(..count)] ^= 1 << rng.u8(0..8);
+                    }
                 });
                 Ok(count as u32)
             }
@@ -338,9 +418,12 @@ impl State {
                     place = rng.u64(0..=blocks) * BLOCK_BYTES as u64;
                 }
                 let reach = match durability {
-                    Durability::Durable => Reach::Durable,
-                    Durability::Buffered => Reach::Completed,
+                    Durability::Durable if self.options.lie != Some(Lie::IgnoresDurable) => Reach::Durable,
+                    Durability::Durable | Durability::Buffered => Reach::Completed,
                 };
+                if self.options.lie.is_some_and(|lie| lie.one_in(Lie::DropsWrites, rng)) {
+                    return Ok(source.len() as u32);
+                }
                 image.write(place, &source, reach);
                 Ok(source.len() as u32)
             }
@@ -351,7 +434,9 @@ impl State {
                     image.fail_sync(upto);
                     return Err(bounds::os_error(Errno::IO));
                 }
-                image.sync(upto);
+                if self.options.lie != Some(Lie::IgnoresSync) {
+                    image.sync(upto);
+                }
                 Ok(0)
             }
             Kind::Grow { bytes } => {
@@ -391,6 +476,7 @@ impl SimulatedDevice {
             file: self.file,
             kind,
             stalled: false,
+            lost: false,
         });
         pending
     }

@@ -11,7 +11,7 @@ const DURABLE: Durability = Durability::Durable;
 const EIO: Result<u32, OsError> = Err(OsError(5));
 
 fn disk(volatile_cache: bool) -> SimulatedDisk {
-    SimulatedDisk::new(DiskOptions { bytes_max: conformance::BYTES_MAX, volatile_cache })
+    SimulatedDisk::new(DiskOptions { bytes_max: conformance::BYTES_MAX, volatile_cache, lie: None })
 }
 
 /// Runs the act with a bench on the file; operations complete in an order drawn from the seed.

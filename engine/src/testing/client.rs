@@ -1,0 +1,658 @@
+//! A client: does operations one after the other, and knows what each may answer.
+
+use super::{
+    knowledge::{Knowledge, Known, KnownUpload, State, answers, write_condition},
+    model::{Line, Value},
+    operation::{
+        Body, Condition, GivesUp, Key, Operation, SHARED_BUCKET, Slice, list_delimiter, list_prefix,
+        own_bucket,
+    },
+};
+use crate::{
+    core_engine::CoreEngine,
+    error::Error,
+    layout::{EntityTag, Version},
+    object::{
+        put::Put,
+        types::{
+            CommitOptions, GetOptions, ListItem, ListOptions, ListStart, PutOptions, Select, WriteCondition,
+        },
+    },
+};
+use bytes::Bytes;
+use std::{cell::RefCell, future::Future, pin::pin, rc::Rc, task::Poll};
+
+/// A client's knowledge, shared by its tasks.
+pub type Shared = Rc<RefCell<Knowledge>>;
+
+/// Which errors the faults of a history excuse.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tolerance {
+    /// Devices fail.
+    pub device: bool,
+    /// Stored bytes are damaged.
+    pub corrupt: bool,
+    /// There is no room.
+    pub full: bool,
+    /// The store is being closed.
+    pub closed: bool,
+}
+
+impl Tolerance {
+    /// Whether a fault excuses the error.
+    pub fn excuses(self, error: &Error) -> bool {
+        match error {
+            Error::Device(_) => self.device,
+            Error::ReadOnly { .. } => self.device || self.corrupt,
+            Error::Corrupt(_) => self.corrupt,
+            Error::Full { .. } => self.full,
+            Error::Closed => self.closed,
+            _ => false,
+        }
+    }
+}
+
+/// Whether nobody can say if a change with this answer happened.
+fn is_uncertain(error: &Error) -> bool {
+    matches!(error, Error::Device(_) | Error::Closed)
+}
+
+/// One operation on its way: whose, through which cores, and which errors are excused.
+pub struct Call {
+    /// Whose.
+    pub known: Shared,
+    /// The core that the client is on, and another one.
+    pub engines: [CoreEngine; 2],
+    /// What the faults excuse.
+    pub tolerance: Tolerance,
+    /// Different for every operation of a history.
+    pub nonce: u64,
+}
+
+type Checked = Result<(), String>;
+
+impl Call {
+    /// Does it.
+    ///
+    /// # Errors
+    /// An answer that can not be.
+    pub async fn perform(&self, operation: &Operation) -> Checked {
+        let outcome = match *operation {
+            Operation::Put { key, body, declared, condition, gives_up } => {
+                self.put(key, body, declared, condition, gives_up).await
+            }
+            Operation::Race { key, bodies, condition } => self.race(key, bodies, condition).await,
+            Operation::Delete { key, condition } => self.delete(key, condition).await,
+            Operation::Get { key, slice, gives_up } => self.get(key, slice, gives_up).await,
+            Operation::Head { key } => self.head(key).await,
+            Operation::List { own_bucket, prefix, delimiter, after, limit } => {
+                self.list(own_bucket, prefix, delimiter, after, limit).await
+            }
+            Operation::Copy { from, to, condition } => self.copy(from, to, condition).await,
+            Operation::CreateUpload { slot, key } => self.create_upload(slot, key).await,
+            Operation::PutPart { slot, number, body, gives_up } => {
+                self.put_part(slot, number, body, gives_up).await
+            }
+            Operation::CopyPart { slot, number, from } => self.copy_part(slot, number, from).await,
+            Operation::ListParts { slot } => self.list_parts(slot).await,
+            Operation::ListUploads { own_bucket } => self.list_uploads(own_bucket).await,
+            Operation::Complete { .. } => self.complete(operation).await,
+            Operation::Abort { slot } => self.abort(slot).await,
+            Operation::CreateBucket => self.create_bucket().await,
+            Operation::DeleteBucket => self.delete_bucket().await,
+            Operation::Buckets => self.buckets().await,
+            Operation::Checkpoint => self.checkpoint().await,
+        };
+        outcome.map_err(|wrong| format!("client {}, {operation:?}: {wrong}", self.client()))
+    }
+
+    pub(super) fn client(&self) -> usize {
+        self.known.borrow().client
+    }
+
+    pub(super) fn engine(&self) -> &CoreEngine {
+        &self.engines[0]
+    }
+
+    pub(super) fn with_key<T>(&self, key: Key, look: impl FnOnce(&mut Known) -> T) -> T {
+        look(self.known.borrow_mut().key(key))
+    }
+
+    /// An error: excused by a fault, or wrong.
+    pub(super) fn excuse(&self, error: &Error) -> Checked {
+        if self.tolerance.excuses(error) {
+            self.known.borrow_mut().failed += 1;
+            return Ok(());
+        }
+        Err(format!("answered {error:?}"))
+    }
+
+    /// An error that a missing bucket explains.
+    pub(super) fn explains_missing_bucket(&self, key: Key, error: &Error) -> bool {
+        *error == Error::NoSuchBucket && self.known.borrow().bucket_of(key).1
+    }
+
+    pub(super) fn bucket_may_exist(&self, key: Key) -> Checked {
+        match self.known.borrow().bucket_of(key).0 {
+            true => Ok(()),
+            false => Err("succeeded in a bucket that is not there".into()),
+        }
+    }
+
+    // ── changes of a key ──
+
+    /// Takes down the answer to a change of a key that was begun with `state`.
+    pub(super) fn settle(
+        &self,
+        key: Key,
+        states: &[State],
+        allowed: &[Result<(), Error>],
+        answer: Result<Option<Version>, Error>,
+    ) -> Checked {
+        match answer {
+            Ok(version) => {
+                self.bucket_may_exist(key)?;
+                if !allowed.contains(&Ok(())) {
+                    return Err(format!("succeeded where it may be answered {allowed:?} only"));
+                }
+                self.with_key(key, |known| {
+                    let newer = version.is_none_or(|version| version > known.version);
+                    known.version = version.unwrap_or(known.version);
+                    known.acknowledge_any(states.to_vec());
+                    if newer { Ok(()) } else { Err("made a version that is not newer than the last".into()) }
+                })
+            }
+            Err(error) => {
+                if !is_uncertain(&error) {
+                    self.with_key(key, |known| states.iter().for_each(|state| known.withdraw(state)));
+                }
+                if allowed.contains(&Err(error.clone())) || self.explains_missing_bucket(key, &error) {
+                    return Ok(());
+                }
+                self.excuse(&error)
+            }
+        }
+    }
+
+    async fn put(
+        &self,
+        key: Key,
+        body: Body,
+        declared: bool,
+        condition: Condition,
+        gives_up: GivesUp,
+    ) -> Checked {
+        let value = body.value();
+        let state = Some(value.clone());
+        let (allowed, condition) = self.with_key(key, |known| {
+            let asked = (answers(condition, known), write_condition(condition, known.likely()));
+            known.begin(state.clone());
+            asked
+        });
+        let (client, engine) = (self.client(), self.engine());
+        let size = declared.then_some(value.bytes.len() as u64);
+        let put = engine.put(&key.bucket(client), &key.bytes(client), PutOptions { size }).await;
+        let filled = match put {
+            Ok(put) => fill(put, &value.bytes, gives_up).await,
+            Err(error) => Err(error),
+        };
+        let answer = match filled {
+            Ok(Some(put)) => {
+                let commit = put.finish(commit_options(&value, condition));
+                match give_up(commit, gives_up).await {
+                    Some(answer) => answer.map(|info| Some(info.version)),
+                    // It floats: it may come or not.
+                    None => return Ok(()),
+                }
+            }
+            Ok(None) => {
+                self.with_key(key, |known| known.withdraw(&state));
+                return Ok(());
+            }
+            Err(error) => Err(error),
+        };
+        self.settle(key, &[state], &allowed, answer)
+    }
+
+    async fn race(&self, key: Key, bodies: [Body; 2], condition: Condition) -> Checked {
+        let values = bodies.map(Body::value);
+        let states = values.clone().map(Some);
+        let (allowed, asked) = self.with_key(key, |known| {
+            let asked = (answers(condition, known), write_condition(condition, known.likely()));
+            states.iter().for_each(|state| known.begin(state.clone()));
+            asked
+        });
+        let client = self.client();
+        let tasks: Vec<_> = values
+            .into_iter()
+            .zip(&self.engines)
+            .map(|(value, engine)| {
+                let (engine, condition) = (engine.clone(), asked.clone());
+                let core = engine.core().clone();
+                core.spawn(async move {
+                    let size = Some(value.bytes.len() as u64);
+                    let put =
+                        engine.put(&key.bucket(client), &key.bytes(client), PutOptions { size }).await?;
+                    match fill(put, &value.bytes, GivesUp::No).await? {
+                        Some(put) => put.finish(commit_options(&value, condition)).await,
+                        None => Err(Error::Closed),
+                    }
+                })
+            })
+            .collect();
+        let mut answers = Vec::new();
+        for task in tasks {
+            answers.push(task.await);
+        }
+        let made: Vec<State> = states
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| answer.is_ok())
+            .map(|(s, _)| s.clone())
+            .collect();
+        let newest = answers.iter().flatten().map(|info| info.version).max();
+        let failed = answers.iter().any(|answer| answer.as_ref().is_err_and(is_uncertain));
+        if condition == Condition::Absent && made.len() > 1 {
+            return Err("two writers made a key that was absent".into());
+        }
+        if !made.is_empty() && !failed {
+            self.settle(key, &made, &allowed, Ok(newest))?;
+        }
+        for (state, answer) in states.iter().zip(answers) {
+            match answer {
+                Ok(_) => {}
+                // The other one was first.
+                Err(Error::ConditionFailed)
+                    if condition == Condition::Absent && (!made.is_empty() || failed) =>
+                {
+                    self.with_key(key, |known| known.withdraw(state));
+                }
+                Err(error) => self.settle(key, std::slice::from_ref(state), &allowed, Err(error))?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, key: Key, condition: Condition) -> Checked {
+        // S3 knows no If-None-Match on DELETE.
+        let condition = if condition == Condition::Absent { Condition::None } else { condition };
+        let (allowed, condition) = self.with_key(key, |known| {
+            let asked = (answers(condition, known), write_condition(condition, known.likely()));
+            known.begin(None);
+            asked
+        });
+        let (client, engine) = (self.client(), self.engine());
+        let answer = engine.delete(&key.bucket(client), &key.bytes(client), condition).await;
+        self.settle(key, &[None], &allowed, answer.map(|_| None))
+    }
+
+    async fn copy(&self, from: Key, to: Key, condition: Condition) -> Checked {
+        let etag = format!("copy-{}", self.nonce).into_bytes();
+        let sources: Vec<State> = self.with_key(from, |known| known.candidates().cloned().collect());
+        let made: Vec<State> = sources
+            .iter()
+            .flatten()
+            .map(|source| {
+                Some(Value {
+                    bytes: source.bytes.clone(),
+                    etag: etag.clone(),
+                    attributes: b"copied".to_vec(),
+                })
+            })
+            .collect();
+        let (allowed, write) = self.with_key(to, |known| {
+            let asked = (answers(condition, known), write_condition(condition, known.likely()));
+            made.iter().for_each(|state| known.begin(state.clone()));
+            asked
+        });
+        let (client, engine) = (self.client(), self.engine());
+        let (source, target) = (from.bytes(client), to.bytes(client));
+        let options = CommitOptions {
+            etag: EntityTag::new(&etag),
+            attributes: Bytes::from_static(b"copied"),
+            condition: write,
+        };
+        let answer = engine
+            .copy(
+                (&from.bucket(client), &source, GetOptions::default()),
+                (&to.bucket(client), &target),
+                options,
+            )
+            .await;
+        if let Err(error) = &answer
+            && (*error == Error::NoSuchKey && sources.contains(&None)
+                || self.explains_missing_bucket(from, error))
+        {
+            self.with_key(to, |known| made.iter().for_each(|state| known.withdraw(state)));
+            return Ok(());
+        }
+        if made.is_empty() && answer.is_ok() {
+            return Err("copied what is not there".into());
+        }
+        self.settle(to, &made, &allowed, answer.map(|info| Some(info.version)))
+    }
+
+    // ── looking ──
+
+    async fn get(&self, key: Key, slice: Slice, gives_up: GivesUp) -> Checked {
+        let client = self.client();
+        let length =
+            self.with_key(key, |known| known.likely().as_ref().map_or(0, |value| value.bytes.len() as u64));
+        let select = select_of(slice, length);
+        let chunks_max = match gives_up {
+            GivesUp::No => usize::MAX,
+            GivesUp::After(count) | GivesUp::Committing(count) => usize::from(count),
+        };
+        let found = read(self.engine(), &key.bucket(client), &key.bytes(client), select, chunks_max).await;
+        self.check_read(key, select, found)
+    }
+
+    /// Whether something read may be what a key holds.
+    pub(super) fn check_read(&self, key: Key, select: Select, found: Result<Read, Error>) -> Checked {
+        let found = match found {
+            Ok(found) => found,
+            Err(Error::NoSuchKey) => {
+                self.bucket_may_exist(key)?;
+                return match self.with_key(key, |known| known.observe(&None)) {
+                    true => Ok(()),
+                    false => {
+                        Err(format!("no such key, where {:?} is", self.with_key(key, |known| known.clone())))
+                    }
+                };
+            }
+            Err(Error::RangeNotSatisfiable { size }) => {
+                let fits =
+                    |state: &State| state.as_ref().is_some_and(|value| value.bytes.len() as u64 == size);
+                return match self.with_key(key, |known| known.candidates().any(fits))
+                    && range_of(select, size).is_none()
+                {
+                    true => Ok(()),
+                    false => Err(format!("range not satisfiable in {size} bytes")),
+                };
+            }
+            Err(error) if self.explains_missing_bucket(key, &error) => return Ok(()),
+            Err(error) => return self.excuse(&error),
+        };
+        self.bucket_may_exist(key)?;
+        let matches = |state: &State| {
+            let Some(value) = state else { return false };
+            let Some(range) = range_of(select, value.bytes.len() as u64) else { return false };
+            let part = &value.bytes[range.start as usize..range.end as usize];
+            let bytes_match =
+                if found.is_whole { part == found.bytes } else { part.starts_with(&found.bytes) };
+            value.etag == found.etag && value.attributes == found.attributes && bytes_match
+        };
+        self.with_key(key, |known| {
+            let state = known.candidates().find(|state| matches(state)).cloned();
+            match state {
+                Some(state) => {
+                    // Part of the bytes may be the same in several.
+                    if found.is_whole && select == Select::Whole {
+                        known.observe(&state);
+                    }
+                    Ok(())
+                }
+                None => Err(format!(
+                    "{} bytes tagged {}, where {known:?} is",
+                    found.bytes.len(),
+                    found.etag.escape_ascii()
+                )),
+            }
+        })
+    }
+
+    async fn head(&self, key: Key) -> Checked {
+        let client = self.client();
+        let info = match self.engine().head(&key.bucket(client), &key.bytes(client), None).await {
+            Ok(info) => info,
+            Err(error) => return self.check_read(key, Select::Whole, Err(error)),
+        };
+        self.bucket_may_exist(key)?;
+        let matches = |state: &State| {
+            state.as_ref().is_some_and(|value| {
+                value.etag == info.etag.as_bytes()
+                    && value.attributes == info.attributes[..]
+                    && value.bytes.len() as u64 == info.size
+            })
+        };
+        match self.with_key(key, |known| known.candidates().any(matches)) {
+            true => Ok(()),
+            false => Err(format!("found {info:?}, where {:?} is", self.with_key(key, |known| known.clone()))),
+        }
+    }
+
+    async fn list(&self, own: bool, prefix: u8, delimiter: u8, after: Option<u8>, limit: u8) -> Checked {
+        let client = self.client();
+        let any_key = Key { own_bucket: own, name: 0 };
+        let after = after.map(|name| Key { own_bucket: own, name }.bytes(client));
+        let (prefix, delimiter) = (list_prefix(client, prefix), list_delimiter(delimiter));
+        let bucket = any_key.bucket(client);
+        let start = after.clone().map_or(ListStart::First, ListStart::After);
+        let options = ListOptions {
+            prefix: prefix.clone(),
+            delimiter: delimiter.into(),
+            start,
+            limit: usize::from(limit),
+        };
+        let found = match list_all(self.engine(), &bucket, options).await {
+            Ok(found) => found,
+            Err(error) if self.explains_missing_bucket(any_key, &error) => return Ok(()),
+            Err(error) => return self.excuse(&error),
+        };
+        self.bucket_may_exist(any_key)?;
+        let known = self.known.borrow();
+        let Some(model) = super::run::model_of_client(&known) else { return Ok(()) };
+        let expected = model.list(&bucket, &prefix, delimiter, &after.unwrap_or_default());
+        if found == expected { Ok(()) } else { Err(format!("expected {expected:?}, found {found:?}")) }
+    }
+
+    // ── buckets and care ──
+
+    async fn create_bucket(&self) -> Checked {
+        let name = own_bucket(self.client());
+        let before = std::mem::replace(&mut self.known.borrow_mut().bucket, vec![true, false]);
+        let answer = self.engine().create_bucket(&name, Bytes::from_static(b"own")).await;
+        let mut known = self.known.borrow_mut();
+        match answer {
+            Ok(info) if before.contains(&false) && &info.attributes[..] == b"own" => {
+                known.bucket = vec![true];
+                Ok(())
+            }
+            Err(Error::BucketExists) if before.contains(&true) => {
+                known.bucket = vec![true];
+                Ok(())
+            }
+            Err(error) => {
+                if before == [true] {
+                    known.bucket = before;
+                }
+                drop(known);
+                self.excuse(&error)
+            }
+            Ok(info) => Err(format!("made {info:?} where {before:?}")),
+        }
+    }
+
+    async fn delete_bucket(&self) -> Checked {
+        let name = own_bucket(self.client());
+        let (before, may_be_empty, may_hold) = {
+            let mut known = self.known.borrow_mut();
+            let before = std::mem::replace(&mut known.bucket, vec![true, false]);
+            let own = || known.keys().filter(|(key, _)| key.own_bucket);
+            let may_be_empty = own().all(|(_, known)| known.candidates().any(Option::is_none));
+            let may_hold = own().any(|(_, known)| known.candidates().any(Option::is_some));
+            (before, may_be_empty, may_hold)
+        };
+        let answer = self.engine().delete_bucket(&name).await;
+        let mut known = self.known.borrow_mut();
+        match answer {
+            Ok(()) if before.contains(&true) && may_be_empty => {
+                known.forget_bucket();
+                Ok(())
+            }
+            Err(Error::NoSuchBucket) if before.contains(&false) => {
+                known.forget_bucket();
+                Ok(())
+            }
+            Err(Error::BucketNotEmpty) if before.contains(&true) && may_hold => {
+                known.bucket = vec![true];
+                Ok(())
+            }
+            Ok(()) => Err(format!("deleted where it may exist: {before:?}, be empty: {may_be_empty}")),
+            Err(error) => {
+                if before == [false] {
+                    known.bucket = before;
+                }
+                drop(known);
+                self.excuse(&error)
+            }
+        }
+    }
+
+    async fn buckets(&self) -> Checked {
+        let found = match self.engine().buckets().await {
+            Ok(found) => found,
+            Err(error) => return self.excuse(&error),
+        };
+        let names: Vec<&str> = found.iter().map(|bucket| &*bucket.name).collect();
+        let own = names.contains(&&*own_bucket(self.client()));
+        if !names.is_sorted() || !names.contains(&SHARED_BUCKET) || !self.known.borrow().bucket.contains(&own)
+        {
+            return Err(format!("found {names:?}, own bucket {:?}", self.known.borrow().bucket));
+        }
+        Ok(())
+    }
+
+    async fn checkpoint(&self) -> Checked {
+        match self.engine().checkpoint().await {
+            Ok(()) => Ok(()),
+            Err(error) => self.excuse(&error),
+        }
+    }
+}
+
+// ── reading and writing ──
+
+pub(super) fn commit_options(value: &Value, condition: WriteCondition) -> CommitOptions {
+    let attributes = Bytes::from(value.attributes.clone());
+    CommitOptions { etag: EntityTag::new(&value.etag), attributes, condition }
+}
+
+/// Pours bytes in; none if the writer turned away before the end.
+pub(super) async fn fill(mut put: Put, bytes: &[u8], gives_up: GivesUp) -> Result<Option<Put>, Error> {
+    let mut tail = None;
+    for (index, piece) in bytes.chunks(50_000).enumerate() {
+        if gives_up == GivesUp::After(index as u8) {
+            return Ok(None);
+        }
+        put.write(&mut tail, piece).await?;
+    }
+    if let Some(tail) = tail {
+        put.push(tail).await?;
+    }
+    Ok(if matches!(gives_up, GivesUp::After(_)) { None } else { Some(put) })
+}
+
+/// Looks at the future so many times at most, then drops it.
+pub(super) async fn give_up<T>(future: impl Future<Output = T>, gives_up: GivesUp) -> Option<T> {
+    let GivesUp::Committing(looks) = gives_up else { return Some(future.await) };
+    let mut future = pin!(future);
+    let mut left = looks;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(value));
+        }
+        left = left.saturating_sub(1);
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+/// What a reader got.
+pub(super) struct Read {
+    bytes: Vec<u8>,
+    etag: Vec<u8>,
+    attributes: Vec<u8>,
+    is_whole: bool,
+}
+
+/// Reads the selected bytes, but no more than so many chunks.
+pub(super) async fn read(
+    engine: &CoreEngine,
+    bucket: &str,
+    key: &[u8],
+    select: Select,
+    chunks_max: usize,
+) -> Result<Read, Error> {
+    let mut get = engine.get(bucket, key, GetOptions { select, version: None }).await?;
+    let mut read = Read {
+        bytes: Vec::new(),
+        etag: get.info().etag.as_bytes().to_vec(),
+        attributes: get.info().attributes.to_vec(),
+        is_whole: false,
+    };
+    for _ in 0..chunks_max {
+        match get.next().await {
+            Some(chunk) => read.bytes.extend_from_slice(&chunk?),
+            None => {
+                read.is_whole = true;
+                break;
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// Every page of a listing.
+pub(super) async fn list_all(
+    engine: &CoreEngine,
+    bucket: &str,
+    mut options: ListOptions,
+) -> Result<Vec<Line>, Error> {
+    let mut found = Vec::new();
+    loop {
+        let page = engine.list(bucket, &options).await?;
+        found.extend(page.items.into_iter().map(|item| match item {
+            ListItem::Object { key, .. } => Line::Key(key),
+            ListItem::CommonPrefix(prefix) => Line::Prefix(prefix),
+        }));
+        match page.next {
+            Some(next) => options.start = next,
+            None => return Ok(found),
+        }
+    }
+}
+
+fn select_of(slice: Slice, length: u64) -> Select {
+    let place = |fraction: u8| length * u64::from(fraction) / 256;
+    match slice {
+        Slice::Whole => Select::Whole,
+        Slice::From(fraction) => Select::From(place(fraction)),
+        Slice::Stretch(fraction, bytes) => {
+            Select::Between(place(fraction), place(fraction) + u64::from(bytes) - 1)
+        }
+        Slice::Last(bytes) => Select::Last(bytes.into()),
+        Slice::PastEnd => Select::From(length),
+    }
+}
+
+/// RFC 9110 §14.1.2, once more and in other words than the engine's.
+fn range_of(select: Select, size: u64) -> Option<std::ops::Range<u64>> {
+    let (start, end) = match select {
+        Select::Whole => return Some(0..size),
+        Select::From(first) => (first, size),
+        Select::Between(first, last) => (first, size.min(last + 1)),
+        Select::Last(count) => (size - count.min(size), size),
+        Select::Part(_) => return None,
+    };
+    (start < end).then_some(start..end)
+}
+
+/// For uploads: what a client keeps of one.
+pub(super) fn upload_in(known: &Shared, slot: u8) -> Option<KnownUpload> {
+    known.borrow().uploads.get(usize::from(slot)).cloned().flatten()
+}
