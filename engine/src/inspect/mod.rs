@@ -18,12 +18,14 @@ mod check;
 mod claims;
 mod finding;
 mod image;
+mod raw;
 mod scrub;
 mod store;
 mod verify;
 
 pub use finding::{Finding, ObjectName, Problem, Severity};
 pub use image::{BucketEntry, ObjectEntry, ShardImage, ShardUsage, UploadEntry};
+pub use raw::{AnchorCopy, Holder};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use scrub::check_store;
 pub use scrub::{ScrubOptions, unreadable};

@@ -6,6 +6,7 @@
 //! * What is asked for goes to standard output, in lines that a program can read with `--json`; the rest to standard error.
 
 mod clock;
+mod dump;
 mod fsck;
 mod ls;
 mod progress;
@@ -13,6 +14,7 @@ mod report;
 mod scrub;
 mod stat;
 mod units;
+mod words;
 
 use clap::{Parser, Subcommand};
 use crossdock::{
@@ -43,6 +45,8 @@ enum Task {
     Fsck(fsck::Options),
     /// Read and verify all data, of a store in use too
     Scrub(scrub::Options),
+    /// Show a structure in words: superblock, anchor, log, checkpoint, an object, or what lies at an offset
+    Dump(dump::Options),
 }
 
 /// Where the store lies.
@@ -130,6 +134,7 @@ fn run(task: &Task, output: &mut dyn Write) -> Result<bool, Failure> {
         Task::Ls(options) => ls::run(options, output),
         Task::Fsck(options) => fsck::run(options, output),
         Task::Scrub(options) => scrub::run(options, output),
+        Task::Dump(options) => dump::run(options, output),
     }
 }
 

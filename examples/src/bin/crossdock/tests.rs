@@ -183,3 +183,47 @@ fn scrub_goes_on_where_it_was() {
     assert!(code == 2 && said.contains("another store"), "{said}");
     engine.close();
 }
+
+/// Every structure is shown, with the places that the others name; never the secret.
+#[test]
+fn dump_shows_each_structure() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let engine = engine(directory.path());
+    fill(&engine);
+    let shard = engine.shard_of("photos", b"2026/3").to_string();
+    let (code, log) = tool(&["dump", path, "log", &shard]);
+    assert!(code == 0 && log.contains("key 2026/3"), "{log}");
+    assert!(log.contains("put bucket") && log.contains("ends before batch"), "{log}");
+    let (_, one) = tool(&["dump", path, "log", &shard, "--count", "1", "--headers"]);
+    assert!(one.contains("batch 1 of epoch") && !one.contains("put bucket"), "{one}");
+    let (_, object) = tool(&["dump", path, "object", "photos/2026/3"]);
+    assert!(object.contains("70000 bytes packed at log zone"), "{object}");
+    engine.close();
+
+    let (_, superblock) = tool(&["dump", path, "superblock"]);
+    assert_eq!(superblock.matches("device 1 of 1").count(), 4, "{superblock}");
+    let store = Store::open(&[path], Access::Any).unwrap();
+    let secret: String = store.superblock().secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(!superblock.contains(&secret));
+    let (_, anchor) = tool(&["dump", path, "anchor", &shard]);
+    assert_eq!(anchor.matches("checkpoint 1 of").count(), 4, "{anchor}");
+    let (_, checkpoint) = tool(&["dump", path, "checkpoint", &shard]);
+    assert!(checkpoint.contains("key 2026/3") && checkpoint.contains("put bucket"), "{checkpoint}");
+
+    let large = store.shard_of("photos", b"2026/4");
+    let image = store.read_shard(large).unwrap();
+    let object = image.objects().find(|object| object.key == b"2026/4").unwrap();
+    let crossdock::layout::Content::Extents { extents, .. } = &object.record.content else {
+        panic!("in extents")
+    };
+    let offset = (store.data_offset(large, extents[0]).unwrap() + 5000).to_string();
+    let (_, at) = tool(&["dump", path, "at", &large.to_string(), "data", &offset]);
+    assert!(at.contains("no metadata") && at.contains("held by photos/2026/4 (version "), "{at}");
+    let (_, at) = tool(&["dump", path, "at", &shard, "log", "16384"]);
+    assert!(at.contains("generation") && at.contains("held by nothing"), "{at}");
+    let (code, said) = tool(&["dump", path, "at", &shard, "data", "999999999999"]);
+    assert!(code == 2 && said.contains("ends before"), "{said}");
+    let (code, said) = tool(&["dump", path, "anchor", "77"]);
+    assert!(code == 2 && said.contains("2 shards"), "{said}");
+}
