@@ -10,10 +10,15 @@
 //! never have a body; no value that came from a client can break a line of the head.
 
 mod configuration;
+mod listing;
 mod object;
 mod result;
 
 pub use configuration::{Owner, bucket_location, default_configuration};
+pub use listing::{
+    Listed, ListedBucket, ListedObject, ListedUpload, UploadLine, UploadParts, list_buckets,
+    list_multipart_uploads, list_object_versions, list_objects, list_objects_v2,
+};
 pub use object::{ObjectReply, delete_object, not_modified, put_object};
 pub use result::{
     AttributesReply, DeleteOutcome, ListedPart, ObjectParts, complete_multipart_upload, copy_object,
