@@ -4,3 +4,7 @@
 //! engine, and builds alone with `--no-default-features`.
 
 pub mod protocol;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod service;

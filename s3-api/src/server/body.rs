@@ -1,0 +1,237 @@
+//! A request's body on its way in: from the socket into the memory it is written from.
+//!
+//! ```text
+//!   came with the head ──copy──┐
+//!                              ├─► lease of the Put ─► decode in place ─► digests ─► push
+//!   socket ────── receive ─────┘
+//! ```
+//!
+//! Runs of payload are received where they stay. Only what came with the head, and the few bytes around framing, go
+//! through the input buffer, so that bytes of the next request are never in the wrong place.
+
+use super::wire::{Ended, INPUT_BYTES, Wire, yield_now};
+use crate::protocol::{
+    body::{BodyDecoder, BodyVerifier, Digests},
+    error::{ErrorCode, S3Error},
+    http::{BodyFraming, CONTINUE},
+};
+use crossdock_transport::memory::{BufferLease, CopyReason, copy_payload};
+use std::time::Duration;
+
+/// How long a body may come to a halt.
+const PROGRESS: Duration = Duration::from_secs(30);
+/// Bytes received at a time where framing is expected: a chunk's head and a little payload, all of it to be moved.
+const FRAMING_BYTES: usize = 1024;
+/// Payload that is digested before other tasks get their turn: about 100 µs of MD5.
+const DIGEST_BYTES: usize = 64 * 1024;
+
+/// The body of the request in work.
+pub(crate) struct Body<'a> {
+    wire: &'a mut Wire,
+    decoder: BodyDecoder,
+    verifier: Option<BodyVerifier>,
+    framing: BodyFraming,
+    awaits_continue: bool,
+    received_bytes: u64,
+    ended: Option<Ended>,
+}
+
+impl<'a> Body<'a> {
+    pub(crate) fn new(
+        wire: &'a mut Wire,
+        decoder: BodyDecoder,
+        verifier: BodyVerifier,
+        framing: BodyFraming,
+        awaits_continue: bool,
+    ) -> Body<'a> {
+        Body {
+            wire,
+            decoder,
+            verifier: Some(verifier),
+            framing,
+            awaits_continue,
+            received_bytes: 0,
+            ended: None,
+        }
+    }
+
+    /// The payload's size as the head declares it; none if the head announces no body at all.
+    pub(crate) fn declared_bytes(&self) -> Option<u64> {
+        match self.framing {
+            BodyFraming::None => None,
+            BodyFraming::Length(_) | BodyFraming::Chunked => self.decoder.declared_bytes(),
+        }
+    }
+
+    /// Payload taken in so far.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
+    /// Whether every byte of it was taken from the wire, so that the next request can be read.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.decoder.is_finished() && self.ended.is_none()
+    }
+
+    /// Bytes still to come, framing included, if that is known.
+    pub(crate) fn remaining_bytes(&self) -> Option<u64> {
+        self.decoder.wire_remaining()
+    }
+
+    /// Whether the client still holds the body back.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.awaits_continue
+    }
+
+    /// Whether the peer is gone or too slow: no reply would reach it.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.ended
+    }
+
+    /// Fills an empty lease with up to `bytes` of payload; less only at the body's end.
+    ///
+    /// # Errors
+    /// The body is malformed, breaks off, or stands still for too long.
+    pub(crate) async fn fill(
+        &mut self,
+        mut lease: BufferLease,
+        bytes: usize,
+    ) -> Result<BufferLease, S3Error> {
+        self.permit().await?;
+        let bytes = bytes.min(lease.capacity());
+        let mut filled = 0;
+        while filled < bytes && !self.decoder.is_finished() {
+            let room = bytes - filled;
+            let run = usize::try_from(self.decoder.payload_run()).unwrap_or(usize::MAX);
+            let pending = self.wire.pending().len();
+            let received;
+            let from_input = pending > 0 || run < FRAMING_BYTES;
+            lease.set_len(filled);
+            if from_input {
+                if pending == 0 {
+                    let limit = self.decoder.wire_remaining().unwrap_or(u64::MAX);
+                    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(FRAMING_BYTES);
+                    self.wire.reserve(FRAMING_BYTES).await;
+                    let result = self.wire.receive(limit, PROGRESS).await;
+                    result.map_err(|ended| self.note(ended))?;
+                }
+                let pending = self.wire.pending();
+                received = pending.len().min(room);
+                lease.set_len(filled + received);
+                let (_, target) = lease.as_mut_slice().split_at_mut(filled);
+                let (source, _) = pending.split_at(received);
+                copy_payload(target, source, CopyReason::Edge);
+            } else {
+                let result = self.wire.receive_into(lease, run.min(room), PROGRESS).await;
+                (lease, received) = result.map_err(|ended| self.note(ended))?;
+            }
+            let (_, wire) = lease.as_mut_slice().split_at_mut(filled);
+            let step = self.decoder.decode(wire)?;
+            if from_input {
+                self.wire.consume(step.wire_bytes);
+            }
+            debug_assert!(step.wire_bytes == received || (from_input && step.finished));
+            let payload = wire.get(..step.payload_bytes).unwrap_or_default();
+            if let Some(verifier) = &mut self.verifier {
+                for (index, piece) in payload.chunks(DIGEST_BYTES).enumerate() {
+                    if index > 0 && verifier.is_computing() {
+                        yield_now().await;
+                    }
+                    verifier.update(piece);
+                }
+            }
+            filled += step.payload_bytes;
+            self.received_bytes += step.payload_bytes as u64;
+        }
+        // The end of the framing may follow the last byte of payload: without it the body is not whole.
+        lease.set_len(filled);
+        Ok(lease)
+    }
+
+    /// Takes in what framing follows the payload.
+    async fn end(&mut self) -> Result<(), S3Error> {
+        self.permit().await?;
+        while !self.decoder.is_finished() {
+            if self.wire.pending().is_empty() {
+                self.wire.reserve(FRAMING_BYTES).await;
+                let result = self.wire.receive(FRAMING_BYTES, PROGRESS).await;
+                result.map_err(|ended| self.note(ended))?;
+            }
+            let mut bytes = self.wire.pending().to_vec();
+            let step = self.decoder.decode(&mut bytes)?;
+            self.wire.consume(step.wire_bytes);
+            if step.payload_bytes > 0 {
+                return Err(ErrorCode::IncompleteBody.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The body was taken in whole: its digests, compared with what the client said.
+    ///
+    /// # Errors
+    /// They differ, or the body goes on.
+    pub(crate) async fn finish(&mut self) -> Result<Digests, S3Error> {
+        self.end().await?;
+        let verifier = self.verifier.take().expect("a body is finished once");
+        Ok(verifier.finish(self.decoder.trailing_checksum(), None)?)
+    }
+
+    /// The whole body of at most `limit` bytes, digests compared: a document.
+    ///
+    /// # Errors
+    /// It is longer, malformed or another.
+    pub(crate) async fn document(&mut self, limit: usize) -> Result<Vec<u8>, S3Error> {
+        let too_long = || S3Error::from(ErrorCode::MaxMessageLengthExceeded);
+        let declared = self.declared_bytes().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if declared.is_some_and(|bytes| bytes > limit) {
+            return Err(too_long());
+        }
+        // A declared length is a claim: memory is taken for what comes.
+        let mut document = Vec::new();
+        while !self.decoder.is_finished() {
+            let lease = self.wire.core.pool().acquire(FRAMING_BYTES.max(16 * 1024)).await;
+            let bytes = lease.capacity();
+            let lease = self.fill(lease, bytes).await?;
+            if document.len() + lease.len() > limit {
+                return Err(too_long());
+            }
+            document.extend_from_slice(lease.as_slice());
+        }
+        self.finish().await?;
+        Ok(document)
+    }
+
+    /// Takes the rest in and throws it away, so that the next request can be read.
+    ///
+    /// # Errors
+    /// It is malformed, or the peer is gone: there is no next request.
+    pub(crate) async fn discard(&mut self) -> Result<(), S3Error> {
+        while !self.decoder.is_finished() {
+            if self.wire.pending().is_empty() {
+                self.wire.reserve(INPUT_BYTES).await;
+                let result = self.wire.receive(INPUT_BYTES, PROGRESS).await;
+                result.map_err(|ended| self.note(ended))?;
+            }
+            let mut bytes = self.wire.pending().to_vec();
+            let step = self.decoder.decode(&mut bytes)?;
+            self.wire.consume(step.wire_bytes);
+        }
+        Ok(())
+    }
+
+    async fn permit(&mut self) -> Result<(), S3Error> {
+        if !std::mem::take(&mut self.awaits_continue) || !self.wire.pending().is_empty() {
+            return Ok(());
+        }
+        self.wire.send_bytes(CONTINUE, PROGRESS).await.map_err(|ended| self.note(ended))
+    }
+
+    fn note(&mut self, ended: Ended) -> S3Error {
+        self.ended = Some(ended);
+        match ended {
+            Ended::Closed => ErrorCode::IncompleteBody.into(),
+            Ended::Late => ErrorCode::RequestTimeout.into(),
+        }
+    }
+}

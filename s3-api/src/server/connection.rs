@@ -1,0 +1,337 @@
+//! One connection: requests in, replies out, one after the other.
+
+use super::{
+    body::Body,
+    listener::Shared,
+    metrics::Outcome,
+    wire::{Ended, INPUT_BYTES, Wire, lease_of, unless},
+};
+use crate::{
+    protocol::{
+        body::{BodyDecoder, BodyVerifier, DigestPlan, Expectations},
+        checksum::{RequestChecksum, request_checksum},
+        error::{ErrorCode, S3Error},
+        http::{BodyFraming, HeadError, HeadLimits, HeadParser, HeadStatus, Headers, Method, ParsedHead},
+        operation::OperationName,
+        reply::{Reply, ReplyContext},
+    },
+    service::{Admitted, Answer},
+};
+use crossdock::reactor::{Core, Moment};
+use crossdock_transport::{memory::ScatterList, tcp::TcpStream};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+
+/// How long a peer may take nothing of what is sent to it.
+const SEND: Duration = Duration::from_secs(60);
+/// A body that nobody wants is read to its end up to this size; beyond, the connection is closed instead.
+const UNWANTED_BYTES: u64 = 256 * 1024;
+/// How much, and how long, a peer may still send on a connection that is being closed, before it finds that out the
+/// hard way: a reset may overtake the reply.
+const LINGER_BYTES: usize = 16 << 20;
+const LINGER: Duration = Duration::from_secs(2);
+/// The least room for the rest of a head.
+const HEAD_ROOM: usize = 1024;
+
+const SERVER: &str = concat!("crossdock/", env!("CARGO_PKG_VERSION"));
+
+/// What became of a request.
+enum Next {
+    /// The next one may come.
+    Request,
+    /// The reply was the last; the peer may not have read it yet.
+    Linger,
+    /// There is nobody to talk to.
+    Close,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, peer: SocketAddr) {
+    let wire = Wire::new(shared.core.clone(), stream).await;
+    let mut connection = Connection { shared, wire, peer };
+    loop {
+        let next = match connection.head().await {
+            Ok(Some(head)) => connection.request(head).await,
+            Ok(None) => Next::Close,
+            Err(error) => connection.refuse_head(error).await,
+        };
+        match next {
+            Next::Request if !connection.shared.draining.get() => {}
+            Next::Request | Next::Close => return,
+            Next::Linger => return connection.linger().await,
+        }
+    }
+}
+
+/// Tells a client that there are too many.
+pub(super) async fn refuse(core: Core, stream: TcpStream) {
+    let wire = Wire::new(core, stream).await;
+    let reply = b"HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n";
+    if wire.send_bytes(reply, LINGER).await.is_ok() {
+        wire.shutdown();
+    }
+}
+
+struct Connection {
+    shared: Rc<Shared>,
+    wire: Wire,
+    peer: SocketAddr,
+}
+
+/// What a reply needs to know of its request.
+struct Asked {
+    method: Method,
+    operation: Option<OperationName>,
+    request_id: String,
+    begun: Moment,
+    keep_alive: bool,
+}
+
+impl Connection {
+    /// The next head; none when the peer has gone, is too slow, or the server closes.
+    async fn head(&mut self) -> Result<Option<Box<ParsedHead>>, HeadError> {
+        let mut parser = HeadParser::new(HeadLimits::default());
+        if self.wire.pending().is_empty() && !self.first_bytes().await {
+            return Ok(None);
+        }
+        let deadline = self.shared.core.now().after(self.shared.limits.head);
+        loop {
+            if let HeadStatus::Complete(head) = parser.parse(self.wire.pending())? {
+                return Ok(Some(head));
+            }
+            let left = deadline.since(self.shared.core.now());
+            self.wire.reserve(self.wire.pending().len() + HEAD_ROOM).await;
+            if left.is_zero() || self.wire.receive(usize::MAX, left).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits for a request to begin.
+    async fn first_bytes(&mut self) -> bool {
+        self.wire.reserve(INPUT_BYTES).await;
+        let (engine, idle) = (self.shared.engine.clone(), self.shared.limits.idle);
+        let received = unless(engine.closing(), self.wire.receive(usize::MAX, idle)).await;
+        matches!(received, Some(Ok(_)))
+    }
+
+    fn asked(&self, method: Method, keep_alive: bool) -> Asked {
+        Asked {
+            method,
+            operation: None,
+            request_id: format!("{:016X}", self.shared.core.random()),
+            begun: self.shared.core.now(),
+            keep_alive,
+        }
+    }
+
+    /// A head that is none: answered, and the end of the connection, because nobody knows where the next would begin.
+    async fn refuse_head(&mut self, error: HeadError) -> Next {
+        let asked = self.asked(Method::Get, false);
+        let sent =
+            self.reply(&asked, Reply::error(&error.into(), &asked.request_id, &self.host_id()).into()).await;
+        if sent.is_ok() { Next::Linger } else { Next::Close }
+    }
+
+    async fn request(&mut self, parsed: Box<ParsedHead>) -> Next {
+        let ParsedHead { head, head_bytes, framing, keep_alive, expects_continue } = *parsed;
+        self.wire.consume(head_bytes);
+        let mut asked = self.asked(head.method, keep_alive && !self.shared.draining.get());
+        let now = self.shared.core.wall_clock_ms() / 1_000;
+        let shared = self.shared.clone();
+        let admitted = shared.service.admit(head, now);
+        let (answer, body) = match admitted {
+            Err(error) => (Err(error), BodyLeft::unread(framing, expects_continue)),
+            Ok((admitted, verified)) => {
+                asked.operation = Some(admitted.routed.operation);
+                match body_of(&admitted, framing, &verified) {
+                    Err(error) => (Err(error), BodyLeft::unread(framing, expects_continue)),
+                    Ok((decoder, verifier)) => {
+                        let mut body =
+                            Body::new(&mut self.wire, decoder, verifier, framing, expects_continue);
+                        let answer = shared.service.run(&admitted, &mut body).await;
+                        shared.metrics.received_bytes.add(body.received_bytes());
+                        let left = BodyLeft::of(&body);
+                        if answer.is_err() || left != BodyLeft::Small {
+                            (answer, left)
+                        } else {
+                            // An operation that takes no body was sent one.
+                            match body.discard().await {
+                                Ok(()) => (answer, BodyLeft::Nothing),
+                                Err(error) => (Err(error), BodyLeft::Unknown),
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        if body == BodyLeft::Gone {
+            self.count(&asked, 499, 0);
+            return Next::Close;
+        }
+        asked.keep_alive &= body == BodyLeft::Nothing;
+        let answer = answer.unwrap_or_else(|error| self.refusal(&asked, &error));
+        match self.reply(&asked, answer).await {
+            Err(_) => Next::Close,
+            Ok(()) if asked.keep_alive => Next::Request,
+            Ok(()) => Next::Linger,
+        }
+    }
+
+    fn refusal(&self, asked: &Asked, error: &S3Error) -> Answer {
+        tracing::debug!(
+            peer = %self.peer,
+            request = asked.request_id,
+            operation = asked.operation.map_or("?", OperationName::as_str),
+            code = error.code.as_str(),
+            message = %error.message,
+            "refused"
+        );
+        Reply::error(error, &asked.request_id, &self.host_id()).into()
+    }
+
+    fn host_id(&self) -> String {
+        format!("core-{}", self.shared.core.index())
+    }
+
+    /// Sends the reply. The head goes with the first bytes of the payload, which are read and verified before: what can not
+    /// be read is still answered as an error then.
+    async fn reply(&mut self, asked: &Asked, mut answer: Answer) -> Result<(), Ended> {
+        let mut first = None;
+        if let Some(get) = answer.payload.as_mut().filter(|_| asked.method != Method::Head) {
+            match get.next().await {
+                None => {}
+                Some(Ok(chunk)) => first = Some(chunk),
+                Some(Err(error)) => {
+                    tracing::error!(%error, request = asked.request_id, "an object can not be read");
+                    answer = self.refusal(asked, &ErrorCode::InternalError.into());
+                }
+            }
+        }
+        let context = ReplyContext {
+            method: asked.method,
+            request_id: &asked.request_id,
+            host_id: &self.host_id(),
+            server: SERVER,
+            date_seconds: self.shared.core.wall_clock_ms() / 1_000,
+            keep_alive: asked.keep_alive,
+        };
+        let mut head = Vec::with_capacity(1024);
+        let payload_bytes = answer.reply.write(&context, &mut head);
+        let status = answer.reply.status;
+        let result = match (first, answer.payload) {
+            (Some(first), Some(mut get)) => {
+                let lease = lease_of(&self.shared.core, &[&head]).await;
+                let mut sent = first.len() as u64;
+                let mut pieces = ScatterList::from(lease.freeze());
+                pieces.push(first);
+                let mut result = self.wire.send(pieces, SEND).await;
+                while result.is_ok() && sent < payload_bytes {
+                    match get.next().await {
+                        Some(Ok(chunk)) => {
+                            sent += chunk.len() as u64;
+                            result = self.wire.send(ScatterList::from(chunk), SEND).await;
+                        }
+                        // The head promised more: the peer must see that this is not it.
+                        Some(Err(error)) => {
+                            tracing::error!(%error, request = asked.request_id, "an object can not be read on");
+                            result = Err(Ended::Closed);
+                        }
+                        None => result = Err(Ended::Closed),
+                    }
+                }
+                self.shared.metrics.sent_bytes.add(sent);
+                result
+            }
+            _ => self.wire.send_bytes(&head, SEND).await,
+        };
+        self.count(asked, status, payload_bytes);
+        result
+    }
+
+    fn count(&self, asked: &Asked, status: u16, bytes: u64) {
+        let elapsed = self.shared.core.now().since(asked.begun);
+        self.shared.metrics.count(asked.operation, &Outcome { status, elapsed });
+        tracing::debug!(
+            peer = %self.peer,
+            request = asked.request_id,
+            operation = asked.operation.map_or("?", OperationName::as_str),
+            status,
+            bytes,
+            micros = elapsed.as_micros() as u64,
+            "request"
+        );
+    }
+
+    /// Says that nothing more will come, and reads what the peer is still sending, so that it gets to read the reply.
+    async fn linger(mut self) {
+        self.wire.shutdown();
+        let deadline = self.shared.core.now().after(LINGER);
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            let pending = self.wire.pending().len();
+            self.wire.consume(pending);
+            self.wire.reserve(INPUT_BYTES).await;
+            let time = deadline.since(self.shared.core.now());
+            if time.is_zero() {
+                return;
+            }
+            match self.wire.receive(INPUT_BYTES, time).await {
+                Ok(bytes) => left = left.saturating_sub(bytes),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// What is left of a request's body when its answer is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BodyLeft {
+    /// Nothing: the next request follows.
+    Nothing,
+    /// So little that it is read and thrown away.
+    Small,
+    /// Too much, or nobody knows how much, or whether the client will send it.
+    Unknown,
+    /// The peer is gone.
+    Gone,
+}
+
+impl BodyLeft {
+    fn unread(framing: BodyFraming, held_back: bool) -> BodyLeft {
+        match framing {
+            BodyFraming::None | BodyFraming::Length(0) if !held_back => BodyLeft::Nothing,
+            _ => BodyLeft::Unknown,
+        }
+    }
+
+    fn of(body: &Body<'_>) -> BodyLeft {
+        if body.ended() == Some(Ended::Closed) {
+            return BodyLeft::Gone;
+        }
+        if body.is_finished() {
+            return BodyLeft::Nothing;
+        }
+        let small = body.remaining_bytes().is_some_and(|bytes| bytes <= UNWANTED_BYTES);
+        if small && !body.is_held_back() && body.ended().is_none() {
+            BodyLeft::Small
+        } else {
+            BodyLeft::Unknown
+        }
+    }
+}
+
+/// How the body is taken apart and what is computed over it.
+fn body_of(
+    admitted: &Admitted,
+    framing: BodyFraming,
+    verified: &crate::protocol::auth::Verified,
+) -> Result<(BodyDecoder, BodyVerifier), S3Error> {
+    let (operation, headers): (OperationName, &Headers) = (admitted.routed.operation, &admitted.headers);
+    // CompleteMultipartUpload names the checksum of the object in the headers that elsewhere name that of the body.
+    let names_body = operation.takes_object_body() || operation == OperationName::DeleteObjects;
+    let checksum = if names_body { request_checksum(headers)? } else { RequestChecksum::None };
+    let decoder = BodyDecoder::new(headers, framing, verified, &checksum)?;
+    let expected = Expectations::new(headers, &verified.payload, checksum)?;
+    let plan = DigestPlan { md5: operation.takes_object_body(), default_checksum: None, supplied: None };
+    Ok((decoder, BodyVerifier::new(expected, plan)))
+}

@@ -1,0 +1,189 @@
+//! Listening, accepting, draining.
+
+use super::{ServerLimits, connection, metrics::ServerMetrics, wire};
+use crate::service::{Service, ServiceOptions};
+use crossdock::{
+    CoreEngine,
+    reactor::{Core, RingDriver},
+};
+use crossdock_transport::tcp::TcpListener;
+use rustix::{
+    fd::OwnedFd,
+    net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt},
+};
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
+
+/// How long to wait when the process is out of descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+/// How often a draining core looks whether its connections have ended.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
+
+/// A server that is bound to its address and runs on every core it is told to.
+pub struct Server {
+    address: SocketAddr,
+    /// Holds the port for the cores' listeners; is not listened on itself.
+    _reserved: OwnedFd,
+    service: Arc<ServiceOptions>,
+    limits: ServerLimits,
+    metrics: Vec<Arc<ServerMetrics>>,
+    started: (Mutex<Started>, Condvar),
+}
+
+/// How many cores listen, and why one does not.
+#[derive(Default)]
+struct Started {
+    listening: usize,
+    failed: Option<io::Error>,
+}
+
+/// What the connections of one core share.
+pub(super) struct Shared {
+    pub(super) core: Core,
+    pub(super) service: Service,
+    pub(super) limits: ServerLimits,
+    pub(super) metrics: Arc<ServerMetrics>,
+    pub(super) engine: CoreEngine,
+    pub(super) draining: Cell<bool>,
+    open: Cell<usize>,
+}
+
+/// Counts a connection for as long as its task lives.
+struct Open(Rc<Shared>);
+
+impl Open {
+    fn new(shared: &Rc<Shared>) -> Open {
+        shared.open.set(shared.open.get() + 1);
+        shared.metrics.connections_open.set(shared.open.get() as u64);
+        Open(shared.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.metrics.connections_open.set(self.0.open.get() as u64);
+    }
+}
+
+impl Server {
+    /// Reserves `address` for `cores` cores. Port 0 takes any free one: see [`Server::local_addr`].
+    ///
+    /// # Errors
+    /// The address is taken (also by a server that would share it), not ours, or not permitted.
+    pub fn bind(
+        address: SocketAddr,
+        cores: usize,
+        service: ServiceOptions,
+        limits: ServerLimits,
+    ) -> io::Result<Server> {
+        // Cores share the port by SO_REUSEPORT, and so could another process of this user, unnoticed. Without that option
+        // a bind fails if anybody listens there.
+        drop(reserve(address, false)?);
+        let reserved = reserve(address, true)?;
+        let address =
+            SocketAddr::try_from(getsockname(&reserved)?).map_err(|_| io::ErrorKind::AddrNotAvailable)?;
+        let metrics = (0..cores).map(|_| Arc::default()).collect();
+        let (service, started) = (Arc::new(service), Default::default());
+        Ok(Server { address, _reserved: reserved, service, limits, metrics, started })
+    }
+
+    /// Blocks until every core listens. Not for the cores' own threads.
+    ///
+    /// # Errors
+    /// A core can not.
+    pub fn wait_until_listening(&self) -> io::Result<()> {
+        let (started, changed) = &self.started;
+        let waiting =
+            |started: &mut Started| started.listening < self.metrics.len() && started.failed.is_none();
+        let started = started.lock().expect("nothing panics with the lock held");
+        let mut started = changed.wait_while(started, waiting).expect("nothing panics with the lock held");
+        started.failed.take().map_or(Ok(()), Err)
+    }
+
+    fn say_started(&self, result: io::Result<()>) {
+        let (started, changed) = &self.started;
+        let mut started = started.lock().expect("nothing panics with the lock held");
+        match result {
+            Ok(()) => started.listening += 1,
+            Err(error) => started.failed = Some(error),
+        }
+        changed.notify_all();
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Each core's counters, by core.
+    pub fn metrics(&self) -> &[Arc<ServerMetrics>] {
+        &self.metrics
+    }
+
+    /// Serves on this core until the engine closes, then lets requests in work come to their end. For
+    /// [`crossdock::Builder::on_each_core`]. Whether it could listen tells [`Server::wait_until_listening`].
+    pub async fn run(&self, engine: CoreEngine, driver: Rc<RingDriver>) {
+        let core = engine.core().clone();
+        let listener = match TcpListener::bind(driver.ring(), self.address, true) {
+            Ok(listener) => listener,
+            Err(error) => return self.say_started(Err(error)),
+        };
+        self.say_started(Ok(()));
+        let metrics = self.metrics.get(core.index()).cloned().unwrap_or_default();
+        let shared = Rc::new(Shared {
+            core: core.clone(),
+            service: Service::new(self.service.clone(), engine.clone()),
+            limits: self.limits,
+            metrics,
+            engine: engine.clone(),
+            draining: Cell::new(false),
+            open: Cell::new(0),
+        });
+        while let Some(accepted) = wire::unless(engine.closing(), listener.accept()).await {
+            match accepted {
+                Ok((stream, peer)) if shared.open.get() < self.limits.connections => {
+                    shared.metrics.connections_accepted.add(1);
+                    let open = Open::new(&shared);
+                    core.spawn(async move {
+                        connection::serve(open.0.clone(), stream, peer).await;
+                        drop(open);
+                    })
+                    .detach();
+                }
+                Ok((stream, _)) => {
+                    shared.metrics.connections_refused.add(1);
+                    let refusing = core.clone();
+                    core.spawn(async move { connection::refuse(refusing, stream).await }).detach();
+                }
+                // A connection that was reset while it waited, or no descriptors: in both cases the next may do.
+                Err(_) => core.sleep(EXHAUSTED).await,
+            }
+        }
+        drop(listener);
+        shared.draining.set(true);
+        let deadline = core.now().after(self.limits.drain);
+        while shared.open.get() > 0 && core.now() < deadline {
+            core.sleep(DRAIN_STEP).await;
+        }
+    }
+}
+
+fn reserve(address: SocketAddr, share: bool) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, share)?;
+    bind(&socket, &address)?;
+    if !share {
+        // With SO_REUSEADDR it is the listening that fails beside another listener.
+        rustix::net::listen(&socket, 1)?;
+    }
+    Ok(socket)
+}

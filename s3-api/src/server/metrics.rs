@@ -1,0 +1,203 @@
+//! Counters of the server, one set for each core: written by its own thread, read by any.
+
+use crate::protocol::operation::OperationName;
+use crossdock::ShardStatistics;
+use std::{
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// A number that one thread writes and others may read at any time. Costs a load and a store, no locked instruction.
+#[derive(Default, Debug)]
+pub struct Value(AtomicU64);
+
+impl Value {
+    pub(super) fn add(&self, amount: u64) {
+        self.set(self.get().wrapping_add(amount));
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of the latency buckets: powers of four from 64 µs to 67 s, and no bound.
+const BUCKETS: usize = 12;
+
+fn bucket_bound_us(bucket: usize) -> u64 {
+    64 << (2 * bucket)
+}
+
+/// What a core's part of the server has done.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ServerMetrics {
+    /// Connections accepted.
+    pub connections_accepted: Value,
+    /// Connections turned away because there were too many.
+    pub connections_refused: Value,
+    /// Connections open now.
+    pub connections_open: Value,
+    /// Payload bytes received.
+    pub received_bytes: Value,
+    /// Payload bytes sent.
+    pub sent_bytes: Value,
+    /// Requests by operation (the last is for those that name none) and by class of status, from 1xx.
+    requests: Vec<[Value; 5]>,
+    latency: [Value; BUCKETS + 1],
+    latency_sum_us: Value,
+}
+
+impl Default for ServerMetrics {
+    fn default() -> ServerMetrics {
+        ServerMetrics {
+            connections_accepted: Value::default(),
+            connections_refused: Value::default(),
+            connections_open: Value::default(),
+            received_bytes: Value::default(),
+            sent_bytes: Value::default(),
+            requests: (0..=OperationName::ALL.len()).map(|_| Default::default()).collect(),
+            latency: Default::default(),
+            latency_sum_us: Value::default(),
+        }
+    }
+}
+
+/// How a request ended.
+pub(super) struct Outcome {
+    pub(super) status: u16,
+    pub(super) elapsed: Duration,
+}
+
+impl ServerMetrics {
+    pub(super) fn count(&self, operation: Option<OperationName>, outcome: &Outcome) {
+        let row = operation.and_then(|operation| OperationName::ALL.binary_search(&operation).ok());
+        let row = row.unwrap_or(OperationName::ALL.len());
+        let class = usize::from(outcome.status / 100).saturating_sub(1);
+        if let Some(value) = self.requests.get(row).and_then(|row| row.get(class)) {
+            value.add(1);
+        }
+        let micros = u64::try_from(outcome.elapsed.as_micros()).unwrap_or(u64::MAX);
+        let bucket = (0..BUCKETS).find(|bucket| micros <= bucket_bound_us(*bucket)).unwrap_or(BUCKETS);
+        if let Some(value) = self.latency.get(bucket) {
+            value.add(1);
+        }
+        self.latency_sum_us.add(micros);
+    }
+}
+
+/// Everything as Prometheus reads it: the server's counters, summed over the cores, and the engine's by shard.
+/// (<https://prometheus.io/docs/instrumenting/exposition_formats/>)
+pub fn render(server: &[Arc<ServerMetrics>], shards: &[ShardStatistics]) -> String {
+    let mut out = String::with_capacity(8 * 1024);
+    let sum = |value: &dyn Fn(&ServerMetrics) -> u64| -> u64 { server.iter().map(|core| value(core)).sum() };
+    let mut plain = |name: &str, kind: &str, help: &str, value: u64| {
+        // Writing to a string does not fail.
+        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    };
+    let accepted = sum(&|core| core.connections_accepted.get());
+    plain("crossdock_connections_accepted_total", "counter", "Connections accepted.", accepted);
+    let refused = sum(&|core| core.connections_refused.get());
+    plain("crossdock_connections_refused_total", "counter", "Connections turned away: too many.", refused);
+    let open = sum(&|core| core.connections_open.get());
+    plain("crossdock_connections_open", "gauge", "Connections open now.", open);
+    let received = sum(&|core| core.received_bytes.get());
+    plain("crossdock_received_bytes_total", "counter", "Payload bytes received.", received);
+    let sent = sum(&|core| core.sent_bytes.get());
+    plain("crossdock_sent_bytes_total", "counter", "Payload bytes sent.", sent);
+    render_requests(&mut out, server);
+    render_latency(&mut out, server);
+    render_shards(&mut out, shards);
+    out
+}
+
+fn render_requests(out: &mut String, server: &[Arc<ServerMetrics>]) {
+    let name = "crossdock_requests_total";
+    let _ = write!(out, "# HELP {name} Requests answered.\n# TYPE {name} counter\n");
+    let operations = OperationName::ALL.iter().map(|operation| operation.as_str()).chain(["none"]);
+    for (row, operation) in operations.enumerate() {
+        for class in 0..5 {
+            let value = |core: &Arc<ServerMetrics>| {
+                core.requests.get(row).and_then(|row| row.get(class)).map_or(0, Value::get)
+            };
+            let count: u64 = server.iter().map(value).sum();
+            if count > 0 {
+                let _ =
+                    writeln!(out, "{name}{{operation=\"{operation}\",status=\"{}xx\"}} {count}", class + 1);
+            }
+        }
+    }
+}
+
+fn render_latency(out: &mut String, server: &[Arc<ServerMetrics>]) {
+    let name = "crossdock_request_seconds";
+    let _ = write!(out, "# HELP {name} From head to the end of the reply.\n# TYPE {name} histogram\n");
+    let mut count = 0u64;
+    for bucket in 0..=BUCKETS {
+        count += server.iter().filter_map(|core| core.latency.get(bucket)).map(Value::get).sum::<u64>();
+        if bucket < BUCKETS {
+            let bound = bucket_bound_us(bucket) as f64 / 1e6;
+            let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {count}");
+        } else {
+            let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}");
+        }
+    }
+    let sum: u64 = server.iter().map(|core| core.latency_sum_us.get()).sum();
+    let _ = write!(out, "{name}_sum {}\n{name}_count {count}\n", sum as f64 / 1e6);
+}
+
+fn render_shards(out: &mut String, shards: &[ShardStatistics]) {
+    type Column = (&'static str, &'static str, &'static str, fn(&ShardStatistics) -> u64);
+    const COLUMNS: [Column; 9] = [
+        ("crossdock_shard_versions", "gauge", "Versions in the shard.", |s| s.versions),
+        ("crossdock_shard_batches_total", "counter", "Log batches written.", |s| s.batches),
+        ("crossdock_shard_entries_total", "counter", "Entries committed.", |s| s.entries),
+        ("crossdock_shard_data_syncs_total", "counter", "Syncs of data before a batch.", |s| s.data_syncs),
+        ("crossdock_shard_log_bytes_total", "counter", "Bytes written to the log.", |s| s.log_bytes),
+        ("crossdock_shard_checkpoints_total", "counter", "Checkpoints taken.", |s| s.checkpoints),
+        ("crossdock_shard_extent_bytes_used", "gauge", "Bytes of extents in use.", |s| s.extent_bytes_used),
+        ("crossdock_shard_extent_bytes_free", "gauge", "Bytes of extents free.", |s| s.extent_bytes_free),
+        ("crossdock_shard_read_only", "gauge", "1 if a failure stopped its writing.", |s| {
+            u64::from(s.read_only)
+        }),
+    ];
+    for (name, kind, help, value) in COLUMNS {
+        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for shard in shards {
+            let _ = writeln!(out, "{name}{{shard=\"{}\"}} {}", shard.shard, value(shard));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_by_operation_and_class() {
+        // Cores are summed; a request without an operation has a line of its own; buckets count up.
+        let cores = [Arc::new(ServerMetrics::default()), Arc::new(ServerMetrics::default())];
+        let outcome = |status, micros| Outcome { status, elapsed: Duration::from_micros(micros) };
+        cores[0].count(Some(OperationName::GetObject), &outcome(206, 60));
+        cores[1].count(Some(OperationName::GetObject), &outcome(200, 100));
+        cores[1].count(None, &outcome(400, u64::MAX));
+        let text = render(&cores, &[]);
+        assert!(
+            text.contains("crossdock_requests_total{operation=\"GetObject\",status=\"2xx\"} 2\n"),
+            "{text}"
+        );
+        assert!(text.contains("crossdock_requests_total{operation=\"none\",status=\"4xx\"} 1\n"));
+        assert!(text.contains("crossdock_request_seconds_bucket{le=\"0.000064\"} 1\n"));
+        assert!(text.contains("crossdock_request_seconds_bucket{le=\"0.000256\"} 2\n"));
+        assert!(text.contains("crossdock_request_seconds_bucket{le=\"+Inf\"} 3\n"));
+    }
+}

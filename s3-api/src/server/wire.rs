@@ -1,0 +1,184 @@
+//! A connection's bytes: what came and is not used yet, and every wait bounded by a deadline.
+//!
+//! Invariants:
+//! * Nothing waits for a peer without a deadline; a wait that was cut off ends the connection, because how much it moved
+//!   is not known.
+//! * Bytes behind the request in work stay in the input buffer for the next one.
+
+use crossdock::reactor::Core;
+use crossdock_transport::{
+    memory::{BufferLease, CopyReason, ScatterList, copy_payload},
+    tcp::TcpStream,
+};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+/// Input of a connection: most heads of real clients take 1 to 2 KiB.
+pub(crate) const INPUT_BYTES: usize = 4 * 1024;
+
+/// Why a connection can not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The peer closed its side, or the connection broke.
+    Closed,
+    /// The peer let a deadline pass.
+    Late,
+}
+
+/// The socket, and what was received from it ahead of use.
+pub(crate) struct Wire {
+    pub(crate) core: Core,
+    stream: TcpStream,
+    input: Option<BufferLease>,
+    start: usize,
+}
+
+impl Wire {
+    pub(crate) async fn new(core: Core, stream: TcpStream) -> Wire {
+        let mut input = core.pool().acquire(INPUT_BYTES).await;
+        input.set_len(0);
+        Wire { core, stream, input: Some(input), start: 0 }
+    }
+
+    fn lease(&self) -> &BufferLease {
+        self.input.as_ref().expect("the lease is away only during a receive, which holds the wire")
+    }
+
+    /// What was received and not used.
+    pub(crate) fn pending(&self) -> &[u8] {
+        self.lease().as_slice().get(self.start..).unwrap_or_default()
+    }
+
+    /// Marks the first `bytes` of [`Wire::pending`] as used.
+    pub(crate) fn consume(&mut self, bytes: usize) {
+        self.start = (self.start + bytes).min(self.lease().len());
+    }
+
+    /// Makes room for at least `bytes` of pending input, and moves what is there to the front.
+    pub(crate) async fn reserve(&mut self, bytes: usize) {
+        let (pending, capacity) = (self.pending().len(), self.lease().capacity());
+        if pending == 0 && capacity <= INPUT_BYTES && bytes <= capacity {
+            self.start = 0;
+            self.input.as_mut().expect("not in a receive").set_len(0);
+            return;
+        }
+        if capacity - self.start >= bytes {
+            return;
+        }
+        let mut lease = self.core.pool().acquire(bytes.max(INPUT_BYTES)).await;
+        lease.set_len(pending);
+        copy_payload(lease.as_mut_slice(), self.pending(), CopyReason::Edge);
+        self.input = Some(lease);
+        self.start = 0;
+    }
+
+    /// Receives at most `limit` bytes behind the pending ones. There must be room: see [`Wire::reserve`].
+    pub(crate) async fn receive(&mut self, limit: usize, deadline: Duration) -> Result<usize, Ended> {
+        let lease = self.input.take().expect("one receive at a time");
+        let result = self.receive_into(lease, limit, deadline).await;
+        match result {
+            Ok((lease, bytes)) => {
+                self.input = Some(lease);
+                Ok(bytes)
+            }
+            Err(ended) => {
+                // The connection is over; what is left of it reads no input, but may still look at it.
+                let mut lease = self.core.pool().acquire(INPUT_BYTES).await;
+                lease.set_len(0);
+                (self.input, self.start) = (Some(lease), 0);
+                Err(ended)
+            }
+        }
+    }
+
+    /// Receives at most `limit` bytes behind those in `lease`.
+    pub(crate) async fn receive_into(
+        &self,
+        lease: BufferLease,
+        limit: usize,
+        deadline: Duration,
+    ) -> Result<(BufferLease, usize), Ended> {
+        match within(&self.core, deadline, self.stream.receive(lease, limit)).await {
+            None => Err(Ended::Late),
+            Some((_, Ok(0) | Err(_))) => Err(Ended::Closed),
+            Some((lease, Ok(bytes))) => Ok((lease, bytes)),
+        }
+    }
+
+    /// Sends every piece, in order.
+    pub(crate) async fn send(&self, pieces: ScatterList, deadline: Duration) -> Result<(), Ended> {
+        match within(&self.core, deadline, self.stream.send_all(pieces)).await {
+            None => Err(Ended::Late),
+            Some(result) => result.map_err(|_| Ended::Closed),
+        }
+    }
+
+    /// Sends bytes that are in no lease yet.
+    pub(crate) async fn send_bytes(&self, bytes: &[u8], deadline: Duration) -> Result<(), Ended> {
+        for piece in bytes.chunks(SEND_PIECE_BYTES) {
+            let lease = lease_of(&self.core, &[piece]).await;
+            self.send(ScatterList::from(lease.freeze()), deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn shutdown(&self) {
+        self.stream.shutdown_write();
+    }
+}
+
+/// Most bytes of a document that are put into one lease.
+pub(crate) const SEND_PIECE_BYTES: usize = 256 * 1024;
+
+/// A lease that holds `pieces`, one behind the other.
+pub(crate) async fn lease_of(core: &Core, pieces: &[&[u8]]) -> BufferLease {
+    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let mut lease = core.pool().acquire(bytes.max(1)).await;
+    lease.set_len(bytes);
+    let mut rest = lease.as_mut_slice();
+    for piece in pieces {
+        let (now, later) = rest.split_at_mut(piece.len());
+        now.copy_from_slice(piece);
+        rest = later;
+    }
+    lease
+}
+
+/// Waits for `future`, but no longer than `limit`.
+pub(crate) async fn within<T>(core: &Core, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut deadline = pin!(core.sleep(limit));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => deadline.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Waits for `future`, unless `other` is there first.
+pub(crate) async fn unless<T>(other: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
+    let (mut future, mut other) = (pin!(future), pin!(other));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => other.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Lets every other task that is ready run first.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,131 @@
+//! CopyObject and UploadPartCopy.
+//!
+//! The engine copies the bytes and checks them on the way; only what is stored beside them is made here.
+
+use super::{
+    failure::failure,
+    tags::{check_version, checksum_of, condition, crc64, headers_of, parse_upload, text},
+};
+use crate::protocol::{
+    checksum::Algorithm,
+    conditions::{ReadConditions, Validators},
+    error::{ErrorCode, S3Error},
+    etag::parse_md5_etag,
+    metadata::ObjectHeaders,
+    operation::{CopyObject, CopySource, UploadPartCopy},
+    range::resolve_copy_range,
+    reply::{self, Reply},
+};
+use bytes::Bytes;
+use crossdock::{
+    CommitOptions, CoreEngine, EntityTag, Error, GetOptions, ObjectInfo, Select, WriteCondition,
+};
+
+/// How often a copy begins anew when its source is replaced between being judged and being read.
+const ATTEMPTS: usize = 4;
+/// "You can create a copy of your object up to 5 GB in size in a single atomic action using this API."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>)
+const COPY_BYTES_MAX: u64 = 5 << 30;
+
+/// The source as it is now, judged.
+async fn look(
+    engine: &CoreEngine,
+    source: &CopySource,
+    conditions: &ReadConditions,
+) -> Result<ObjectInfo, S3Error> {
+    let info = engine.head(&source.bucket, source.key.as_bytes(), None).await.map_err(failure)?;
+    conditions.evaluate_copy(Validators { etag: &text(&info.etag), modified_ms: info.modified_ms })?;
+    Ok(info)
+}
+
+/// The tag of a copy: its source's, if that is the MD5 of the bytes.
+fn tag(info: &ObjectInfo) -> Option<EntityTag> {
+    parse_md5_etag(&text(&info.etag)).map(|_| info.etag)
+}
+
+/// What is stored beside the copy.
+fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<ObjectHeaders, S3Error> {
+    let stored = headers_of(&info.attributes)?;
+    // The copy is one piece: a checksum of parts does not describe it, the engine's own does.
+    let mut checksum = stored.checksum.filter(|checksum| checksum.part_count.is_none());
+    let mut made = match &request.replace_headers {
+        Some(headers) => headers.clone(),
+        // The storage class is not among what is copied: it is STANDARD unless named.
+        None => ObjectHeaders { storage_class: request.storage_class, announced: None, ..stored },
+    };
+    if let Some(wanted) = request.checksum_algorithm {
+        let kept = checksum.map_or(Algorithm::Crc64Nvme, |checksum| checksum.checksum.algorithm());
+        match wanted {
+            wanted if wanted == kept => {}
+            Algorithm::Crc64Nvme => checksum = None,
+            // To compute another one would mean to read the object once more before it is committed.
+            _ => return Err(S3Error::header_not_implemented("x-amz-checksum-algorithm")),
+        }
+    }
+    made.checksum = checksum;
+    Ok(made)
+}
+
+pub(super) async fn copy(engine: &CoreEngine, request: &CopyObject) -> Result<Reply, S3Error> {
+    let source = &request.source;
+    check_version(source.version_id.as_deref())?;
+    engine.bucket(&request.bucket).await.map_err(failure)?;
+    for _ in 0..ATTEMPTS {
+        let info = look(engine, source, &request.source_conditions).await?;
+        if info.size > COPY_BYTES_MAX {
+            let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
+            return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
+        }
+        let headers = headers(request, &info)?;
+        let options = CommitOptions {
+            etag: tag(&info),
+            attributes: Bytes::from(headers.encode()),
+            condition: condition(&request.conditions),
+        };
+        let select = GetOptions { select: Select::Whole, version: Some(info.version) };
+        let from = (source.bucket.as_str(), source.key.as_bytes(), select);
+        match engine.copy(from, (&request.bucket, request.key.as_bytes()), options).await {
+            // The version that was judged is gone: judge the one that took its place.
+            Err(Error::NoSuchKey) if request.conditions.if_match.is_none() => {}
+            Err(error) => return Err(failure(error)),
+            Ok(made) => {
+                let checksum = checksum_of(&made, &headers);
+                let etag = text(&made.etag);
+                return Ok(reply::copy_object(&etag, made.modified_ms, Some(&checksum), None, None));
+            }
+        }
+    }
+    Err(ErrorCode::OperationAborted.into())
+}
+
+pub(super) async fn copy_part(engine: &CoreEngine, request: &UploadPartCopy) -> Result<Reply, S3Error> {
+    let source = &request.source;
+    check_version(source.version_id.as_deref())?;
+    let upload = parse_upload(&request.upload_id)?;
+    for _ in 0..ATTEMPTS {
+        let info = look(engine, source, &request.source_conditions).await?;
+        let range = request.range.map(|range| resolve_copy_range(range, info.size)).transpose()?;
+        let select = match range {
+            Some(range) => Select::Between(range.offset, range.offset + range.bytes - 1),
+            None => Select::Whole,
+        };
+        let is_whole = range.is_none_or(|range| range.bytes == info.size);
+        let options = CommitOptions {
+            etag: tag(&info).filter(|_| is_whole),
+            attributes: Bytes::new(),
+            condition: WriteCondition::default(),
+        };
+        let select = GetOptions { select, version: Some(info.version) };
+        let from = (source.bucket.as_str(), source.key.as_bytes(), select);
+        let to = (request.bucket.as_str(), request.key.as_bytes(), upload, request.part_number);
+        match engine.copy_part(from, to, options).await {
+            Err(Error::NoSuchKey) => {}
+            Err(error) => return Err(failure(error)),
+            Ok(part) => {
+                let (etag, checksum) = (text(&part.etag), crc64(part.crc64));
+                return Ok(reply::upload_part_copy(&etag, part.modified_ms, Some(&checksum), None));
+            }
+        }
+    }
+    Err(ErrorCode::OperationAborted.into())
+}

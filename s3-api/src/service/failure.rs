@@ -1,0 +1,39 @@
+//! What a client is told of the engine's failures.
+
+use crate::protocol::error::{ErrorCode, S3Error};
+use crossdock::Error;
+
+/// The S3 error that stands for an engine's error. What is wrong inside goes to the log, not to the client.
+pub(crate) fn failure(error: Error) -> S3Error {
+    use ErrorCode as C;
+    match error {
+        Error::NoSuchBucket => C::NoSuchBucket.into(),
+        Error::BucketExists => C::BucketAlreadyOwnedByYou.into(),
+        Error::BucketNotEmpty => C::BucketNotEmpty.into(),
+        Error::NoSuchKey => C::NoSuchKey.into(),
+        Error::NoSuchUpload => C::NoSuchUpload.into(),
+        Error::InvalidPart(number) => S3Error::new(C::InvalidPart).field("PartNumber", number.to_string()),
+        Error::InvalidPartOrder => C::InvalidPartOrder.into(),
+        Error::ConditionFailed => C::PreconditionFailed.into(),
+        Error::RangeNotSatisfiable { size } => {
+            S3Error::new(C::InvalidRange).field("ActualObjectSize", size.to_string())
+        }
+        Error::InvalidArgument(what) => S3Error::with_message(C::InvalidArgument, what),
+        Error::Busy(_) => C::SlowDown.into(),
+        // S3 has no word for a full store: what clients understand is that it is no fault of theirs, and to come back.
+        Error::Full { .. } => {
+            S3Error::with_message(C::ServiceUnavailable, "There is no space left in the store.")
+        }
+        Error::ReadOnly { .. } | Error::ShardUnavailable { .. } | Error::Closed => {
+            C::ServiceUnavailable.into()
+        }
+        Error::Corrupt(_) | Error::Device(_) => {
+            tracing::error!(%error, "a request failed");
+            C::InternalError.into()
+        }
+        _ => {
+            tracing::error!(%error, "a request failed");
+            C::InternalError.into()
+        }
+    }
+}

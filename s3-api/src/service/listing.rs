@@ -1,0 +1,82 @@
+//! ListObjects, ListObjectsV2 and ListObjectVersions.
+
+use super::{
+    OWNER,
+    failure::failure,
+    tags::{headers_of, text},
+};
+use crate::protocol::{
+    checksum::{Algorithm, ChecksumType},
+    error::S3Error,
+    operation::{ListObjectVersions, ListObjects, ListObjectsV2, ListPosition, ListQuery},
+    reply::{self, Listed, ListedObject, Reply},
+};
+use crossdock::{CoreEngine, ListItem, ListOptions, ListStart, Listing};
+
+async fn page(
+    engine: &CoreEngine,
+    bucket: &str,
+    query: &ListQuery,
+    position: &ListPosition,
+) -> Result<Listing, S3Error> {
+    let start = match position {
+        ListPosition::Beginning => ListStart::First,
+        ListPosition::AfterKey(key) => ListStart::After(key.clone()),
+        ListPosition::AfterPrefix(prefix) => ListStart::AfterPrefix(prefix.clone()),
+    };
+    let options = ListOptions {
+        prefix: query.prefix.clone().into_bytes(),
+        delimiter: query.delimiter.clone().unwrap_or_default().into_bytes(),
+        start,
+        limit: query.entries_max as usize,
+    };
+    engine.list(bucket, &options).await.map_err(failure)
+}
+
+/// The listing's lines as replies have them.
+fn lines(listing: &Listing) -> Result<Vec<Listed<'_>>, S3Error> {
+    let mut lines = Vec::with_capacity(listing.items.len());
+    for item in &listing.items {
+        lines.push(match item {
+            ListItem::CommonPrefix(prefix) => Listed::CommonPrefix(prefix),
+            ListItem::Object { key, info } => {
+                let headers = headers_of(&info.attributes)?;
+                let stored = headers.checksum;
+                let default = (Algorithm::Crc64Nvme, ChecksumType::FullObject);
+                Listed::Object(ListedObject {
+                    key,
+                    etag: text(&info.etag),
+                    modified_ms: info.modified_ms,
+                    bytes: info.size,
+                    storage_class: headers.storage_class,
+                    checksum: Some(stored.map_or(default, |sum| (sum.checksum.algorithm(), sum.kind()))),
+                })
+            }
+        });
+    }
+    Ok(lines)
+}
+
+pub(super) async fn list(engine: &CoreEngine, request: &ListObjects) -> Result<Reply, S3Error> {
+    let listing = page(engine, &request.bucket, &request.query, &request.position).await?;
+    Ok(reply::list_objects(request, &lines(&listing)?, listing.next.is_some(), OWNER))
+}
+
+pub(super) async fn list_v2(engine: &CoreEngine, request: &ListObjectsV2) -> Result<Reply, S3Error> {
+    let listing = page(engine, &request.bucket, &request.query, &request.position).await?;
+    let next = listing.next.as_ref().map(|next| match next {
+        ListStart::First => ListPosition::Beginning,
+        ListStart::After(key) => ListPosition::AfterKey(key.clone()),
+        ListStart::AfterPrefix(prefix) => ListPosition::AfterPrefix(prefix.clone()),
+    });
+    let token = next.map(|next| next.to_token());
+    Ok(reply::list_objects_v2(request, &lines(&listing)?, token.as_deref(), OWNER))
+}
+
+pub(super) async fn list_versions(
+    engine: &CoreEngine,
+    request: &ListObjectVersions,
+) -> Result<Reply, S3Error> {
+    let listing = page(engine, &request.bucket, &request.query, &request.position).await?;
+    Ok(reply::list_object_versions(request, &lines(&listing)?, listing.next.is_some(), OWNER))
+}

@@ -1,0 +1,209 @@
+//! GetObject, HeadObject and GetObjectAttributes.
+
+use super::{
+    Answer, Principal,
+    failure::failure,
+    tags::{check_version, checksum_of, crc64, headers_of, text},
+};
+use crate::protocol::{
+    checksum::Checksum,
+    conditions::{ReadConditions, ReadVerdict, Validators},
+    error::{ErrorCode, S3Error},
+    operation::{GetObjectAttributes, ReadObject},
+    range::{ByteRange, ResolvedRange},
+    reply::{AttributesReply, ListedPart, ObjectParts, ObjectReply, Reply, not_modified},
+};
+use crossdock::{CoreEngine, Error, GetOptions, ObjectInfo, PartInfo, Select};
+
+/// 304 and 412, or nothing.
+fn judge(conditions: &ReadConditions, info: &ObjectInfo) -> Result<Option<Reply>, S3Error> {
+    let etag = text(&info.etag);
+    match conditions.evaluate(Validators { etag: &etag, modified_ms: info.modified_ms }) {
+        ReadVerdict::Proceed => Ok(None),
+        ReadVerdict::Failed(condition) => Err(S3Error::precondition_failed(condition)),
+        ReadVerdict::NotModified => {
+            Ok(Some(not_modified(&etag, info.modified_ms, &headers_of(&info.attributes)?)))
+        }
+    }
+}
+
+/// The bytes that are sent, and what the reply says of them.
+struct Sent {
+    range: ResolvedRange,
+    /// Whether to say that it is a range: 206.
+    is_range: bool,
+    /// The checksum of the part that was named.
+    part_checksum: Option<Checksum>,
+}
+
+fn reply(request: &ReadObject, info: &ObjectInfo, sent: &Sent) -> Result<Reply, S3Error> {
+    let mut headers = headers_of(&info.attributes)?;
+    headers.checksum = Some(checksum_of(info, &headers));
+    let named_part = request.part_number.is_some() && info.part_count > 0;
+    let reply = ObjectReply {
+        etag: &text(&info.etag),
+        modified_ms: info.modified_ms,
+        size: info.size,
+        headers: &headers,
+        version_id: None,
+        range: sent.is_range.then_some(sent.range),
+        part_count: named_part.then_some(u32::from(info.part_count)),
+        part_checksum: sent.part_checksum,
+        overrides: &request.overrides,
+        with_checksum: request.checksum_mode,
+    };
+    Ok(reply.reply())
+}
+
+/// "You must sign the request … when using these parameters."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, response-content-type and others.)
+fn check_overrides(request: &ReadObject, principal: &Principal) -> Result<(), S3Error> {
+    match *principal == Principal::Anonymous && request.overrides.iter().any(Option::is_some) {
+        false => Ok(()),
+        true => Err(S3Error::with_message(
+            ErrorCode::InvalidRequest,
+            "Request specific response headers cannot be used for anonymous GET requests.",
+        )),
+    }
+}
+
+fn unsatisfiable(size: u64) -> S3Error {
+    S3Error::new(ErrorCode::InvalidRange).field("ActualObjectSize", size.to_string())
+}
+
+fn selection(request: &ReadObject) -> Select {
+    match (request.part_number, request.range) {
+        (Some(part), _) => Select::Part(part),
+        (None, Some(ByteRange::Closed { first, last })) => Select::Between(first, last),
+        (None, Some(ByteRange::From(first))) => Select::From(first),
+        (None, Some(ByteRange::Suffix(count))) => Select::Last(count),
+        (None, None) => Select::Whole,
+    }
+}
+
+pub(super) async fn get(
+    engine: &CoreEngine,
+    request: &ReadObject,
+    principal: &Principal,
+) -> Result<Answer, S3Error> {
+    check_version(request.version_id.as_deref())?;
+    check_overrides(request, principal)?;
+    let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
+    let options = GetOptions { select: selection(request), version: None };
+    let get = match engine.get(bucket, key, options).await {
+        Ok(get) => get,
+        Err(error @ (Error::RangeNotSatisfiable { .. } | Error::InvalidPart(_))) => {
+            // Conditions come before the range (RFC 9110 §13.2.2).
+            let info = engine.head(bucket, key, None).await.map_err(failure)?;
+            return match judge(&request.conditions, &info)? {
+                Some(reply) => Ok(reply.into()),
+                None if matches!(error, Error::InvalidPart(_)) => Err(ErrorCode::InvalidPartNumber.into()),
+                None => Err(unsatisfiable(info.size)),
+            };
+        }
+        Err(error) => return Err(failure(error)),
+    };
+    if let Some(reply) = judge(&request.conditions, get.info())? {
+        return Ok(reply.into());
+    }
+    let bytes = get.range();
+    let range = ResolvedRange { offset: bytes.start, bytes: bytes.end - bytes.start };
+    let is_range = request.range.is_some() || (request.part_number.is_some() && range.bytes > 0);
+    let part_checksum = match request.part_number {
+        Some(number) if request.checksum_mode && get.info().part_count > 0 => {
+            let version = Some(get.info().version);
+            let (_, parts) = engine.object_parts(bucket, key, version).await.map_err(failure)?;
+            part(&parts, number).map(|(_, part)| checksum_of_part(part)).transpose()?
+        }
+        _ => None,
+    };
+    let reply = reply(request, get.info(), &Sent { range, is_range, part_checksum })?;
+    Ok(Answer { reply, payload: Some(Box::new(get)) })
+}
+
+pub(super) async fn head(
+    engine: &CoreEngine,
+    request: &ReadObject,
+    principal: &Principal,
+) -> Result<Reply, S3Error> {
+    check_version(request.version_id.as_deref())?;
+    check_overrides(request, principal)?;
+    let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
+    let (info, parts) = match request.part_number {
+        Some(_) => engine.object_parts(bucket, key, None).await.map_err(failure)?,
+        None => (engine.head(bucket, key, None).await.map_err(failure)?, Vec::new()),
+    };
+    if let Some(reply) = judge(&request.conditions, &info)? {
+        return Ok(reply);
+    }
+    let whole = ResolvedRange { offset: 0, bytes: info.size };
+    let (range, part_checksum) = match (request.part_number, request.range) {
+        (Some(number), _) => match part(&parts, number) {
+            Some((range, part)) => (range, Some(checksum_of_part(part)?)),
+            None if number == 1 && parts.is_empty() => (whole, None),
+            None => return Err(ErrorCode::InvalidPartNumber.into()),
+        },
+        (None, Some(range)) => (range.resolve(info.size).map_err(|_| unsatisfiable(info.size))?, None),
+        (None, None) => (whole, None),
+    };
+    let is_range = request.range.is_some() || (request.part_number.is_some() && range.bytes > 0);
+    reply(request, &info, &Sent { range, is_range, part_checksum })
+}
+
+/// The n-th part, whatever number it was uploaded under, and its bytes.
+fn part(parts: &[PartInfo], number: u16) -> Option<(ResolvedRange, &PartInfo)> {
+    let index = usize::from(number).checked_sub(1)?;
+    let part = parts.get(index)?;
+    let offset = parts.iter().take(index).map(|part| part.size).sum();
+    Some((ResolvedRange { offset, bytes: part.size }, part))
+}
+
+pub(super) fn checksum_of_part(part: &PartInfo) -> Result<Checksum, S3Error> {
+    let stored = headers_of(&part.attributes)?.checksum;
+    Ok(stored.map_or_else(|| crc64(part.crc64), |stored| stored.checksum))
+}
+
+/// "Retrieves all of the metadata from an object without returning the object itself", as far as it was asked for.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAttributes.html>)
+pub(super) async fn attributes(engine: &CoreEngine, request: &GetObjectAttributes) -> Result<Reply, S3Error> {
+    check_version(request.version_id.as_deref())?;
+    let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
+    let (info, parts) = engine.object_parts(bucket, key, None).await.map_err(failure)?;
+    if let Some(reply) = judge(&request.conditions, &info)? {
+        return Ok(reply);
+    }
+    let headers = headers_of(&info.attributes)?;
+    let etag = text(&info.etag);
+    let wanted = request.attributes;
+    // S3 lists the parts only of objects whose writer asked for checksums; how many there are it tells of all.
+    let (skipped, limit) = (request.part_number_marker as usize, request.parts_max as usize);
+    let shown = parts.iter().enumerate().skip(skipped).take(limit);
+    let tags: Vec<_> = parts.iter().map(|part| text(&part.etag)).collect();
+    let mut listed = Vec::new();
+    for (index, part) in shown.filter(|_| headers.checksum.is_some()) {
+        listed.push(ListedPart {
+            number: index as u32 + 1,
+            etag: tags.get(index).map(AsRef::as_ref).unwrap_or_default(),
+            modified_ms: part.modified_ms,
+            bytes: part.size,
+            checksum: Some(checksum_of_part(part)?),
+        });
+    }
+    let object_parts = ObjectParts {
+        total_count: parts.len() as u32,
+        number_marker: request.part_number_marker,
+        parts_max: request.parts_max,
+        is_truncated: skipped.saturating_add(limit) < parts.len(),
+        parts: &listed,
+    };
+    let reply = AttributesReply {
+        modified_ms: info.modified_ms,
+        version_id: None,
+        etag: wanted.etag.then_some(&*etag),
+        checksum: wanted.checksum.then(|| checksum_of(&info, &headers)),
+        parts: (wanted.object_parts && !parts.is_empty()).then_some(object_parts),
+        storage_class: wanted.storage_class.then_some(headers.storage_class),
+        size: wanted.object_size.then_some(info.size),
+    };
+    Ok(reply.reply())
+}

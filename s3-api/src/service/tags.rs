@@ -1,0 +1,102 @@
+//! Tags, checksums and stored headers, between the engine's forms and S3's.
+
+use crate::protocol::{
+    checksum::{Algorithm, Checksum, ObjectChecksum},
+    conditions::WriteConditions,
+    error::{ErrorCode, S3Error},
+    etag::ETagCondition,
+    metadata::ObjectHeaders,
+};
+use crossdock::{EntityTag, ObjectInfo, TagMatch, UploadId, WriteCondition};
+use std::borrow::Cow;
+
+/// A tag as text, without quotes.
+pub(super) fn text(tag: &EntityTag) -> Cow<'_, str> {
+    String::from_utf8_lossy(tag.as_bytes())
+}
+
+/// The engine's form of a write's conditions.
+pub(super) fn condition(conditions: &WriteConditions) -> WriteCondition {
+    WriteCondition {
+        if_match: conditions.if_match.as_ref().map(|tags| tag_match(tags, true)),
+        if_none_match: conditions.if_none_match.as_ref().map(|tags| tag_match(tags, false)),
+    }
+}
+
+/// The engine's form of a list of tags. A weak tag matches nothing strongly, so it is left out where strength counts; a
+/// tag longer than any stored one matches nothing.
+pub(super) fn tag_match(condition: &ETagCondition, strong: bool) -> TagMatch {
+    match condition {
+        ETagCondition::Any => TagMatch::Any,
+        ETagCondition::Tags(tags) => TagMatch::Tags(
+            tags.iter()
+                .filter(|tag| !(strong && tag.is_weak))
+                .filter_map(|tag| EntityTag::new(tag.opaque.as_bytes()))
+                .collect(),
+        ),
+    }
+}
+
+/// The checksum of a whole object: the one its writer chose, else the engine's own.
+pub(super) fn checksum_of(info: &ObjectInfo, headers: &ObjectHeaders) -> ObjectChecksum {
+    headers.checksum.unwrap_or_else(|| ObjectChecksum::from(crc64(info.crc64)))
+}
+
+/// The engine's checksum as S3 knows it.
+pub(super) fn crc64(value: u64) -> Checksum {
+    Checksum::from_crc(Algorithm::Crc64Nvme, value).expect("CRC64NVME is a cyclic redundancy check")
+}
+
+/// What is stored beside an object or an upload.
+pub(super) fn headers_of(attributes: &[u8]) -> Result<ObjectHeaders, S3Error> {
+    ObjectHeaders::decode(attributes).map_err(|error| {
+        tracing::error!(%error, "stored headers can not be read");
+        ErrorCode::InternalError.into()
+    })
+}
+
+/// Refuses a version other than the only one there is: buckets here keep none but the current, which is called `null`.
+pub(super) fn check_version(version_id: Option<&str>) -> Result<(), S3Error> {
+    match version_id {
+        None | Some("null") => Ok(()),
+        Some(version) => Err(S3Error::new(ErrorCode::NoSuchVersion).field("VersionId", version)),
+    }
+}
+
+/// An upload's identifier as clients see it.
+pub(super) fn upload_text(upload: UploadId) -> String {
+    format!("{:032x}", upload.0)
+}
+
+/// Reads what [`upload_text`] writes; anything else names no upload.
+pub(super) fn parse_upload(text: &str) -> Result<UploadId, S3Error> {
+    let good = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = good.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+    id.map(UploadId).ok_or_else(|| S3Error::new(ErrorCode::NoSuchUpload).field("UploadId", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::etag::ETag;
+
+    #[test]
+    fn weak_tags_match_weakly_only() {
+        // If-Match leaves a weak tag out, so that nothing is left to match; If-None-Match keeps it.
+        let tags = ETagCondition::Tags(vec![ETag { opaque: "e".into(), is_weak: true }]);
+        assert_eq!(tag_match(&tags, true), TagMatch::Tags(Vec::new()));
+        assert_eq!(tag_match(&tags, false), TagMatch::Tags(vec![EntityTag::new(b"e").unwrap()]));
+        assert_eq!(tag_match(&ETagCondition::Any, true), TagMatch::Any);
+    }
+
+    #[test]
+    fn uploads_are_named_in_32_digits() {
+        // What is written is read; other texts name no upload.
+        for id in [0, 1, u128::MAX] {
+            assert_eq!(parse_upload(&upload_text(UploadId(id))), Ok(UploadId(id)));
+        }
+        for bad in ["", "0", "+0000000000000000000000000000000", "g0000000000000000000000000000000"] {
+            assert_eq!(parse_upload(bad).unwrap_err().code, ErrorCode::NoSuchUpload);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Multipart uploads, but for the parts' bytes.
+//!
+//! The upload's attributes are the future object's headers, with the checksum that CreateMultipartUpload announced; each
+//! part's attributes hold its checksum, if it is another than the engine's own.
+
+use super::{
+    OWNER,
+    failure::failure,
+    tags::{condition, crc64, headers_of, parse_upload, text, upload_text},
+};
+use crate::protocol::{
+    checksum::{Algorithm, Checksum, ChecksumType, ObjectChecksum, composite, full_object},
+    error::{ErrorCode, S3Error},
+    etag::{multipart_etag, parse_md5_etag},
+    metadata::ObjectHeaders,
+    names::encode_listed,
+    operation::{
+        AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, ListMultipartUploads, ListParts,
+    },
+    reply::{self, ListedPart, ListedUpload, Reply, UploadLine, UploadParts},
+    xml::{CompletedPart, PARTS_MAX},
+};
+use bytes::Bytes;
+use crossdock::{CompleteOptions, CoreEngine, EntityTag, Error, NamedPart, PartInfo, UploadInfo};
+use std::collections::HashMap;
+
+/// "Part size: 5 MiB to 5 GiB. There is no minimum size limit on the last part of your multipart upload."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>)
+const PART_BYTES_MIN: u64 = 5 << 20;
+
+pub(super) async fn create(engine: &CoreEngine, request: &CreateMultipartUpload) -> Result<Reply, S3Error> {
+    let (bucket, key) = (request.bucket.as_str(), request.key.as_str());
+    let attributes = Bytes::from(request.headers.encode());
+    let upload = engine.create_upload(bucket, key.as_bytes(), attributes).await.map_err(failure)?;
+    let announced = request.headers.announced;
+    Ok(reply::create_multipart_upload(bucket, key, &upload_text(upload.upload), announced))
+}
+
+/// What the parts named make: tag, headers, checksum, size.
+struct Whole {
+    etag: EntityTag,
+    headers: ObjectHeaders,
+    checksum: ObjectChecksum,
+    size: u64,
+}
+
+/// The part's checksum by `algorithm`, if it is known.
+fn part_checksum(part: &PartInfo, algorithm: Algorithm) -> Result<Option<Checksum>, S3Error> {
+    if algorithm == Algorithm::Crc64Nvme {
+        return Ok(Some(crc64(part.crc64)));
+    }
+    let stored = headers_of(&part.attributes)?.checksum;
+    Ok(stored.map(|stored| stored.checksum).filter(|checksum| checksum.algorithm() == algorithm))
+}
+
+fn join(upload: &UploadInfo, there: &[PartInfo], named: &[CompletedPart]) -> Result<Whole, S3Error> {
+    let mut headers = headers_of(&upload.attributes)?;
+    let announced = headers.announced.take();
+    let (algorithm, kind) = announced.unwrap_or((Algorithm::Crc64Nvme, ChecksumType::FullObject));
+    let by_number: HashMap<u16, &PartInfo> = there.iter().map(|part| (part.number, part)).collect();
+    let (mut sums, mut digests, mut size) = (Vec::new(), Vec::new(), 0u64);
+    for (index, name) in named.iter().enumerate() {
+        let missing = || S3Error::new(ErrorCode::InvalidPart).field("PartNumber", name.number.to_string());
+        let part = by_number.get(&name.number).ok_or_else(missing)?;
+        let tag = text(&part.etag);
+        if *tag != *name.etag {
+            return Err(missing().field("ETag", name.etag.clone()));
+        }
+        if part.size < PART_BYTES_MIN && index + 1 < named.len() {
+            return Err(S3Error::new(ErrorCode::EntityTooSmall)
+                .field("ProposedSize", part.size.to_string())
+                .field("MinSizeAllowed", PART_BYTES_MIN.to_string())
+                .field("PartNumber", name.number.to_string())
+                .field("ETag", tag.into_owned()));
+        }
+        if let Some(claimed) = name.checksum
+            && part_checksum(part, claimed.algorithm())? != Some(claimed)
+        {
+            return Err(missing());
+        }
+        // A part that is a piece of another object has a tag of the engine's, whose digits serve as well.
+        digests.push(tag.get(..32).and_then(parse_md5_etag).unwrap_or_default());
+        sums.push(part_checksum(part, algorithm)?.map(|sum| (sum, part.size)));
+        size += part.size;
+    }
+    let etag = EntityTag::new(multipart_etag(digests).as_bytes()).ok_or(ErrorCode::InternalError)?;
+    // A part that came without the announced checksum, as a copied one does, leaves the engine's own for the whole.
+    let own = || {
+        let sums = named.iter().filter_map(|name| by_number.get(&name.number));
+        full_object(Algorithm::Crc64Nvme, sums.map(|part| (crc64(part.crc64), part.size)))
+    };
+    let sums: Option<Vec<(Checksum, u64)>> = sums.into_iter().collect();
+    let checksum = match (sums, kind) {
+        (None, _) => own().map(ObjectChecksum::from),
+        (Some(sums), ChecksumType::Composite) => composite(algorithm, sums.into_iter().map(|(sum, _)| sum)),
+        (Some(sums), ChecksumType::FullObject) => full_object(algorithm, sums).map(ObjectChecksum::from),
+    };
+    let checksum = checksum.ok_or(ErrorCode::InternalError)?;
+    headers.checksum = (checksum.checksum.algorithm() != Algorithm::Crc64Nvme).then_some(checksum);
+    Ok(Whole { etag, headers, checksum, size })
+}
+
+/// Compares what the client says of the whole with what its parts make.
+fn check_claims(request: &CompleteMultipartUpload, whole: &Whole) -> Result<(), S3Error> {
+    if request.checksum.is_some_and(|claimed| claimed != whole.checksum) {
+        return Err(ErrorCode::BadDigest.into());
+    }
+    if request.checksum_type.is_some_and(|kind| kind != whole.checksum.kind()) {
+        let message = "The upload was created using another checksum type than the complete request names.";
+        return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
+    }
+    match request.object_bytes {
+        Some(claimed) if claimed != whole.size => {
+            let message = format!(
+                "The provided 'x-amz-mp-object-size' header value {claimed} does not match what was computed: {}",
+                whole.size
+            );
+            Err(S3Error::with_message(ErrorCode::InvalidRequest, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn complete(
+    engine: &CoreEngine,
+    request: CompleteMultipartUpload,
+    host: &str,
+) -> Result<Reply, S3Error> {
+    let upload = parse_upload(&request.upload_id)?;
+    let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
+    let condition = condition(&request.conditions);
+    let options = match engine.list_parts(bucket, key, upload, 0, usize::from(PARTS_MAX)).await {
+        Ok((info, there, _)) => {
+            let whole = join(&info, &there, &request.parts)?;
+            check_claims(&request, &whole)?;
+            let attributes = Some(Bytes::from(whole.headers.encode()));
+            CompleteOptions { etag: Some(whole.etag), attributes, condition }
+        }
+        // Completed before, perhaps by a request whose reply was lost: the engine knows, and answers as it did then.
+        Err(Error::NoSuchUpload) => CompleteOptions::default(),
+        Err(error) => return Err(failure(error)),
+    };
+    let parts = request
+        .parts
+        .iter()
+        .map(|part| NamedPart { number: part.number, etag: EntityTag::new(part.etag.as_bytes()) })
+        .collect();
+    let made = engine.complete_upload(bucket, key, upload, parts, options).await.map_err(failure)?;
+    let checksum = super::tags::checksum_of(&made, &headers_of(&made.attributes)?);
+    let location = format!("http://{host}/{bucket}/{}", encode_listed(&request.key));
+    let etag = text(&made.etag);
+    Ok(reply::complete_multipart_upload(&location, bucket, &request.key, &etag, None, Some(&checksum)))
+}
+
+pub(super) async fn abort(engine: &CoreEngine, request: &AbortMultipartUpload) -> Result<Reply, S3Error> {
+    let upload = parse_upload(&request.upload_id)?;
+    engine.abort_upload(&request.bucket, request.key.as_bytes(), upload).await.map_err(failure)?;
+    Ok(Reply::new(204))
+}
+
+pub(super) async fn list_parts(engine: &CoreEngine, request: &ListParts) -> Result<Reply, S3Error> {
+    let upload = parse_upload(&request.upload_id)?;
+    let after = u16::try_from(request.part_number_marker).unwrap_or(PARTS_MAX);
+    let limit = request.parts_max as usize;
+    let listed = engine.list_parts(&request.bucket, request.key.as_bytes(), upload, after, limit).await;
+    let (info, parts, more) = listed.map_err(failure)?;
+    let headers = headers_of(&info.attributes)?;
+    let tags: Vec<_> = parts.iter().map(|part| text(&part.etag)).collect();
+    let mut lines = Vec::with_capacity(parts.len());
+    for (part, tag) in parts.iter().zip(&tags) {
+        let checksum = match headers.announced {
+            Some((algorithm, _)) => part_checksum(part, algorithm)?,
+            None => None,
+        };
+        let (number, modified_ms, bytes) = (u32::from(part.number), part.modified_ms, part.size);
+        lines.push(ListedPart { number, etag: tag, modified_ms, bytes, checksum });
+    }
+    let page = UploadParts {
+        bucket: &request.bucket,
+        key: &request.key,
+        upload_id: &request.upload_id,
+        number_marker: request.part_number_marker,
+        parts_max: request.parts_max,
+        is_truncated: more && limit > 0,
+        storage_class: headers.storage_class,
+        checksum: headers.announced,
+        parts: &lines,
+    };
+    Ok(page.reply(OWNER))
+}
+
+pub(super) async fn list(engine: &CoreEngine, request: &ListMultipartUploads) -> Result<Reply, S3Error> {
+    let query = &request.query;
+    let uploads = engine.list_uploads(&request.bucket, query.prefix.as_bytes()).await.map_err(failure)?;
+    let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
+    let limit = query.entries_max as usize;
+    let mut lines: Vec<UploadLine<'_>> = Vec::new();
+    let mut truncated = false;
+    // Whether the upload that the marker names was passed. Without an identifier the whole key is behind us.
+    let mut passed = false;
+    for upload in &uploads {
+        let folded =
+            delimiter.and_then(|delimiter| fold(&upload.key, query.prefix.len(), delimiter.as_bytes()));
+        match upload.key.as_slice().cmp(request.key_marker.as_bytes()) {
+            _ if request.key_marker.is_empty() => {}
+            std::cmp::Ordering::Greater => {}
+            // "any multipart uploads for a key equal to the key-marker might also be included, provided those multipart
+            // uploads have upload IDs lexicographically greater than the specified upload-id-marker": here, that come
+            // behind it in the order in which they are listed.
+            std::cmp::Ordering::Equal if !request.upload_id_marker.is_empty() && passed => {}
+            std::cmp::Ordering::Equal => {
+                passed |= upload_text(upload.upload) == request.upload_id_marker;
+                continue;
+            }
+            std::cmp::Ordering::Less => continue,
+        }
+        if let Some(prefix) = folded {
+            let told = matches!(lines.last(), Some(UploadLine::CommonPrefix(last)) if *last == prefix);
+            if told || prefix == request.key_marker.as_bytes() {
+                continue;
+            }
+        }
+        if lines.len() == limit {
+            truncated = limit > 0;
+            break;
+        }
+        lines.push(match folded {
+            Some(prefix) => UploadLine::CommonPrefix(prefix),
+            None => {
+                let headers = headers_of(&upload.attributes)?;
+                UploadLine::Upload(ListedUpload {
+                    key: &upload.key,
+                    upload_id: upload_text(upload.upload),
+                    created_ms: upload.created_ms,
+                    storage_class: headers.storage_class,
+                    checksum: headers.announced,
+                })
+            }
+        });
+    }
+    Ok(reply::list_multipart_uploads(request, &lines, truncated, OWNER))
+}
+
+/// What a key is told as when a delimiter follows the prefix.
+fn fold<'a>(key: &'a [u8], prefix_bytes: usize, delimiter: &[u8]) -> Option<&'a [u8]> {
+    let rest = key.get(prefix_bytes..)?;
+    let at = rest.windows(delimiter.len()).position(|window| window == delimiter)?;
+    key.get(..prefix_bytes + at + delimiter.len())
+}

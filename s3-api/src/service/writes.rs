@@ -1,0 +1,165 @@
+//! PutObject, UploadPart, and deletes.
+
+use super::{
+    failure::failure,
+    groups::in_groups,
+    tags::{checksum_of, condition, crc64, parse_upload, tag_match, text},
+};
+use crate::{
+    protocol::{
+        body::Digests,
+        checksum::{Algorithm, Checksum, ObjectChecksum},
+        error::{ErrorCode, S3Error},
+        etag::md5_etag,
+        metadata::ObjectHeaders,
+        operation::{DeleteObject, DeleteObjects, PutObject, Resource, UploadPart},
+        reply::{self, DeleteOutcome, Reply},
+        xml::ObjectIdentifier,
+    },
+    server::Body,
+};
+use bytes::Bytes;
+use crossdock::{CommitOptions, CoreEngine, EntityTag, Error, Put, PutOptions, WriteCondition};
+
+/// The largest body of one request.
+///
+/// "Upload an object in a single operation … up to 5 GB in size."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>)
+const BODY_BYTES_MAX: u64 = 5 << 30;
+
+/// The declared size of a body: S3 takes none without.
+fn size_of(body: &Body<'_>) -> Result<u64, S3Error> {
+    let size = body.declared_bytes().ok_or(ErrorCode::MissingContentLength)?;
+    if size > BODY_BYTES_MAX {
+        return Err(S3Error::new(ErrorCode::EntityTooLarge)
+            .field("ProposedSize", size.to_string())
+            .field("MaxSizeAllowed", BODY_BYTES_MAX.to_string()));
+    }
+    Ok(size)
+}
+
+/// Moves the body into `put`, and compares its digests.
+async fn receive(put: &mut Put, body: &mut Body<'_>, size: u64) -> Result<Digests, S3Error> {
+    while put.received() < size {
+        let lease = put.buffer().await;
+        let left = usize::try_from(size - put.received()).unwrap_or(usize::MAX);
+        let lease = body.fill(lease, put.buffer_bytes().min(left)).await?;
+        if lease.is_empty() {
+            return Err(ErrorCode::IncompleteBody.into());
+        }
+        put.push(lease).await.map_err(failure)?;
+    }
+    body.finish().await
+}
+
+/// The tag of what was received, and its checksum if it is to be stored: the engine keeps CRC64NVME by itself.
+fn outcome(digests: &Digests) -> Result<(EntityTag, Option<Checksum>), S3Error> {
+    let md5 = digests.md5.ok_or(ErrorCode::InternalError)?;
+    let etag = EntityTag::new(md5_etag(&md5).as_bytes()).ok_or(ErrorCode::InternalError)?;
+    let stored = digests.checksum.filter(|checksum| checksum.algorithm() != Algorithm::Crc64Nvme);
+    Ok((etag, stored))
+}
+
+pub(super) async fn put(
+    engine: &CoreEngine,
+    request: PutObject,
+    body: &mut Body<'_>,
+) -> Result<Reply, S3Error> {
+    let size = size_of(body)?;
+    let PutObject { bucket, key, mut headers, conditions, .. } = request;
+    let (key, condition) = (key.as_bytes(), condition(&conditions));
+    // Before the body is asked for: a client that waits for permission is spared the trouble.
+    engine.bucket(&bucket).await.map_err(failure)?;
+    if body.is_held_back() && condition != WriteCondition::default() {
+        let current = match engine.head(&bucket, key, None).await {
+            Ok(info) => Some(info.etag),
+            Err(Error::NoSuchKey) => None,
+            Err(error) => return Err(failure(error)),
+        };
+        condition.check(current).map_err(failure)?;
+    }
+    let mut put = engine.put(&bucket, key, PutOptions { size: Some(size) }).await.map_err(failure)?;
+    let digests = receive(&mut put, body, size).await?;
+    let (etag, checksum) = outcome(&digests)?;
+    headers.checksum = checksum.map(ObjectChecksum::from);
+    let options = CommitOptions { etag: Some(etag), attributes: Bytes::from(headers.encode()), condition };
+    let info = put.finish(options).await.map_err(failure)?;
+    let stored = checksum_of(&info, &headers);
+    Ok(reply::put_object(&text(&info.etag), None, Some(&stored), false))
+}
+
+pub(super) async fn put_part(
+    engine: &CoreEngine,
+    request: &UploadPart,
+    body: &mut Body<'_>,
+) -> Result<Reply, S3Error> {
+    let size = size_of(body)?;
+    let upload = parse_upload(&request.upload_id)?;
+    let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
+    engine.list_parts(bucket, key, upload, 0, 1).await.map_err(failure)?;
+    let options = PutOptions { size: Some(size) };
+    let put = engine.put_part(bucket, key, upload, request.part_number, options).await;
+    let mut put = put.map_err(failure)?;
+    let digests = receive(&mut put, body, size).await?;
+    let (etag, stored) = outcome(&digests)?;
+    let attributes = stored.map_or_else(Bytes::new, |checksum| {
+        let checksum = Some(ObjectChecksum::from(checksum));
+        Bytes::from(ObjectHeaders { checksum, ..ObjectHeaders::default() }.encode())
+    });
+    let options = CommitOptions { etag: Some(etag), attributes, condition: WriteCondition::default() };
+    let part = put.finish_part(options).await.map_err(failure)?;
+    let checksum = ObjectChecksum::from(stored.unwrap_or_else(|| crc64(part.crc64)));
+    Ok(reply::put_object(&text(&part.etag), None, Some(&checksum), true))
+}
+
+pub(super) async fn delete(engine: &CoreEngine, request: &DeleteObject) -> Result<Reply, S3Error> {
+    let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
+    delete_one(engine, bucket, key, request.version_id.as_deref(), condition(&request.conditions)).await?;
+    Ok(reply::delete_object(request.version_id.as_deref(), false))
+}
+
+/// Deletes the current version. To delete a version that is not there is no error, as to delete a key that is not.
+async fn delete_one(
+    engine: &CoreEngine,
+    bucket: &str,
+    key: &[u8],
+    version_id: Option<&str>,
+    condition: WriteCondition,
+) -> Result<(), S3Error> {
+    if version_id.is_some_and(|version| version != "null") {
+        return engine.bucket(bucket).await.map(drop).map_err(failure);
+    }
+    engine.delete(bucket, key, condition).await.map(drop).map_err(failure)
+}
+
+pub(super) async fn delete_many(
+    engine: &CoreEngine,
+    request: &DeleteObjects,
+    allowed: impl Fn(&Resource) -> Result<(), S3Error>,
+) -> Result<Reply, S3Error> {
+    let bucket = request.bucket.as_str();
+    engine.bucket(bucket).await.map_err(failure)?;
+    let one = async |object: &ObjectIdentifier| {
+        let resource = Resource::Object { bucket: bucket.into(), key: object.key.clone() };
+        allowed(&resource)?;
+        resource.check()?;
+        let condition = WriteCondition {
+            if_match: object.if_match.as_ref().map(|tags| tag_match(tags, true)),
+            if_none_match: None,
+        };
+        delete_one(engine, bucket, object.key.as_bytes(), object.version_id.as_deref(), condition).await
+    };
+    // Many at a time, so that their entries share batches of the log; in the order of the request.
+    let objects = &request.delete.objects;
+    let results = in_groups(objects, DELETES_AT_ONCE, one).await;
+    let outcomes = objects.iter().zip(results).map(|(object, result)| DeleteOutcome {
+        key: &object.key,
+        version_id: object.version_id.as_deref(),
+        marker_version_id: None,
+        result,
+    });
+    Ok(reply::delete_objects(outcomes, request.delete.quiet))
+}
+
+/// Keys of one DeleteObjects under way at once: few enough to leave others their share of a core's operations.
+const DELETES_AT_ONCE: usize = 64;
