@@ -1,0 +1,151 @@
+//! An S3 server on the storage engine.
+//!
+//! ```text
+//! s3-server --data ./data
+//! ```
+//!
+//! It makes a store where there is none, listens on 127.0.0.1:9000, and prints its credentials and one line when it is
+//! ready. SIGTERM and SIGINT let requests in work come to their end and close the store; a second one does not wait.
+
+mod identities;
+mod options;
+
+use crossdock::{Engine, OpenReport};
+use crossdock_s3::{
+    server::{Server, ServerLimits},
+    service::{ServiceOptions, SignedOnly},
+};
+use identities::Identities;
+use options::Options;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+    iterator::Signals,
+};
+use std::{
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+/// How long a request may wait for memory or its turn before it is told to slow down.
+const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("s3-server: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let options = Options::read()?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&options.log)
+        .map_err(|error| format!("--log {}: {error}", options.log))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("signals: {error}"))?;
+
+    let (identities, shown) = Identities::of(&options)?;
+    let identities = Arc::new(identities);
+    let cores = match options.cores {
+        Some(cores) => cores,
+        None => std::thread::available_parallelism().map_or(1, |count| count.get()),
+    };
+    let service = ServiceOptions {
+        credentials: identities.clone(),
+        authorizer: if options.anonymous { Arc::new(SignedOnly { anonymous: true }) } else { identities },
+        region: options.region.as_str().into(),
+        base_domains: options.domains.clone(),
+    };
+    let server = Server::bind(options.listen, cores, service, ServerLimits::default())
+        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let server = Arc::new(server);
+    let engine = open(&options, cores, server.clone())?;
+    server.wait_until_listening().map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+
+    if options.anonymous {
+        println!(
+            "DANGER: --anonymous lets everyone who reaches this port read, change and delete everything"
+        );
+    }
+    if let Some(shown) = shown {
+        shown.keep()?;
+        println!("access key {}\nsecret key {}", shown.access_key, shown.secret_key);
+    }
+    println!("ready http://{}", server.local_addr());
+
+    let signal = signals.forever().next();
+    tracing::info!(signal, "closing");
+    // From here on a signal ends the process at once: the log makes that safe.
+    let impatient = Arc::new(AtomicBool::new(true));
+    for signal in [SIGTERM, SIGINT] {
+        flag::register_conditional_shutdown(signal, 1, impatient.clone())
+            .map_err(|error| format!("signals: {error}"))?;
+    }
+    engine.close();
+    Ok(())
+}
+
+fn open(options: &Options, cores: usize, server: Arc<Server>) -> Result<Engine, String> {
+    let metrics = options.metrics;
+    let mut builder =
+        Engine::builder().cores(cores).admission_wait(ADMISSION_WAIT).on_each_core(move |engine, driver| {
+            let server = server.clone();
+            async move {
+                if let Some(address) = metrics.filter(|_| engine.core().index() == 0) {
+                    let (observer, engine, driver) = (server.clone(), engine.clone(), driver.clone());
+                    let core = engine.core().clone();
+                    core.spawn(async move {
+                        if let Err(error) = observer.observe(engine, driver, address).await {
+                            tracing::error!(%error, %address, "no metrics");
+                        }
+                    })
+                    .detach();
+                }
+                server.run(engine, driver).await;
+            }
+        });
+    for path in &options.data {
+        builder = builder.path(path);
+    }
+    if let Some(bytes) = options.memory {
+        builder = builder.memory_bytes(bytes);
+    }
+    if let Some(count) = options.shards {
+        builder = builder.shards(count);
+    }
+    if options.portable {
+        builder = builder.driver(crossdock_transport::ring::DriverChoice::Portable);
+    }
+    let engine = builder.open().map_err(|error| error.to_string())?;
+    tell(engine.report(), cores);
+    Ok(engine)
+}
+
+fn tell(report: &OpenReport, cores: usize) {
+    let versions: u64 = report.shards.iter().map(|shard| shard.versions).sum();
+    let replayed: u64 = report.shards.iter().map(|shard| shard.entries).sum();
+    tracing::info!(
+        created = report.created,
+        cores,
+        shards = report.shards.len(),
+        versions,
+        replayed,
+        memory_mib = report.arena_bytes >> 20,
+        pages = ?report.pages,
+        driver = report.driver,
+        "store open"
+    );
+    if let Some(reason) = &report.unregistered {
+        tracing::warn!(reason, "memory is not registered with the kernel: every transfer costs more");
+    }
+    for (shard, reason) in &report.unavailable {
+        tracing::error!(shard, reason, "a shard is not available");
+    }
+    for shard in report.shards.iter().filter(|shard| shard.hole.is_some()) {
+        tracing::error!(shard = shard.shard, hole = ?shard.hole, "a shard's log is damaged: it takes no writes");
+    }
+}
