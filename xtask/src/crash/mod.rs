@@ -147,6 +147,13 @@ impl Run {
         self.fsck(data, when, &["fsck", "--data", "--after-crash"])
     }
 
+    /// Whether `crossdock fsck` finds something wrong, or can not read the store at all; none without the tool.
+    fn finds_fault(&self, data: &Path) -> Result<Option<bool>, String> {
+        let Some(tool) = &self.tool else { return Ok(None) };
+        let done = Line::new(tool, &self.work).args(["fsck", "--data"]).args([data]).run_quiet()?;
+        Ok(Some(!done.success))
+    }
+
     fn fsck(&self, data: &Path, when: &str, arguments: &[&str]) -> Result<(), String> {
         let Some(tool) = &self.tool else { return Ok(()) };
         let done = Line::new(tool, &self.work).args(arguments).args([data]).run_quiet()?;

@@ -1,7 +1,8 @@
 //! One bit of a closed store is flipped; the store is opened and everything in it is read.
 //!
 //! What must hold: no wrong byte is served, no object is said to be absent, and at most one object is harmed. A
-//! reply with an error, or one that breaks off, is the right answer for that one.
+//! reply with an error, or one that breaks off, is the right answer for that one. What harms an object, `crossdock fsck`
+//! finds before.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,12 +32,14 @@ pub(super) fn flips(run: &Run, count: u32) -> Result<String, String> {
     let sound = run.work.join("rot-sound");
     let mut rng = Rng::with_seed(run.seed);
     let objects = make_store(run, &sound, &mut rng)?;
-    let (mut harmed_count, mut refused_count) = (0, 0);
+    let (mut harmed_count, mut refused_count, mut found_count) = (0, 0, 0);
     for flip in 1..=count {
         let data = run.work.join("rot-data");
         copy(&sound, &data)?;
         let place = flip_bit(&data, &mut rng).map_err(|error| format!("cannot flip a bit: {error}"))?;
         let failed = |fault: String| format!("flip {flip}, {place}: {fault}");
+        // Before the server, which mends what it can.
+        let found = run.finds_fault(&data)?;
         let server = match Server::start(&run.program, &data) {
             Ok(server) => server,
             Err(said) => {
@@ -50,6 +53,10 @@ pub(super) fn flips(run: &Run, count: u32) -> Result<String, String> {
         let _ = server.stop();
         faults_error(&format!("flip {flip}, {place}"), &outcome.faults)?;
         harmed_count += usize::from(outcome.harmed > 0);
+        if outcome.harmed > 0 && found == Some(false) {
+            return Err(failed("crossdock fsck finds nothing wrong, but an object is harmed".to_owned()));
+        }
+        found_count += usize::from(found == Some(true));
         if outcome.harmed > 1 {
             return Err(failed(format!("{} objects are harmed by one bit", outcome.harmed)));
         }
@@ -58,7 +65,7 @@ pub(super) fn flips(run: &Run, count: u32) -> Result<String, String> {
         return Err(format!("{refused_count} of {count} flipped bits keep the store from opening"));
     }
     Ok(format!(
-        "{count} flips over {} objects, {harmed_count} reported as damage, the rest harmless, 0 wrong bytes (seed {})",
+        "{count} flips over {} objects, {harmed_count} reported as damage, the rest harmless, 0 wrong bytes, {found_count} found by fsck (seed {})",
         objects.len(),
         run.seed
     ))
