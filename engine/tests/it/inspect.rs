@@ -309,6 +309,14 @@ fn a_missing_file_is_named() {
     assert!(matches!(&found[0].problem, Problem::Unreadable(text) if text.contains("shard-002.data")));
 }
 
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// While writers overwrite and delete, and checkpoints are taken, whoever looks finds every shard readable and no
 /// byte wrong.
 #[test]
@@ -341,6 +349,8 @@ fn a_store_in_use_has_no_false_faults() {
                 }
             });
         }
+        // Also when an assertion fails: the scope waits for its writers.
+        let _stop = SetOnDrop(&stop);
         for _ in 0..12 {
             let store = Store::open(&[directory.path()], Access::Any).unwrap();
             assert!(store.is_in_use());
@@ -351,7 +361,6 @@ fn a_store_in_use_has_no_false_faults() {
                 assert_eq!(found, []);
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     engine.close();
     assert_eq!(faults(directory.path()), []);
