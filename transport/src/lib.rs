@@ -17,3 +17,4 @@ pub mod memory;
 pub mod operation;
 pub mod ring;
 pub mod tcp;
+mod waiting;

@@ -1,11 +1,12 @@
-//! The mapping: one piece of memory for everything that devices touch.
+//! The arena: the mapping, its header table, and how it is divided among pools.
 
 use super::{
     PAGE_BYTES, SUPERPAGE_BYTES,
+    mapping::{Mapping, PageKind, PagePolicy},
     pool::Pool,
     return_stack::{Header, ReturnStack},
+    superpage::{SUPERPAGE_GRANULES, Superpages},
 };
-use memmap2::{Advice, MmapMut, MmapOptions};
 use std::{
     fmt, io,
     sync::{
@@ -14,39 +15,20 @@ use std::{
     },
 };
 
-/// What the arena's pages are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PageKind {
-    /// Reserved huge pages of 2 MiB.
-    Huge2M,
-    /// Pages that the kernel was asked to make huge where it can.
-    Transparent,
-    /// Plain pages of 4 KiB.
-    Plain,
-}
+/// Granule numbers are u32 and one value is taken, and a ring's table holds 16384 slices of 1 GiB.
+const ARENA_BYTES_MAX: usize = (16384 << 30) - SUPERPAGE_BYTES;
 
-/// Which pages to try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum PagePolicy {
-    /// The largest there are: reserved huge pages, else transparent ones, else plain.
-    #[default]
-    Best,
-    /// Plain pages only.
-    Plain,
-}
-
-/// How an arena is made.
+/// What an arena shall be.
 #[derive(Clone, Debug)]
 pub struct ArenaOptions {
-    /// Its size in bytes, rounded down so that every pool has whole superpages of 4 MiB.
+    /// Bytes to map. Rounded down to whole superpages of 4 MiB; each pool needs at least one. At most 16 TiB.
     pub bytes: usize,
-    /// How many cores share it.
+    /// Pools to divide it in, one for each core. Superpages that do not divide go to the first pools.
     pub pools: usize,
-    /// Which pages to try.
+    /// Which pages to ask for.
     pub pages: PagePolicy,
-    /// Touch every page at once, so that none is faulted in while work goes on.
+    /// Touch every page now, so that no request pays for it later. Takes about a second per GiB where the kernel has
+    /// to zero small pages.
     pub prefault: bool,
 }
 
@@ -54,150 +36,162 @@ pub struct ArenaOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArenaError {
-    /// The operating system refused the mapping.
-    #[error("mapping the arena: {0}")]
+    /// The kernel refused the mapping, or had no memory to prefault it.
+    #[error("the memory of the arena could not be mapped: {0}")]
     Map(#[source] io::Error),
-    /// Less than a superpage for each pool.
-    #[error("an arena needs at least {} bytes for each of its pools", SUPERPAGE_BYTES)]
+    /// Less than one superpage (4 MiB) for each pool, or no pool at all.
+    #[error("an arena needs at least one pool and 4 MiB for each")]
     TooSmall,
+    /// More than 16 TiB.
+    #[error("an arena holds less than 16 TiB")]
+    TooLarge,
 }
 
-/// The arena: a handle on the mapping. Cheap to clone, `Send` and `Sync`.
+/// All payload memory of a process: one mapping, divided in [`Pool`]s. `Send + Sync`, cheap to clone.
+///
+/// # Examples
+/// ```
+/// use crossdock_transport::memory::{Arena, ArenaOptions, PagePolicy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = ArenaOptions { bytes: 16 << 20, pools: 2, pages: PagePolicy::Plain, prefault: false };
+/// let arena = Arena::map(&options)?;
+/// let pool = arena.pool(0);
+/// let mut lease = pool.try_acquire(100).ok_or("exhausted")?;
+/// assert_eq!(lease.capacity(), 4096);
+/// lease.set_len(5);
+/// lease.as_mut_slice().fill(b'x');
+/// let frozen = lease.freeze();
+/// assert_eq!(&frozen.slice(1..3)[..], b"xx");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
-pub struct Arena {
-    shared: Arc<Shared>,
+pub struct Arena(Arc<ArenaShared>);
+
+/// What every pool and lease keeps alive.
+pub(super) struct ArenaShared {
+    mapping: Mapping,
+    headers: Box<[Header]>,
+    pools_taken: Box<[AtomicBool]>,
 }
 
-/// What every lease keeps alive.
-pub(super) struct Shared {
-    map: MmapMut,
-    /// Where the arena starts in the mapping: at a multiple of 2 MiB.
-    start: usize,
-    bytes: usize,
-    kind: PageKind,
-    /// One for each page; that of a buffer's first page is the buffer's.
-    pub(super) headers: Box<[Header]>,
-    pub(super) pools: Box<[PoolShared]>,
-}
-
-/// What other threads see of a pool.
+/// What one pool shares with its leases, wherever they are.
 pub(super) struct PoolShared {
-    pub(super) returns: ReturnStack,
-    pub(super) wake: OnceLock<Arc<dyn Fn() + Send + Sync>>,
-    taken: AtomicBool,
+    arena: Arc<ArenaShared>,
+    returns: ReturnStack,
+    wake: OnceLock<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl Arena {
-    /// Maps an arena.
+    /// Maps the memory and divides it. Blocks, for long if it prefaults.
     ///
     /// # Errors
-    /// Too small for its pools, or refused by the system.
+    /// [`ArenaError::TooSmall`] and [`ArenaError::TooLarge`] for sizes that cannot be, [`ArenaError::Map`] when the
+    /// kernel refuses.
     pub fn map(options: &ArenaOptions) -> Result<Arena, ArenaError> {
-        let unit = SUPERPAGE_BYTES.checked_mul(options.pools).filter(|unit| *unit > 0);
-        let unit = unit.ok_or(ArenaError::TooSmall)?;
-        let bytes = options.bytes / unit * unit;
-        if bytes == 0 || u32::try_from(bytes / PAGE_BYTES).is_err() {
+        let superpages = options.bytes / SUPERPAGE_BYTES;
+        if options.pools == 0 || superpages < options.pools {
             return Err(ArenaError::TooSmall);
         }
-        let (map, start, kind) = map(bytes, options).map_err(ArenaError::Map)?;
-        let headers = (0..bytes / PAGE_BYTES).map(|_| Header::new()).collect();
-        let pool = || PoolShared {
-            returns: ReturnStack::new(),
-            wake: OnceLock::new(),
-            taken: AtomicBool::new(false),
-        };
-        let pools = (0..options.pools).map(|_| pool()).collect();
-        Ok(Arena { shared: Arc::new(Shared { map, start, bytes, kind, headers, pools }) })
+        if options.bytes > ARENA_BYTES_MAX {
+            return Err(ArenaError::TooLarge);
+        }
+        let bytes = superpages * SUPERPAGE_BYTES;
+        let mapping = Mapping::new(bytes, options.pages, options.prefault).map_err(ArenaError::Map)?;
+        tracing::info!(bytes, pools = options.pools, pages = mapping.kind().name(), "arena mapped");
+        Ok(Arena(Arc::new(ArenaShared {
+            headers: (0..bytes / PAGE_BYTES).map(|_| Header::new()).collect(),
+            pools_taken: (0..options.pools).map(|_| AtomicBool::new(false)).collect(),
+            mapping,
+        })))
     }
 
-    /// The free lists of one core.
+    /// The free lists of core `index`, counted from 0. To be used by one thread.
     ///
     /// # Panics
-    /// If there is no such pool, or it was taken before: two owners would hand out the same memory.
+    /// If there is no such pool, or it was taken before: two owners would lease the same memory.
     pub fn pool(&self, index: usize) -> Pool {
-        let taken = self.shared.pools[index].taken.swap(true, Ordering::AcqRel);
-        assert!(!taken, "a pool has one owner");
-        let superpages = self.shared.bytes / SUPERPAGE_BYTES / self.shared.pools.len();
-        Pool::new(self.shared.clone(), index, superpages)
+        let taken = self.0.pools_taken[index].swap(true, Ordering::Relaxed);
+        assert!(!taken, "pool {index} is taken");
+        let (pools, superpages) = (self.0.pools_taken.len(), self.bytes() / SUPERPAGE_BYTES);
+        let (each, more) = (superpages / pools, superpages % pools);
+        let first = index * each + index.min(more);
+        let count = each + usize::from(index < more);
+        let shared =
+            PoolShared { arena: Arc::clone(&self.0), returns: ReturnStack::new(), wake: OnceLock::new() };
+        // Both are below 2^22: see ARENA_BYTES_MAX.
+        Pool::new(Arc::new(shared), Superpages::new(first as u32, count as u32))
     }
 
-    /// Its size in bytes.
-    pub fn bytes(&self) -> usize {
-        self.shared.bytes
-    }
-
-    /// How many pools it is divided into.
+    /// How many pools the arena is divided in.
     pub fn pool_count(&self) -> usize {
-        self.shared.pools.len()
+        self.0.pools_taken.len()
     }
 
-    /// What its pages are.
+    /// Bytes of payload memory: the size asked for, rounded down to 4 MiB.
+    pub fn bytes(&self) -> usize {
+        self.0.mapping.bytes()
+    }
+
+    /// What the memory is made of.
     pub fn page_kind(&self) -> PageKind {
-        self.shared.kind
+        self.0.mapping.kind()
     }
 
-    /// The address of its first byte, for registration with devices. It stays the same while the arena lives.
+    /// The address of its first byte, for registration with devices. The arena spans [`bytes`](Arena::bytes) from
+    /// there, does not move, and stays mapped as long as this handle or a lease.
     pub fn base(&self) -> *mut u8 {
-        self.shared.base()
+        self.0.mapping.at(0)
     }
 }
 
 impl fmt::Debug for Arena {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arena").field("bytes", &self.bytes()).field("pages", &self.page_kind()).finish()
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Arena")
+            .field("bytes", &self.bytes())
+            .field("pools", &self.pool_count())
+            .field("pages", &self.page_kind())
+            .finish()
     }
 }
 
-impl Shared {
-    pub(super) fn base(&self) -> *mut u8 {
-        self.map.as_ptr().cast_mut().wrapping_add(self.start)
+impl PoolShared {
+    /// The address of a granule.
+    pub(super) fn address(&self, granule: u32) -> *mut u8 {
+        self.arena.mapping.at(offset_of(granule))
     }
 
-    /// The address of a page.
-    pub(super) fn address(&self, page: u32) -> *mut u8 {
-        let offset = page as usize * PAGE_BYTES;
-        debug_assert!(offset < self.bytes);
-        self.base().wrapping_add(offset)
+    pub(super) fn header(&self, granule: u32) -> &Header {
+        &self.arena.headers[granule as usize]
     }
 
-    /// The pool a page belongs to.
-    pub(super) fn pool_of(&self, page: u32) -> usize {
-        let pages = self.bytes / PAGE_BYTES / self.pools.len();
-        page as usize / pages
+    pub(super) fn headers(&self) -> &[Header] {
+        &self.arena.headers
     }
 
-    /// Gives a buffer back to its owner; wakes the owner if it waits for memory.
-    pub(super) fn give_back(&self, page: u32) {
-        let pool = &self.pools[self.pool_of(page)];
-        if pool.returns.push(page, &self.headers)
-            && let Some(wake) = pool.wake.get()
-        {
+    pub(super) fn returns(&self) -> &ReturnStack {
+        &self.returns
+    }
+
+    /// Any thread: a granule without holders goes home.
+    pub(super) fn bring_back(&self, granule: u32) {
+        let waited_for = self.returns.push(&self.arena.headers, granule);
+        if let (true, Some(wake)) = (waited_for, self.wake.get()) {
             wake();
         }
     }
+
+    pub(super) fn set_wake(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        assert!(self.wake.set(wake).is_ok(), "a pool has one wake-up");
+    }
 }
 
-/// Maps `bytes` with the best pages allowed: mapping, where the arena starts in it, and what it got.
-fn map(bytes: usize, options: &ArenaOptions) -> io::Result<(MmapMut, usize, PageKind)> {
-    const HUGE_BYTES: usize = 2 << 20;
-    const HUGE_BITS: u8 = 21;
-    if options.pages == PagePolicy::Best {
-        let mut huge = MmapOptions::new();
-        huge.len(bytes).huge(Some(HUGE_BITS));
-        if options.prefault {
-            huge.populate();
-        }
-        if let Ok(map) = huge.map_anon() {
-            return Ok((map, 0, PageKind::Huge2M));
-        }
-    }
-    // A little more, so that the arena can start at a multiple of a huge page.
-    let mut map = MmapOptions::new().len(bytes + HUGE_BYTES).map_anon()?;
-    let start = map.as_ptr().align_offset(HUGE_BYTES);
-    let transparent = options.pages == PagePolicy::Best && map.advise(Advice::HugePage).is_ok();
-    if options.prefault {
-        map[start..start + bytes].iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 0);
-    }
-    let kind = if transparent { PageKind::Transparent } else { PageKind::Plain };
-    Ok((map, start, kind))
+/// Bytes from the start of the arena to a granule.
+pub(super) fn offset_of(granule: u32) -> usize {
+    granule as usize * PAGE_BYTES
 }
+
+const _: () = assert!(ARENA_BYTES_MAX / PAGE_BYTES < u32::MAX as usize);
+const _: () = assert!(SUPERPAGE_GRANULES as usize * PAGE_BYTES == SUPERPAGE_BYTES);

@@ -1,220 +1,208 @@
-//! Leases: memory of the arena in somebody's hands.
-#![allow(unsafe_code)]
+//! Leases: the right to use a buffer of the arena, exclusive or shared.
+//!
+//! The unsafe operations here rest on two facts.
+//! * *Place.* A lease's granule and capacity come from [`Superpages::take`](super::superpage::Superpages), which hands
+//!   out ranges inside the arena that do not overlap, and hands one out again only after it came back through the
+//!   return stack, that is after its last holder was dropped. The lease keeps the mapping alive, and the mapping does
+//!   not move; anonymous memory is initialised, with zeros until somebody writes.
+//! * *Aliasing.* A `BufferLease` is the only holder of its range, so `&self` and `&mut self` of the lease stand for the
+//!   bytes. A `FrozenLease` only reads. While a device may touch a buffer, its lease lies in the table of operations,
+//!   where nobody borrows from it.
 
-use super::{PAGE_BYTES, arena::Shared, return_stack::Header};
-use bytes::Bytes;
+use super::arena::{PoolShared, offset_of};
 use std::{
     fmt,
     ops::{Deref, Range},
-    slice,
     sync::Arc,
 };
 
-/// A buffer in one pair of hands: may be written, and handed to a device. Gives itself back when dropped.
+/// An exclusive, writable buffer of the arena. `Send`; dropping it, on any thread, brings it back to its pool.
 ///
-/// Its [`len`](BufferLease::len) says how many bytes from the front are in use; a fresh lease has none.
+/// The first [`len`](BufferLease::len) bytes are in use. The others hold whatever the buffer held before: zero them
+/// ([`zero_tail`](BufferLease::zero_tail)) before a disk or a wire sees them.
 pub struct BufferLease {
-    /// None only once the buffer has gone on into a frozen lease.
-    buffer: Option<Buffer>,
-    len: usize,
-}
-
-/// A buffer's place. Whoever holds one is responsible for giving it back; it does not do so itself.
-struct Buffer {
-    shared: Arc<Shared>,
-    page: u32,
-    capacity: usize,
-}
-
-impl Buffer {
-    fn address(&self) -> *mut u8 {
-        self.shared.address(self.page)
-    }
-
-    fn header(&self) -> &Header {
-        &self.shared.headers[self.page as usize]
-    }
+    shared: Arc<PoolShared>,
+    granule: u32,
+    capacity: u32,
+    len: u32,
 }
 
 impl BufferLease {
-    /// Hands out a buffer that is in no other hands: `page` starts one of `capacity` bytes that the pool has just taken
-    /// off its free list.
-    pub(super) fn new(shared: Arc<Shared>, page: u32, capacity: usize) -> BufferLease {
-        debug_assert!(page as usize * PAGE_BYTES + capacity <= shared.headers.len() * PAGE_BYTES);
-        BufferLease { buffer: Some(Buffer { shared, page, capacity }), len: 0 }
+    /// The caller took the granule from the free list; its header counts one holder.
+    pub(super) fn new(shared: Arc<PoolShared>, granule: u32, capacity: usize) -> Self {
+        // At most 4 MiB.
+        Self { shared, granule, capacity: capacity as u32, len: 0 }
     }
 
-    fn buffer(&self) -> &Buffer {
-        self.buffer.as_ref().expect("a lease has its buffer until it is frozen")
-    }
-
-    /// Bytes there is room for.
+    /// Bytes the buffer holds: 4 KiB, 64 KiB, 256 KiB, 1 MiB or 4 MiB.
     pub fn capacity(&self) -> usize {
-        self.buffer().capacity
+        self.capacity as usize
     }
 
     /// Bytes in use, from the front.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
-    /// Whether no bytes are in use.
+    /// True if no bytes are in use.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Says how many bytes are in use. Bytes that were not are whatever the buffer held before.
+    /// Sets how many bytes are in use. Bytes that come into use are whatever the buffer held.
     ///
     /// # Panics
     /// Past the capacity.
     pub fn set_len(&mut self, len: usize) {
-        assert!(len <= self.capacity(), "a lease of {} bytes can not hold {len}", self.capacity());
-        self.len = len;
+        assert!(len <= self.capacity(), "{len} bytes do not fit in {}", self.capacity);
+        self.len = len as u32;
     }
 
     /// The bytes in use.
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: the buffer is `capacity >= len` bytes of the mapping, which `shared` keeps alive; they are always
-        // initialised; this lease is the only one of the buffer, and no device has it, because a lease that a device
-        // may touch has been moved into that operation; so nobody writes while `self` is borrowed.
-        unsafe { slice::from_raw_parts(self.as_ptr(), self.len) }
+        // SAFETY: the range lies in the mapping, which this lease keeps alive, and is initialised (module, place);
+        // len ≤ capacity ≤ 4 MiB; no `&mut` exists, as it would borrow this lease mutably (module, aliasing).
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) }
     }
 
-    /// The bytes in use, to be changed.
+    /// The bytes in use, to be written.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        let len = self.len;
+        let len = self.len();
         &mut self.full_mut()[..len]
     }
 
-    /// All bytes there is room for.
+    /// The whole capacity, in use or not.
     pub fn full_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `as_slice`, for all `capacity` bytes; `self` is borrowed exclusively, so nobody reads either.
-        unsafe { slice::from_raw_parts_mut(self.as_ptr().cast_mut(), self.capacity()) }
+        // SAFETY: the range lies in the mapping, which this lease keeps alive, and is initialised (module, place);
+        // this lease is the range's only holder and is borrowed mutably (module, aliasing).
+        unsafe { std::slice::from_raw_parts_mut(self.address(), self.capacity()) }
     }
 
-    /// Zeroes from the bytes in use up to `end`, so that what the buffer held before reaches no disk and no wire.
+    /// Zeroes from [`len`](BufferLease::len) up to `end`, so that no stale byte leaves. Does not move `len`.
     ///
     /// # Panics
-    /// Past the capacity.
+    /// If `end` is past the capacity.
     pub fn zero_tail(&mut self, end: usize) {
-        let len = self.len.min(end);
-        self.full_mut()[len..end].fill(0);
+        let len = self.len();
+        if len < end {
+            self.full_mut()[len..end].fill(0);
+        } else {
+            assert!(end <= self.capacity());
+        }
     }
 
-    /// Makes the bytes in use shared and read only.
+    /// Makes the bytes in use shared and read only. Copies nothing, allocates nothing.
     pub fn freeze(self) -> FrozenLease {
-        let mut this = self;
-        let len = this.len;
-        let buffer = this.buffer.take().expect("a lease has its buffer until it is frozen");
-        buffer.shared.headers[buffer.page as usize].set_references(1);
-        FrozenLease { buffer: Some(buffer), offset: 0, len }
+        let parts = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `parts` is never dropped, so the Arc is moved out of it exactly once.
+        let shared = unsafe { std::ptr::read(&parts.shared) };
+        FrozenLease { shared, granule: parts.granule, capacity: parts.capacity, at: 0, len: parts.len }
     }
 
-    /// Bytes from the start of the arena: its place in what is registered with devices.
+    /// Bytes from the start of the arena to the buffer: what a device's key of the arena is used with.
     pub fn arena_offset(&self) -> usize {
-        self.buffer().page as usize * PAGE_BYTES
+        offset_of(self.granule)
     }
 
-    /// The buffer's address, for a device. Reading or writing through it is up to the rules of the operation that owns
-    /// the lease.
+    /// The buffer's address, for a device that reads. Valid for the capacity, for as long as the lease exists.
     pub fn as_ptr(&self) -> *const u8 {
-        self.buffer().address()
+        self.address()
     }
 
-    /// As [`BufferLease::as_ptr`], to be written.
+    /// As [`as_ptr`](BufferLease::as_ptr), to be written.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.buffer().address()
+        self.address()
+    }
+
+    fn address(&self) -> *mut u8 {
+        self.shared.address(self.granule)
     }
 }
 
 impl Drop for BufferLease {
     fn drop(&mut self) {
-        if let Some(buffer) = &self.buffer {
-            buffer.shared.give_back(buffer.page);
-        }
+        self.shared.header(self.granule).release_exclusive();
+        self.shared.bring_back(self.granule);
     }
 }
 
 impl fmt::Debug for BufferLease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BufferLease({} of {} bytes)", self.len, self.capacity())
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("BufferLease")
+            .field("arena_offset", &self.arena_offset())
+            .field("capacity", &self.capacity)
+            .field("len", &self.len)
+            .finish()
     }
 }
 
-/// A view of bytes that nobody changes any more. Cheap to clone and to slice; the buffer goes back with the last view.
+/// A shared, read-only view of a range of one buffer. `Send + Sync`; the last one to be dropped, on any thread, brings
+/// the buffer back to its pool.
 pub struct FrozenLease {
-    /// None only once the buffer has gone back into a lease for writing.
-    buffer: Option<Buffer>,
-    offset: usize,
-    len: usize,
+    shared: Arc<PoolShared>,
+    granule: u32,
+    capacity: u32,
+    at: u32,
+    len: u32,
 }
 
 impl FrozenLease {
-    /// A view of part of this view.
+    /// A view of a part of this one. Copies nothing.
     ///
     /// # Panics
-    /// If the range is not within it.
+    /// If the range is not inside this view.
     pub fn slice(&self, range: Range<usize>) -> FrozenLease {
-        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} bytes", self.len);
         let mut part = self.clone();
-        part.offset += range.start;
-        part.len = range.end - range.start;
+        part.narrow(range);
         part
     }
 
-    /// The bytes as `Bytes`, without a copy.
-    pub fn into_bytes(self) -> Bytes {
-        Bytes::from_owner(self)
+    /// Makes this view a part of itself.
+    pub(super) fn narrow(&mut self, range: Range<usize>) {
+        assert!(
+            range.start <= range.end && range.end <= self.len as usize,
+            "{range:?} is not in {}",
+            self.len
+        );
+        self.at += range.start as u32;
+        self.len = (range.end - range.start) as u32;
     }
 
-    /// The buffer for writing again, if this is its only view and starts at its front.
+    /// The view as `Bytes`, without a copy. Allocates a few words.
+    pub fn into_bytes(self) -> bytes::Bytes {
+        bytes::Bytes::from_owner(self)
+    }
+
+    /// The whole buffer again, exclusive and writable, its `len` at the end of this view, if this is the only view of it
+    /// and starts at its front.
     ///
     /// # Errors
-    /// The view itself, if it is not.
+    /// This view, if it is not.
     pub fn thaw(self) -> Result<BufferLease, FrozenLease> {
-        if self.offset != 0 || !self.header().is_unique() {
+        if self.at != 0 || !self.shared.header(self.granule).is_exclusive() {
             return Err(self);
         }
-        let mut this = self;
-        let buffer = this.buffer.take();
-        let len = this.len;
-        Ok(BufferLease { buffer, len })
+        let parts = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `parts` is never dropped, so the Arc is moved out of it exactly once.
+        let shared = unsafe { std::ptr::read(&parts.shared) };
+        // One holder was counted, and only that holder could have made it more.
+        Ok(BufferLease {
+            shared,
+            granule: parts.granule,
+            capacity: parts.capacity,
+            len: parts.at + parts.len,
+        })
     }
 
-    /// Bytes from the start of the arena to the view's first.
+    /// Bytes from the start of the arena to the first byte of the view.
     pub fn arena_offset(&self) -> usize {
-        self.buffer().page as usize * PAGE_BYTES + self.offset
+        offset_of(self.granule) + self.at as usize
     }
 
-    /// The address of its first byte, for a device that reads.
+    /// The address of its first byte, for a device that reads. Valid for its length, for as long as the view exists.
     pub fn as_ptr(&self) -> *const u8 {
-        self.buffer().address().wrapping_add(self.offset)
-    }
-
-    fn header(&self) -> &Header {
-        self.buffer().header()
-    }
-
-    fn buffer(&self) -> &Buffer {
-        self.buffer.as_ref().expect("a view has its buffer until it is thawed")
-    }
-}
-
-impl Clone for FrozenLease {
-    fn clone(&self) -> FrozenLease {
-        self.header().add_reference();
-        let Buffer { shared, page, capacity } = self.buffer();
-        let buffer = Buffer { shared: shared.clone(), page: *page, capacity: *capacity };
-        FrozenLease { buffer: Some(buffer), offset: self.offset, len: self.len }
-    }
-}
-
-impl Drop for FrozenLease {
-    fn drop(&mut self) {
-        let Some(buffer) = &self.buffer else { return };
-        if buffer.header().drop_reference() {
-            buffer.shared.give_back(buffer.page);
-        }
+        self.shared.address(self.granule).wrapping_add(self.at as usize)
     }
 }
 
@@ -222,10 +210,9 @@ impl Deref for FrozenLease {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `offset + len` lies within the buffer (it did when the lease was frozen, and slices only shrink it),
-        // which is initialised memory of the mapping that `shared` keeps alive; the buffer is not given back while this
-        // view counts, and nobody writes to a frozen buffer.
-        unsafe { slice::from_raw_parts(self.as_ptr(), self.len) }
+        // SAFETY: the range lies in the mapping, which this view keeps alive, and is initialised (module, place);
+        // at + len ≤ capacity; nobody writes while a view exists (module, aliasing).
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len as usize) }
     }
 }
 
@@ -235,69 +222,33 @@ impl AsRef<[u8]> for FrozenLease {
     }
 }
 
+impl Clone for FrozenLease {
+    fn clone(&self) -> Self {
+        self.shared.header(self.granule).share();
+        Self {
+            shared: Arc::clone(&self.shared),
+            granule: self.granule,
+            capacity: self.capacity,
+            at: self.at,
+            len: self.len,
+        }
+    }
+}
+
+impl Drop for FrozenLease {
+    fn drop(&mut self) {
+        if self.shared.header(self.granule).release() {
+            self.shared.bring_back(self.granule);
+        }
+    }
+}
+
 impl fmt::Debug for FrozenLease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FrozenLease({} bytes)", self.len)
-    }
-}
-
-/// Pieces that are sent or written as if they were one.
-#[derive(Clone, Default, Debug)]
-pub struct ScatterList {
-    pieces: Vec<FrozenLease>,
-    bytes: usize,
-}
-
-impl ScatterList {
-    /// No pieces.
-    pub fn new() -> ScatterList {
-        ScatterList::default()
-    }
-
-    /// Adds a piece at the end. An empty one is left out.
-    pub fn push(&mut self, piece: FrozenLease) {
-        if !piece.is_empty() {
-            self.bytes += piece.len();
-            self.pieces.push(piece);
-        }
-    }
-
-    /// Bytes of all pieces together.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// The pieces, in order.
-    pub fn pieces(&self) -> &[FrozenLease] {
-        &self.pieces
-    }
-
-    /// Leaves out the first `bytes`.
-    ///
-    /// # Panics
-    /// If there are fewer.
-    pub fn advance(&mut self, bytes: usize) {
-        assert!(bytes <= self.bytes, "{bytes} of {}", self.bytes);
-        self.bytes -= bytes;
-        let mut left = bytes;
-        let whole = self.pieces.iter().take_while(|piece| {
-            let goes = piece.len() <= left;
-            left -= if goes { piece.len() } else { 0 };
-            goes
-        });
-        let whole = whole.count();
-        self.pieces.drain(..whole);
-        if left > 0 {
-            let first = &mut self.pieces[0];
-            *first = first.slice(left..first.len());
-        }
-    }
-}
-
-impl From<FrozenLease> for ScatterList {
-    fn from(piece: FrozenLease) -> ScatterList {
-        let mut list = ScatterList::new();
-        list.push(piece);
-        list
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("FrozenLease")
+            .field("arena_offset", &self.arena_offset())
+            .field("len", &self.len)
+            .finish()
     }
 }

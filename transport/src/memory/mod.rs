@@ -1,35 +1,57 @@
-//! One arena of memory, handed out in leases that disks and networks read and write in place.
+//! One arena: all payload memory of a process, leased in power-of-two buffers that disks and network cards know.
 //!
 //! ```text
-//!   Arena (one mapping) ─► Pool of a core ─► BufferLease (exclusive, writable)
-//!                               ▲                 │ freeze
-//!                               │                 ▼
-//!                               └── any thread ── FrozenLease (shared, read only) ─► bytes::Bytes
+//!   Arena   one anonymous mapping ────────────────────────────────────────────────────────────────
+//!           │ superpage 4 MiB │ superpage │ superpage │ ...            │ superpage │ superpage │ ...
+//!           └──── Pool 0: the free lists of core 0 ────────────────────┘└──── Pool 1 ─────────────
+//!
+//!   superpage, carved when a class needs room, whole again when its last lease is back:
+//!           1024 × 4 KiB  or  64 × 64 KiB  or  16 × 256 KiB  or  4 × 1 MiB  or  1 × 4 MiB
+//!
+//!   BufferLease ── freeze ──► FrozenLease ── slice, clone ──► FrozenLease ── into_bytes ──► bytes::Bytes
+//!        │ drop, any thread        │ last drop, any thread                                      │
+//!        └─────────────► return stack of the owner pool ◄───────────────────────────────────────┘
+//!                                  │ drain_returns, by the owner, once per loop
+//!                                  └──► waiters in their order, or the free lists
 //! ```
 //!
-//! Invariants:
-//! * Each pool belongs to one core, which alone takes from its free lists: no locks. Any thread may drop a lease; the
-//!   buffer goes back over a stack that every thread can push on and the owner empties (see `return_stack`), so that a
-//!   drop neither blocks nor fails.
-//! * A buffer is in exactly one place: free, leased, or on its way back. Types see to it: a [`BufferLease`] can not be
-//!   cloned, a [`FrozenLease`] is counted, and both give back once.
-//! * No buffer straddles a gibibyte of the arena, because a registered buffer of io_uring is at most that long.
-//! * The bytes are always initialised memory; what they hold after an acquire is what the last user left. Whoever shows
-//!   them to a disk or a wire writes or zeroes them first.
-//! * The mapping lives as long as any lease, frozen lease or pool.
+//! Invariants
+//! * Every byte of the mapping belongs to at most one [`BufferLease`] or to one family of [`FrozenLease`]s.
+//! * The mapping lives as long as an [`Arena`], a [`Pool`] or a lease does. Pools may be dropped before their leases.
+//! * Free lists are touched by their owner only. Every drop of a lease, whatever its thread, pushes it on the return
+//!   stack of its pool: that can neither block nor fail, and allocates nothing.
+//! * No lease straddles a 1 GiB boundary of the arena, because superpages are aligned and divide 1 GiB: the ring
+//!   registers the arena in slices of 1 GiB and finds the slice by `offset >> 30`.
+//! * Waiters are served in their order: while somebody waits, nobody gets memory past them.
+//!
+//! Deliberately not here: a fallback to the heap. An arena that is exhausted is back-pressure, and callers see it.
 
 mod arena;
 mod copies;
+#[allow(unsafe_code)]
 mod lease;
+mod mapping;
+mod numbers;
 mod pool;
 mod return_stack;
+mod scatter;
+mod superpage;
 
-pub use arena::{Arena, ArenaError, ArenaOptions, PageKind, PagePolicy};
+pub use arena::{Arena, ArenaError, ArenaOptions};
 pub use copies::{CopyReason, copied_bytes, copy_payload};
-pub use lease::{BufferLease, FrozenLease, ScatterList};
-pub use pool::{Acquire, LEASE_BYTES_MAX, Pool};
+pub use lease::{BufferLease, FrozenLease};
+pub use mapping::{PageKind, PagePolicy};
+pub use pool::{Acquire, Pool};
+pub use scatter::ScatterList;
 
-/// The unit of the arena: the smallest buffer, and what buffers are aligned to.
-pub const PAGE_BYTES: usize = 4096;
-/// What pools are made of: superpages are carved into buffers of one class, and come back when all of them have.
+/// The unit of the arena, in bytes: the smallest lease, and the alignment every lease has at least.
+pub const PAGE_BYTES: usize = 4 << 10;
+
+/// What pools are made of, in bytes: superpages are carved into leases of one size, and whole again when all are back.
 pub const SUPERPAGE_BYTES: usize = 4 << 20;
+
+/// The largest lease, in bytes: a whole superpage.
+pub const LEASE_BYTES_MAX: usize = SUPERPAGE_BYTES;
+
+// Offsets and file positions are u64, memory is addressed by usize, and one is cast to the other.
+const _: () = assert!(usize::BITS == 64, "crossdock-transport is written for 64-bit targets");

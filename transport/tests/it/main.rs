@@ -4,5 +4,8 @@
 
 mod drive;
 mod files;
+mod memory;
+mod operation;
+mod polling;
 mod rings;
 mod streams;
