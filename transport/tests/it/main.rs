@@ -8,4 +8,5 @@ mod memory;
 mod operation;
 mod polling;
 mod rings;
+mod soak;
 mod streams;
