@@ -270,6 +270,28 @@ impl Ring {
         self.finish(|driver, finished| on_driver!(driver, d => d.park(limit, finished)))
     }
 
+    /// A descriptor for an owner that sleeps in a loop of its own, with this ring as one of several things to wait for. It
+    /// becomes readable when there is something for [`Ring::turn`] to do; it means something only after
+    /// [`Ring::begin_wait`] and is not to be read from.
+    ///
+    /// ```text
+    ///   loop { turn, run tasks, if begin_wait { poll the descriptor and others } }
+    /// ```
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        on_driver!(&mut *self.0.driver.borrow_mut(), d => d.descriptor())
+    }
+
+    /// Submits what was posted, and says whether the owner may sleep on the [`Ring::descriptor`]. False if there is
+    /// something for a turn to do already, a wake for instance, or if there is no descriptor. The next turn or park ends
+    /// the wait, and the owner looks at whatever wakes stand for (its mailbox) before it begins the next one. A wait that was
+    /// begun may be begun again, to submit what was posted since. Never blocks.
+    pub fn begin_wait(&self) -> bool {
+        on_driver!(&mut *self.0.driver.borrow_mut(), d => d.begin_wait())
+    }
+
     /// Wakes this ring from any thread.
     pub fn waker(&self) -> RingWaker {
         self.0.waker.clone()

@@ -59,6 +59,8 @@ pub(super) struct Portable {
     events: Vec<epoll::Event>,
     done: Vec<Done>,
     wake: Arc<WakeState>,
+    /// The owner may be waiting for the epoll set.
+    waiting_outside: bool,
     syscalls: u64,
 }
 
@@ -79,6 +81,7 @@ impl Portable {
             events: Vec::with_capacity(EVENTS_MAX),
             done: Vec::new(),
             wake,
+            waiting_outside: false,
             syscalls: 0,
         })
     }
@@ -123,9 +126,36 @@ impl Portable {
         }
     }
 
+    /// The epoll set is readable when something in it is: a socket, or the eventfd of a wake.
+    pub(super) fn descriptor(&mut self) -> io::Result<OwnedFd> {
+        self.epoll.try_clone()
+    }
+
+    pub(super) fn begin_wait(&mut self) -> bool {
+        // Looked at before the flag says that the ring sleeps: a worker that is done later wakes.
+        let idle = self.ready.is_empty() && !self.workers.has_done();
+        if !idle {
+            self.end_wait();
+            return false;
+        }
+        // In a wait that goes on, the flag stays as it is: the wake of it has signalled.
+        self.waiting_outside = self.waiting_outside || self.wake.begin_wait();
+        self.waiting_outside
+    }
+
+    fn end_wait(&mut self) -> bool {
+        let waited = mem::take(&mut self.waiting_outside);
+        if waited {
+            self.wake.end_wait();
+        }
+        waited
+    }
+
     pub(super) fn turn(&mut self, finished: &mut Finished) {
+        let waited = self.end_wait();
         self.try_ready(finished);
-        if !self.waiting.is_empty() {
+        // After a wait the eventfd may have to be emptied.
+        if waited || !self.waiting.is_empty() {
             self.poll(Some(Duration::ZERO));
             self.try_ready(finished);
         }
@@ -133,6 +163,7 @@ impl Portable {
     }
 
     pub(super) fn park(&mut self, limit: Option<Duration>, finished: &mut Finished) {
+        self.end_wait();
         let answers = finished.answers.len();
         self.try_ready(finished);
         self.finish_done(finished);

@@ -67,6 +67,10 @@ pub(super) struct Uring {
     wake_armed: bool,
     /// Where the kernel puts what it reads from the eventfd. Boxed: it has its address.
     wake_counter: Box<u64>,
+    /// Whether completions write to the signal.
+    signalled: bool,
+    /// The owner may be waiting for the signal.
+    waiting: bool,
     syscalls: u64,
 }
 
@@ -111,6 +115,8 @@ impl Uring {
             wake: WakeState::new(true)?,
             wake_armed: false,
             wake_counter: Box::new(0),
+            signalled: false,
+            waiting: false,
             syscalls: 0,
         })
     }
@@ -198,6 +204,7 @@ impl Uring {
     }
 
     pub(super) fn turn(&mut self, finished: &mut Finished) {
+        self.end_wait();
         self.push_backlog();
         let submission = self.ring.submission();
         if !submission.is_empty() || submission.taskrun() || submission.cq_overflow() {
@@ -210,12 +217,58 @@ impl Uring {
     }
 
     pub(super) fn park(&mut self, limit: Option<Duration>, finished: &mut Finished) {
+        self.end_wait();
         if limit.is_some_and(|limit| limit.is_zero()) || !self.wake.begin_park() {
             return self.turn(finished);
         }
         self.sleep(limit);
         self.wake.end_park();
         self.reap(finished);
+    }
+
+    /// The signal of wakes, which the kernel writes to for every completion too. The ring's own descriptor does not serve:
+    /// with deferred task work it never becomes readable. Nor does a read of the other eventfd: a completion that is
+    /// caused by a write to an eventfd signals this one at most once (seen on Linux 6.18).
+    pub(super) fn descriptor(&mut self) -> io::Result<OwnedFd> {
+        let signal = self.wake.signal()?.try_clone_to_owned()?;
+        if !self.signalled {
+            self.ring.submitter().register_eventfd(signal.as_raw_fd())?;
+            self.signalled = true;
+        }
+        Ok(signal)
+    }
+
+    pub(super) fn begin_wait(&mut self) -> bool {
+        let Ok(signal) = self.wake.signal() else { return false };
+        if !self.signalled {
+            return false;
+        }
+        if !self.waiting {
+            self.syscalls += 1;
+            // Cleared before the flag says that the ring sleeps, and before the look: wakes and completions that come later
+            // signal again. EAGAIN: there was no signal.
+            let _ = rustix::io::read(signal, &mut [0; 8]);
+            self.waiting = self.wake.begin_wait();
+            if !self.waiting {
+                return false;
+            }
+        }
+        // Also in a wait that goes on: something may have been posted since it began.
+        self.push_backlog();
+        self.enter(0, None);
+        let submission = self.ring.submission();
+        let pending = !submission.is_empty() || submission.taskrun() || submission.cq_overflow();
+        drop(submission);
+        if pending || !self.backlog.is_empty() || !self.ring.completion().is_empty() {
+            self.end_wait();
+        }
+        self.waiting
+    }
+
+    fn end_wait(&mut self) {
+        if mem::take(&mut self.waiting) {
+            self.wake.end_wait();
+        }
     }
 
     /// Submits, and waits for a completion, of the eventfd's read at least.

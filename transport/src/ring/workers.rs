@@ -112,6 +112,11 @@ impl Workers {
         self.shared.job.notify_one();
     }
 
+    /// Whether there is something to take.
+    pub(super) fn has_done(&self) -> bool {
+        self.shared.done_any.load(Ordering::Acquire)
+    }
+
     /// Moves what is done to `target`.
     pub(super) fn take_done(&mut self, target: &mut Vec<Done>) {
         // Acquire pairs with the release after the push; what is missed here wakes the ring.

@@ -1,13 +1,14 @@
 //! The ring itself: turning, parking, waking, closing.
 
 use crate::{
-    drive::{Bench, DEPTH, fill, open, run},
+    drive::{Bench, DEPTH, fill, open, poll_once, run},
     on_both_drivers,
 };
 use crossdock_transport::{
     memory::{Arena, ArenaOptions, PagePolicy},
     ring::{Durability, Ring, RingOptions},
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     sync::{
         Arc, Barrier,
@@ -24,6 +25,7 @@ on_both_drivers!(
     no_wake_is_lost,
     a_ring_that_closes_finishes_what_is_in_flight,
     a_future_outlives_its_ring,
+    a_loop_of_ones_own_waits_on_the_descriptor,
 );
 
 const LONG: Option<Duration> = Some(Duration::from_secs(20));
@@ -156,6 +158,56 @@ fn a_future_outlives_its_ring(bench: &Bench) {
     let (result, lease) = bench.run(pending).into_lease();
     assert!(matches!(result, Ok(0) | Err(_)), "{result:?}");
     assert_eq!(lease.capacity(), 4096);
+}
+
+/// An owner that polls the descriptor itself is told of completions and of wakes, and of nothing else; a wake in a wait is
+/// still a reason not to sleep after the turn, for an owner that looked at its mailbox before; and what is posted in a wait
+/// goes out when the wait is begun again.
+fn a_loop_of_ones_own_waits_on_the_descriptor(bench: &Bench) {
+    let ring = &bench.ring;
+    let descriptor = ring.descriptor().unwrap();
+    let readable = |millis: i64| {
+        let limit = Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 };
+        poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit)).unwrap() == 1
+    };
+    // The last completion may have left a wake.
+    let settle = || {
+        while !ring.begin_wait() {
+            ring.turn();
+        }
+    };
+    let file = bench.direct_file("descriptor");
+    for round in 0..20 {
+        settle();
+        assert!(!readable(5), "there is nothing to do in round {round}");
+        ring.turn();
+
+        let waker = ring.waker();
+        assert!(ring.begin_wait());
+        let thread = spawn(move || waker.wake());
+        assert!(readable(20_000), "nobody told of the wake in round {round}");
+        thread.join().unwrap();
+        ring.turn();
+        assert!(
+            !ring.begin_wait(),
+            "the wake was in the wait of round {round}, its reason after the look perhaps"
+        );
+        assert!(ring.begin_wait(), "and counts once");
+        ring.turn();
+
+        ring.waker().wake();
+        assert!(!ring.begin_wait(), "there was a wake");
+
+        let source = bench.filled(65536, round).freeze().into();
+        settle();
+        let mut write = ring.write(bench.slot(), &file, 0, source, Durability::Durable);
+        while poll_once(&mut write).is_pending() {
+            if ring.begin_wait() {
+                assert!(readable(20_000), "nobody told of the completion in round {round}");
+            }
+            ring.turn();
+        }
+    }
 }
 
 #[test]
