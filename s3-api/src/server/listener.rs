@@ -175,15 +175,40 @@ impl Server {
     }
 }
 
+/// A socket that holds the address. With `share` it lets the cores' listeners in beside it, and keeps everybody out who
+/// asks for the address alone; it does not listen itself.
 fn reserve(address: SocketAddr, share: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    sockopt::set_socket_reuseport(&socket, share)?;
+    if share {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    } else {
+        // Connections of an earlier server that linger in TIME_WAIT are no obstacle.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
     bind(&socket, &address)?;
     if !share {
         // With SO_REUSEADDR it is the listening that fails beside another listener.
         rustix::net::listen(&socket, 1)?;
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_served_by_one_server() {
+        // A second reservation fails, whether the first has begun to listen or not; the cores' listeners do not.
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let first = reserve(any, true).unwrap();
+        let address = SocketAddr::try_from(getsockname(&first).unwrap()).unwrap();
+        assert!(reserve(address, false).is_err());
+        let listener = reserve(address, true).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        assert!(reserve(address, false).is_err());
+        drop((first, listener));
+        reserve(address, false).unwrap();
+    }
 }
