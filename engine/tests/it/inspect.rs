@@ -5,11 +5,12 @@ use bytes::Bytes;
 use crossdock::{
     CommitOptions, Engine, PutOptions, WriteCondition,
     error::Region,
-    inspect::{Access, Finding, Problem, ScrubOptions, Severity, ShardImage, Store, unreadable},
+    inspect::{Access, Finding, Problem, Progress, ScrubOptions, Severity, ShardImage, Store, unreadable},
     layout::{ChecksumTable, Content},
 };
 use futures_lite::future::block_on;
 use std::{
+    cell::RefCell,
     fs::File,
     os::unix::fs::FileExt,
     path::Path,
@@ -404,4 +405,53 @@ fn a_device_is_checked_like_a_directory() {
     let found = faults(&device);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((found[0].shard, found[0].offset), (Some(shard), Some(offset)));
+}
+
+/// A verification that was stopped goes on behind the last place it told, and never tells a place past what does not
+/// hold: both halves together read every object, and find what is wrong.
+#[test]
+fn a_scrub_goes_on_where_it_stopped() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    fill(&engine);
+    let shard = engine.shard_of("bucket", b"objects/1");
+    block_on(async {
+        let keys = (0..)
+            .map(|n| format!("small/{n:04}"))
+            .filter(|key| engine.shard_of("bucket", key.as_bytes()) == shard);
+        for (index, key) in keys.take(40).enumerate() {
+            engine.put_bytes("bucket", key.as_bytes(), some_bytes(5000, index as u64)).await.unwrap();
+        }
+    });
+    engine.close();
+    let store = settled(directory.path());
+    let image = store.read_shard(shard).unwrap();
+    let places: Vec<Vec<u8>> = image.objects().map(|object| object.place.to_vec()).collect();
+    let told: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
+    let listen = |stop_after: usize| {
+        let told = told.clone();
+        move |progress: Progress<'_>| {
+            if let Progress::Upto(place) = progress {
+                told.borrow_mut().push(place.to_vec());
+            }
+            told.borrow().len() < stop_after
+        }
+    };
+    assert_eq!(store.scrub_shard(&image, &ScrubOptions::default(), listen(10)).unwrap(), []);
+    let last = told.borrow().last().cloned().unwrap();
+    assert!(told.borrow().len() < places.len());
+    let options = ScrubOptions { after: Some(last), ..ScrubOptions::default() };
+    assert_eq!(store.scrub_shard(&image, &options, listen(usize::MAX)).unwrap(), []);
+    assert_eq!(*told.borrow(), places);
+
+    let bad = image.objects().find(|object| object.key.starts_with(b"small/")).unwrap();
+    let (bad_key, bad_place) = (bad.key.clone(), bad.place.to_vec());
+    let Content::Packed { place, .. } = bad.record.content else { panic!("packed") };
+    let (file, offset) = (store.file(shard, Region::Log), store.log_offset(shard, place).unwrap());
+    flip(&file, offset);
+    told.borrow_mut().clear();
+    let found = store.scrub_shard(&image, &ScrubOptions::default(), listen(usize::MAX)).unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].object.as_ref().unwrap().key, bad_key);
+    assert!(told.borrow().iter().all(|place| *place < bad_place));
 }

@@ -30,6 +30,17 @@ use std::{
 
 #[derive(Parser)]
 #[command(name = "crossdock", about = "Looks at a Crossdock store. Nothing is ever changed.", version)]
+#[command(
+    after_help = "Exit code: 0 all is well, 1 something is wrong with the store, 2 it could not be done.
+stat, ls, scrub and dump also read a store that a server has open; fsck wants it closed.
+
+  crossdock stat /srv/store
+  crossdock ls /srv/store photos/2026/ --json
+  crossdock fsck /srv/store --data
+  crossdock scrub /srv/store --rate 50M --state /var/lib/crossdock/scrub.json
+  crossdock dump /srv/store object photos/2026/1.jpg
+  crossdock dump /srv/store at 3 data 1048576"
+)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,

@@ -95,6 +95,14 @@ fn what_is_no_store_is_named() {
     engine(directory.path()).close();
     let superblock = directory.path().join("superblock");
     let sound = std::fs::read(&superblock).unwrap();
+    // A newer format is told from damage, whatever the other copies say.
+    let mut newer = sound.clone();
+    newer[8] = 2;
+    let sum = crossdock::layout::checksum(&newer[..4088]);
+    newer[4088..4096].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(&superblock, newer).unwrap();
+    let (code, said) = tool(&["fsck", path]);
+    assert!(code == 2 && said.contains("superblock") && said.contains("newer than this build"), "{said}");
     std::fs::write(&superblock, vec![7; sound.len()]).unwrap();
     let (code, said) = tool(&["stat", path]);
     assert!(code == 2 && said.contains("superblock"), "{said}");
