@@ -10,11 +10,17 @@
 //! * [`operation`]: slot, lease, completion, the one idiom at every asynchronous edge.
 //! * [`ring`]: the driver of a core; disks and sockets share it.
 //! * [`tcp`]: byte streams on the ring.
+//! * [`remote`]: memory of somebody else, and the traits of the transports that reach it.
+//! * [`loopback`]: the reference transport, within one process.
+//! * [`conformance`]: the tests that every transport passes.
 //!
 //! Everything but arena, leases and wake-ups stays on the thread that made it: a core shares nothing.
 
+pub mod conformance;
+pub mod loopback;
 pub mod memory;
 pub mod operation;
+pub mod remote;
 pub mod ring;
 pub mod tcp;
 mod waiting;

@@ -4,6 +4,7 @@
 
 mod drive;
 mod files;
+mod loopback;
 mod memory;
 mod operation;
 mod polling;

@@ -1,0 +1,221 @@
+//! Cases about sessions: how they begin, whose they are, and how they end.
+
+use super::{
+    Subject,
+    world::{CLIENT_BYTES, Connected, World, arena, endpoint_options, limits},
+};
+use crate::{
+    operation::Pending,
+    remote::{Access, ConnectError, Offer, Principal, SessionId, TransferError},
+};
+use std::io;
+
+/// Posts as many operations as there are credits, half of them reads.
+fn post_all(world: &World<'_>, pair: &mut Connected) -> Vec<Pending> {
+    let target = pair.client.expose(0..65536, Access::Write);
+    let source = pair.client.expose(65536..131072, Access::Read);
+    let post = |number| {
+        if number % 2 == 0 {
+            pair.write(world.filled(65536, number as u64).freeze(), target)
+        } else {
+            pair.read(source, world.lease(65536))
+        }
+    };
+    (0..limits().credits).map(post).collect()
+}
+
+/// After a disconnect every operation in flight completes, and the session is not there any more.
+pub fn disconnect_completes_everything(subject: &dyn Subject) {
+    let world = World::new(subject);
+    for rung in [false, true] {
+        let mut pair = world.connect();
+        let posted = post_all(&world, &mut pair);
+        if rung {
+            pair.session.flush();
+        }
+        assert!(world.endpoint.disconnect(pair.id, &world.principal));
+        assert!(!pair.session.is_open());
+        assert!(world.endpoint.session(pair.id, &world.principal).is_none());
+        assert!(!world.endpoint.disconnect(pair.id, &world.principal), "it ends once");
+        for pending in posted {
+            let result = world.finish(pending).result.map_err(TransferError::from);
+            assert!(matches!(result, Ok(65536) | Err(TransferError::Ended)), "{result:?}");
+        }
+        assert_eq!(pair.session.credits().in_flight(), 0);
+        world.assert_balanced();
+    }
+    assert_eq!(world.endpoint.session_count(), 0);
+}
+
+/// Futures that are dropped give up their operations: each lease comes back, and the session goes on.
+pub fn a_dropped_future_gives_its_lease_back(subject: &dyn Subject) {
+    let world = World::new(subject);
+    let mut pair = world.connect();
+    for rung in [false, true, false] {
+        let posted = post_all(&world, &mut pair);
+        if rung {
+            pair.session.flush();
+        }
+        let mut kept = Vec::new();
+        // Every third is waited for, so that some of those that are dropped stand before it and some behind.
+        for (number, pending) in posted.into_iter().enumerate() {
+            if number % 3 == 1 {
+                kept.push(pending);
+            }
+        }
+        for pending in kept {
+            assert_eq!(world.finish(pending).result, Ok(65536));
+        }
+        world.drive("leases of dropped operations come back", || world.pool.leases() == 0);
+        assert_eq!(pair.session.credits().in_flight(), 0);
+    }
+    pair.assert_works(&world);
+}
+
+/// Session, endpoint and futures may be dropped in any order; all leases come back.
+pub fn ends_come_in_any_order(subject: &dyn Subject) {
+    let arena = arena();
+    subject.transport().register(&arena).expect("the first arena is taken");
+    let pool = arena.pool(0);
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    for (rung, order) in
+        [(false, orders), (true, orders)].iter().flat_map(|(r, o)| o.iter().map(move |o| (*r, *o)))
+    {
+        let endpoint = subject.transport().open(endpoint_options()).expect("the endpoint opens");
+        let world = World { subject, pool: pool.clone(), endpoint, principal: Principal::new("alice") };
+        let mut pair = world.connect();
+        let posted = post_all(&world, &mut pair);
+        if rung {
+            pair.session.flush();
+        }
+        let Connected { session, client, .. } = pair;
+        let (mut posted, mut session, mut endpoint) = (Some(posted), Some(session), Some(world.endpoint));
+        for part in order {
+            match part {
+                0 => drop(posted.take()),
+                1 => drop(session.take()),
+                _ => drop(endpoint.take()),
+            }
+        }
+        pool.drain_returns();
+        assert_eq!(pool.leases(), 0, "leases that did not come back, in order {order:?}");
+        drop(client);
+    }
+}
+
+/// What is posted on a session that ended completes, with that error, before and after its endpoint is gone.
+pub fn nothing_is_posted_after_the_end(subject: &dyn Subject) {
+    let world = World::new(subject);
+    let mut pair = world.connect();
+    let target = pair.client.expose(0..4096, Access::Write);
+    assert!(world.endpoint.disconnect(pair.id, &world.principal));
+    let completion = world.finish(pair.write(world.filled(4096, 1).freeze(), target));
+    assert_eq!(completion.result.map_err(TransferError::from), Err(TransferError::Ended));
+    drop(completion);
+
+    let mut pair = world.connect();
+    let target = pair.client.expose(0..4096, Access::Write);
+    let World { pool, endpoint, principal, .. } = world;
+    drop(endpoint);
+    assert!(!pair.session.is_open());
+    let other = World {
+        subject,
+        pool,
+        endpoint: subject.transport().open(endpoint_options()).expect("opens"),
+        principal,
+    };
+    let completion = other.finish(pair.write(other.filled(4096, 1).freeze(), target));
+    assert_eq!(completion.result.map_err(TransferError::from), Err(TransferError::Ended));
+    drop(completion);
+    other.assert_balanced();
+}
+
+/// To another principal a session does not exist, and neither does one that was never made.
+pub fn sessions_belong_to_their_principal(subject: &dyn Subject) {
+    let world = World::new(subject);
+    let mut pair = world.connect();
+    let mallory = Principal::new("mallory");
+    assert!(world.endpoint.session(pair.id, &mallory).is_none());
+    assert!(!world.endpoint.disconnect(pair.id, &mallory));
+    let unknown = SessionId::new(pair.id.core(), [0xee; 14]);
+    assert!(world.endpoint.session(unknown, &world.principal).is_none());
+    assert!(!world.endpoint.disconnect(unknown, &world.principal));
+    assert_eq!(pair.id.core(), endpoint_options().core, "a session names its core");
+    pair.assert_works(&world);
+    world.assert_balanced();
+}
+
+/// Sessions are bounded for each principal and in all, and there is room again when one ends.
+pub fn sessions_are_bounded(subject: &dyn Subject) {
+    let world = World::new(subject);
+    let mut pairs: Vec<_> = (0..limits().principal_sessions_max).map(|_| world.connect()).collect();
+    let refused = |principal: &Principal| {
+        let mut client = subject.client(CLIENT_BYTES);
+        let result = world.endpoint.connect(principal, client.offer());
+        assert!(matches!(result, Err(ConnectError::TooMany)), "{result:?}");
+    };
+    refused(&world.principal);
+
+    let bob = Principal::new("bob");
+    for _ in limits().principal_sessions_max..limits().sessions_max {
+        let mut client = subject.client(CLIENT_BYTES);
+        let answer = world.endpoint.connect(&bob, client.offer()).expect("there is room for bob");
+        client.answered(&answer);
+    }
+    assert_eq!(world.endpoint.session_count(), limits().sessions_max);
+    refused(&bob);
+    refused(&Principal::new("carol"));
+
+    let ended = pairs.pop().expect("there are some");
+    assert!(world.endpoint.disconnect(ended.id, &world.principal));
+    pairs.push(world.connect());
+    for mut pair in pairs {
+        pair.assert_works(&world);
+    }
+}
+
+/// Offers that are none are refused, and leave nothing.
+pub fn bad_offers_are_refused(subject: &dyn Subject) {
+    let world = World::new(subject);
+    let long = "f".repeat(1 << 16);
+    let tokens = ["", ":", "0", "rc:", "\u{0}", "öäü:öäü", "ffffffffffffffff:ffffffffffffffff", &long];
+    for token in tokens {
+        let parameters = vec![("psn".to_owned(), token.to_owned()), (token.to_owned(), String::new())];
+        let offer = Offer { token: token.to_owned(), parameters, descriptor: None };
+        let result = world.endpoint.connect(&world.principal, offer);
+        let typed = matches!(result, Err(ConnectError::Malformed(_) | ConnectError::Unsupported(_)));
+        assert!(typed, "{result:?}");
+        assert_eq!(world.endpoint.session_count(), 0);
+    }
+    world.connect().assert_works(&world);
+}
+
+/// A client that goes away without a word fails its own operations only.
+pub fn a_client_that_vanishes_harms_nobody(subject: &dyn Subject) {
+    let world = World::new(subject);
+    let (mut gone, mut other) = (world.connect(), world.connect());
+    let posted = post_all(&world, &mut gone);
+    gone.client.vanish();
+    for pending in posted {
+        // Some may have been done before.
+        let result = world.finish(pending).result;
+        assert!(matches!(result, Ok(65536) | Err(_)), "{result:?}");
+    }
+    other.assert_works(&world);
+    world.endpoint.disconnect(gone.id, &world.principal);
+    drop(gone);
+    world.drive("everything comes back", || world.pool.leases() == 0);
+    other.assert_works(&world);
+    world.assert_balanced();
+}
+
+/// There is one arena, and no endpoint without it.
+pub fn an_arena_is_registered_once(subject: &dyn Subject) {
+    let error = subject.transport().open(endpoint_options()).err().map(|error| error.kind());
+    assert_eq!(error, Some(io::ErrorKind::NotConnected));
+    let world = World::new(subject);
+    let again = subject.transport().register(&arena()).map_err(|error| error.kind());
+    assert_eq!(again, Err(io::ErrorKind::AlreadyExists));
+    world.connect().assert_works(&world);
+    assert!(!subject.transport().name().is_empty());
+}

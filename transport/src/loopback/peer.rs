@@ -1,0 +1,127 @@
+//! The client of a loopback session: memory of this process that it exposes.
+
+use crate::{
+    memory::{CopyReason, copy_payload},
+    remote::{Access, RemoteKey, RemoteSlice, TransferError},
+};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Address of the first byte of every peer's memory, so that no address is an offset by chance.
+const BASE_ADDRESS: u64 = 0x10_0000;
+
+/// Memory that a client in this process owns, and what it exposes of it. Cheap to clone; any thread.
+///
+/// A lock, because the other side may be another thread and a reference implementation is to be obviously right.
+#[derive(Clone)]
+pub struct LoopbackPeer(Arc<Mutex<State>>);
+
+struct State {
+    bytes: Box<[u8]>,
+    exposures: Vec<(RemoteSlice, Access)>,
+    keys_made: u32,
+    gone: bool,
+}
+
+impl LoopbackPeer {
+    /// A client with `bytes` zeros.
+    pub fn new(bytes: usize) -> LoopbackPeer {
+        let state = State { bytes: vec![0; bytes].into(), exposures: Vec::new(), keys_made: 0, gone: false };
+        LoopbackPeer(Arc::new(Mutex::new(state)))
+    }
+
+    /// Exposes a range of the memory, for one direction, until it is revoked.
+    ///
+    /// # Panics
+    /// If the range is not inside the memory.
+    pub fn expose(&self, range: Range<usize>, access: Access) -> RemoteSlice {
+        let mut state = self.lock();
+        assert!(range.start <= range.end && range.end <= state.bytes.len(), "{range:?} is not in the memory");
+        state.keys_made += 1;
+        let key = RemoteKey(state.keys_made);
+        let (address, bytes) = (BASE_ADDRESS + range.start as u64, range.len() as u64);
+        let slice = RemoteSlice::new(address, bytes, key).expect("memory of this process ends below 2^64");
+        state.exposures.push((slice, access));
+        slice
+    }
+
+    /// Withdraws what was exposed under the key of `slice`: no later byte moves.
+    pub fn revoke(&self, slice: &RemoteSlice) {
+        self.lock().exposures.retain(|(exposed, _)| exposed.key() != slice.key());
+    }
+
+    /// The client disappears: nothing reaches its memory any more.
+    pub fn vanish(&self) {
+        self.lock().gone = true;
+    }
+
+    /// Looks at the memory.
+    pub fn with_bytes<R>(&self, look: impl FnOnce(&mut [u8]) -> R) -> R {
+        look(&mut self.lock().bytes)
+    }
+
+    /// The other side reads.
+    pub(super) fn read(&self, source: &RemoteSlice, target: &mut [u8]) -> Result<(), TransferError> {
+        let state = self.lock();
+        let range = state.reach(source, Access::Read)?;
+        let bytes = state.bytes.get(range).ok_or(TransferError::Refused)?;
+        copy_payload(target, bytes, CopyReason::Foreign);
+        Ok(())
+    }
+
+    /// The other side writes all pieces, which are as long as `target`.
+    pub(super) fn write<'a>(
+        &self,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        target: &RemoteSlice,
+    ) -> Result<(), TransferError> {
+        let mut state = self.lock();
+        let range = state.reach(target, Access::Write)?;
+        let mut rest = state.bytes.get_mut(range).ok_or(TransferError::Refused)?;
+        for piece in pieces {
+            let (front, behind) = rest.split_at_mut_checked(piece.len()).ok_or(TransferError::Refused)?;
+            copy_payload(front, piece, CopyReason::Foreign);
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked with it locked left bytes and exposures, both of which are whole at any time.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Where in the memory the slice lies, if it is exposed for `access`.
+    fn reach(&self, slice: &RemoteSlice, access: Access) -> Result<Range<usize>, TransferError> {
+        if self.gone {
+            return Err(TransferError::Ended);
+        }
+        let (start, end) = (slice.address(), slice.address() + slice.bytes());
+        let exposed = self.exposures.iter().any(|(whole, allowed)| {
+            let inside = whole.address() <= start && end <= whole.address() + whole.bytes();
+            whole.key() == slice.key() && *allowed == access && inside
+        });
+        if !exposed {
+            return Err(TransferError::Refused);
+        }
+        // Exposures lie in the memory, so both are offsets into it.
+        Ok((start - BASE_ADDRESS) as usize..(end - BASE_ADDRESS) as usize)
+    }
+}
+
+impl fmt::Debug for LoopbackPeer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        let mut peer = formatter.debug_struct("LoopbackPeer");
+        peer.field("bytes", &state.bytes.len()).field("exposures", &state.exposures.len()).finish()
+    }
+}

@@ -1,0 +1,219 @@
+//! Memory of somebody else, and the transports that reach it.
+//!
+//! ```text
+//!   Transport   one per process: registers the arena, once, with every device it has
+//!      │ open(core)
+//!   Endpoint    one per core: the queues of that core, polled by its reactor; stays on its thread
+//!      │ connect(principal, offer)                    ▲ offer, over some other path      │ answer
+//!   RemoteMemory  a session with one client           │                                  ▼
+//!                                                  client: exposes a buffer, for reading or for writing
+//!
+//!   GET   disk ── ring.read ──► lease ── write(lease → remote) ──► client's memory ── completion: reply
+//!   PUT   client's memory ── read(remote → lease) ──► lease ── checksum, ring.write ──► disk
+//! ```
+//!
+//! The server starts every operation and the client is passive; no memory of the server's can be reached from outside.
+//! Posting is the idiom of [`operation`](crate::operation): a slot is a credit of the session, the lease is the very one that
+//! the disk filled or will take, and the completion brings both back. The traits are object-safe: several transports are
+//! active at once, and one that another crate brings is as good as those here.
+//!
+//! What every transport promises, and [`conformance`](crate::conformance) tests:
+//! * *Exactly.* An operation that succeeds moved all its bytes, in order, and touched none outside its remote slice. One that
+//!   fails may have moved some of them, to their places.
+//! * *Once.* Every operation posted is completed once, also after a disconnect, a drop of its future, or a drop of session and
+//!   endpoint in any order, and its memory comes back no earlier. Memory that a device may still touch after the endpoint is
+//!   gone is leaked rather than reused.
+//! * *In order.* Operations of one session complete in the order they were posted, and writes arrive in it. A read and a later
+//!   write of the same remote bytes are in order only if the read was completed before the write was posted.
+//! * *Bounded.* A session has as many slots as it has credits, an endpoint as many sessions as its limits say.
+//! * *Apart.* To anybody but its principal a session does not exist.
+//! * *Bad input* (an offer, a remote slice) gives a typed error, on the one session at most.
+
+mod session;
+mod slice;
+mod table;
+
+pub use session::{Answer, ConnectError, Offer, Principal, SessionId, TransferError};
+pub use slice::{Access, RemoteKey, RemoteSlice};
+pub use table::{SessionLimits, SessionTable};
+
+use crate::{
+    memory::{Arena, BufferLease, ScatterList},
+    operation::{Pending, Queue, Slot},
+};
+use std::{
+    fmt, io,
+    os::fd::{BorrowedFd, OwnedFd},
+    rc::Rc,
+};
+
+/// What moves the bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Medium {
+    /// The processor, within this process.
+    Process,
+    /// The processor, or the disk, in memory shared with another process of this host.
+    SharedMemory,
+    /// A network card that the kernel emulates.
+    SoftwareCard,
+    /// A network card.
+    Card,
+}
+
+/// What a transport can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capabilities {
+    /// What moves the bytes.
+    pub medium: Medium,
+    /// Bytes of one operation at most. A transport splits what its device takes only in parts. At most `u32::MAX`, because
+    /// a completion counts in 32 bits.
+    pub operation_bytes_max: u32,
+    /// Pieces of one write at most.
+    pub pieces_max: usize,
+    /// What is exposed for one direction is refused in the other.
+    pub directional: bool,
+    /// The client can withdraw one exposure and leave the session as it is.
+    pub revocable: bool,
+    /// The session goes on after an operation that the peer's memory refused.
+    pub survives_refusal: bool,
+    /// Memory of other devices can be registered ([`Transport::register_foreign`]).
+    pub foreign_memory: bool,
+}
+
+/// Memory of another device, as a dma-buf.
+#[derive(Debug)]
+pub struct ForeignMemory {
+    /// The dma-buf.
+    pub descriptor: OwnedFd,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// Fills what it is given with bytes that nobody can guess.
+pub type Entropy = Box<dyn FnMut(&mut [u8])>;
+
+/// What an endpoint is made with.
+pub struct EndpointOptions {
+    /// The core it lives on, which the names of its sessions carry.
+    pub core: u16,
+    /// How many sessions it has and how much they have in flight.
+    pub limits: SessionLimits,
+    /// Where the names of sessions come from: a name is half of a capability.
+    pub entropy: Entropy,
+}
+
+impl fmt::Debug for EndpointOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut options = formatter.debug_struct("EndpointOptions");
+        options.field("core", &self.core).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Control: one way of reaching memory of others, for the whole process.
+pub trait Transport: Send + Sync {
+    /// A short name, for metrics and for what a client is told.
+    fn name(&self) -> &'static str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Registers the arena with every device of the transport, before the first [`open`](Transport::open). Leases of no other
+    /// arena may be posted. The transport keeps the arena mapped. May take about a second per GiB where pages are pinned.
+    ///
+    /// # Errors
+    /// A device refused, because of a limit on locked memory for instance; or an arena was registered before
+    /// (`AlreadyExists`).
+    fn register(&self, arena: &Arena) -> io::Result<()>;
+
+    /// Registers memory of another device.
+    ///
+    /// # Errors
+    /// `Unsupported` unless [`Capabilities::foreign_memory`] is set; then, that the device refused.
+    fn register_foreign(&self, _memory: ForeignMemory) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The queues of one core, to be used on the calling thread.
+    ///
+    /// # Errors
+    /// No arena is registered (`NotConnected`), or the device has no queues left.
+    fn open(&self, options: EndpointOptions) -> io::Result<Rc<dyn Endpoint>>;
+}
+
+/// One core's part of a transport. Dropping it ends its sessions: what is in flight completes with an error first.
+pub trait Endpoint {
+    /// Makes a session for `principal` with the client that sent `offer`. Does not block.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; nothing is left behind.
+    fn connect(&self, principal: &Principal, offer: Offer) -> Result<Answer, ConnectError>;
+
+    /// The session, if there is one of that name and it is `principal`'s.
+    fn session(&self, id: SessionId, principal: &Principal) -> Option<Rc<dyn RemoteMemory>>;
+
+    /// Ends a session of `principal`'s: nothing new moves, and what is in flight completes in later polls, with its result or
+    /// [`TransferError::Ended`]. False if there is no such session: already ended, never made, or somebody else's.
+    fn disconnect(&self, id: SessionId, principal: &Principal) -> bool;
+
+    /// How many sessions there are.
+    fn session_count(&self) -> usize;
+
+    /// Called once per turn of the core's loop: rings every doorbell that is due, and completes what is done, which wakes
+    /// those who wait for it. Does not block. Returns how many operations it completed.
+    fn poll(&self) -> usize;
+
+    /// A descriptor that becomes readable when there is something for [`poll`](Endpoint::poll) to do. It means something only
+    /// after [`begin_wait`](Endpoint::begin_wait) and is not to be read from. None for a transport whose operations are all
+    /// done by its polls.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Rings every doorbell that is due, and says whether the core may sleep on the descriptor (and on whatever else it
+    /// waits for). False if there is something for a poll to do.
+    fn begin_wait(&self) -> bool;
+}
+
+/// Data: a session with one client, on the core of its endpoint. Holding it keeps nothing open.
+pub trait RemoteMemory {
+    /// The credits of the session: its slots, and what is in flight.
+    fn credits(&self) -> &Queue;
+
+    /// Posts a read: `source` goes behind what the lease holds, whose length grows by it. The result is the byte count.
+    /// Dropping the future cancels what has not begun; the lease goes home when no device touches it any more.
+    ///
+    /// # Panics
+    /// If the slot is not of these credits, or `source` is longer than the lease has room or an operation may be.
+    fn read(&self, slot: Slot, source: RemoteSlice, target: BufferLease) -> Pending;
+
+    /// Posts a write: all pieces, one behind the other, to the front of `target`. The result is the byte count. Nothing past
+    /// the pieces' bytes is touched. Dropping the future is as for reads.
+    ///
+    /// # Panics
+    /// If the slot is not of these credits, or the pieces are more bytes than `target` has or an operation may move, or more
+    /// pieces than the transport takes.
+    fn write(&self, slot: Slot, source: ScatterList, target: RemoteSlice) -> Pending;
+
+    /// Rings the doorbell for what was posted, now: one for all. Otherwise the next poll does.
+    fn flush(&self);
+
+    /// Whether the session still moves bytes. What is posted on one that does not completes with [`TransferError::Ended`].
+    fn is_open(&self) -> bool;
+}
+
+/// Asserts what posts of every transport require of their callers.
+///
+/// # Panics
+/// As [`RemoteMemory::read`] and [`RemoteMemory::write`] say.
+pub fn assert_postable(capabilities: &Capabilities, bytes: u64, room: u64, pieces: usize) {
+    assert!(bytes <= room, "{bytes} bytes do not fit in {room}");
+    assert!(
+        bytes <= u64::from(capabilities.operation_bytes_max),
+        "{bytes} bytes are too many for one operation"
+    );
+    assert!(pieces <= capabilities.pieces_max, "{pieces} pieces are too many for one operation");
+}
+
+// All of them are used as objects.
+const _: fn(&dyn Transport, &dyn Endpoint, &dyn RemoteMemory) = |_, _, _| {};

@@ -1,0 +1,134 @@
+//! The sessions of one endpoint: bounded, and each to be found by its principal only.
+
+use super::{ConnectError, Principal, SessionId};
+use std::collections::HashMap;
+
+/// How many sessions an endpoint has at most, and how much each may have in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLimits {
+    /// Sessions of the endpoint.
+    pub sessions_max: usize,
+    /// Sessions of one principal on it.
+    pub principal_sessions_max: usize,
+    /// Credits of a session: slots, that is operations posted and not completed.
+    pub credits: usize,
+}
+
+impl Default for SessionLimits {
+    fn default() -> SessionLimits {
+        SessionLimits { sessions_max: 1024, principal_sessions_max: 64, credits: 64 }
+    }
+}
+
+/// The sessions of one endpoint, for backends.
+#[derive(Debug)]
+pub struct SessionTable<S> {
+    limits: SessionLimits,
+    sessions: HashMap<SessionId, (Principal, S)>,
+    /// How many each principal has; no entry is 0.
+    counts: HashMap<Principal, usize>,
+}
+
+impl<S> SessionTable<S> {
+    /// No sessions.
+    pub fn new(limits: SessionLimits) -> SessionTable<S> {
+        SessionTable { limits, sessions: HashMap::new(), counts: HashMap::new() }
+    }
+
+    /// The limits it was made with.
+    pub fn limits(&self) -> &SessionLimits {
+        &self.limits
+    }
+
+    /// Whether `principal` may have one more. To be asked before a session is set up at any cost.
+    ///
+    /// # Errors
+    /// [`ConnectError::TooMany`] if not.
+    pub fn admit(&self, principal: &Principal) -> Result<(), ConnectError> {
+        let own = self.counts.get(principal).copied().unwrap_or(0);
+        let full =
+            self.sessions.len() >= self.limits.sessions_max || own >= self.limits.principal_sessions_max;
+        if full { Err(ConnectError::TooMany) } else { Ok(()) }
+    }
+
+    /// Enters a session that was admitted.
+    ///
+    /// # Panics
+    /// If there is one of that name: names are not guessed, so the entropy is broken.
+    pub fn insert(&mut self, id: SessionId, principal: &Principal, session: S) {
+        let replaced = self.sessions.insert(id, (principal.clone(), session));
+        assert!(replaced.is_none(), "two sessions of one name");
+        *self.counts.entry(principal.clone()).or_default() += 1;
+    }
+
+    /// The session, if there is one of that name and it is `principal`'s. Somebody else's is not there.
+    pub fn find(&self, id: SessionId, principal: &Principal) -> Option<&S> {
+        self.sessions.get(&id).filter(|(owner, _)| owner == principal).map(|(_, session)| session)
+    }
+
+    /// Takes the session out, under the terms of [`find`](SessionTable::find).
+    pub fn remove(&mut self, id: SessionId, principal: &Principal) -> Option<S> {
+        self.find(id, principal)?;
+        let (_, session) = self.sessions.remove(&id)?;
+        if let Some(count) = self.counts.get_mut(principal) {
+            *count -= 1;
+            if *count == 0 {
+                // Or principals that come and go would stay for ever.
+                self.counts.remove(principal);
+            }
+        }
+        Some(session)
+    }
+
+    /// All sessions, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &S> {
+        self.sessions.values().map(|(_, session)| session)
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Shows that limits hold after any inserts and removals, and that nobody finds or removes another's session.
+        #[test]
+        fn limits_hold(steps in prop::collection::vec((any::<bool>(), 0u8..4, 0u8..12), 0..200)) {
+            let limits = SessionLimits { sessions_max: 6, principal_sessions_max: 3, credits: 1 };
+            let mut table = SessionTable::new(limits);
+            let mut model: Vec<(u8, u8)> = Vec::new();
+            let principal = |who: u8| Principal::new(&format!("principal-{who}"));
+            for (insert, who, name) in steps {
+                let id = SessionId::new(0, [name; 14]);
+                if insert {
+                    let own = model.iter().filter(|(owner, _)| *owner == who).count();
+                    let admitted = table.admit(&principal(who)).is_ok();
+                    prop_assert_eq!(admitted, own < 3 && model.len() < 6);
+                    if admitted && model.iter().all(|(_, known)| *known != name) {
+                        table.insert(id, &principal(who), name);
+                        model.push((who, name));
+                    }
+                } else {
+                    let place = model.iter().position(|known| *known == (who, name));
+                    prop_assert_eq!(table.find(id, &principal(who)).is_some(), place.is_some());
+                    prop_assert_eq!(table.remove(id, &principal(who)).is_some(), place.is_some());
+                    place.map(|place| model.remove(place));
+                }
+                prop_assert_eq!(table.len(), model.len());
+                let principals: std::collections::BTreeSet<u8> = model.iter().map(|(owner, _)| *owner).collect();
+                prop_assert_eq!(table.counts.len(), principals.len());
+            }
+        }
+    }
+}
