@@ -20,6 +20,9 @@ use std::time::Duration;
 
 /// How long a body may come to a halt.
 const PROGRESS: Duration = Duration::from_secs(30);
+/// The slowest a body may come on the whole, apart from one such halt: a peer that sends a byte now and then must not hold
+/// memory for days.
+const BYTES_PER_SECOND_MIN: u64 = 4 * 1024;
 /// Bytes received at a time where framing is expected: a chunk's head and a little payload, all of it to be moved.
 const FRAMING_BYTES: usize = 1024;
 /// Payload that is digested before other tasks get their turn: about 100 µs of MD5.
@@ -33,6 +36,8 @@ pub(crate) struct Body<'a> {
     framing: BodyFraming,
     awaits_continue: bool,
     received_bytes: u64,
+    /// How long the peer was waited for. Waits for the engine are not its fault.
+    waited: Duration,
     ended: Option<Ended>,
 }
 
@@ -51,6 +56,7 @@ impl<'a> Body<'a> {
             framing,
             awaits_continue,
             received_bytes: 0,
+            waited: Duration::ZERO,
             ended: None,
         }
     }
@@ -111,9 +117,7 @@ impl<'a> Body<'a> {
                 if pending == 0 {
                     let limit = self.decoder.wire_remaining().unwrap_or(u64::MAX);
                     let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(FRAMING_BYTES);
-                    self.wire.reserve(FRAMING_BYTES).await;
-                    let result = self.wire.receive(limit, PROGRESS).await;
-                    result.map_err(|ended| self.note(ended))?;
+                    self.receive(limit).await?;
                 }
                 let pending = self.wire.pending();
                 received = pending.len().min(room);
@@ -122,7 +126,9 @@ impl<'a> Body<'a> {
                 let (source, _) = pending.split_at(received);
                 copy_payload(target, source, CopyReason::Edge);
             } else {
-                let result = self.wire.receive_into(lease, run.min(room), PROGRESS).await;
+                let (patience, begun) = (self.patience(), self.wire.core.now());
+                let result = self.wire.receive_into(lease, run.min(room), patience).await;
+                self.waited += self.wire.core.now().since(begun);
                 (lease, received) = result.map_err(|ended| self.note(ended))?;
             }
             let (_, wire) = lease.as_mut_slice().split_at_mut(filled);
@@ -153,9 +159,7 @@ impl<'a> Body<'a> {
         self.permit().await?;
         while !self.decoder.is_finished() {
             if self.wire.pending().is_empty() {
-                self.wire.reserve(FRAMING_BYTES).await;
-                let result = self.wire.receive(FRAMING_BYTES, PROGRESS).await;
-                result.map_err(|ended| self.note(ended))?;
+                self.receive(FRAMING_BYTES).await?;
             }
             let mut bytes = self.wire.pending().to_vec();
             let step = self.decoder.decode(&mut bytes)?;
@@ -190,7 +194,8 @@ impl<'a> Body<'a> {
         // A declared length is a claim: memory is taken for what comes.
         let mut document = Vec::new();
         while !self.decoder.is_finished() {
-            let lease = self.wire.core.pool().acquire(FRAMING_BYTES.max(16 * 1024)).await;
+            // A page: most documents fit, and one that does not come holds no more while it is waited for.
+            let lease = self.wire.core.pool().acquire(INPUT_BYTES).await;
             let bytes = lease.capacity();
             let lease = self.fill(lease, bytes).await?;
             if document.len() + lease.len() > limit {
@@ -209,15 +214,27 @@ impl<'a> Body<'a> {
     pub(crate) async fn discard(&mut self) -> Result<(), S3Error> {
         while !self.decoder.is_finished() {
             if self.wire.pending().is_empty() {
-                self.wire.reserve(INPUT_BYTES).await;
-                let result = self.wire.receive(INPUT_BYTES, PROGRESS).await;
-                result.map_err(|ended| self.note(ended))?;
+                self.receive(INPUT_BYTES).await?;
             }
             let mut bytes = self.wire.pending().to_vec();
             let step = self.decoder.decode(&mut bytes)?;
             self.wire.consume(step.wire_bytes);
         }
         Ok(())
+    }
+
+    /// Receives at most `limit` bytes into the input, where nothing is pending.
+    async fn receive(&mut self, limit: usize) -> Result<(), S3Error> {
+        self.wire.reserve(limit).await;
+        let (patience, begun) = (self.patience(), self.wire.core.now());
+        let result = self.wire.receive(limit, patience).await;
+        self.waited += self.wire.core.now().since(begun);
+        result.map(drop).map_err(|ended| self.note(ended))
+    }
+
+    /// How long the peer may let itself be waited for now.
+    fn patience(&self) -> Duration {
+        patience(self.received_bytes, self.waited)
     }
 
     async fn permit(&mut self) -> Result<(), S3Error> {
@@ -233,5 +250,27 @@ impl<'a> Body<'a> {
             Ended::Closed => ErrorCode::IncompleteBody.into(),
             Ended::Late => ErrorCode::RequestTimeout.into(),
         }
+    }
+}
+
+/// How long a peer that has sent `received_bytes` and was waited for `waited` in all may be waited for once more.
+fn patience(received_bytes: u64, waited: Duration) -> Duration {
+    let earned = Duration::from_secs(received_bytes / BYTES_PER_SECOND_MIN);
+    (PROGRESS + earned).saturating_sub(waited).min(PROGRESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One halt is granted to everyone; a peer that drips runs out of patience, one that sends steadily never does.
+    #[test]
+    fn patience_is_earned_by_sending() {
+        let seconds = Duration::from_secs;
+        assert_eq!(patience(0, Duration::ZERO), PROGRESS);
+        assert_eq!(patience(10, seconds(29)), seconds(1));
+        assert_eq!(patience(10, seconds(31)), Duration::ZERO);
+        assert_eq!(patience(4096 * 3600, seconds(3600)), PROGRESS);
+        assert_eq!(patience(u64::MAX, seconds(0)), PROGRESS);
     }
 }

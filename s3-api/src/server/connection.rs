@@ -2,7 +2,7 @@
 
 use super::{
     body::Body,
-    listener::Shared,
+    listener::{Counted, Shared},
     metrics::Outcome,
     wire::{Ended, INPUT_BYTES, Wire, lease_of, unless},
 };
@@ -11,13 +11,13 @@ use crate::{
         body::{BodyDecoder, BodyVerifier, DigestPlan, Expectations},
         checksum::{RequestChecksum, request_checksum},
         error::{ErrorCode, S3Error},
-        http::{BodyFraming, HeadError, HeadLimits, HeadParser, HeadStatus, Headers, Method, ParsedHead},
+        http::{BodyFraming, HeadLimits, HeadParser, HeadStatus, Headers, Method, ParsedHead},
         operation::OperationName,
         reply::{Reply, ReplyContext},
     },
     service::{Admitted, Answer},
 };
-use crossdock::reactor::{Core, Moment};
+use crossdock::reactor::Moment;
 use crossdock_transport::{memory::ScatterList, tcp::TcpStream};
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
@@ -31,6 +31,10 @@ const LINGER_BYTES: usize = 16 << 20;
 const LINGER: Duration = Duration::from_secs(2);
 /// The least room for the rest of a head.
 const HEAD_ROOM: usize = 1024;
+/// Inputs of more than a page: this part of a core's memory, in all. A head needs no signature to be long, so what long
+/// heads can hold must leave enough for everyone else.
+const LARGE_INPUTS_DIVISOR: usize = 8;
+const LARGE_INPUT_BYTES: usize = 64 * 1024;
 
 const SERVER: &str = concat!("crossdock/", env!("CARGO_PKG_VERSION"));
 
@@ -46,13 +50,12 @@ enum Next {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, peer: SocketAddr) {
-    let wire = Wire::new(shared.core.clone(), stream).await;
-    let mut connection = Connection { shared, wire, peer };
+    let mut connection = Connection::new(shared, stream, peer).await;
     loop {
         let next = match connection.head().await {
             Ok(Some(head)) => connection.request(head).await,
             Ok(None) => Next::Close,
-            Err(error) => connection.refuse_head(error).await,
+            Err(error) => connection.refuse(&error).await,
         };
         match next {
             Next::Request if !connection.shared.draining.get() => {}
@@ -62,12 +65,11 @@ pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, peer: SocketAdd
     }
 }
 
-/// Tells a client that there are too many.
-pub(super) async fn refuse(core: Core, stream: TcpStream) {
-    let wire = Wire::new(core, stream).await;
-    let reply = b"HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n";
-    if wire.send_bytes(reply, LINGER).await.is_ok() {
-        wire.shutdown();
+/// Tells a client that there are too many, without waiting for what it wants.
+pub(super) async fn turn_away(shared: Rc<Shared>, stream: TcpStream, peer: SocketAddr) {
+    let mut connection = Connection::new(shared, stream, peer).await;
+    if let Next::Linger = connection.refuse(&ErrorCode::SlowDown.into()).await {
+        connection.linger().await;
     }
 }
 
@@ -75,6 +77,8 @@ struct Connection {
     shared: Rc<Shared>,
     wire: Wire,
     peer: SocketAddr,
+    /// Held while the input is large.
+    large: Option<Counted>,
 }
 
 /// What a reply needs to know of its request.
@@ -87,8 +91,13 @@ struct Asked {
 }
 
 impl Connection {
+    async fn new(shared: Rc<Shared>, stream: TcpStream, peer: SocketAddr) -> Connection {
+        let wire = Wire::new(shared.core.clone(), stream).await;
+        Connection { shared, wire, peer, large: None }
+    }
+
     /// The next head; none when the peer has gone, is too slow, or the server closes.
-    async fn head(&mut self) -> Result<Option<Box<ParsedHead>>, HeadError> {
+    async fn head(&mut self) -> Result<Option<Box<ParsedHead>>, S3Error> {
         let mut parser = HeadParser::new(HeadLimits::default());
         if self.wire.pending().is_empty() && !self.first_bytes().await {
             return Ok(None);
@@ -99,15 +108,37 @@ impl Connection {
                 return Ok(Some(head));
             }
             let left = deadline.since(self.shared.core.now());
-            self.wire.reserve(self.wire.pending().len() + HEAD_ROOM).await;
-            if left.is_zero() || self.wire.receive(usize::MAX, left).await.is_err() {
+            self.make_head_room().await?;
+            let engine = self.shared.engine.clone();
+            let received = unless(engine.closing(), self.wire.receive(usize::MAX, left)).await;
+            if left.is_zero() || !matches!(received, Some(Ok(_))) {
                 return Ok(None);
             }
         }
     }
 
+    async fn make_head_room(&mut self) -> Result<(), S3Error> {
+        let bytes = self.wire.pending().len() + HEAD_ROOM;
+        if bytes > INPUT_BYTES && self.large.is_none() {
+            let most = self.shared.core.pool().total_bytes() / LARGE_INPUTS_DIVISOR / LARGE_INPUT_BYTES;
+            let large = Counted::below(&self.shared.large_inputs, most);
+            self.large = Some(large.ok_or(ErrorCode::SlowDown)?);
+        }
+        self.wire.reserve(bytes).await;
+        Ok(())
+    }
+
+    /// Gives back what a long head took.
+    async fn shrink(&mut self) {
+        self.wire.shrink().await;
+        if !self.wire.is_large() {
+            self.large = None;
+        }
+    }
+
     /// Waits for a request to begin.
     async fn first_bytes(&mut self) -> bool {
+        self.shrink().await;
         self.wire.reserve(INPUT_BYTES).await;
         let (engine, idle) = (self.shared.engine.clone(), self.shared.limits.idle);
         let received = unless(engine.closing(), self.wire.receive(usize::MAX, idle)).await;
@@ -124,18 +155,21 @@ impl Connection {
         }
     }
 
-    /// A head that is none: answered, and the end of the connection, because nobody knows where the next would begin.
-    async fn refuse_head(&mut self, error: HeadError) -> Next {
+    /// What is no request, or more than the server can take: answered, and the end of the connection, because nobody knows
+    /// where the next would begin.
+    async fn refuse(&mut self, error: &S3Error) -> Next {
         let asked = self.asked(Method::Get, false);
-        let sent =
-            self.reply(&asked, Reply::error(&error.into(), &asked.request_id, &self.host_id()).into()).await;
+        let answer = self.refusal(&asked, error);
+        let sent = self.reply(&asked, answer).await;
         if sent.is_ok() { Next::Linger } else { Next::Close }
     }
 
     async fn request(&mut self, parsed: Box<ParsedHead>) -> Next {
         let ParsedHead { head, head_bytes, framing, keep_alive, expects_continue } = *parsed;
         self.wire.consume(head_bytes);
-        let mut asked = self.asked(head.method, keep_alive && !self.shared.draining.get());
+        self.shrink().await;
+        let mut asked = self.asked(head.method, keep_alive);
+        let is_old = head.version_minor == 0;
         let now = self.shared.core.wall_clock_ms() / 1_000;
         let shared = self.shared.clone();
         let admitted = shared.service.admit(head, now);
@@ -168,8 +202,12 @@ impl Connection {
             self.count(&asked, 499, 0);
             return Next::Close;
         }
-        asked.keep_alive &= body == BodyLeft::Nothing;
-        let answer = answer.unwrap_or_else(|error| self.refusal(&asked, &error));
+        asked.keep_alive &= body == BodyLeft::Nothing && !self.shared.draining.get();
+        let mut answer = answer.unwrap_or_else(|error| self.refusal(&asked, &error));
+        if is_old && asked.keep_alive {
+            // An HTTP/1.0 client takes the connection for closed unless it is told otherwise (RFC 9112 §9.3).
+            answer.reply = answer.reply.header("Connection", "keep-alive");
+        }
         match self.reply(&asked, answer).await {
             Err(_) => Next::Close,
             Ok(()) if asked.keep_alive => Next::Request,

@@ -22,6 +22,8 @@ use std::{
 
 /// How long to wait when the process is out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+/// Connections that are being told that there are too many.
+const TURNED_AWAY_MAX: usize = 128;
 /// How often a draining core looks whether its connections have ended.
 const DRAIN_STEP: Duration = Duration::from_millis(5);
 
@@ -51,7 +53,29 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<ServerMetrics>,
     pub(super) engine: CoreEngine,
     pub(super) draining: Cell<bool>,
+    /// Connections whose input is larger than that of one at rest.
+    pub(super) large_inputs: Rc<Cell<usize>>,
+    turned_away: Rc<Cell<usize>>,
     open: Cell<usize>,
+}
+
+/// One of a bounded number, for as long as it lives.
+pub(super) struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    /// One more, if that makes at most `most`.
+    pub(super) fn below(count: &Rc<Cell<usize>>, most: usize) -> Option<Counted> {
+        (count.get() < most).then(|| {
+            count.set(count.get() + 1);
+            Counted(count.clone())
+        })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// Counts a connection for as long as its task lives.
@@ -144,6 +168,8 @@ impl Server {
             metrics,
             engine: engine.clone(),
             draining: Cell::new(false),
+            large_inputs: Rc::default(),
+            turned_away: Rc::default(),
             open: Cell::new(0),
         });
         while let Some(accepted) = wire::unless(engine.closing(), listener.accept()).await {
@@ -157,10 +183,17 @@ impl Server {
                     })
                     .detach();
                 }
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     shared.metrics.connections_refused.add(1);
-                    let refusing = core.clone();
-                    core.spawn(async move { connection::refuse(refusing, stream).await }).detach();
+                    // Where even those who are told so become too many, they are closed without a word.
+                    if let Some(counted) = Counted::below(&shared.turned_away, TURNED_AWAY_MAX) {
+                        let shared = shared.clone();
+                        core.spawn(async move {
+                            connection::turn_away(shared, stream, peer).await;
+                            drop(counted);
+                        })
+                        .detach();
+                    }
                 }
                 // A connection that was reset while it waited, or no descriptors: in both cases the next may do.
                 Err(_) => core.sleep(EXHAUSTED).await,

@@ -61,7 +61,7 @@ impl Wire {
     /// Makes room for at least `bytes` of pending input, and moves what is there to the front.
     pub(crate) async fn reserve(&mut self, bytes: usize) {
         let (pending, capacity) = (self.pending().len(), self.lease().capacity());
-        if pending == 0 && capacity <= INPUT_BYTES && bytes <= capacity {
+        if pending == 0 && bytes <= capacity {
             self.start = 0;
             self.input.as_mut().expect("not in a receive").set_len(0);
             return;
@@ -74,6 +74,23 @@ impl Wire {
         copy_payload(lease.as_mut_slice(), self.pending(), CopyReason::Edge);
         self.input = Some(lease);
         self.start = 0;
+    }
+
+    /// Whether the input takes more than a connection at rest may hold.
+    pub(crate) fn is_large(&self) -> bool {
+        self.lease().capacity() > INPUT_BYTES
+    }
+
+    /// Goes back to the input of a connection at rest, unless too much is pending.
+    pub(crate) async fn shrink(&mut self) {
+        let pending = self.pending().len();
+        if !self.is_large() || pending > INPUT_BYTES {
+            return;
+        }
+        let mut lease = self.core.pool().acquire(INPUT_BYTES).await;
+        lease.set_len(pending);
+        copy_payload(lease.as_mut_slice(), self.pending(), CopyReason::Edge);
+        (self.input, self.start) = (Some(lease), 0);
     }
 
     /// Receives at most `limit` bytes behind the pending ones. There must be room: see [`Wire::reserve`].
@@ -133,7 +150,7 @@ impl Wire {
 }
 
 /// Most bytes of a document that are put into one lease.
-pub(crate) const SEND_PIECE_BYTES: usize = 256 * 1024;
+pub(crate) const SEND_PIECE_BYTES: usize = 64 * 1024;
 
 /// A lease that holds `pieces`, one behind the other.
 pub(crate) async fn lease_of(core: &Core, pieces: &[&[u8]]) -> BufferLease {

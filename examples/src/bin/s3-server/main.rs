@@ -17,12 +17,14 @@ use crossdock_s3::{
 };
 use identities::Identities;
 use options::Options;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
     iterator::Signals,
 };
 use std::{
+    io::IsTerminal,
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -30,6 +32,9 @@ use std::{
 
 /// How long a request may wait for memory or its turn before it is told to slow down.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+
+/// Descriptors for what is no connection: the files of shards, rings, the log.
+const OTHER_DESCRIPTORS: u64 = 4096;
 
 fn main() -> ExitCode {
     match run() {
@@ -45,7 +50,9 @@ fn run() -> Result<(), String> {
     let options = Options::read()?;
     let filter = tracing_subscriber::EnvFilter::try_new(&options.log)
         .map_err(|error| format!("--log {}: {error}", options.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours are for terminals; a file or a journal would keep their codes.
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("signals: {error}"))?;
 
     let (identities, shown) = Identities::of(&options)?;
@@ -60,7 +67,9 @@ fn run() -> Result<(), String> {
         region: options.region.as_str().into(),
         base_domains: options.domains.clone(),
     };
-    let server = Server::bind(options.listen, cores, service, ServerLimits::default())
+    let limits = ServerLimits::default();
+    allow_descriptors(limits.connections.saturating_mul(cores));
+    let server = Server::bind(options.listen, cores, service, limits)
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let server = Arc::new(server);
     let engine = open(&options, cores, server.clone())?;
@@ -87,6 +96,19 @@ fn run() -> Result<(), String> {
     }
     engine.close();
     Ok(())
+}
+
+/// Connections are descriptors. Most systems start programs with 1024 and let them take more.
+fn allow_descriptors(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = (connections as u64).saturating_add(OTHER_DESCRIPTORS);
+    let wanted = limit.maximum.map_or(wanted, |most| wanted.min(most));
+    if limit.current.is_some_and(|current| current < wanted)
+        && let Err(error) =
+            setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
+    {
+        tracing::warn!(%error, wanted, "connections may run out of descriptors");
+    }
 }
 
 fn open(options: &Options, cores: usize, server: Arc<Server>) -> Result<Engine, String> {
