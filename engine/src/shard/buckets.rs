@@ -89,6 +89,7 @@ impl Shard {
         if state.catalog.bucket_named(name).is_some() {
             return Err(Error::BucketExists);
         }
+        self.check_room(&state)?;
         // Versions are never used again, and the shard's number keeps two shards' apart.
         let bucket = BucketId(Self::next_version(&mut state).0 << 8 | u64::from(self.id() & 0xFF));
         Ok(BucketRecord { bucket, name: name.into(), created_ms: self.core.wall_clock_ms(), attributes })

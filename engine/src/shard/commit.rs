@@ -245,7 +245,8 @@ impl Shard {
             let state = self.state.borrow();
             let idle = state.queue.is_empty() && state.in_flight.is_empty();
             let seal = idle && state.stated_upto < state.acknowledged_upto && state.failed.is_none();
-            let due = state.log_bytes_since_checkpoint >= self.tuning.checkpoint_log_bytes;
+            let due = state.log_bytes_since_checkpoint >= self.tuning.checkpoint_log_bytes
+                || self.wants_checkpoint(&state);
             (seal, due && !state.checkpointing && state.failed.is_none())
         };
         if seal {
@@ -264,11 +265,16 @@ impl Shard {
                 .detach();
         }
         if checkpoint {
-            let shard = self.clone();
-            self.core.spawn(async move { shard.checkpoint_and_log().await }).detach();
+            self.checkpoint_soon();
         }
         self.work.notify();
         self.progress.notify();
+    }
+
+    /// Takes a checkpoint in the background, unless one is being taken.
+    pub(super) fn checkpoint_soon(&self) {
+        let Some(shard) = self.strong().filter(|shard| !shard.state.borrow().checkpointing) else { return };
+        self.core.spawn(shard.checkpoint_and_log()).detach();
     }
 
     async fn checkpoint_and_log(self: Rc<Self>) {

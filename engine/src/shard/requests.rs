@@ -183,9 +183,7 @@ impl Shard {
         self.check_writable(state).map_err(now)?;
         check_key(key).map_err(now)?;
         check_attributes(attributes).map_err(now)?;
-        if state.log_full {
-            return Err(now(Error::Full { shard: self.id() }));
-        }
+        self.check_room(state).map_err(now)?;
         let bucket = self.bucket_id(state, bucket).map_err(now)?;
         let (current, pending) = state.overlay.current(&state.catalog, bucket, key);
         let tag = current.filter(|current| !current.delete_marker).map(|current| current.etag);

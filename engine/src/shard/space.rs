@@ -172,6 +172,13 @@ impl Space {
         Some((zone, is_new))
     }
 
+    /// Whether at least so many zones can be claimed, counting those that claiming would reclaim.
+    pub(crate) fn has_log_zones(&self, wanted: usize, live: impl Fn(u32) -> u64) -> bool {
+        let free = self.log_pool.free_count();
+        let empty = |zone: &&u32| live(**zone) == 0 && !self.log_pins.contains_key(*zone);
+        free >= wanted || free + self.log_covered.iter().filter(empty).take(wanted - free).count() >= wanted
+    }
+
     /// The zone lies wholly below the durable checkpoint: its entries are not needed any more.
     pub(crate) fn cover_log_zone(&mut self, zone: u32) {
         self.log_covered.insert(zone);
@@ -273,6 +280,10 @@ impl ZonePool {
 
     fn peek(&self) -> Option<u32> {
         self.freed.first().copied().or((self.fresh < self.max).then_some(self.fresh))
+    }
+
+    fn free_count(&self) -> usize {
+        self.freed.len() + (self.max - self.fresh.min(self.max)) as usize
     }
 
     fn is_free(&self, zone: u32) -> bool {

@@ -49,6 +49,7 @@ impl Shard {
             self.check_writable(state)?;
             check_key(key)?;
             check_attributes(&attributes)?;
+            self.check_room(state)?;
             let bucket = self.bucket_id(state, bucket)?;
             let created_ms = self.core.wall_clock_ms();
             let record = UploadRecord { upload, bucket, key: key.into(), created_ms, attributes };
@@ -96,9 +97,7 @@ impl Shard {
         if !(1..=PARTS_MAX).contains(&request.number) {
             return Err(Error::InvalidPart(request.number));
         }
-        if state.log_full {
-            return Err(Error::Full { shard: self.id() });
-        }
+        self.check_room(state)?;
         self.find_upload(state, &request.bucket, &request.key, request.upload)
     }
 
@@ -169,6 +168,7 @@ impl Shard {
         let state = &mut *state;
         let now = |error| (error, None);
         self.check_writable(state).map_err(now)?;
+        self.check_room(state).map_err(now)?;
         if let Some(attributes) = &request.attributes {
             check_attributes(attributes).map_err(now)?;
         }

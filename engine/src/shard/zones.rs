@@ -1,6 +1,6 @@
 //! Zones are made before they are needed: the log always has its next one, data zones come one at a time.
 
-use super::Shard;
+use super::{Shard, State};
 use crate::{
     error::{DeviceError, DeviceOperation, Error, Region},
     layout::Extent,
@@ -14,6 +14,11 @@ use std::time::Duration;
 const RETRY_FULL: Duration = Duration::from_millis(100);
 /// Pieces of zeros in one write.
 const FILL_PIECES: usize = 16;
+
+/// Log zones kept for deletes: one in eight, at least one, and never more than a few.
+fn log_zones_reserved(zones_max: u32) -> usize {
+    (zones_max as usize / 8).clamp(1, 4)
+}
 
 impl Shard {
     /// A zone for the log to enter after the next one; makes it in the background if it does not exist yet.
@@ -29,13 +34,35 @@ impl Shard {
                 if is_new {
                     self.make_log_zone_soon(zone);
                 } else {
-                    self.state.borrow_mut().zones_ready.insert(zone);
+                    let mut state = self.state.borrow_mut();
+                    state.zones_ready.insert(zone);
+                    state.log_full = false;
                 }
                 return Ok(zone);
             }
             self.state.borrow_mut().log_full = true;
+            // Whoever closes the shard waits for this, or for the log to be written.
+            self.progress.notify();
+            self.checkpoint_soon();
             self.wait_for_space().await?;
         }
+    }
+
+    /// Whether changes that add something may be sequenced. The last zones of the log are kept for those that take
+    /// something away: a full store that could not log a delete would stay full.
+    pub(super) fn check_room(&self, state: &State) -> Result<(), Error> {
+        let reserved = log_zones_reserved(self.identity.geometry.zones_max);
+        if state.log_full || !state.space.has_log_zones(reserved, |zone| state.catalog.packed_live(zone)) {
+            return Err(Error::Full { shard: self.id() });
+        }
+        Ok(())
+    }
+
+    /// Whether the log is about to run out of zones and a checkpoint could free some.
+    pub(super) fn wants_checkpoint(&self, state: &State) -> bool {
+        let wanted = log_zones_reserved(self.identity.geometry.zones_max) + 1;
+        state.log_order.len() > 1
+            && !state.space.has_log_zones(wanted, |zone| state.catalog.packed_live(zone))
     }
 
     async fn wait_for_space(&self) -> Result<(), Error> {
