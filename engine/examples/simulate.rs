@@ -1,16 +1,22 @@
 //! Runs seeds of the simulator: `simulate [--seeds N] [--start S] [--operations M] [--threads T] [--whole]`.
 //!
+//! Or goes through all short histories and all their crashes: `simulate --exhaustive [--length L] [--threads T]`.
+//!
 //! Prints what was done, or the first seed that failed, why, and the shortest history found that still fails.
 //! `--seeds 1 --start SEED` replays a seed exactly; `--whole` prints its whole history.
 
 use crossdock::testing::{
+    exhaustive::{Tally, exhaust, sequences},
     history::History,
-    run::{RunReport, run_history},
+    run::{RunReport, run_caught},
     shrink::shrink,
 };
 use std::{
     process::ExitCode,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Histories tried at most to make a failing one small.
@@ -22,6 +28,9 @@ fn main() -> ExitCode {
     let operations = option("--operations").unwrap_or(300);
     let threads = option("--threads")
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u64));
+    if std::env::args().any(|argument| argument == "--exhaustive") {
+        return exhaustively(option("--length").unwrap_or(3) as u32, threads);
+    }
     let next = AtomicU64::new(start);
     let end = start.saturating_add(seeds);
     let failure = AtomicU64::new(u64::MAX);
@@ -33,7 +42,7 @@ fn main() -> ExitCode {
             if seed >= end || seed > failure.load(Ordering::Relaxed) {
                 return total;
             }
-            match outcome(&History::draw(seed, operations)) {
+            match run_caught(&History::draw(seed, operations)) {
                 Ok(report) => total.add(report),
                 Err(_) => drop(failure.fetch_min(seed, Ordering::Relaxed)),
             }
@@ -52,12 +61,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let history = History::draw(seed, operations);
-    let error = outcome(&history).err().unwrap_or_default();
+    let error = run_caught(&history).err().unwrap_or_default();
     println!("seed {seed} FAILED: {error}");
     if !std::env::args().any(|argument| argument == "--whole") {
-        let small = shrink(&history, SHRINK_TRIES, &mut |history| outcome(history).is_err());
+        let small = shrink(&history, SHRINK_TRIES, &mut |history| run_caught(history).is_err());
         println!("the shortest history found: {small}");
-        println!("which fails with: {}", outcome(&small).err().unwrap_or_default());
+        println!("which fails with: {}", run_caught(&small).err().unwrap_or_default());
     } else {
         println!("{history}");
     }
@@ -65,14 +74,37 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A run's outcome; a panic of the engine is a failure like any other.
-fn outcome(history: &History) -> Result<RunReport, String> {
-    let run = std::panic::AssertUnwindSafe(|| run_history(history));
-    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
-        Err(format!("panic: {}", text.unwrap_or_default()))
-    })
+/// Every sequence of up to `length` operations, every crash of each.
+fn exhaustively(length: u32, threads: u64) -> ExitCode {
+    let all = Mutex::new((1..=length).flat_map(sequences));
+    let failure = Mutex::new(None);
+    let work = || {
+        let mut tally = Tally::default();
+        loop {
+            let next = all.lock().ok().and_then(|mut all| all.next());
+            let Some(sequence) = next.filter(|_| failure.lock().is_ok_and(|failure| failure.is_none()))
+            else {
+                return tally;
+            };
+            match exhaust(&sequence) {
+                Ok(more) => tally.add(more),
+                Err(error) => drop(failure.lock().map(|mut failure| failure.get_or_insert(error).len())),
+            }
+        }
+    };
+    let mut tally = Tally::default();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().for_each(|worker| tally.add(worker.join().expect("no run panics")));
+    });
+    println!("up to {length} operations: {tally:?}");
+    match failure.into_inner() {
+        Ok(None) => ExitCode::SUCCESS,
+        other => {
+            println!("FAILED: {other:?}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn option(name: &str) -> Option<u64> {

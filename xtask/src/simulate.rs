@@ -1,7 +1,7 @@
 //! `cargo xtask simulate`: the engine's simulator over a range of seeds.
 //!
 //! The simulator is an example of the engine package, built with the release profile. It gets `--seeds` and
-//! `--start`, prints the seed of each failure, and fails if there was one.
+//! `--start`, prints the first seed that failed and the shortest history that still does, and fails if there was one.
 
 use crate::cargo;
 use crate::command::Line;
@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     start: u64,
+    /// Instead of seeds: every sequence of up to three operations, and every crash of each (some minutes)
+    #[arg(long, conflicts_with_all = ["seeds", "start"])]
+    exhaustive: bool,
     /// Passed on to the simulator as they are
     #[arg(last = true)]
     rest: Vec<String>,
@@ -28,9 +31,12 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
         );
     }
     let (seeds, start) = (options.seeds.to_string(), options.start.to_string());
+    let what: &[&str] =
+        if options.exhaustive { &["--exhaustive"] } else { &["--seeds", &seeds, "--start", &start] };
     let line = Line::new("cargo", tree.root())
         .args(["run", "--quiet", "--release", "--package", "crossdock", "--features", "testing"])
-        .args(["--example", "simulate", "--", "--seeds", &seeds, "--start", &start])
+        .args(["--example", "simulate", "--"])
+        .args(what)
         .args(&options.rest);
     Ok(line.run()?.success)
 }
@@ -43,6 +49,6 @@ pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
     if !cargo::has_program(tree, "example", "simulate")? {
         return Ok(Verdict::skipped(1, "simulation: this version of the engine has no simulator"));
     }
-    let options = Options { seeds: STAGE_SEEDS, start: 0, rest: Vec::new() };
+    let options = Options { seeds: STAGE_SEEDS, start: 0, exhaustive: false, rest: Vec::new() };
     Ok(Verdict::check(run(tree, &options)?))
 }

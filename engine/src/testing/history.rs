@@ -90,6 +90,7 @@ struct Faults {
     misdirected: bool,
     rot: bool,
     power: bool,
+    little_room: bool,
 }
 
 impl Faults {
@@ -98,17 +99,18 @@ impl Faults {
         let any = rng.bool();
         let mut one = |of: u8| any && rng.u8(..of) == 0;
         Faults {
-            read_errors: one(3),
-            write_errors: one(3),
+            read_errors: one(2),
+            write_errors: one(2),
             misdirected: one(6),
             rot: one(3),
             stalls: rng.u8(0..3) == 0,
             power: rng.u8(0..8) > 0,
+            little_room: rng.u8(0..8) == 0,
         }
     }
 
     fn trouble(&self, rng: &mut fastrand::Rng) -> Option<Trouble> {
-        let rare = |rng: &mut fastrand::Rng| 10u32.pow(rng.u32(2..5));
+        let rare = |rng: &mut fastrand::Rng| 10u32.pow(rng.u32(3..6));
         let mut plan = FaultPlan::default();
         if self.stalls && rng.bool() {
             plan.stall = rng.u32(1000..100_000);
@@ -116,7 +118,7 @@ impl Faults {
         if self.read_errors && rng.bool() {
             (plan.read_error, plan.short_read) = (rare(rng), rare(rng));
         }
-        if self.write_errors && rng.u8(0..3) == 0 {
+        if self.write_errors && rng.bool() {
             match rng.u8(0..3) {
                 0 => plan.write_error = rare(rng),
                 1 => plan.sync_error = rare(rng),
@@ -166,6 +168,7 @@ impl History {
             zone_bytes: *rng.choice([&(256 << 10), &(512 << 10), &(1 << 20)]).unwrap_or(&(512 << 10)),
             volatile_cache: rng.bool(),
             core_stall_every: if rng.u8(0..3) == 0 { rng.u32(100..2000) } else { 0 },
+            zones_max: if faults.little_room { rng.u32(4..12) } else { 64 },
             checkpoint_log_bytes: *rng.choice([&(64 << 10), &(256 << 10), &(1 << 20)]).unwrap_or(&(1 << 20)),
             ..WorldOptions::default()
         };

@@ -9,11 +9,13 @@
 //!
 //! * [`world`] runs the cores and the disk, and crashes them.
 //! * [`operation`] and [`history`] draw what happens; [`run`] lets it happen and checks.
+//! * [`exhaustive`] goes through all short histories and all their crashes, instead of drawing some.
 //! * [`shrink`] makes a history that fails small.
 //! * [`model`] is what a store is; [`knowledge`] what a client may expect of one; [`client`] does operations and judges the
 //!   answers.
 
 pub mod client;
+pub mod exhaustive;
 pub mod history;
 pub mod knowledge;
 pub mod model;

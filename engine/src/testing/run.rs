@@ -11,7 +11,7 @@ use super::{
     knowledge::{Knowledge, Known},
     model::Model,
     operation::{CLIENTS, Key, Operation, SHARED_BUCKET, list_delimiter, own_bucket},
-    world::{OpenFailure, World},
+    world::{OpenFailure, World, WorldOptions},
 };
 use crate::{
     core_engine::CoreEngine,
@@ -86,19 +86,7 @@ pub fn run(seed: u64, operations: u64) -> Result<RunReport, String> {
 /// # Errors
 /// What did not hold, in words; the history gives it again.
 pub fn run_history(history: &History) -> Result<RunReport, String> {
-    let mut run = Run {
-        world: World::new(history.seed, history.options),
-        clients: (0..CLIENTS).map(|client| Rc::new(RefCell::new(Knowledge::new(client)))).collect(),
-        flips: Vec::new(),
-        damaged: false,
-        refused: false,
-        corrupt: BTreeSet::new(),
-        tolerance: Tolerance::default(),
-    };
-    run.world.open().map_err(|error| format!("opening a fresh store: {error}"))?;
-    let engine = run.world.engine(0);
-    let made = run.world.try_run(async move { engine.create_bucket(SHARED_BUCKET, Bytes::new()).await });
-    made.map_err(|stuck| stuck.to_string())?.map_err(|error| format!("making the bucket: {error}"))?;
+    let mut run = Run::start(history.seed, history.options)?;
     for life in history.steps.split_inclusive(|step| matches!(step, Step::End(_))) {
         run.life(life)?;
         if run.refused {
@@ -109,8 +97,23 @@ pub fn run_history(history: &History) -> Result<RunReport, String> {
     Ok(run.report())
 }
 
-struct Run {
-    world: World,
+/// As [`run_history`]; a panic is a failure like any other.
+///
+/// # Errors
+/// What did not hold, or the panic's words.
+pub fn run_caught(history: &History) -> Result<RunReport, String> {
+    // Nothing of the world outlives the run, whatever state the panic left it in.
+    let run = std::panic::AssertUnwindSafe(|| run_history(history));
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+/// A world and what the clients know of it.
+pub(super) struct Run {
+    pub(super) world: World,
     clients: Vec<Shared>,
     /// Bits that are flipped.
     flips: Vec<(FileId, u64, u8)>,
@@ -121,9 +124,33 @@ struct Run {
     /// Keys found corrupt.
     corrupt: BTreeSet<(usize, Key)>,
     tolerance: Tolerance,
+    /// The store may run out of room without a fault.
+    little_room: bool,
+    /// Shards may have stopped writing.
+    may_have_stopped: bool,
 }
 
 impl Run {
+    /// A fresh store, open, with the bucket that all share.
+    pub(super) fn start(seed: u64, options: WorldOptions) -> Result<Run, String> {
+        let mut run = Run {
+            world: World::new(seed, options),
+            clients: (0..CLIENTS).map(|client| Rc::new(RefCell::new(Knowledge::new(client)))).collect(),
+            flips: Vec::new(),
+            damaged: false,
+            refused: false,
+            corrupt: BTreeSet::new(),
+            tolerance: Tolerance::default(),
+            little_room: options.zones_max < WorldOptions::default().zones_max,
+            may_have_stopped: false,
+        };
+        run.world.open().map_err(|error| format!("opening a fresh store: {error}"))?;
+        let engine = run.world.engine(0);
+        let made = run.world.try_run(async move { engine.create_bucket(SHARED_BUCKET, Bytes::new()).await });
+        made.map_err(|stuck| stuck.to_string())?.map_err(|error| format!("making the bucket: {error}"))?;
+        Ok(run)
+    }
+
     fn report(&self) -> RunReport {
         let counts = self.world.disk.counts();
         let sum = |of: fn(&Knowledge) -> u64| self.clients.iter().map(|client| of(&client.borrow())).sum();
@@ -147,6 +174,7 @@ impl Run {
 
     fn life(&mut self, steps: &[Step]) -> Checked {
         self.tolerance = self.lasting_tolerance();
+        self.may_have_stopped = false;
         let mut queues: Vec<Vec<(usize, u64, Operation)>> = vec![Vec::new(); CLIENTS];
         let mut end = &End::Close { after: None };
         for step in steps {
@@ -169,7 +197,8 @@ impl Run {
 
     /// What is excused whatever the disk does now.
     fn lasting_tolerance(&self) -> Tolerance {
-        Tolerance { corrupt: self.damaged || !self.flips.is_empty(), ..Tolerance::default() }
+        let corrupt = self.damaged || !self.flips.is_empty();
+        Tolerance { corrupt, full: self.little_room, ..Tolerance::default() }
     }
 
     fn begin_trouble(&mut self, trouble: &Trouble) {
@@ -181,6 +210,7 @@ impl Run {
                 // A short read is too little of what was asked for: its checksum does not hold.
                 self.tolerance.corrupt |= plan.short_read > 0;
                 self.tolerance.full |= plan.no_space > 0;
+                self.may_have_stopped |= self.tolerance.device;
             }
             Trouble::MisdirectedWrites(count) => {
                 self.damaged = true;
@@ -194,7 +224,12 @@ impl Run {
         }
     }
 
-    fn start_client(&self, client: usize, queue: Vec<(usize, u64, Operation)>, busy: Rc<Cell<usize>>) {
+    pub(super) fn start_client(
+        &self,
+        client: usize,
+        queue: Vec<(usize, u64, Operation)>,
+        busy: Rc<Cell<usize>>,
+    ) {
         let known = self.clients[client].clone();
         let tolerance = self.tolerance;
         let engines: Vec<CoreEngine> =
@@ -220,7 +255,7 @@ impl Run {
         home.spawn(work).detach();
     }
 
-    fn wrong(&self) -> Checked {
+    pub(super) fn wrong(&self) -> Checked {
         match self.clients.iter().find_map(|client| client.borrow_mut().wrong.take()) {
             Some(wrong) => Err(wrong),
             None => Ok(()),
@@ -295,7 +330,7 @@ impl Run {
     /// Whether the disks as they lie hold a sound store: not after each life, for it reads every byte, and not where
     /// something was damaged.
     fn check_disks(&mut self, worst: Severity) -> Checked {
-        let excused = self.tolerance.device || self.tolerance.corrupt || self.tolerance.full;
+        let excused = self.may_have_stopped || self.tolerance.corrupt;
         if excused || self.world.rng().u8(0..CHECK_DISKS_EVERY) > 0 {
             return Ok(());
         }
@@ -342,7 +377,7 @@ impl Run {
     fn rest_and_verify(&mut self, busy: &Rc<Cell<usize>>) -> Checked {
         self.drain(busy)?;
         self.world.disk.heal();
-        if self.tolerance.device || self.tolerance.full {
+        if self.may_have_stopped {
             // Shards may have stopped: what they still show is checked by the clients, and all of it once they are open
             // again.
             return Ok(());
@@ -361,7 +396,7 @@ impl Run {
         self.world.try_run(question(engine)).map_err(|stuck| stuck.to_string())
     }
 
-    fn verify(&mut self) -> Checked {
+    pub(super) fn verify(&mut self) -> Checked {
         self.world.come_to_rest().map_err(|stuck| stuck.to_string())?;
         self.corrupt.clear();
         for client in 0..CLIENTS {
@@ -487,6 +522,7 @@ pub(super) fn model_of_client(known: &Knowledge) -> Option<Model> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::simulated::Lie;
 
     /// Seeds of operations, faults and power cuts: nothing acknowledged is lost, nothing is mixed, nothing leaks.
     #[test]
@@ -495,6 +531,25 @@ mod tests {
             if let Err(error) = run(seed, 200) {
                 panic!("seed {seed}: {error}");
             }
+        }
+    }
+
+    /// The checkers see each promise that a disk breaks, within a few seeds: a disk like that is to them what an engine is
+    /// that does not wait for a sync, loses a write, does not check what it reads, or forgets a task.
+    #[test]
+    fn a_disk_that_lies_is_found_out() {
+        let lies = [
+            (Lie::IgnoresSync, 60),
+            (Lie::IgnoresDurable, 20),
+            (Lie::DropsWrites(300), 30),
+            (Lie::FlipsReads(300), 30),
+            (Lie::LosesCompletions(1000), 20),
+        ];
+        for (lie, seeds) in lies {
+            let fails = |seed| run_caught(&History::draw(seed, 150).on_a_disk_that(lie)).err();
+            let found = (0..seeds).find_map(|seed| fails(seed).map(|error| (seed, error)));
+            let Some((seed, error)) = found else { panic!("{lie:?} was not seen in {seeds} seeds") };
+            println!("{lie:?} was seen at seed {seed}: {error}");
         }
     }
 

@@ -386,7 +386,7 @@ impl Fates {
                 *seen += 1;
                 let cut = |count: usize| count.clamp(1, sectors - 1);
                 match loss {
-                    _ if *seen != *victim + 1 => Fate::Kept,
+                    _ if *seen - 1 != *victim => Fate::Kept,
                     Loss::Whole => Fate::Lost,
                     Loss::AfterFront(count) => Fate::cut(sectors, cut(*count), true),
                     Loss::OfFront(count) => Fate::cut(sectors, cut(*count), false),

@@ -88,6 +88,8 @@ struct State {
     files: Vec<File>,
     operations: Vec<Operation>,
     faults: Faults,
+    /// Counts operations posted and completed.
+    moments: u64,
     /// Counts crashes: handles of an earlier life are dead.
     life: u64,
 }
@@ -142,6 +144,7 @@ impl SimulatedDisk {
             files: Vec::new(),
             operations: Vec::new(),
             faults: Faults::default(),
+            moments: 0,
             life: 0,
         })))
     }
@@ -281,6 +284,7 @@ impl SimulatedDisk {
                 state.operations[index].lost = true;
                 return;
             }
+            state.moments += 1;
             let operation = state.operations.remove(index);
             let result = state.perform(&operation, rng);
             (operation, result)
@@ -300,6 +304,11 @@ impl SimulatedDisk {
     /// going through all of them, one after the other. Numbers run from 0 to below [`SimulatedDisk::undecided`].
     pub fn crash_losing(&self, victim: usize, loss: Loss, rng: &mut fastrand::Rng) {
         self.crash_with(Fates::AllBut { victim, loss, seen: 0 }, rng);
+    }
+
+    /// How many operations were posted and how many completed, together: between two moments a crash finds the same.
+    pub fn moments(&self) -> u64 {
+        self.0.borrow().moments
     }
 
     /// Writes that a crash now would decide about: in flight, or completed and not durable.
@@ -470,6 +479,7 @@ impl SimulatedDevice {
             return pending;
         }
         let kind = kind(&state.files[self.file.0].image);
+        state.moments += 1;
         state.operations.push(Operation {
             queue: self.queue.clone(),
             id,
