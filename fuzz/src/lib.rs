@@ -38,6 +38,7 @@ pub const TARGETS: &[Target] = &[
         run: targets::object_headers::run,
         seeds: targets::object_headers::seeds,
     },
+    Target { name: "rdma_token", run: targets::rdma_token::run, seeds: targets::rdma_token::seeds },
     Target { name: "put_request", run: targets::put_request::run, seeds: targets::put_request::seeds },
     Target { name: "log_batch", run: targets::log_batch::run, seeds: targets::log_batch::seeds },
     Target { name: "log_entry", run: targets::log_entry::run, seeds: targets::log_entry::seeds },

@@ -12,6 +12,7 @@
 //! * [`tcp`]: byte streams on the ring.
 //! * [`remote`]: memory of somebody else, and the traits of the transports that reach it.
 //! * [`loopback`]: the reference transport, within one process.
+//! * [`token`]: how a client names its memory in the text of a request.
 //! * [`conformance`]: the tests that every transport passes.
 //!
 //! Everything but arena, leases and wake-ups stays on the thread that made it: a core shares nothing.
@@ -23,4 +24,5 @@ pub mod operation;
 pub mod remote;
 pub mod ring;
 pub mod tcp;
+pub mod token;
 mod waiting;

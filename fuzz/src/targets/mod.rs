@@ -8,6 +8,7 @@ pub mod log_entry;
 pub mod object_headers;
 pub mod operation;
 pub mod put_request;
+pub mod rdma_token;
 pub mod request_head;
 pub mod signature;
 pub mod superblock;

@@ -175,12 +175,11 @@ pub(super) async fn attributes(engine: &CoreEngine, request: &GetObjectAttribute
     let headers = headers_of(&info.attributes)?;
     let etag = text(&info.etag);
     let wanted = request.attributes;
-    // S3 lists the parts only of objects whose writer asked for checksums; how many there are it tells of all.
     let (skipped, limit) = (request.part_number_marker as usize, request.parts_max as usize);
     let shown = parts.iter().enumerate().skip(skipped).take(limit);
     let tags: Vec<_> = parts.iter().map(|part| text(&part.etag)).collect();
     let mut listed = Vec::new();
-    for (index, part) in shown.filter(|_| headers.checksum.is_some()) {
+    for (index, part) in shown {
         listed.push(ListedPart {
             number: index as u32 + 1,
             etag: tags.get(index).map(AsRef::as_ref).unwrap_or_default(),

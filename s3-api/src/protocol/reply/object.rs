@@ -80,13 +80,17 @@ impl ObjectReply<'_> {
             reply = reply.header("x-amz-storage-class", self.headers.storage_class.name());
         }
         if self.with_checksum {
+            // A part's checksum goes with the type of the object's: it is what the whole is made of.
+            let kind = self.headers.checksum.map(|checksum| checksum.kind());
             let checksum = match (self.part_checksum, self.range) {
                 (Some(part), _) => Some(ObjectChecksum::from(part)),
                 (None, None) => self.headers.checksum,
                 (None, Some(range)) => self.headers.checksum.filter(|_| range.bytes == self.size),
             };
             if let Some(checksum) = checksum {
-                reply = with_checksum(reply, &checksum);
+                reply = reply
+                    .header(checksum.checksum.algorithm().header(), checksum.to_string())
+                    .header("x-amz-checksum-type", kind.unwrap_or(checksum.kind()).name());
             }
         }
         if let Some(count) = self.part_count {
