@@ -10,6 +10,7 @@ use super::{
 use crate::{
     error::{OpenError, Region},
     layout::{BLOCK_BYTES, BatchHeader, BucketId, BucketRecord, DecodeError, LogPosition, anchor_offset},
+    log::recover::LogReader,
     shard::reading::Reading,
 };
 use std::{collections::BTreeMap, rc::Rc};
@@ -26,8 +27,10 @@ pub(crate) async fn check_structures(
         let (severity, problem) = (Severity::Damage, Problem::Hole { sequence });
         found(log_finding(reading, image, place, severity, problem));
     }
+    // Read as recovery does, in long stretches: a read for each copy would take a device's latency twice a batch.
+    let mut log = reading.log_reader();
     for (index, batch) in image.batches.iter().enumerate() {
-        check_batch(reading, image, index, &batch.header, found).await?;
+        check_batch(reading, &mut log, image, index, &batch.header, found).await?;
     }
     Ok(())
 }
@@ -73,6 +76,7 @@ pub(super) fn copy_severity<T: PartialEq>(copies: &[Result<T, DecodeError>], cop
 
 async fn check_batch(
     reading: &Reading,
+    log: &mut LogReader,
     image: &ShardImage,
     index: usize,
     header: &BatchHeader,
@@ -82,9 +86,8 @@ async fn check_batch(
     let back_at = (header.total_blocks() - header.meta_blocks) * BLOCK_BYTES as u32;
     for (back, offset) in [(false, 0), (true, back_at)] {
         let place = LogPosition { offset: header.position.offset + offset, ..header.position };
-        let lease = reading.core.pool().acquire(meta).await;
-        let lease = reading.read(Region::Log, reading.log_offset(place), meta, lease).await?;
-        let error = match BatchHeader::decode(lease.as_slice(), &reading.identity.secret) {
+        let copy = log.bytes(place, meta).await?.unwrap_or_default();
+        let error = match BatchHeader::decode(copy, &reading.identity.secret) {
             Ok((read, _, _, is_back)) if read == *header && is_back == back => continue,
             Ok(_) => DecodeError::Identity,
             Err(error) => error,

@@ -250,7 +250,11 @@ impl LogReader {
     }
 
     /// `bytes` from `position`, all in one zone; none if the device ends before.
-    async fn bytes(&mut self, position: LogPosition, bytes: usize) -> Result<Option<&[u8]>, OpenError> {
+    pub(crate) async fn bytes(
+        &mut self,
+        position: LogPosition,
+        bytes: usize,
+    ) -> Result<Option<&[u8]>, OpenError> {
         let inside = |window: &Window| {
             window.zone == position.zone
                 && window.offset <= position.offset
