@@ -8,7 +8,12 @@ use crate::{
     operation::Pending,
     remote::{Access, ConnectError, Offer, Principal, SessionId, TransferError},
 };
-use std::io;
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Waker},
+};
 
 /// Posts as many operations as there are credits, half of them reads.
 fn post_all(world: &World<'_>, pair: &mut Connected) -> Vec<Pending> {
@@ -94,7 +99,17 @@ pub fn ends_come_in_any_order(subject: &dyn Subject) {
             match part {
                 0 => drop(posted.take()),
                 1 => drop(session.take()),
-                _ => drop(endpoint.take()),
+                _ => {
+                    drop(endpoint.take());
+                    // Whoever still waits is told, since no poll will.
+                    for mut pending in posted.take().into_iter().flatten() {
+                        let polled = Pin::new(&mut pending).poll(&mut Context::from_waker(Waker::noop()));
+                        assert!(
+                            polled.is_ready(),
+                            "in flight when its endpoint was gone, in order {order:?}"
+                        );
+                    }
+                }
             }
         }
         pool.drain_returns();

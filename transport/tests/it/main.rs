@@ -11,3 +11,4 @@ mod polling;
 mod rings;
 mod soak;
 mod streams;
+mod through;
