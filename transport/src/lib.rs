@@ -12,6 +12,7 @@
 //! * [`tcp`]: byte streams on the ring.
 //! * [`remote`]: memory of somebody else, and the traits of the transports that reach it.
 //! * [`loopback`]: the reference transport, within one process.
+//! * [`middleware`]: what looks at the operations of any transport, delays them or makes them fail.
 //! * [`token`]: how a client names its memory in the text of a request.
 //! * [`conformance`]: the tests that every transport passes.
 //!
@@ -20,6 +21,7 @@
 pub mod conformance;
 pub mod loopback;
 pub mod memory;
+pub mod middleware;
 pub mod operation;
 pub mod remote;
 pub mod ring;

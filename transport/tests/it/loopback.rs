@@ -12,6 +12,12 @@ use std::ops::Range;
 #[derive(Default)]
 pub(crate) struct LoopbackSubject(Loopback);
 
+impl LoopbackSubject {
+    pub(crate) fn loopback(&self) -> &Loopback {
+        &self.0
+    }
+}
+
 struct LoopbackClient {
     transport: Loopback,
     peer: LoopbackPeer,

@@ -6,6 +6,7 @@ mod drive;
 mod files;
 mod loopback;
 mod memory;
+mod middleware;
 mod operation;
 mod polling;
 mod rings;

@@ -1,0 +1,51 @@
+//! What stands between a transport and its users: it looks at every operation, and may delay it or make it fail.
+//!
+//! ```text
+//!   Wrapped<T>   is a transport itself, and passes the conformance suite if T does and nothing is made to fail
+//!     operation ──► before: Pass ──► inner session ──► after ──► completion
+//!                           Delay(polls) ──┘             ▲
+//!                           Fail(error) ─────────────────┘   the inner session never sees it
+//! ```
+//!
+//! [`Tracer`] writes operations to the log and counts them. [`Faults`] delays and fails them by seed, the same way in every run.
+
+mod faults;
+mod tracer;
+mod wrapped;
+
+pub use faults::Faults;
+pub use tracer::{Counts, Tracer};
+pub use wrapped::Wrapped;
+
+use crate::remote::{Access, SessionId, TransferError};
+
+/// An operation that is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Observed {
+    /// Its session.
+    pub session: SessionId,
+    /// What is done with the client's memory.
+    pub access: Access,
+    /// How many bytes it is to move.
+    pub bytes: u64,
+}
+
+/// What becomes of an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It goes on.
+    Pass,
+    /// It goes on after so many polls, and those behind it on its session wait with it: order is kept.
+    Delay(u32),
+    /// It does not go on, and completes with this error when those before it are done.
+    Fail(TransferError),
+}
+
+/// A look at the operations of one core.
+pub trait Middleware {
+    /// Called at the post.
+    fn before(&self, operation: &Observed) -> Fate;
+
+    /// Called when the operation is done, before its completion.
+    fn after(&self, operation: &Observed, result: Result<u32, TransferError>);
+}
