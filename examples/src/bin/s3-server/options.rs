@@ -9,7 +9,7 @@ use std::{
 
 /// An S3 server on the Crossdock storage engine
 #[derive(Parser, Debug, Default, Deserialize)]
-#[command(version, about)]
+#[command(version)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Given {
     /// Directory or block device of the store; repeat for several, always in the same order
