@@ -22,7 +22,7 @@ pub struct ObjectInfo {
     pub size: u64,
     /// When it was written: milliseconds since 1970 (UTC), by the engine's wall clock.
     pub modified_ms: u64,
-    /// The entity tag, as the writer gave it or as the engine made it (see [`PutOptions::etag`]).
+    /// The entity tag, as the writer gave it or as the engine made it (see [`CommitOptions::etag`]).
     pub etag: EntityTag,
     /// CRC64NVME of all bytes.
     pub crc64: u64,

@@ -545,7 +545,7 @@ mod tests {
             (Lie::IgnoresSync, 60),
             (Lie::IgnoresDurable, 20),
             (Lie::DropsWrites(300), 30),
-            (Lie::FlipsReads(300), 30),
+            (Lie::FlipsReads(50), 60),
             (Lie::LosesCompletions(1000), 20),
         ];
         for (lie, seeds) in lies {

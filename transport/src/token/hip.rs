@@ -52,7 +52,9 @@ impl FromStr for HipToken {
             Some((main, behind)) => (main, Some(behind)),
             None => (text, None),
         };
-        if main.len() != 2 * BYTES || !hex::is_hex(main) {
+        // More fields than may follow are another codec's shape: seven of them are a Dynamically Connected target.
+        let fields_behind = behind.map_or(0, |behind| behind.split(':').count());
+        if main.len() != 2 * BYTES || !hex::is_hex(main) || fields_behind > 2 {
             return Err(TokenError::Unknown);
         }
         well_formed(main, behind).ok_or(TokenError::Malformed)
@@ -138,9 +140,10 @@ mod tests {
         assert_eq!(token.to_string(), text);
         let moved: HipToken = format!("{text}:f000:1").parse().unwrap();
         assert_eq!((moved.slice.address(), moved.slice.bytes()), (0xf000, 1));
-        for wrong in [":", ":1", ":1:", ":1:2:3", ":ffffffffffffffff:1", ":00000000000000001:1"] {
+        for wrong in [":", ":1", ":1:", ":ffffffffffffffff:1", ":00000000000000001:1"] {
             assert_eq!(format!("{text}{wrong}").parse::<HipToken>(), Err(TokenError::Malformed), "{wrong}");
         }
+        assert_eq!(format!("{text}:1:2:3").parse::<HipToken>(), Err(TokenError::Unknown));
         assert_eq!(text.replacen("01", "02", 1).parse::<HipToken>(), Err(TokenError::Malformed));
         assert_eq!(
             text.replacen("00", "01", 1).parse::<HipToken>(),

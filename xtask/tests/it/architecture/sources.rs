@@ -15,6 +15,7 @@ const CLOCKS: &[&str] = &[
     "transport/src/ring/workers.rs",
     "engine/src/reactor/",
     "engine/src/handle/threads.rs",
+    "engine/examples/",
     "examples/src/",
     "examples/examples/",
     "benches/",
