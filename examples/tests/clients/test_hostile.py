@@ -90,6 +90,36 @@ def test_a_half_closed_connection_is_answered(wire, s3, bucket):
     assert (answer.status, answer.body) == (200, b"hello")
 
 
+@pytest.mark.parametrize("size", [0, 1, 300_000])
+def test_a_body_held_back_is_asked_for(wire, s3, bucket, size):
+    """A client that waits for 100 Continue gets it, for an empty body too: some take a connection on which it never
+    came for spoilt, and still send their next request there."""
+    body = payload(size)
+    headers = {"content-length": str(size), "expect": "100-continue"}
+    with contextlib.ExitStack() as stack:
+        connection = connect(wire, stack)
+        for name in ("first", "second"):
+            connection.sendall(head(wire, "PUT", f"/{bucket}/{name}", headers))
+            interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert connection.recv(len(interim), socket.MSG_WAITALL) == interim
+            connection.sendall(body)
+            assert read_answer(connection, "PUT").status == 200
+    for name in ("first", "second"):
+        assert s3.get_object(Bucket=bucket, Key=name)["Body"].read() == body
+
+
+@pytest.mark.parametrize("size", [0, 300_000])
+def test_a_body_that_is_not_wanted_ends_the_connection(wire, bucket, size):
+    """A refusal instead of 100 Continue is the connection's last reply: nobody knows whether the body follows."""
+    headers = {"content-length": str(size), "expect": "100-continue"}
+    with contextlib.ExitStack() as stack:
+        connection = connect(wire, stack)
+        connection.sendall(head(wire, "PUT", f"/{bucket}-absent/object", headers))
+        answer = read_answer(connection, "PUT")
+        assert (answer.status, answer.headers["connection"]) == (404, "close")
+        assert connection.recv(1) == b""
+
+
 def test_requests_sent_at_once_are_answered_in_order(wire, s3, bucket):
     """Several requests in one packet get their replies one after the other, each whole."""
     bodies = [payload(3000 + number, seed=number) for number in range(4)]

@@ -237,7 +237,8 @@ impl<'a> Body<'a> {
         patience(self.received_bytes, self.waited)
     }
 
-    async fn permit(&mut self) -> Result<(), S3Error> {
+    /// Lets the client send the body, if it still holds it back.
+    pub(crate) async fn permit(&mut self) -> Result<(), S3Error> {
         if !std::mem::take(&mut self.awaits_continue) || !self.wire.pending().is_empty() {
             return Ok(());
         }

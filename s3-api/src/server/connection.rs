@@ -184,6 +184,11 @@ impl Connection {
                             Body::new(&mut self.wire, decoder, verifier, framing, expects_continue);
                         let answer = shared.service.run(&admitted, &mut body).await;
                         shared.metrics.received_bytes.add(body.received_bytes());
+                        if answer.is_ok() && body.is_finished() {
+                            // An empty body that the operation had no reason to ask for: the client waits all the same.
+                            // Should it be gone, so it is for the reply.
+                            body.permit().await.ok();
+                        }
                         let left = BodyLeft::of(&body);
                         if answer.is_err() || left != BodyLeft::Small {
                             (answer, left)
@@ -346,7 +351,7 @@ impl BodyLeft {
         if body.ended() == Some(Ended::Closed) {
             return BodyLeft::Gone;
         }
-        if body.is_finished() {
+        if body.is_finished() && !body.is_held_back() {
             return BodyLeft::Nothing;
         }
         let small = body.remaining_bytes().is_some_and(|bytes| bytes <= UNWANTED_BYTES);
