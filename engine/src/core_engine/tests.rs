@@ -3,6 +3,7 @@
 use super::{CommitOptions, CoreEngine, GetOptions, PutOptions, WriteCondition};
 use crate::{
     Error,
+    device::simulated::{Fault, Times},
     object::types::ListOptions,
     testing::world::{World, WorldOptions},
 };
@@ -266,4 +267,35 @@ fn shards_agree_about_buckets_after_a_crash() {
             put(&engine, b"key", 10).await.unwrap();
         });
     }
+}
+
+#[test]
+fn a_sync_that_fails_in_a_checkpoint_fails_what_it_covered() {
+    // The payload of a put lies unsynced when a checkpoint's sync fails, and the device forgets it. The next sync
+    // succeeds; the put must not.
+    let mut world = world(1);
+    let engine = world.engine(0);
+    let work = engine.clone();
+    let put = world.run(async move {
+        work.create_bucket("b", Bytes::new()).await.unwrap();
+        let mut put = work.put("b", b"key", PutOptions { size: Some(2 << 20) }).await.unwrap();
+        let mut tail = None;
+        put.write(&mut tail, &vec![7; 2 << 20]).await.unwrap();
+        if let Some(tail) = tail {
+            put.push(tail).await.unwrap();
+        }
+        put
+    });
+    settle(&mut world);
+    for shard in 0..3 {
+        let file = world.disk.find(&format!("data-{shard}")).expect("each shard has one");
+        world.disk.inject(file, Fault::SyncError, Times::Once);
+        let work = engine.clone();
+        world.run(async move {
+            let taken = work.on_shard(shard, |shard| async move { shard.checkpoint().await }).await;
+            assert!(matches!(taken, Err(Error::Device(_))), "{taken:?}");
+        });
+    }
+    let finished = world.run(async move { put.finish(CommitOptions::default()).await });
+    assert!(matches!(finished, Err(Error::ReadOnly { .. })), "{finished:?}");
 }
