@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Invariants:
-//! * Every operation is authorised in one place, [`Service::authorize`], before its body is asked for.
+//! * Every operation is authorised in one place before its body is asked for.
 //! * Nothing is committed before the last digest over the body agreed.
 //! * What would change the outcome and is not done here is refused, never ignored.
 
