@@ -15,14 +15,15 @@ use crate::{
 };
 use std::{collections::BTreeMap, rc::Rc};
 
-/// Checks the anchor's copies, and header and entries of every batch since the checkpoint in both copies. The
-/// checkpoint itself was checked when the image was read.
+/// Checks the copies of the anchor and of the checkpoint's chunks, and header and entries of every batch since the
+/// checkpoint in both copies. What the entries say was decoded when the image was read.
 pub(crate) async fn check_structures(
     reading: &Reading,
     image: &ShardImage,
     found: &mut dyn FnMut(Finding),
 ) -> Result<(), OpenError> {
     check_anchors(reading, image, found);
+    check_chunks(reading, image, found).await?;
     if let (Some(place), sequence) = (image.replayed.hole, image.next_sequence()) {
         let (severity, problem) = (Severity::Damage, Problem::Hole { sequence });
         found(log_finding(reading, image, place, severity, problem));
@@ -46,6 +47,36 @@ fn check_anchors(reading: &Reading, image: &ShardImage, found: &mut dyn FnMut(Fi
             problem: Problem::Copy { structure: "anchor", copy, error },
         });
     }
+}
+
+async fn check_chunks(
+    reading: &Reading,
+    image: &ShardImage,
+    found: &mut dyn FnMut(Finding),
+) -> Result<(), OpenError> {
+    let Some(root) = image.anchor.checkpoint else { return Ok(()) };
+    let mut lease = Some(reading.core.pool().acquire(reading.chunk_bytes()).await);
+    for (index, chunk) in image.chunks.iter().enumerate() {
+        for (copy, extent) in chunk.copies.into_iter().enumerate() {
+            let empty = match lease.take() {
+                Some(lease) => lease,
+                None => reading.core.pool().acquire(reading.chunk_bytes()).await,
+            };
+            match reading.chunk_copy(root.id, index as u32, chunk.hash, extent, empty).await? {
+                Ok((read, _)) => lease = Some(read),
+                Err(error) => found(Finding {
+                    shard: Some(image.shard),
+                    region: Some(Region::Data),
+                    offset: Some(reading.data_offset(extent)),
+                    object: None,
+                    // Both were durable before the anchor named them.
+                    severity: Severity::Degraded,
+                    problem: Problem::Copy { structure: "checkpoint chunk", copy, error: Some(error) },
+                }),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The copies that are not the one that counts, each with what is wrong with it if it does not read.

@@ -4,13 +4,13 @@ use crate::{
     error::{Corruption, OpenError},
     index::{Index, key},
     layout::{
-        Anchor, BatchHeader, BucketId, BucketRecord, CheckpointRoot, Content, DecodeError, Extent, Part,
-        Record, UploadRecord,
+        Anchor, BatchHeader, BucketId, BucketRecord, CheckpointRoot, ChunkPlace, Content, DecodeError,
+        Extent, Part, Record, UploadRecord,
     },
     log::recover::{Found, Replayed},
     shard::{
         catalog::{Bucket, Catalog, packed_of},
-        reading::Reading,
+        reading::{ReadCheckpoint, Reading},
         space::Zones,
     },
 };
@@ -21,6 +21,7 @@ pub struct ShardImage {
     pub(super) copies: Vec<Result<Anchor, DecodeError>>,
     pub(super) anchor: Anchor,
     pub(super) catalog: Catalog,
+    pub(super) chunks: Vec<ChunkPlace>,
     pub(super) checkpoint_extents: Vec<Extent>,
     pub(super) batches: Vec<ReadBatch>,
     pub(super) replayed: Replayed,
@@ -128,9 +129,9 @@ impl ShardImage {
         let copies = reading.anchor_copies().await?;
         let anchor = reading.choose_anchor(&copies)?;
         let mut catalog = Catalog::default();
-        let checkpoint_extents = match anchor.checkpoint {
+        let checkpoint = match anchor.checkpoint {
             Some(root) => reading.checkpoint(root, &mut |entry| drop(catalog.apply(entry))).await?,
-            None => Vec::new(),
+            None => ReadCheckpoint::default(),
         };
         let mut batches = Vec::new();
         let mut apply = |batch: Found| {
@@ -143,7 +144,8 @@ impl ShardImage {
             copies,
             anchor,
             catalog,
-            checkpoint_extents,
+            checkpoint_extents: checkpoint.extents(),
+            chunks: checkpoint.chunks,
             batches,
             zones: reading.zones(&replayed),
             hole: replayed.hole.map(|place| reading.hole(place)),

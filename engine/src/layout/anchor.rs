@@ -3,8 +3,8 @@
 //! It is rewritten when recovery bumps the epoch and when a checkpoint is done: a few times a minute at most.
 
 use super::{
-    BLOCK_BYTES, DecodeError, Extent, FORMAT_VERSION, LogPosition, MetaHash, SHARDS_MAX, SecretKey,
-    ZONE_BYTES_MAX, copies,
+    BLOCK_BYTES, ChunkPlace, DecodeError, Extent, FORMAT_VERSION, LogPosition, MetaHash, SHARDS_MAX,
+    SecretKey, ZONE_BYTES_MAX, copies,
     hash::{Role, keyed},
 };
 use zerocopy::{
@@ -44,10 +44,8 @@ pub struct Anchor {
 pub struct CheckpointRoot {
     /// Counts the shard's checkpoints.
     pub id: u64,
-    /// Where the last chunk lies.
-    pub last_chunk: Extent,
-    /// The hash of the last chunk.
-    pub last_chunk_hash: MetaHash,
+    /// The last chunk.
+    pub last_chunk: ChunkPlace,
     /// Chunks in the chain, at least 1.
     pub chunk_count: u32,
     /// Entries in all chunks.
@@ -79,7 +77,10 @@ struct Raw {
     last_chunk_hash: [u8; 16],
     chunk_count: U32,
     log_next_zone: U32,
-    reserved_136: [u8; HASH_OFFSET - 136],
+    last_chunk_second_zone: U32,
+    last_chunk_second_unit: U16,
+    last_chunk_second_order: u8,
+    reserved_143: [u8; HASH_OFFSET - 143],
     hash: [u8; 16],
 }
 
@@ -96,11 +97,11 @@ impl Anchor {
         // Without a checkpoint its fields are zeros.
         let root = self.checkpoint.unwrap_or(CheckpointRoot {
             id: 0,
-            last_chunk: Extent { zone: 0, unit: 0, order: 0 },
-            last_chunk_hash: MetaHash::default(),
+            last_chunk: ChunkPlace::NONE,
             chunk_count: 0,
             entry_count: 0,
         });
+        let [first, second] = root.last_chunk.copies;
         let mut raw = Raw {
             magic: MAGIC,
             version: FORMAT_VERSION.into(),
@@ -117,14 +118,17 @@ impl Anchor {
             log_previous: self.log_previous.0,
             checkpoint_id: root.id.into(),
             entry_count: root.entry_count.into(),
-            last_chunk_zone: root.last_chunk.zone.into(),
-            last_chunk_unit: root.last_chunk.unit.into(),
-            last_chunk_order: root.last_chunk.order,
+            last_chunk_zone: first.zone.into(),
+            last_chunk_unit: first.unit.into(),
+            last_chunk_order: first.order,
             reserved_111: 0,
-            last_chunk_hash: root.last_chunk_hash.0,
+            last_chunk_hash: root.last_chunk.hash.0,
             chunk_count: root.chunk_count.into(),
             log_next_zone: self.log_next_zone.into(),
-            reserved_136: [0; HASH_OFFSET - 136],
+            last_chunk_second_zone: second.zone.into(),
+            last_chunk_second_unit: second.unit.into(),
+            last_chunk_second_order: second.order,
+            reserved_143: [0; HASH_OFFSET - 143],
             hash: [0; 16],
         };
         raw.hash = covered(key, raw.as_bytes()).0;
@@ -146,14 +150,19 @@ impl Anchor {
         if raw.version.get() > FORMAT_VERSION {
             return Err(DecodeError::NewerVersion(raw.version.get()));
         }
+        let first = Extent {
+            zone: raw.last_chunk_zone.get(),
+            unit: raw.last_chunk_unit.get(),
+            order: raw.last_chunk_order,
+        };
+        let second = Extent {
+            zone: raw.last_chunk_second_zone.get(),
+            unit: raw.last_chunk_second_unit.get(),
+            order: raw.last_chunk_second_order,
+        };
         let root = CheckpointRoot {
             id: raw.checkpoint_id.get(),
-            last_chunk: Extent {
-                zone: raw.last_chunk_zone.get(),
-                unit: raw.last_chunk_unit.get(),
-                order: raw.last_chunk_order,
-            },
-            last_chunk_hash: MetaHash(raw.last_chunk_hash),
+            last_chunk: ChunkPlace { copies: [first, second], hash: MetaHash(raw.last_chunk_hash) },
             chunk_count: raw.chunk_count.get(),
             entry_count: raw.entry_count.get(),
         };

@@ -1,8 +1,9 @@
-//! The checkpoint chunk: one extent's worth of entries, chained backwards.
+//! The checkpoint chunk: one extent's worth of entries, in two copies, chained backwards.
 //!
 //! The entries of a checkpoint are one stream, cut into chunks wherever a chunk is full: an entry may span chunks. Each
-//! chunk names the place and the hash of the one before, and the anchor those of the last: so the anchor's hash covers
-//! the whole checkpoint, and a chunk of an older checkpoint in the same place is refused.
+//! chunk names the places and the hash of the one before, and the anchor those of the last: so the anchor's hash covers
+//! the whole checkpoint, and a chunk of an older checkpoint in the same place is refused. Both copies are the same bytes:
+//! one that rotted costs nothing but the copy.
 
 use super::{
     DecodeError, Extent, FORMAT_VERSION, MetaHash, SHARDS_MAX, SecretKey, ZONE_BYTES_MAX,
@@ -15,6 +16,29 @@ use zerocopy::{
 
 const MAGIC: [u8; 8] = *b"XDKCHUNK";
 
+/// Copies of each chunk.
+pub const CHUNK_COPIES: usize = 2;
+
+/// Where a chunk lies, and what it must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChunkPlace {
+    /// The extents of its copies, no two the same.
+    pub copies: [Extent; CHUNK_COPIES],
+    /// Its hash.
+    pub hash: MetaHash,
+}
+
+impl ChunkPlace {
+    /// What stands where there is no chunk.
+    pub(super) const NONE: ChunkPlace =
+        ChunkPlace { copies: [Extent { zone: 0, unit: 0, order: 0 }; CHUNK_COPIES], hash: MetaHash([0; 16]) };
+
+    pub(super) fn is_well_formed(&self) -> bool {
+        let [first, second] = self.copies;
+        first.is_well_formed() && second.is_well_formed() && first != second
+    }
+}
+
 /// The header of a chunk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChunkHeader {
@@ -26,8 +50,8 @@ pub struct ChunkHeader {
     pub checkpoint: u64,
     /// Which chunk of the checkpoint, counted from 0.
     pub index: u32,
-    /// Place and hash of the chunk before; `None` in the first.
-    pub previous: Option<(Extent, MetaHash)>,
+    /// Places and hash of the chunk before; `None` in the first.
+    pub previous: Option<ChunkPlace>,
     /// Bytes of the stream in this chunk.
     pub bytes: u32,
 }
@@ -47,9 +71,11 @@ struct Raw {
     has_previous: u8,
     previous_hash: [u8; 16],
     bytes: U32,
-    reserved_60: U32,
+    previous_second_zone: U32,
     payload_hash: [u8; 16],
-    reserved_80: [u8; 32],
+    previous_second_unit: U16,
+    previous_second_order: u8,
+    reserved_83: [u8; 29],
     header_hash: [u8; 16],
 }
 
@@ -96,17 +122,23 @@ impl ChunkHeader {
         if raw.version.get() > FORMAT_VERSION {
             return Err(DecodeError::NewerVersion(raw.version.get()));
         }
-        let previous = Extent {
+        let first = Extent {
             zone: raw.previous_zone.get(),
             unit: raw.previous_unit.get(),
             order: raw.previous_order,
         };
+        let second = Extent {
+            zone: raw.previous_second_zone.get(),
+            unit: raw.previous_second_unit.get(),
+            order: raw.previous_second_order,
+        };
+        let previous = ChunkPlace { copies: [first, second], hash: MetaHash(raw.previous_hash) };
         let header = ChunkHeader {
             shard: raw.shard.get(),
             epoch: raw.epoch.get(),
             checkpoint: raw.checkpoint.get(),
             index: raw.index.get(),
-            previous: (raw.has_previous != 0).then_some((previous, MetaHash(raw.previous_hash))),
+            previous: (raw.has_previous != 0).then_some(previous),
             bytes: raw.bytes.get(),
         };
         // Comparing with the one encoding covers version, flag, reserved bytes and the fields of an absent chunk.
@@ -124,13 +156,13 @@ impl ChunkHeader {
     fn is_well_formed(&self) -> bool {
         self.shard < SHARDS_MAX
             && self.bytes <= ZONE_BYTES_MAX - ChunkHeader::BYTES as u32
-            && self.previous.is_none_or(|(extent, _)| extent.is_well_formed())
+            && self.previous.is_none_or(|place| place.is_well_formed())
             && self.previous.is_some() == (self.index > 0)
     }
 
     fn raw(&self, key: &SecretKey, payload_hash: MetaHash) -> Raw {
-        let (previous, previous_hash) =
-            self.previous.unwrap_or((Extent { zone: 0, unit: 0, order: 0 }, MetaHash::default()));
+        let previous = self.previous.unwrap_or(ChunkPlace::NONE);
+        let [first, second] = previous.copies;
         let mut raw = Raw {
             magic: MAGIC,
             version: FORMAT_VERSION.into(),
@@ -138,15 +170,17 @@ impl ChunkHeader {
             index: self.index.into(),
             epoch: self.epoch.into(),
             checkpoint: self.checkpoint.into(),
-            previous_zone: previous.zone.into(),
-            previous_unit: previous.unit.into(),
-            previous_order: previous.order,
+            previous_zone: first.zone.into(),
+            previous_unit: first.unit.into(),
+            previous_order: first.order,
             has_previous: u8::from(self.previous.is_some()),
-            previous_hash: previous_hash.0,
+            previous_hash: previous.hash.0,
             bytes: self.bytes.into(),
-            reserved_60: 0.into(),
+            previous_second_zone: second.zone.into(),
             payload_hash: payload_hash.0,
-            reserved_80: [0; 32],
+            previous_second_unit: second.unit.into(),
+            previous_second_order: second.order,
+            reserved_83: [0; 29],
             header_hash: [0; 16],
         };
         raw.header_hash = raw.hash(key).0;
@@ -203,7 +237,8 @@ mod tests {
     fn every_truncation_and_every_flipped_bit_is_refused() {
         // Shows that the hashes cover every bit of header and stream.
         for index in [0, 7] {
-            let previous = (index > 0).then_some((Extent { zone: 4, unit: 8, order: 3 }, MetaHash([6; 16])));
+            let copies = [Extent { zone: 4, unit: 8, order: 3 }, Extent { zone: 5, unit: 2, order: 1 }];
+            let previous = (index > 0).then_some(ChunkPlace { copies, hash: MetaHash([6; 16]) });
             let header = ChunkHeader { shard: 1, epoch: 2, checkpoint: 3, index, previous, bytes: 700 };
             let (chunk, _) = sealed(&header, &[0x77; 700], 0);
             testing::refuses_damage(&chunk, &mut |bytes| ChunkHeader::open(bytes, &KEY).is_err());

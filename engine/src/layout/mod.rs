@@ -41,7 +41,7 @@ mod testing;
 
 pub use anchor::{Anchor, CheckpointRoot};
 pub use batch::BatchHeader;
-pub use checkpoint::ChunkHeader;
+pub use checkpoint::{CHUNK_COPIES, ChunkHeader, ChunkPlace};
 pub use checksum::{checksum, checksum_combine};
 pub use copies::disagreeing;
 pub use entry::Entry;

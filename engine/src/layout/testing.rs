@@ -72,12 +72,16 @@ pub(super) fn block_position() -> impl Strategy<Value = LogPosition> {
         .prop_map(|(zone, block)| LogPosition { zone, offset: block * BLOCK_BYTES as u32 })
 }
 
+fn chunk_place() -> impl Strategy<Value = ChunkPlace> {
+    let copies = (extent(), extent()).prop_filter("no copy lies where the other does", |(a, b)| a != b);
+    (copies, hash()).prop_map(|((first, second), hash)| ChunkPlace { copies: [first, second], hash })
+}
+
 pub(super) fn anchor() -> impl Strategy<Value = Anchor> {
-    let root = (any::<u64>(), extent(), hash(), 1..u32::MAX, any::<u64>()).prop_map(
-        |(id, last_chunk, last_chunk_hash, chunk_count, entry_count)| CheckpointRoot {
+    let root = (any::<u64>(), chunk_place(), 1..u32::MAX, any::<u64>()).prop_map(
+        |(id, last_chunk, chunk_count, entry_count)| CheckpointRoot {
             id,
             last_chunk,
-            last_chunk_hash,
             chunk_count,
             entry_count,
         },
@@ -129,7 +133,7 @@ pub(super) fn batch() -> impl Strategy<Value = (BatchHeader, Vec<u8>)> {
 /// A header, and bytes as long as its stream.
 pub(super) fn chunk() -> impl Strategy<Value = (ChunkHeader, Vec<u8>)> {
     let numbers = (0..SHARDS_MAX, any::<u64>(), any::<u64>(), 1..u32::MAX);
-    (numbers, option::of((extent(), hash())), vec(any::<u8>(), 0..3000)).prop_map(
+    (numbers, option::of(chunk_place()), vec(any::<u8>(), 0..3000)).prop_map(
         |((shard, epoch, checkpoint, index), previous, stream)| {
             let index = if previous.is_some() { index } else { 0 };
             (ChunkHeader { shard, epoch, checkpoint, index, previous, bytes: stream.len() as u32 }, stream)

@@ -12,8 +12,8 @@ use crate::{
     error::{DeviceError, Error, Region},
     index::{Index, key::decode},
     layout::{
-        Anchor, BLOCK_BYTES, COPIES, CheckpointRoot, ChunkHeader, Entry, Extent, LogPosition, MetaHash,
-        anchor_offset,
+        Anchor, BLOCK_BYTES, CHUNK_COPIES, COPIES, CheckpointRoot, ChunkHeader, ChunkPlace, Entry, Extent,
+        LogPosition, MetaHash, anchor_offset,
     },
     reactor::yield_once,
     shard::space::Reservation,
@@ -175,7 +175,7 @@ struct ChunkWriter {
     filled: usize,
     index: u32,
     entries: u64,
-    previous: Option<(Extent, MetaHash)>,
+    previous: Option<ChunkPlace>,
     reserved: Vec<(Reservation, Extent)>,
     scratch: Vec<u8>,
 }
@@ -230,8 +230,12 @@ impl ChunkWriter {
 
     async fn flush(&mut self) -> Result<(), Error> {
         let mut lease = self.lease().await;
-        let (reservation, extent) = self.shard.reserve_one(self.chunk_bytes as u64).await?;
-        self.reserved.push((reservation, extent));
+        let mut copies = [Extent { zone: 0, unit: 0, order: 0 }; CHUNK_COPIES];
+        for copy in &mut copies {
+            let (reservation, extent) = self.shard.reserve_one(self.chunk_bytes as u64).await?;
+            self.reserved.push((reservation, extent));
+            *copy = extent;
+        }
         let header = ChunkHeader {
             shard: self.shard.id(),
             epoch: self.shard.state.borrow().epoch,
@@ -244,10 +248,12 @@ impl ChunkWriter {
         lease.full_mut()[ChunkHeader::BYTES + self.filled..end].fill(0);
         let hash = header.seal(&self.shard.identity.secret, &mut lease.full_mut()[..end]);
         lease.set_len(end);
-        let offset = self.shard.data_offset(extent);
-        let scatter = ScatterList::from(lease.freeze());
-        self.shard.write(Region::Data, offset, scatter, Durability::Buffered, end as u64).await?;
-        self.previous = Some((extent, hash));
+        let chunk = lease.freeze();
+        for copy in copies {
+            let (offset, scatter) = (self.shard.data_offset(copy), ScatterList::from(chunk.clone()));
+            self.shard.write(Region::Data, offset, scatter, Durability::Buffered, end as u64).await?;
+        }
+        self.previous = Some(ChunkPlace { copies, hash });
         self.index += 1;
         self.filled = 0;
         Ok(())
@@ -257,11 +263,9 @@ impl ChunkWriter {
         if self.filled > 0 || self.index == 0 {
             self.flush().await?;
         }
-        let (last_chunk, last_chunk_hash) = self.previous.expect("at least one chunk was written");
         Ok(CheckpointRoot {
             id: self.id,
-            last_chunk,
-            last_chunk_hash,
+            last_chunk: self.previous.expect("at least one chunk was written"),
             chunk_count: self.index,
             entry_count: self.entries,
         })

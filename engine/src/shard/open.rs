@@ -1,8 +1,11 @@
 //! Makes a shard, and opens one: anchor, checkpoint, log, then the space that nothing of these reaches.
 
 use super::{
-    Counts, Shard, ShardFiles, ShardIdentity, State, Tuning, catalog::Catalog, overlay::Overlay,
-    reading::Reading, space::Space,
+    Counts, Shard, ShardFiles, ShardIdentity, State, Tuning,
+    catalog::Catalog,
+    overlay::Overlay,
+    reading::{ReadCheckpoint, Reading},
+    space::Space,
 };
 use crate::{
     error::{Corruption, DeviceError, OpenError, Region},
@@ -104,9 +107,9 @@ impl Shard {
         let reading = Reading { identity, core: core.clone(), files: files.clone() };
         let (anchor, stale_copies) = reading.anchor().await?;
         let mut catalog = Catalog::default();
-        let checkpoint_extents = match anchor.checkpoint {
+        let checkpoint = match anchor.checkpoint {
             Some(root) => reading.checkpoint(root, &mut |entry| drop(catalog.apply(entry))).await?,
-            None => Vec::new(),
+            None => ReadCheckpoint::default(),
         };
         let mut log = reading.log_reader();
         let mut apply = |batch: Found| batch.entries.into_iter().for_each(|entry| drop(catalog.apply(entry)));
@@ -120,11 +123,11 @@ impl Shard {
             checkpoint_entries: anchor.checkpoint.map_or(0, |root| root.entry_count),
             batches: replayed.batches,
             entries: replayed.entries,
-            mended: replayed.mended,
+            mended: replayed.mended + checkpoint.mended,
             hole,
         };
         let next_zone_exists = replayed.tail.next_zone < reading.existing_zones(Region::Log);
-        let state = reading.state(anchor, catalog, checkpoint_extents, replayed, hole)?;
+        let state = reading.state(anchor, catalog, checkpoint.extents(), replayed, hole)?;
         let next_zone = state.tail.next_zone;
         let shard = Shard::assemble(identity, core, files, tuning, memory, |_| state);
         if hole.is_none() {
@@ -136,8 +139,22 @@ impl Shard {
             }
             let running = shard.clone();
             shard.core.spawn(running.commit_loop()).detach();
+            if checkpoint.mended > 0 {
+                shard.checkpoint_anew();
+            }
         }
         Ok((shard, report))
+    }
+
+    /// Takes a checkpoint in the background because the one there is has lost copies.
+    fn checkpoint_anew(self: &Rc<Self>) {
+        let shard = self.clone();
+        let work = async move {
+            if let Err(error) = shard.checkpoint().await {
+                tracing::warn!(%error, shard = shard.id(), "the checkpoint stays without some of its copies");
+            }
+        };
+        self.core.spawn(work).detach();
     }
 
     /// Batches from here on carry a new epoch, so that what recovery discarded can never count again.

@@ -6,8 +6,8 @@ use super::{ShardFiles, ShardIdentity, checkpoint::CHUNK_BYTES, space::Zones};
 use crate::{
     error::{Corruption, DeviceError, DeviceOperation, OpenError, Region},
     layout::{
-        Anchor, BLOCK_BYTES, COPIES, CheckpointRoot, ChunkHeader, DecodeError, Entry, Extent, LogPosition,
-        MetaHash, anchor_offset, disagreeing,
+        Anchor, BLOCK_BYTES, COPIES, CheckpointRoot, ChunkHeader, ChunkPlace, DecodeError, Entry, Extent,
+        LogPosition, MetaHash, anchor_offset, disagreeing,
     },
     log::recover::{LogReader, Replayed},
     reactor::Core,
@@ -20,6 +20,22 @@ pub(crate) struct Reading {
     pub(crate) identity: ShardIdentity,
     pub(crate) core: Core,
     pub(crate) files: ShardFiles,
+}
+
+/// A checkpoint that was read.
+#[derive(Default)]
+pub(crate) struct ReadCheckpoint {
+    /// Its chunks, from the first.
+    pub(crate) chunks: Vec<ChunkPlace>,
+    /// Chunks whose other copy stood in.
+    pub(crate) mended: u64,
+}
+
+impl ReadCheckpoint {
+    /// The extents of all copies.
+    pub(crate) fn extents(&self) -> Vec<Extent> {
+        self.chunks.iter().flat_map(|chunk| chunk.copies).collect()
+    }
 }
 
 impl Reading {
@@ -56,42 +72,40 @@ impl Reading {
         Ok(anchor)
     }
 
-    /// Hands the checkpoint's entries to `apply` and gives the extents of its chunks.
+    /// Hands the checkpoint's entries to `apply`. A chunk of which one copy is damaged is read from the other.
     pub(crate) async fn checkpoint(
         &self,
         root: CheckpointRoot,
         apply: &mut dyn FnMut(Entry),
-    ) -> Result<Vec<Extent>, OpenError> {
-        let damaged =
-            |extent, source| self.damaged("checkpoint", Region::Data, self.data_offset(extent), source);
+    ) -> Result<ReadCheckpoint, OpenError> {
         // The chain runs backwards, the entries forwards: first the places, then the bytes.
-        let mut chain = vec![(root.last_chunk, root.last_chunk_hash)];
+        let mut chain = vec![root.last_chunk];
         let mut lease = self.core.pool().acquire(CHUNK_BYTES).await;
+        let mut mended = 0;
         for index in (0..root.chunk_count).rev() {
-            let (extent, hash) = chain[chain.len() - 1];
-            lease = self.read(Region::Data, self.data_offset(extent), self.chunk_bytes(), lease).await?;
-            let header = self.open_chunk(&lease, root.id, index, hash).map_err(|e| damaged(extent, e))?.0;
+            let place = chain[chain.len() - 1];
+            let header;
+            (lease, header) = self.chunk(root.id, index, place, lease, &mut mended).await?;
             match (header.previous, index) {
                 (Some(previous), 1..) => chain.push(previous),
                 (None, 0) => {}
-                _ => return Err(damaged(extent, DecodeError::Bounds)),
+                _ => return Err(self.damaged_chunk(place, DecodeError::Bounds)),
             }
         }
         chain.reverse();
         let mut pending: Vec<u8> = Vec::new();
         let mut entries = 0;
-        for (index, (extent, hash)) in chain.iter().enumerate() {
-            lease = self.read(Region::Data, self.data_offset(*extent), self.chunk_bytes(), lease).await?;
-            let chunk = self.open_chunk(&lease, root.id, index as u32, *hash);
-            let (_, payload) = chunk.map_err(|error| damaged(*extent, error))?;
-            pending.extend_from_slice(payload);
+        for (index, place) in chain.iter().enumerate() {
+            let header;
+            (lease, header) = self.chunk(root.id, index as u32, *place, lease, &mut 0).await?;
+            pending.extend_from_slice(&lease.as_slice()[ChunkHeader::BYTES..][..header.bytes as usize]);
             let mut rest = &pending[..];
             loop {
                 let mut next = rest;
                 match Entry::decode(&mut next) {
                     Ok(entry) => apply(entry),
                     Err(DecodeError::Truncated) => break,
-                    Err(error) => return Err(damaged(*extent, error)),
+                    Err(error) => return Err(self.damaged_chunk(*place, error)),
                 }
                 entries += 1;
                 rest = next;
@@ -100,26 +114,63 @@ impl Reading {
             pending.drain(..used);
         }
         if entries != root.entry_count || !pending.is_empty() {
-            return Err(damaged(root.last_chunk, DecodeError::Truncated));
+            return Err(self.damaged_chunk(root.last_chunk, DecodeError::Truncated));
         }
-        Ok(chain.into_iter().map(|(extent, _)| extent).collect())
+        Ok(ReadCheckpoint { chunks: chain, mended })
     }
 
-    fn open_chunk<'a>(
+    /// Reads a chunk: the first of its copies that holds. Counts those that did not.
+    async fn chunk(
         &self,
-        lease: &'a BufferLease,
+        id: u64,
+        index: u32,
+        place: ChunkPlace,
+        mut lease: BufferLease,
+        mended: &mut u64,
+    ) -> Result<(BufferLease, ChunkHeader), OpenError> {
+        let mut first_error = None;
+        for extent in place.copies {
+            let error = match self.chunk_copy(id, index, place.hash, extent, lease).await {
+                Ok(Ok((lease, header))) => {
+                    *mended += u64::from(first_error.is_some());
+                    return Ok((lease, header));
+                }
+                Ok(Err(error)) => self.damaged("checkpoint", Region::Data, self.data_offset(extent), error),
+                Err(error) => error,
+            };
+            tracing::warn!(%error, shard = self.identity.shard, index, "a checkpoint chunk's copy is unreadable");
+            first_error.get_or_insert(error);
+            lease = self.core.pool().acquire(CHUNK_BYTES).await;
+        }
+        Err(first_error.unwrap_or_else(|| self.damaged_chunk(place, DecodeError::Truncated)))
+    }
+
+    /// Reads one copy of a chunk. The inner error says that it is not the chunk it should be.
+    pub(crate) async fn chunk_copy(
+        &self,
         id: u64,
         index: u32,
         hash: MetaHash,
-    ) -> Result<(ChunkHeader, &'a [u8]), DecodeError> {
-        let (header, payload, found) = ChunkHeader::open(lease.as_slice(), &self.identity.secret)?;
+        extent: Extent,
+        lease: BufferLease,
+    ) -> Result<Result<(BufferLease, ChunkHeader), DecodeError>, OpenError> {
+        let lease = self.read(Region::Data, self.data_offset(extent), self.chunk_bytes(), lease).await?;
+        let (header, found) = match ChunkHeader::open(lease.as_slice(), &self.identity.secret) {
+            Ok((header, _, found)) => (header, found),
+            Err(error) => return Ok(Err(error)),
+        };
         if found != hash {
-            return Err(DecodeError::Checksum);
+            return Ok(Err(DecodeError::Checksum));
         }
         if header.shard != self.identity.shard || header.checkpoint != id || header.index != index {
-            return Err(DecodeError::Identity);
+            return Ok(Err(DecodeError::Identity));
         }
-        Ok((header, payload))
+        Ok(Ok((lease, header)))
+    }
+
+    fn damaged_chunk(&self, place: ChunkPlace, source: DecodeError) -> OpenError {
+        let [first, ..] = place.copies;
+        self.damaged("checkpoint", Region::Data, self.data_offset(first), source)
     }
 
     pub(crate) fn chunk_bytes(&self) -> usize {

@@ -353,12 +353,16 @@ impl Run {
         Ok(())
     }
 
-    /// Opens the store; where damage has made that impossible, and said so, mends it as far as it is known.
+    /// Opens the store; where damage has made that impossible, and said so, mends it as far as it is known. One flipped
+    /// bit does not: of each structure there is another copy.
     fn open(&mut self) -> Checked {
         let mut failure = match self.world.open() {
             Ok(()) => return Ok(()),
             Err(failure) => failure,
         };
+        if self.flips.len() == 1 && !self.damaged {
+            return Err(format!("one flipped bit, and the store does not open: {failure}"));
+        }
         while let (OpenFailure::Refused(OpenError::Recovery { .. }), Some((file, offset, bit))) =
             (&failure, self.flips.pop())
         {

@@ -217,7 +217,8 @@ fn a_bad_batch_is_named() {
     assert!(matches!(hole.problem, Problem::Hole { sequence } if sequence == batch.sequence));
 }
 
-/// A rotten checkpoint takes its shard away; the finding names the chunk.
+/// A rotten copy of a checkpoint chunk is named and costs nothing: the other stands in, and opening the store makes both
+/// anew. Only where both rot is the shard lost.
 #[test]
 fn a_bad_checkpoint_is_named() {
     let directory = tempfile::tempdir().unwrap();
@@ -225,18 +226,36 @@ fn a_bad_checkpoint_is_named() {
     fill(&engine);
     let shard = engine.shard_of("bucket", b"objects/1");
     engine.close();
-    let store = settled(directory.path());
-    let chunk = store.read_shard(shard).unwrap().checkpoint().unwrap().last_chunk;
-    let offset = u64::from(chunk.zone) * u64::from(store.superblock().geometry.zone_bytes) + chunk.offset();
-    let file = store.file(shard, Region::Data);
-    drop(store);
-    flip(&file, offset + 150);
+    let sound = image(directory.path(), shard).usage();
+    let places = || {
+        let store = settled(directory.path());
+        let chunk = store.read_shard(shard).unwrap().checkpoint().unwrap().last_chunk;
+        let zone_bytes = u64::from(store.superblock().geometry.zone_bytes);
+        let offset = chunk.copies.map(|copy| u64::from(copy.zone) * zone_bytes + copy.offset());
+        (store.file(shard, Region::Data), offset)
+    };
+    let (file, offsets) = places();
+    for (index, offset) in offsets.into_iter().enumerate() {
+        flip(&file, offset + 150);
+        let found = faults(directory.path());
+        assert_eq!(found.len(), 1, "{found:?}");
+        let place = (found[0].shard, found[0].region, found[0].offset, found[0].severity);
+        assert_eq!(place, (Some(shard), Some(Region::Data), Some(offset), Severity::Degraded));
+        assert!(matches!(&found[0].problem, Problem::Copy { copy, .. } if *copy == index), "{found:?}");
+        assert_eq!(image(directory.path(), shard).usage().versions, sound.versions);
+        flip(&file, offset + 150);
+    }
+
+    flip(&file, offsets[0] + 150);
+    open(directory.path()).close();
+    assert_eq!(faults(directory.path()), []);
+
+    let (file, offsets) = places();
+    offsets.iter().for_each(|offset| flip(&file, offset + 150));
     let found = faults(directory.path());
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(
-        (found[0].shard, found[0].region, found[0].offset),
-        (Some(shard), Some(Region::Data), Some(offset))
-    );
+    let place = (found[0].shard, found[0].region, found[0].offset);
+    assert_eq!(place, (Some(shard), Some(Region::Data), Some(offsets[0])));
     assert!(matches!(&found[0].problem, Problem::Unreadable(text) if text.contains("checkpoint")));
 }
 

@@ -1,6 +1,6 @@
 //! Chunks of a checkpoint.
 
-use crossdock::layout::{ChunkHeader, Extent, MetaHash};
+use crossdock::layout::{ChunkHeader, ChunkPlace, Extent, MetaHash};
 
 use super::{KEY, log_entry};
 
@@ -17,7 +17,8 @@ pub fn run(bytes: &[u8]) {
 /// A first chunk and a later one.
 pub fn seeds() -> Vec<Vec<u8>> {
     let stream = log_entry::encoded(&log_entry::entries());
-    let previous = Some((Extent { zone: 1, unit: 2, order: 1 }, MetaHash([3; 16])));
+    let copies = [Extent { zone: 1, unit: 2, order: 1 }, Extent { zone: 3, unit: 4, order: 1 }];
+    let previous = Some(ChunkPlace { copies, hash: MetaHash([3; 16]) });
     [(0, None), (1, previous)]
         .map(|(index, previous)| {
             let bytes = u32::try_from(stream.len()).expect("a few KiB");

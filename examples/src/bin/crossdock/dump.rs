@@ -243,23 +243,27 @@ fn checkpoint(store: &Store, shard: u16, entries: bool, output: &mut dyn Write) 
         return Ok(());
     };
     let file = store.file(shard, Region::Data);
-    let (mut extent, mut hash) = (root.last_chunk, root.last_chunk_hash);
     let mut chunks = Vec::new();
-    loop {
-        let offset = store.data_offset(shard, extent)?;
-        let bytes = store.read_bytes(shard, Region::Data, offset, extent.bytes() as usize)?;
-        let wrong = |what: String| Failure::Said(format!("{} offset {offset}: {what}", file.display()));
-        let (header, stream, found) =
-            ChunkHeader::open(&bytes, &store.secret()).map_err(|error| wrong(error.to_string()))?;
-        if found != hash {
-            return Err(wrong("another chunk than the one that is named".to_owned()));
+    let mut next = Some(root.last_chunk);
+    while let Some(place) = next {
+        let (mut sound, mut wrong) = (None, Vec::new());
+        for extent in place.copies {
+            let offset = store.data_offset(shard, extent)?;
+            let bytes = store.read_bytes(shard, Region::Data, offset, extent.bytes() as usize)?;
+            let what = match ChunkHeader::open(&bytes, &store.secret()) {
+                Ok((header, stream, hash)) if hash == place.hash => {
+                    sound.get_or_insert_with(|| (offset, header, stream.to_vec()));
+                    continue;
+                }
+                Ok(_) => "another chunk than the one that is named".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            wrong.push(format!("{} offset {offset}: {what}", file.display()));
         }
-        let previous = header.previous;
-        chunks.push((offset, header, stream.to_vec()));
-        match previous {
-            Some((before, of)) => (extent, hash) = (before, of),
-            None => break,
-        }
+        let Some(chunk) = sound else { return Err(Failure::Said(wrong.join("\n"))) };
+        wrong.iter().try_for_each(|line| writeln!(output, "damaged copy: {line}"))?;
+        next = chunk.1.previous;
+        chunks.push(chunk);
     }
     writeln!(output, "checkpoint {}: {} chunks, {} entries", root.id, root.chunk_count, root.entry_count)?;
     chunks.reverse();
