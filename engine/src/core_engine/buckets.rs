@@ -1,7 +1,8 @@
 //! Buckets, which are on every shard: made, deleted, and made whole again after a crash in the midst of either.
 //!
 //! ```text
-//!   make     name taken at home ─► record on the others ─► record at home: it exists ─► name let go
+//!   make     name taken at home ─► what is left of an attempt before ─► record on the others ─► record at home: it exists
+//!                                                                                     ─► name let go
 //!   delete   name taken at home ─► changes wait everywhere ─► empty everywhere? ─► removed at home: it is gone
 //!                                                                    ─► removed on the others ─► changes go on
 //! ```
@@ -38,13 +39,26 @@ impl CoreEngine {
         let taken: Box<str> = name.into();
         let begun =
             self.on_shard(home, move |shard| async move { shard.begin_bucket(&taken, attributes).await });
-        let record = begun.await?;
-        let shards: Vec<u16> = (0..self.shard_count()).collect();
-        let result = self.put_record(&record, &shards).await;
+        let result = self.make_everywhere(begun.await?, home).await;
         let taken: Box<str> = name.into();
         self.send_to_shard(home, move |shard| shard.let_go_of_name(&taken));
         result?;
         self.bucket(name).await
+    }
+
+    pub(super) async fn make_everywhere(&self, mut record: BucketRecord, home: u16) -> Result<(), Error> {
+        // An attempt that failed on some shard has left its record on others, where somebody may have written to it
+        // and been told that it is there: this attempt goes on with that bucket. There is never more than one such.
+        for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
+            let name = record.name.clone();
+            match self.on_shard(shard, move |shard| async move { shard.bucket(&name) }).await {
+                Ok(left) => record.bucket = left.bucket,
+                Err(Error::NoSuchBucket) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let shards: Vec<u16> = (0..self.shard_count()).collect();
+        self.put_record(&record, &shards).await
     }
 
     /// Logs a bucket's record on some shards: at its home last, because that record decides whether the bucket exists.
@@ -144,15 +158,18 @@ impl CoreEngine {
     /// Logs on every shard that the bucket is gone: at its home first, because that decides.
     async fn remove_record(&self, bucket: BucketId, home: u16) -> Result<(), Error> {
         self.on_shard(home, move |shard| async move { shard.remove_bucket(bucket).await }).await?;
+        let mut result = Ok(());
         for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
             let removed =
                 self.on_shard(shard, move |shard| async move { shard.remove_bucket(bucket).await }).await;
             if let Err(error) = removed {
-                // The bucket is gone all the same; what is left here goes when the store is opened next.
+                // Nobody finds the bucket any more. But uploads in it that stay here make the next open take it for one
+                // half made: that it is gone must not be promised.
                 tracing::warn!(%error, shard, "a deleted bucket's record stays behind");
+                result = Err(error);
             }
         }
-        Ok(())
+        result
     }
 
     /// Makes the shards agree about every bucket after a crash: called once all are open, before anybody else asks.

@@ -15,6 +15,8 @@ pub(crate) trait Index {
     fn newest(&self, bucket: BucketId, key: &[u8]) -> Option<&Record>;
     /// One version of a key.
     fn version(&self, bucket: BucketId, key: &[u8], version: Version) -> Option<&Record>;
+    /// The same, to change what does not decide its place: all but the version.
+    fn version_mut(&mut self, bucket: BucketId, key: &[u8], version: Version) -> Option<&mut Record>;
     /// The key's null version, if it has one.
     fn null_version(&self, bucket: BucketId, key: &[u8]) -> Option<Version>;
     /// Puts a version; gives what stood in its place.
@@ -25,6 +27,8 @@ pub(crate) trait Index {
     fn seek(&self, from: Bound<&[u8]>) -> Option<(&[u8], &Record)>;
     /// Everything at or after `from`, in order.
     fn scan(&self, from: &[u8]) -> Box<dyn Iterator<Item = (&[u8], &Record)> + '_>;
+    /// Everything from a bound on, in order.
+    fn range(&self, from: Bound<&[u8]>) -> Box<dyn Iterator<Item = (&[u8], &Record)> + '_>;
     /// How many versions there are.
     fn len(&self) -> usize;
 }
@@ -48,6 +52,10 @@ impl Index for MemoryIndex {
         self.records.get(&key::encode(bucket, key, version))
     }
 
+    fn version_mut(&mut self, bucket: BucketId, key: &[u8], version: Version) -> Option<&mut Record> {
+        self.records.get_mut(&key::encode(bucket, key, version))
+    }
+
     fn null_version(&self, bucket: BucketId, key: &[u8]) -> Option<Version> {
         let (start, end) = (key::key_start(bucket, key), key::key_end(bucket, key));
         let mut versions = self.records.range::<[u8], _>((Bound::Included(&*start), Bound::Excluded(&*end)));
@@ -67,7 +75,11 @@ impl Index for MemoryIndex {
     }
 
     fn scan(&self, from: &[u8]) -> Box<dyn Iterator<Item = (&[u8], &Record)> + '_> {
-        let range = self.records.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
+        self.range(Bound::Included(from))
+    }
+
+    fn range(&self, from: Bound<&[u8]>) -> Box<dyn Iterator<Item = (&[u8], &Record)> + '_> {
+        let range = self.records.range::<[u8], _>((from, Bound::Unbounded));
         Box::new(range.map(|(k, r)| (&**k, r)))
     }
 

@@ -271,7 +271,7 @@ impl Claims<'_> {
         let mut space = Space::new(geometry.zone_bytes, geometry.zones_max, self.image.is_shared());
         let catalog = &self.image.catalog;
         let (others, live) = (&self.image.checkpoint_extents, catalog.packed_live_by_zone());
-        if let Err(overlap) = space.rebuild(self.image.zones.clone(), catalog.contents(), others, live) {
+        if let Err(overlap) = space.rebuild(self.image.zones.clone(), catalog.contents(), others, &live) {
             let place = (Region::Data, self.reading.data_offset(overlap.0));
             return self.say(
                 Some(place),
@@ -308,12 +308,7 @@ impl Claims<'_> {
                 *counted.entry(place.zone).or_default() += u64::from(bytes)
             });
         });
-        let kept: BTreeMap<u32, u64> = catalog
-            .packed_live_by_zone()
-            .iter()
-            .filter(|(_, bytes)| **bytes > 0)
-            .map(|(z, b)| (*z, *b))
-            .collect();
+        let kept = catalog.packed_live_by_zone();
         if kept != counted {
             let text = format!("packed bytes by log zone are {kept:?}, counted {counted:?}");
             self.say(None, None, Problem::Space(text));

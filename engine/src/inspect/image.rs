@@ -276,10 +276,9 @@ impl ShardImage {
         let in_use = usage.extent_bytes + usage.checkpoint_bytes;
         usage.extent_bytes_free = (u64::from(usage.data_zones) * self.zone_bytes).saturating_sub(in_use);
         let replayed: std::collections::BTreeSet<u32> = self.zones.log_in_use.iter().copied().collect();
-        let packed = self.catalog.packed_live_by_zone().iter();
-        let packed = packed.filter(|(zone, bytes)| **bytes > 0 && !replayed.contains(zone));
+        let packed = self.catalog.packed_live_by_zone();
         usage.log_zones_replayed = replayed.len() as u32;
-        usage.log_zones_packed = packed.count() as u32;
+        usage.log_zones_packed = packed.keys().filter(|zone| !replayed.contains(zone)).count() as u32;
         let taken = match self.shared {
             true => usage.data_zones + usage.log_zones_replayed + usage.log_zones_packed,
             false => usage.data_zones,

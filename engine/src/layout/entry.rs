@@ -10,8 +10,8 @@
 //! Entries have no checksum of their own: batches and chunks cover them.
 
 use super::{
-    BucketId, BucketRecord, DecodeError, ENTRY_BYTES_MAX, KEY_BYTES_MAX, PARTS_MAX, Part, Record, UploadId,
-    UploadRecord, Version,
+    BucketId, BucketRecord, Content, DecodeError, ENTRY_BYTES_MAX, KEY_BYTES_MAX, LogPosition, PARTS_MAX,
+    Part, Record, UploadId, UploadRecord, Version,
     codec::{Reader, Writer},
 };
 
@@ -66,6 +66,78 @@ pub enum Entry {
         /// The upload.
         upload: UploadId,
     },
+    /// A packed payload lies in this batch now, if it lay at `from` until then; else nothing happened.
+    MovePacked {
+        /// Whose payload it is.
+        owner: PackedOwner,
+        /// Where it lay.
+        from: LogPosition,
+        /// What the owner's content is: packed, the same but for its place.
+        to: Content,
+    },
+}
+
+/// Who holds a packed payload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PackedOwner {
+    /// A version of an object.
+    Version {
+        /// Bucket of the key.
+        bucket: BucketId,
+        /// The key.
+        key: Box<[u8]>,
+        /// The version.
+        version: Version,
+        /// The part of it, if it has parts.
+        part: Option<u16>,
+    },
+    /// A part of an upload under way.
+    Part {
+        /// The upload.
+        upload: UploadId,
+        /// The part's number.
+        number: u16,
+    },
+}
+
+mod owner_tag {
+    pub(super) const VERSION: u8 = 1;
+    pub(super) const VERSION_PART: u8 = 2;
+    pub(super) const PART: u8 = 3;
+}
+
+impl PackedOwner {
+    fn encode(&self, writer: &mut Writer<'_>) {
+        match self {
+            PackedOwner::Version { bucket, key, version, part } => {
+                writer.u8(if part.is_some() { owner_tag::VERSION_PART } else { owner_tag::VERSION });
+                writer.u64(bucket.0);
+                writer.bytes(key, KEY_BYTES_MAX);
+                writer.u64(version.0);
+                part.iter().for_each(|part| writer.u16(*part));
+            }
+            PackedOwner::Part { upload, number } => {
+                writer.u8(owner_tag::PART);
+                writer.u128(upload.0);
+                writer.u16(*number);
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<PackedOwner, DecodeError> {
+        match reader.u8()? {
+            tag @ (owner_tag::VERSION | owner_tag::VERSION_PART) => Ok(PackedOwner::Version {
+                bucket: BucketId(reader.u64()?),
+                key: reader.bytes(KEY_BYTES_MAX)?.into(),
+                version: Version(reader.u64()?),
+                part: if tag == owner_tag::VERSION_PART { Some(reader.u16()?) } else { None },
+            }),
+            owner_tag::PART => {
+                Ok(PackedOwner::Part { upload: UploadId(reader.u128()?), number: reader.u16()? })
+            }
+            unknown => Err(DecodeError::Tag(unknown)),
+        }
+    }
 }
 
 mod tag {
@@ -77,6 +149,7 @@ mod tag {
     pub(super) const PUT_PART: u8 = 6;
     pub(super) const COMPLETE_UPLOAD: u8 = 7;
     pub(super) const ABORT_UPLOAD: u8 = 8;
+    pub(super) const MOVE_PACKED: u8 = 9;
 }
 
 /// Version of the bodies this build writes.
@@ -90,7 +163,8 @@ impl Entry {
     ///
     /// # Panics
     /// If [`Entry::decode`] would refuse it: something longer or more than the bounds of the format ([`super`]'s
-    /// `…_MAX`), checksums that are not one for each piece, extents that do not hold their bytes, parts inside parts.
+    /// `…_MAX`), checksums that are not one for each piece, extents that do not hold their bytes, parts inside parts,
+    /// a move to content that is not packed.
     pub fn encode(&self, target: &mut Vec<u8>) {
         match self {
             Entry::PutObject { bucket, key, record } => {
@@ -123,6 +197,14 @@ impl Entry {
             }
             Entry::AbortUpload { upload } => {
                 prefixed(target, tag::ABORT_UPLOAD, |writer| writer.u128(upload.0))
+            }
+            Entry::MovePacked { owner, from, to } => {
+                assert!(matches!(to, Content::Packed { .. }), "{to:?} is not packed");
+                prefixed(target, tag::MOVE_PACKED, |writer| {
+                    owner.encode(writer);
+                    writer.position(*from);
+                    to.encode(writer);
+                })
             }
         }
     }
@@ -206,7 +288,7 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
     reader.u32()?;
     let tag = reader.u8()?;
     let version = reader.u8()?;
-    if !(tag::PUT_OBJECT..=tag::ABORT_UPLOAD).contains(&tag) {
+    if !(tag::PUT_OBJECT..=tag::MOVE_PACKED).contains(&tag) {
         return Err(DecodeError::Tag(tag));
     }
     if version > BODY_VERSION {
@@ -239,6 +321,14 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
             },
         },
         tag::ABORT_UPLOAD => Entry::AbortUpload { upload: UploadId(reader.u128()?) },
+        tag::MOVE_PACKED => Entry::MovePacked {
+            owner: PackedOwner::decode(reader)?,
+            from: reader.position()?,
+            to: match Content::decode(reader)? {
+                packed @ Content::Packed { .. } => packed,
+                _ => return Err(DecodeError::Bounds),
+            },
+        },
         unknown => return Err(DecodeError::Tag(unknown)),
     };
     if reader.0.is_empty() { Ok(entry) } else { Err(DecodeError::Bounds) }
@@ -294,7 +384,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_do_not_panic(body in proptest::collection::vec(any::<u8>(), 0..600), tag in 0..10u8) {
+        fn arbitrary_bytes_do_not_panic(body in proptest::collection::vec(any::<u8>(), 0..600), tag in 0..11u8) {
             // Shows that no body panics, and that whole entries are never called truncated.
             let mut bytes = (body.len() as u32 + PREFIX_BYTES as u32).to_le_bytes().to_vec();
             bytes.extend([tag, BODY_VERSION]);

@@ -44,7 +44,7 @@ pub use batch::BatchHeader;
 pub use checkpoint::{CHUNK_COPIES, ChunkHeader, ChunkPlace};
 pub use checksum::{checksum, checksum_combine};
 pub use copies::disagreeing;
-pub use entry::Entry;
+pub use entry::{Entry, PackedOwner};
 pub use hash::{MetaHash, SecretKey};
 pub use names::{BucketId, EntityTag, Extent, LogPosition, UploadId, Version};
 pub use record::{BucketRecord, ChecksumTable, Content, Part, Record, UploadRecord};

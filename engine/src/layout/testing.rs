@@ -175,13 +175,33 @@ fn extents_content() -> impl Strategy<Value = Content> {
     )
 }
 
+fn packed_content() -> impl Strategy<Value = Content> {
+    (any::<[u32; 2]>(), 0..300_000u32, any::<u64>()).prop_map(|([zone, offset], bytes, seed)| {
+        let count = u64::from(bytes).div_ceil(PACKED_CHECKSUM_BYTES as u64);
+        Content::Packed { place: LogPosition { zone, offset }, bytes, checksums: checksums(count, seed) }
+    })
+}
+
 fn content_of_one() -> impl Strategy<Value = Content> {
-    let packed =
-        (any::<[u32; 2]>(), 0..300_000u32, any::<u64>()).prop_map(|([zone, offset], bytes, seed)| {
-            let count = u64::from(bytes).div_ceil(PACKED_CHECKSUM_BYTES as u64);
-            Content::Packed { place: LogPosition { zone, offset }, bytes, checksums: checksums(count, seed) }
-        });
-    prop_oneof![Just(Content::Empty), some_bytes().prop_map(Content::Inline), packed, extents_content()]
+    prop_oneof![
+        Just(Content::Empty),
+        some_bytes().prop_map(Content::Inline),
+        packed_content(),
+        extents_content()
+    ]
+}
+
+fn packed_owner() -> impl Strategy<Value = PackedOwner> {
+    let version = (any::<u64>(), key(), any::<u64>(), option::of(any::<u16>()));
+    let version = version.prop_map(|(bucket, key, version, part)| PackedOwner::Version {
+        bucket: BucketId(bucket),
+        key,
+        version: Version(version),
+        part,
+    });
+    let part = (any::<u128>(), any::<u16>())
+        .prop_map(|(upload, number)| PackedOwner::Part { upload: UploadId(upload), number });
+    prop_oneof![version, part]
 }
 
 pub(super) fn part() -> impl Strategy<Value = Part> {
@@ -240,6 +260,9 @@ pub(super) fn entry() -> impl Strategy<Value = Entry> {
         },
     );
     prop_oneof![
+        (packed_owner(), any::<[u32; 2]>(), packed_content()).prop_map(|(owner, [zone, offset], to)| {
+            Entry::MovePacked { owner, from: LogPosition { zone, offset }, to }
+        }),
         (bucket(), key(), record()).prop_map(|(bucket, key, record)| Entry::PutObject {
             bucket,
             key,

@@ -214,6 +214,7 @@ fn content_of(entry: &Entry) -> Option<&Content> {
     match entry {
         Entry::PutObject { record, .. } => Some(&record.content),
         Entry::PutPart { part, .. } => Some(&part.content),
+        Entry::MovePacked { to, .. } => Some(to),
         _ => None,
     }
 }
@@ -222,6 +223,7 @@ fn place(entry: &mut Entry, at: LogPosition) {
     let content = match entry {
         Entry::PutObject { record: Record { content, .. }, .. } => content,
         Entry::PutPart { part, .. } => &mut part.content,
+        Entry::MovePacked { to, .. } => to,
         _ => return,
     };
     if let Content::Packed { place, .. } = content {

@@ -4,11 +4,12 @@
 //! meaning of every entry. Applying an entry again after later ones, as a fuzzy checkpoint makes replay do, ends in
 //! the same state once the later ones are applied again too.
 
+use super::space::Packed;
 use crate::{
     index::{Index, MemoryIndex},
     layout::{
-        BucketId, BucketRecord, ChecksumTable, Content, Entry, Extent, LogPosition, Part, Record, UploadId,
-        UploadRecord,
+        BucketId, BucketRecord, ChecksumTable, Content, Entry, Extent, LogPosition, PackedOwner, Part,
+        Record, UploadId, UploadRecord,
     },
 };
 use std::collections::{BTreeMap, HashMap};
@@ -38,8 +39,8 @@ pub(crate) struct Catalog {
     buckets: BTreeMap<BucketId, Bucket>,
     names: HashMap<Box<str>, BucketId>,
     uploads: BTreeMap<UploadId, Upload>,
-    /// Live packed bytes by log zone: a zone with none can be written over once the checkpoint covers it.
-    packed_live: HashMap<u32, u64>,
+    /// Packed bytes by log zone: a zone with none alive can be written over once the checkpoint covers it.
+    packed: HashMap<u32, Packed>,
 }
 
 impl Catalog {
@@ -68,9 +69,9 @@ impl Catalog {
             }
             Entry::PutPart { upload, part } => match self.uploads.get_mut(&upload) {
                 Some(upload) => {
-                    count_packed(&mut self.packed_live, &part.content, true);
+                    count_packed(&mut self.packed, &part.content, true);
                     if let Some(old) = upload.parts.insert(part.number, part) {
-                        release(&mut self.packed_live, old.content, &mut freed);
+                        release(&mut self.packed, old.content, &mut freed);
                     }
                 }
                 // Only at replay, where nothing is freed by hand: the checkpoint already holds what a later
@@ -82,12 +83,10 @@ impl Catalog {
             }
             Entry::AbortUpload { upload } => {
                 if let Some(upload) = self.uploads.remove(&upload) {
-                    upload
-                        .parts
-                        .into_values()
-                        .for_each(|p| release(&mut self.packed_live, p.content, &mut freed));
+                    upload.parts.into_values().for_each(|p| release(&mut self.packed, p.content, &mut freed));
                 }
             }
+            Entry::MovePacked { owner, from, to } => self.move_packed(&owner, from, to),
         }
         freed
     }
@@ -100,7 +99,7 @@ impl Catalog {
         };
         known.versions += 1;
         known.bytes += record.size;
-        count_packed(&mut self.packed_live, &record.content, true);
+        count_packed(&mut self.packed, &record.content, true);
         let replaced = if record.null { self.index.null_version(bucket, key) } else { None };
         let version = record.version;
         let same = self.index.insert(bucket, key, record);
@@ -119,22 +118,67 @@ impl Catalog {
         let Some(mut upload) = self.uploads.remove(&upload) else { return };
         let parts: Vec<Part> = numbers.iter().filter_map(|number| upload.parts.remove(number)).collect();
         for part in &parts {
-            count_packed(&mut self.packed_live, &part.content, false);
+            // They are counted again with the object, and were written but once.
+            packed_of(&part.content, &mut |place, bytes| {
+                let zone = self.packed.entry(place.zone).or_default();
+                zone.live = zone.live.saturating_sub(u64::from(bytes));
+                zone.written = zone.written.saturating_sub(u64::from(bytes));
+            });
         }
-        upload.parts.into_values().for_each(|part| release(&mut self.packed_live, part.content, freed));
+        upload.parts.into_values().for_each(|part| release(&mut self.packed, part.content, freed));
         record.content = Content::Parts(parts);
         self.put(upload.record.bucket, &upload.record.key, record, freed);
+    }
+
+    /// Whoever holds the payload may have gone, or have another content now: then nothing moved.
+    fn move_packed(&mut self, owner: &PackedOwner, from: LogPosition, to: Content) {
+        let content = match owner {
+            PackedOwner::Version { bucket, key, version, part } => {
+                let record = self.index.version_mut(*bucket, key, *version);
+                record.and_then(|record| part_of(&mut record.content, *part))
+            }
+            PackedOwner::Part { upload, number } => {
+                let upload = self.uploads.get_mut(upload);
+                upload.and_then(|upload| upload.parts.get_mut(number)).map(|part| &mut part.content)
+            }
+        };
+        if let Some(content) = content.filter(|content| is_packed_at(content, from)) {
+            count_packed(&mut self.packed, content, false);
+            count_packed(&mut self.packed, &to, true);
+            *content = to;
+        }
+    }
+
+    /// The content of a packed payload, if it is at this place.
+    pub(crate) fn packed(&self, owner: &PackedOwner, place: LogPosition) -> Option<&Content> {
+        let content = match owner {
+            PackedOwner::Version { bucket, key, version, part } => {
+                match (&self.index.version(*bucket, key, *version)?.content, part) {
+                    (Content::Parts(parts), Some(number)) => {
+                        &parts.iter().find(|part| part.number == *number)?.content
+                    }
+                    (content, _) => content,
+                }
+            }
+            PackedOwner::Part { upload, number } => &self.uploads.get(upload)?.parts.get(number)?.content,
+        };
+        is_packed_at(content, place).then_some(content)
     }
 
     fn remove_bucket(&mut self, bucket: BucketId, freed: &mut Freed) {
         let Some(known) = self.buckets.remove(&bucket) else { return };
         if self.names.get(&known.record.name) == Some(&bucket) {
             self.names.remove(&known.record.name);
+            // Where a bucket was half made there may be another record of the name.
+            let other = self.buckets.values().rev().find(|other| other.record.name == known.record.name);
+            if let Some(other) = other {
+                self.names.insert(other.record.name.clone(), other.record.bucket);
+            }
         }
         let gone: Vec<UploadId> =
             self.uploads.values().filter(|u| u.record.bucket == bucket).map(|u| u.record.upload).collect();
         for upload in gone.iter().filter_map(|id| self.uploads.remove(id)).collect::<Vec<_>>() {
-            upload.parts.into_values().for_each(|part| release(&mut self.packed_live, part.content, freed));
+            upload.parts.into_values().for_each(|part| release(&mut self.packed, part.content, freed));
         }
     }
 
@@ -143,7 +187,7 @@ impl Catalog {
             known.versions = known.versions.saturating_sub(1);
             known.bytes = known.bytes.saturating_sub(record.size);
         }
-        release(&mut self.packed_live, record.content, freed);
+        release(&mut self.packed, record.content, freed);
     }
 
     pub(crate) fn bucket(&self, id: BucketId) -> Option<&Bucket> {
@@ -168,12 +212,22 @@ impl Catalog {
 
     /// Live packed bytes of a log zone.
     pub(crate) fn packed_live(&self, zone: u32) -> u64 {
-        self.packed_live.get(&zone).copied().unwrap_or(0)
+        self.packed_in(zone).live
+    }
+
+    /// Packed bytes of a log zone.
+    pub(crate) fn packed_in(&self, zone: u32) -> Packed {
+        self.packed.get(&zone).copied().unwrap_or_default()
+    }
+
+    /// Begins a zone anew, in which nothing lives.
+    pub(crate) fn begin_zone(&mut self, zone: u32) {
+        self.packed.remove(&zone);
     }
 
     /// Live packed bytes of every log zone that has any.
-    pub(crate) fn packed_live_by_zone(&self) -> &HashMap<u32, u64> {
-        &self.packed_live
+    pub(crate) fn packed_live_by_zone(&self) -> BTreeMap<u32, u64> {
+        self.packed.iter().map(|(zone, packed)| (*zone, packed.live)).filter(|(_, live)| *live > 0).collect()
     }
 
     /// Every content that is reachable.
@@ -221,15 +275,33 @@ pub(crate) fn packed_of(content: &Content, visit: &mut dyn FnMut(LogPosition, u3
     }
 }
 
-fn count_packed(live: &mut HashMap<u32, u64>, content: &Content, add: bool) {
+fn part_of(content: &mut Content, part: Option<u16>) -> Option<&mut Content> {
+    match (content, part) {
+        (Content::Parts(parts), Some(number)) => {
+            parts.iter_mut().find(|part| part.number == number).map(|part| &mut part.content)
+        }
+        (content, _) => Some(content),
+    }
+}
+
+fn is_packed_at(content: &Content, at: LogPosition) -> bool {
+    matches!(content, Content::Packed { place, .. } if *place == at)
+}
+
+fn count_packed(packed: &mut HashMap<u32, Packed>, content: &Content, add: bool) {
     packed_of(content, &mut |place, bytes| {
-        let zone = live.entry(place.zone).or_default();
-        *zone = if add { *zone + u64::from(bytes) } else { zone.saturating_sub(u64::from(bytes)) };
+        let zone = packed.entry(place.zone).or_default();
+        if add {
+            zone.live += u64::from(bytes);
+            zone.written += u64::from(bytes);
+        } else {
+            zone.live = zone.live.saturating_sub(u64::from(bytes));
+        }
     });
 }
 
-fn release(live: &mut HashMap<u32, u64>, content: Content, freed: &mut Freed) {
-    count_packed(live, &content, false);
+fn release(packed: &mut HashMap<u32, Packed>, content: Content, freed: &mut Freed) {
+    count_packed(packed, &content, false);
     free(content, freed);
 }
 

@@ -72,6 +72,8 @@ impl Shard {
         }
         self.state.borrow_mut().checkpointing = false;
         self.progress.notify();
+        // Zones that it covers can be cleaned from now on.
+        self.clean_soon();
         result
     }
 
@@ -116,7 +118,7 @@ impl Shard {
         old.into_iter().for_each(|extent| state.space.release_extent(extent));
         while state.log_order.get(1).is_some_and(|next| next.sequence <= start.sequence) {
             if let Some(covered) = state.log_order.pop_front() {
-                state.space.cover_log_zone(covered.zone);
+                state.space.cover_log_zone(covered.zone, covered.sequence);
             }
         }
         Ok(())

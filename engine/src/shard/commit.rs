@@ -241,13 +241,14 @@ impl Shard {
     }
 
     fn after_progress(self: &Rc<Self>) {
-        let (seal, checkpoint) = {
+        let (seal, checkpoint, short) = {
             let state = self.state.borrow();
             let idle = state.queue.is_empty() && state.in_flight.is_empty();
             let seal = idle && state.stated_upto < state.acknowledged_upto && state.failed.is_none();
+            let short = self.is_short(&state);
             let due = state.log_bytes_since_checkpoint >= self.tuning.checkpoint_log_bytes
-                || self.wants_checkpoint(&state);
-            (seal, due && !state.checkpointing && state.failed.is_none())
+                || short && state.log_order.len() > 1;
+            (seal, due && !state.checkpointing && state.failed.is_none(), short)
         };
         if seal {
             let (shard, durable) = (self.clone(), self.state.borrow().durable_upto);
@@ -266,6 +267,9 @@ impl Shard {
         }
         if checkpoint {
             self.checkpoint_soon();
+        }
+        if short {
+            self.clean_soon();
         }
         self.work.notify();
         self.progress.notify();

@@ -11,6 +11,7 @@
 pub(crate) mod buckets;
 pub(crate) mod catalog;
 pub(crate) mod checkpoint;
+mod clean;
 pub(crate) mod commit;
 pub(crate) mod listing;
 pub(crate) mod open;
@@ -116,6 +117,7 @@ struct State {
     checkpoint_extents: Vec<Extent>,
     log_bytes_since_checkpoint: u64,
     checkpointing: bool,
+    cleaning: bool,
     /// Log zones from the one replay would start in to the one being written, with the first batch of each.
     log_order: VecDeque<ZoneStart>,
     zones_ready: HashSet<u32>,
@@ -151,6 +153,8 @@ pub(crate) struct Counts {
     pub(crate) data_syncs: u64,
     pub(crate) log_bytes: u64,
     pub(crate) checkpoints: u64,
+    pub(crate) zones_cleaned: u64,
+    pub(crate) payloads_moved: u64,
 }
 
 /// Numbers of one shard, for metrics and tools.
@@ -173,6 +177,10 @@ pub struct ShardStatistics {
     pub log_bytes: u64,
     /// Checkpoints taken.
     pub checkpoints: u64,
+    /// Log zones that the cleaner went through.
+    pub zones_cleaned: u64,
+    /// Packed payloads that it moved.
+    pub payloads_moved: u64,
     /// Bytes of extents in use.
     pub extent_bytes_used: u64,
     /// Bytes of extents free.
@@ -270,6 +278,8 @@ impl Shard {
             data_syncs: state.counts.data_syncs,
             log_bytes: state.counts.log_bytes,
             checkpoints: state.counts.checkpoints,
+            zones_cleaned: state.counts.zones_cleaned,
+            payloads_moved: state.counts.payloads_moved,
             extent_bytes_used: used,
             extent_bytes_free: free,
             log_zones,

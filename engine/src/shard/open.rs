@@ -140,21 +140,11 @@ impl Shard {
             let running = shard.clone();
             shard.core.spawn(running.commit_loop()).detach();
             if checkpoint.mended > 0 {
-                shard.checkpoint_anew();
+                // The one there is has lost copies.
+                shard.checkpoint_soon();
             }
         }
         Ok((shard, report))
-    }
-
-    /// Takes a checkpoint in the background because the one there is has lost copies.
-    fn checkpoint_anew(self: &Rc<Self>) {
-        let shard = self.clone();
-        let work = async move {
-            if let Err(error) = shard.checkpoint().await {
-                tracing::warn!(%error, shard = shard.id(), "the checkpoint stays without some of its copies");
-            }
-        };
-        self.core.spawn(work).detach();
     }
 
     /// Batches from here on carry a new epoch, so that what recovery discarded can never count again.
@@ -200,7 +190,7 @@ impl Shard {
                     && state.in_flight.is_empty()
                     && state.stated_upto >= state.acknowledged_upto;
                 let stopped = state.failed.is_some() || state.hole.is_some() || state.log_full;
-                ((written || stopped) && !state.checkpointing).then_some(())
+                ((written || stopped) && !state.checkpointing && !state.cleaning).then_some(())
             })
             .await;
     }
@@ -233,6 +223,7 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
         checkpoint_extents: Vec::new(),
         log_bytes_since_checkpoint: 0,
         checkpointing: false,
+        cleaning: false,
         log_order: VecDeque::new(),
         zones_ready: HashSet::new(),
         growing: false,
@@ -256,7 +247,7 @@ impl Reading {
         let mut space = Space::new(geometry.zone_bytes, geometry.zones_max, self.files.shared);
         let zones = self.zones(&replayed);
         let live = catalog.packed_live_by_zone();
-        space.rebuild(zones, catalog.contents(), &checkpoint_extents, live).map_err(|overlap| {
+        space.rebuild(zones, catalog.contents(), &checkpoint_extents, &live).map_err(|overlap| {
             tracing::error!(?overlap, shard = self.identity.shard, "two records claim one extent");
             self.damaged("extents", Region::Data, self.data_offset(overlap.0), DecodeError::Bounds)
         })?;

@@ -78,6 +78,8 @@ impl Overlay {
             Entry::PutPart { upload, .. } | Entry::AbortUpload { upload } => {
                 *self.uploads.entry(*upload).or_default() += 1;
             }
+            // Changes nothing that a condition can ask for.
+            Entry::MovePacked { .. } => {}
             Entry::PutBucket(record) => *self.buckets.entry(record.bucket).or_default() += 1,
             Entry::RemoveBucket { bucket } => *self.buckets.entry(*bucket).or_default() += 1,
         }
@@ -108,6 +110,7 @@ impl Overlay {
             Entry::PutPart { upload, .. } | Entry::AbortUpload { upload } => {
                 count_down(&mut self.uploads, upload);
             }
+            Entry::MovePacked { .. } => {}
             Entry::PutBucket(record) => count_down(&mut self.buckets, &record.bucket),
             Entry::RemoveBucket { bucket } => count_down(&mut self.buckets, bucket),
         }

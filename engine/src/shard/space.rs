@@ -8,7 +8,19 @@ use crate::{
     extent::{DeferredFree, ExtentAllocator, Overlap, PinId},
     layout::{Content, Extent, UNIT_BYTES},
 };
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A pass of the cleaner must give back so many zones, or it is not worth its own batches.
+const GAIN_ZONES: u64 = 2;
+
+/// Payload bytes packed in a log zone.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Packed {
+    /// Those that something in the catalog points to.
+    pub(crate) live: u64,
+    /// All that were ever put there since the zone was last begun, as far as is known: at open, those that live.
+    pub(crate) written: u64,
+}
 
 /// Holds the space of one content against reuse while it is read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -33,8 +45,9 @@ pub(crate) struct Space {
     log_pool: ZonePool,
     data_pool: Option<ZonePool>,
     log_zones: u32,
-    /// Log zones wholly below the checkpoint, kept for the packed objects in them.
-    log_covered: BTreeSet<u32>,
+    /// Log zones wholly below the checkpoint, kept for the packed objects in them, with the sequence of their first
+    /// batch; 0 for those that an open found.
+    log_covered: BTreeMap<u32, u64>,
     log_pins: HashMap<u32, u32>,
 }
 
@@ -49,7 +62,7 @@ impl Space {
             log_pool: ZonePool::new(zones_max),
             data_pool: (!shared).then(|| ZonePool::new(zones_max)),
             log_zones: 0,
-            log_covered: BTreeSet::new(),
+            log_covered: BTreeMap::new(),
             log_pins: HashMap::new(),
         }
     }
@@ -176,18 +189,54 @@ impl Space {
     pub(crate) fn has_log_zones(&self, wanted: usize, live: impl Fn(u32) -> u64) -> bool {
         let free = self.log_pool.free_count();
         let empty = |zone: &&u32| live(**zone) == 0 && !self.log_pins.contains_key(*zone);
-        free >= wanted || free + self.log_covered.iter().filter(empty).take(wanted - free).count() >= wanted
+        free >= wanted || free + self.log_covered.keys().filter(empty).take(wanted - free).count() >= wanted
     }
 
     /// The zone lies wholly below the durable checkpoint: its entries are not needed any more.
-    pub(crate) fn cover_log_zone(&mut self, zone: u32) {
-        self.log_covered.insert(zone);
+    pub(crate) fn cover_log_zone(&mut self, zone: u32, sequence: u64) {
+        self.log_covered.insert(zone, sequence);
+    }
+
+    /// Covered zones in which at least `dead_percent` of the payload bytes they were written with are dead, and some
+    /// still live: the best to clean, at most `max`, if together they give back more than whole zones for their trouble.
+    ///
+    /// Best is by benefit for cost, as in log-structured file systems: the bytes that come free times the time that
+    /// what is left has already lasted, for reading and writing what is left. Dead is what was there and is no more, and
+    /// not whatever is not payload: a zone of small payloads is never full of them, and cleaning it would go on for ever.
+    pub(crate) fn victims(
+        &self,
+        max: usize,
+        dead_percent: u64,
+        zone_bytes: u64,
+        now: u64,
+        packed: impl Fn(u32) -> Packed,
+    ) -> Vec<u32> {
+        let mut victims: Vec<(f64, u32, Packed)> = Vec::new();
+        for (zone, sequence) in &self.log_covered {
+            let packed = packed(*zone);
+            // What died before an open is not known after it: then little that lives says it.
+            let sparse = *sequence == 0 && packed.live <= zone_bytes / 4;
+            let dead = packed.written.saturating_sub(packed.live);
+            if packed.live > 0 && (sparse || dead * 100 >= packed.written * dead_percent) {
+                let used = packed.live as f64 / zone_bytes as f64;
+                let age = now.saturating_sub(*sequence).saturating_add(1) as f64;
+                victims.push(((1.0 - used) * age / (1.0 + used), *zone, packed));
+            }
+        }
+        victims.sort_by(|(one, ..), (other, ..)| other.total_cmp(one));
+        victims.truncate(max);
+        let live: u64 = victims.iter().map(|(.., packed)| packed.live).sum();
+        let whole = victims.len() as u64 * zone_bytes;
+        if whole < live + GAIN_ZONES * zone_bytes {
+            return Vec::new();
+        }
+        victims.into_iter().map(|(_, zone, _)| zone).collect()
     }
 
     fn reclaim_log_zones(&mut self, live: impl Fn(u32) -> u64) {
         let pins = &self.log_pins;
         let empty = |zone: &u32| live(*zone) == 0 && !pins.contains_key(zone);
-        let freed: Vec<u32> = self.log_covered.iter().copied().filter(empty).collect();
+        let freed: Vec<u32> = self.log_covered.keys().copied().filter(empty).collect();
         for zone in freed {
             self.log_covered.remove(&zone);
             self.log_pool.give_back(zone);
@@ -204,7 +253,7 @@ impl Space {
         zones: Zones,
         contents: impl Iterator<Item = &'a Content>,
         others: &[Extent],
-        live: &HashMap<u32, u64>,
+        live: &BTreeMap<u32, u64>,
     ) -> Result<(), Overlap> {
         let mut extents: Vec<Extent> = others.to_vec();
         contents.for_each(|content| extents_of(content, &mut |extent| extents.push(extent)));
@@ -224,11 +273,11 @@ impl Space {
             self.log_pool.take(zone);
             self.log_zones += 1;
         }
-        for (zone, _) in live.iter().filter(|(_, bytes)| **bytes > 0) {
-            if self.log_pool.is_free(*zone) {
-                self.log_pool.take(*zone);
+        for zone in live.keys().copied() {
+            if self.log_pool.is_free(zone) {
+                self.log_pool.take(zone);
                 self.log_zones += 1;
-                self.log_covered.insert(*zone);
+                self.log_covered.insert(zone, 0);
             }
         }
         extents.into_iter().try_for_each(|extent| self.extents.claim(extent))

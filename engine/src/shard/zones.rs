@@ -28,7 +28,11 @@ impl Shard {
                 let mut state = self.state.borrow_mut();
                 let state = &mut *state;
                 let catalog = &state.catalog;
-                state.space.claim_log_zone(|zone| catalog.packed_live(zone))
+                let claimed = state.space.claim_log_zone(|zone| catalog.packed_live(zone));
+                if let Some((zone, _)) = claimed {
+                    state.catalog.begin_zone(zone);
+                }
+                claimed
             };
             if let Some((zone, is_new)) = claimed {
                 if is_new {
@@ -44,6 +48,7 @@ impl Shard {
             // Whoever closes the shard waits for this, or for the log to be written.
             self.progress.notify();
             self.checkpoint_soon();
+            self.clean_soon();
             self.wait_for_space().await?;
         }
     }
@@ -58,11 +63,10 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether the log is about to run out of zones and a checkpoint could free some.
-    pub(super) fn wants_checkpoint(&self, state: &State) -> bool {
+    /// Whether the log is about to run out of zones.
+    pub(super) fn is_short(&self, state: &State) -> bool {
         let wanted = log_zones_reserved(self.identity.geometry.zones_max) + 1;
-        state.log_order.len() > 1
-            && !state.space.has_log_zones(wanted, |zone| state.catalog.packed_live(zone))
+        !state.space.has_log_zones(wanted, |zone| state.catalog.packed_live(zone))
     }
 
     async fn wait_for_space(&self) -> Result<(), Error> {

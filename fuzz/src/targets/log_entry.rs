@@ -1,8 +1,8 @@
 //! Entries of the log and of checkpoints: whatever decodes has one encoding, and it is the one it came from.
 
 use crossdock::layout::{
-    BucketId, BucketRecord, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, Part, Record,
-    UploadId, UploadRecord, Version,
+    BucketId, BucketRecord, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, PackedOwner, Part,
+    Record, UploadId, UploadRecord, Version,
 };
 
 /// Tries one input: a run of entries.
@@ -64,7 +64,7 @@ pub(super) fn entries() -> Vec<Entry> {
     let put = |content| Entry::PutObject { bucket, key: key.clone(), record: record(content) };
     let inline = Content::Inline(b"inline bytes"[..].to_vec().into());
     let mut entries: Vec<Entry> =
-        [Content::Empty, inline.clone(), packed, here.clone(), away, parts].map(put).to_vec();
+        [Content::Empty, inline.clone(), packed.clone(), here.clone(), away, parts].map(put).to_vec();
     entries.extend([
         Entry::RemoveVersion { bucket, key: key.clone(), version: Version(9) },
         Entry::PutBucket(BucketRecord {
@@ -85,6 +85,13 @@ pub(super) fn entries() -> Vec<Entry> {
         Entry::CompleteUpload { upload, record: record(Content::Empty), parts: vec![1, 2, 9] },
         Entry::AbortUpload { upload },
     ]);
+    let owners = [
+        PackedOwner::Version { bucket, key: key.clone(), version: Version(9), part: None },
+        PackedOwner::Version { bucket, key: key.clone(), version: Version(9), part: Some(3) },
+        PackedOwner::Part { upload, number: 3 },
+    ];
+    let from = LogPosition { zone: 1, offset: 8192 };
+    entries.extend(owners.map(|owner| Entry::MovePacked { owner, from, to: packed.clone() }));
     entries
 }
 

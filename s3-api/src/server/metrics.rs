@@ -164,6 +164,12 @@ fn render_shards(out: &mut String, shards: &[ShardStatistics]) {
         ("crossdock_shard_data_syncs_total", "counter", "Syncs of data before a batch.", |s| s.data_syncs),
         ("crossdock_shard_log_bytes_total", "counter", "Bytes written to the log.", |s| s.log_bytes),
         ("crossdock_shard_checkpoints_total", "counter", "Checkpoints taken.", |s| s.checkpoints),
+        ("crossdock_shard_zones_cleaned_total", "counter", "Log zones that the cleaner went through.", |s| {
+            s.zones_cleaned
+        }),
+        ("crossdock_shard_payloads_moved_total", "counter", "Packed payloads that the cleaner moved.", |s| {
+            s.payloads_moved
+        }),
         ("crossdock_shard_extent_bytes_used", "gauge", "Bytes of extents in use.", |s| s.extent_bytes_used),
         ("crossdock_shard_extent_bytes_free", "gauge", "Bytes of extents free.", |s| s.extent_bytes_free),
         ("crossdock_shard_read_only", "gauge", "1 if a failure stopped its writing.", |s| {

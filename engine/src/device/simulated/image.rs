@@ -271,12 +271,12 @@ impl FileImage {
         });
     }
 
-    /// A sync posted at the moment `upto` fails.
+    /// A sync posted at the moment `upto` fails: what was written before is not made durable by a later one. A file's
+    /// length is: it goes through the file system's journal, which tries again, or takes nothing more at all.
     pub(super) fn fail_sync(&mut self, upto: u64) {
         for write in &mut self.volatile {
             write.orphaned |= write.completed <= upto;
         }
-        self.growths.retain(|(completed, _)| *completed > upto);
     }
 
     /// Whether the file can become so long when the disk has so much room.

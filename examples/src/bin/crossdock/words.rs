@@ -2,7 +2,7 @@
 
 use super::units;
 use crossdock::layout::{
-    Anchor, BatchHeader, ChecksumTable, Content, Entry, Extent, Part, Record, Superblock,
+    Anchor, BatchHeader, ChecksumTable, Content, Entry, Extent, PackedOwner, Part, Record, Superblock,
 };
 use std::io::{self, Write};
 
@@ -98,6 +98,20 @@ pub(crate) fn entry(entry: &Entry, output: &mut dyn Write) -> io::Result<()> {
             record(made, output)
         }
         Entry::AbortUpload { upload } => writeln!(output, "  abort upload {:032x}", upload.0),
+        Entry::MovePacked { owner, from, to } => {
+            write!(output, "  move from log zone {} offset {}: ", from.zone, from.offset)?;
+            match owner {
+                PackedOwner::Version { bucket, key, version, part } => {
+                    let part = part.map_or(String::new(), |part| format!(" part {part}"));
+                    let key = units::key(key);
+                    writeln!(output, "version {:x}{part}, bucket {} key {key}", version.0, bucket.0)?;
+                }
+                PackedOwner::Part { upload, number } => {
+                    writeln!(output, "part {number} of upload {:032x}", upload.0)?;
+                }
+            }
+            content(to, output)
+        }
     }
 }
 

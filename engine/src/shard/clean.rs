@@ -1,0 +1,231 @@
+//! The cleaner: moves packed payloads that are still wanted out of log zones that hold little else, so that the zones
+//! can be written over.
+//!
+//! ```text
+//!   covered zones ──choose──► few, with little in them ──walk of the catalog──► who has payloads there
+//!        ▲                                                                          │ read, verified
+//!        └── no live byte left: free ◄── old place forgotten ◄── MovePacked, durable ◄──┘
+//! ```
+//!
+//! A move is a log entry like any other, and has an effect only if the payload is still where it was read: whoever
+//! overwrote, deleted or completed it meanwhile has won. The old place is forgotten when the move is durable, and
+//! is written over only then, and only when no reader holds it. A payload that does not hold its checksum stays where it
+//! is, and its zone with it: nobody may take damage for the object's bytes.
+
+use super::{Shard, State, catalog::packed_of, space::Pin};
+use crate::{
+    error::{DeviceOperation, Error, Region},
+    index::{Index, key::decode},
+    layout::{BLOCK_BYTES, Content, Entry, LogPosition, PACKED_CHECKSUM_BYTES, PackedOwner, checksum},
+    log::Proposal,
+    reactor::yield_once,
+};
+use crossdock_transport::memory::FrozenLease;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    rc::Rc,
+};
+
+/// Zones cleaned in one walk of the catalog.
+const VICTIMS_MAX: usize = 16;
+/// Payloads of a pass: what is over waits for the next one.
+const MOVES_MAX: usize = 64 * 1024;
+/// Records looked at before other tasks run.
+const WALK_STEP: usize = 256;
+/// Payload bytes read before what was read is logged.
+const GROUP_BYTES: usize = 1024 * 1024;
+/// Payloads in such a group.
+const GROUP_PAYLOADS: usize = 256;
+
+/// A zone is cleaned once so many percent of its payload are dead, as long as there is room: then what is written anew
+/// is no more than what comes free.
+const DEAD_PERCENT: u64 = 50;
+/// The same when zones are short.
+const DEAD_PERCENT_SHORT: u64 = 10;
+
+/// A payload to be moved.
+struct Move {
+    owner: PackedOwner,
+    from: LogPosition,
+    bytes: u32,
+}
+
+impl Shard {
+    /// Cleans in the background, unless that is being done, or nothing is worth it.
+    pub(super) fn clean_soon(&self) {
+        let short = {
+            let state = self.state.borrow();
+            if state.cleaning || state.failed.is_some() || state.hole.is_some() || self.closing.get() {
+                return;
+            }
+            let short = self.is_short(&state);
+            if self.victims(&state, short).is_empty() {
+                return;
+            }
+            short
+        };
+        let Some(shard) = self.strong() else { return };
+        self.state.borrow_mut().cleaning = true;
+        self.core
+            .spawn(async move {
+                if let Err(error) = shard.clean(short).await {
+                    tracing::warn!(%error, shard = shard.id(), "cleaning stopped");
+                }
+                shard.state.borrow_mut().cleaning = false;
+                shard.progress.notify();
+            })
+            .detach();
+    }
+
+    fn victims(&self, state: &State, short: bool) -> Vec<u32> {
+        let dead_percent = if short { DEAD_PERCENT_SHORT } else { DEAD_PERCENT };
+        let (zone_bytes, now) = (self.zone_bytes(), state.tail.sequence);
+        state.space.victims(VICTIMS_MAX, dead_percent, zone_bytes, now, |zone| state.catalog.packed_in(zone))
+    }
+
+    /// One pass: chooses zones, finds what is in them, and moves it, one zone after the other.
+    async fn clean(self: &Rc<Self>, short: bool) -> Result<(), Error> {
+        let victims: BTreeSet<u32> = self.victims(&self.state.borrow(), short).into_iter().collect();
+        let mut found = self.find_packed(&victims).await;
+        // The emptiest first: each gives its zone back before the next one takes room.
+        let mut order: Vec<u32> = victims.into_iter().collect();
+        order.sort_by_key(|zone| self.state.borrow().catalog.packed_live(*zone));
+        for zone in order {
+            let moves = found.remove(&zone).unwrap_or_default();
+            let mut rest = &moves[..];
+            while !rest.is_empty() {
+                rest = self.move_some(rest).await?;
+                if self.closing.get() {
+                    return Ok(());
+                }
+            }
+            self.state.borrow_mut().counts.zones_cleaned += 1;
+        }
+        Ok(())
+    }
+
+    /// Who has payloads in these zones, by zone. Uploads first, as in a checkpoint: a part that becomes an object's
+    /// during the walk is then found at least once.
+    async fn find_packed(&self, zones: &BTreeSet<u32>) -> BTreeMap<u32, Vec<Move>> {
+        let mut found = BTreeMap::new();
+        let mut count = 0;
+        let mut note = |content: &Content, owner: &dyn Fn() -> PackedOwner| {
+            packed_of(content, &mut |from, bytes| {
+                if zones.contains(&from.zone) && count < MOVES_MAX {
+                    count += 1;
+                    let moves: &mut Vec<Move> = found.entry(from.zone).or_default();
+                    moves.push(Move { owner: owner(), from, bytes });
+                }
+            });
+        };
+        for upload in self.state.borrow().catalog.uploads() {
+            for part in upload.parts.values() {
+                let upload = upload.record.upload;
+                note(&part.content, &|| PackedOwner::Part { upload, number: part.number });
+            }
+        }
+        let mut after: Option<Box<[u8]>> = None;
+        loop {
+            let state = self.state.borrow();
+            let from = match &after {
+                None => Bound::Unbounded,
+                Some(key) => Bound::Excluded(&**key),
+            };
+            let mut last = None;
+            for (encoded, record) in state.catalog.index.range(from).take(WALK_STEP) {
+                last = Some(encoded);
+                let owner = |part| {
+                    let (bucket, key, version) = decode(encoded);
+                    PackedOwner::Version { bucket, key: key.into(), version, part }
+                };
+                match &record.content {
+                    Content::Parts(parts) => {
+                        parts.iter().for_each(|part| note(&part.content, &|| owner(Some(part.number))));
+                    }
+                    content => note(content, &|| owner(None)),
+                }
+            }
+            let Some(last) = last else { return found };
+            after = Some(last.into());
+            drop(state);
+            yield_once().await;
+        }
+    }
+
+    /// Moves the first of these, and says which are left. Resolves when the moves are durable.
+    async fn move_some<'a>(self: &Rc<Self>, moves: &'a [Move]) -> Result<&'a [Move], Error> {
+        let mut group = Vec::new();
+        let (mut bytes, mut taken) = (0, 0);
+        for wanted in moves.iter().take(GROUP_PAYLOADS) {
+            if bytes > 0 && bytes + wanted.bytes as usize > GROUP_BYTES {
+                break;
+            }
+            taken += 1;
+            let Some((content, pin)) = self.pin_packed(wanted) else { continue };
+            let read = self.read_packed(&content).await;
+            self.close_object(pin);
+            let Some(payload) = read? else { continue };
+            bytes += wanted.bytes as usize;
+            group.push((wanted, content, payload));
+        }
+        let ticket = {
+            let mut state = self.state.borrow_mut();
+            self.check_writable(&state)?;
+            let mut ticket = None;
+            for (wanted, to, payload) in group {
+                let (owner, from) = (wanted.owner.clone(), wanted.from);
+                let entry = Entry::MovePacked { owner, from, to };
+                let proposal = Proposal { entry, payload: Some(payload), touches_data: false };
+                state.counts.payloads_moved += 1;
+                ticket = Some(self.sequence(&mut state, proposal));
+            }
+            ticket
+        };
+        if let Some(ticket) = ticket {
+            self.durable(ticket).await?;
+        }
+        Ok(moves.get(taken..).unwrap_or_default())
+    }
+
+    /// The payload's content, if it is still where it was found, with its zone held against reuse.
+    fn pin_packed(&self, wanted: &Move) -> Option<(Content, Pin)> {
+        let mut state = self.state.borrow_mut();
+        let content = state.catalog.packed(&wanted.owner, wanted.from)?.clone();
+        let pin = state.space.pin(&content);
+        Some((content, pin))
+    }
+
+    /// Reads and verifies a packed payload, in a lease that begins with it. None if it does not hold.
+    ///
+    /// # Errors
+    /// A device that fails.
+    async fn read_packed(&self, content: &Content) -> Result<Option<FrozenLease>, Error> {
+        let Content::Packed { place, bytes, checksums } = content else { return Ok(None) };
+        let (lead, bytes) = (place.offset as usize % BLOCK_BYTES, *bytes as usize);
+        let whole = (lead + bytes).next_multiple_of(BLOCK_BYTES);
+        let offset = self.log_offset(*place) - lead as u64;
+        let lease = self.core.pool().acquire(whole).await;
+        let device = self.device(Region::Log);
+        let slot = device.queue().slot().await;
+        let (result, mut lease) = device.read(slot, offset, lease, 0, whole).await.into_lease();
+        let count = result.map_err(|source| {
+            let operation = DeviceOperation::Read;
+            Error::Device(self.device_error(Region::Log, operation, offset, whole as u64, source))
+        })?;
+        lease.set_len((count as usize).min(whole));
+        let Some(payload) = lease.as_slice().get(lead..lead + bytes) else { return Ok(None) };
+        let found = payload.chunks(PACKED_CHECKSUM_BYTES).map(checksum);
+        if !found.eq(checksums.iter().copied()) {
+            tracing::error!(
+                shard = self.id(),
+                ?place,
+                bytes,
+                "a packed payload is damaged: its zone is kept"
+            );
+            return Ok(None);
+        }
+        let end = lease.len();
+        Ok(Some(lease.freeze().slice(lead..end)))
+    }
+}
