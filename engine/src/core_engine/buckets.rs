@@ -3,8 +3,8 @@
 //! ```text
 //!   make     name taken at home ─► what is left of an attempt before ─► record on the others ─► record at home: it exists
 //!                                                                                     ─► name let go
-//!   delete   name taken at home ─► changes wait everywhere ─► empty everywhere? ─► removed at home: it is gone
-//!                                                                    ─► removed on the others ─► changes go on
+//!   delete   name taken at home ─► or what is left of an attempt ─► changes wait everywhere ─► empty everywhere?
+//!                                        ─► removed at home: it is gone ─► removed on the others ─► changes go on
 //! ```
 //!
 //! Both run to their end once begun, whatever becomes of the caller: a name half taken, or changes made to wait for ever,
@@ -47,15 +47,8 @@ impl CoreEngine {
     }
 
     pub(super) async fn make_everywhere(&self, mut record: BucketRecord, home: u16) -> Result<(), Error> {
-        // An attempt that failed on some shard has left its record on others, where somebody may have written to it
-        // and been told that it is there: this attempt goes on with that bucket. There is never more than one such.
-        for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
-            let name = record.name.clone();
-            match self.on_shard(shard, move |shard| async move { shard.bucket(&name) }).await {
-                Ok(left) => record.bucket = left.bucket,
-                Err(Error::NoSuchBucket) => {}
-                Err(error) => return Err(error),
-            }
+        if let Some(left) = self.left_behind(&record.name, home).await? {
+            record.bucket = left;
         }
         let shards: Vec<u16> = (0..self.shard_count()).collect();
         self.put_record(&record, &shards).await
@@ -129,7 +122,20 @@ impl CoreEngine {
         let home = self.0.placement.home_of(name);
         let taken: Box<str> = name.into();
         let begun = self.on_shard(home, move |shard| async move { shard.begin_deletion(&taken).await });
-        let bucket = begun.await?;
+        let result = match begun.await? {
+            Some(bucket) => self.unmake_everywhere(bucket, home).await,
+            None => match self.left_behind(name, home).await {
+                Ok(Some(bucket)) => self.unmake_everywhere(bucket, home).await,
+                Ok(None) => Err(Error::NoSuchBucket),
+                Err(error) => Err(error),
+            },
+        };
+        let taken: Box<str> = name.into();
+        self.send_to_shard(home, move |shard| shard.let_go_of_name(&taken));
+        result
+    }
+
+    async fn unmake_everywhere(&self, bucket: BucketId, home: u16) -> Result<(), Error> {
         let result = match self.is_empty_everywhere(bucket).await {
             Ok(true) => self.remove_record(bucket, home).await,
             Ok(false) => Err(Error::BucketNotEmpty),
@@ -138,9 +144,21 @@ impl CoreEngine {
         for shard in 0..self.shard_count() {
             self.send_to_shard(shard, move |shard| shard.end_deciding(bucket));
         }
-        let taken: Box<str> = name.into();
-        self.send_to_shard(home, move |shard| shard.let_go_of_name(&taken));
         result
+    }
+
+    /// What an attempt to make the bucket that failed on some shard has left on others. Somebody may have written to it
+    /// there and been told that it is there. There is never more than one such.
+    async fn left_behind(&self, name: &str, home: u16) -> Result<Option<BucketId>, Error> {
+        for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
+            let name: Box<str> = name.into();
+            match self.on_shard(shard, move |shard| async move { shard.bucket(&name) }).await {
+                Ok(left) => return Ok(Some(left.bucket)),
+                Err(Error::NoSuchBucket) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// Lets changes wait on every shard, and says whether the bucket is empty then.

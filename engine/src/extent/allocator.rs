@@ -157,6 +157,13 @@ impl ExtentAllocator {
         self.free_units
     }
 
+    /// Units that are free in blocks of at least so many, a power of two.
+    pub fn free_units_in_blocks_of(&self, units: u32) -> u64 {
+        let from = units.trailing_zeros() as usize;
+        let blocks = self.free.iter().enumerate().skip(from);
+        blocks.map(|(order, blocks)| (blocks.len() as u64) << order).sum()
+    }
+
     /// Units in use.
     pub fn used_units(&self) -> u64 {
         self.used_units

@@ -76,6 +76,9 @@ impl Shard {
             return Err(Error::InvalidArgument("bucket name length"));
         }
         self.take_name(name).await;
+        if self.room_can_be_made(&self.state.borrow()) {
+            self.make_room().await;
+        }
         let judged = self.new_bucket(name, attributes);
         if judged.is_err() {
             self.let_go_of_name(name);
@@ -95,15 +98,19 @@ impl Shard {
         Ok(BucketRecord { bucket, name: name.into(), created_ms: self.core.wall_clock_ms(), attributes })
     }
 
-    /// On the name's home shard: takes the name of a bucket that is to go.
+    /// On the name's home shard: takes the name of a bucket that is to go. None if there is none here.
     ///
     /// # Errors
-    /// There is no such bucket; the name is then let go of.
-    pub(crate) async fn begin_deletion(&self, name: &str) -> Result<BucketId, Error> {
+    /// The shard takes no changes, or is not sure what it has; the name is then let go of.
+    pub(crate) async fn begin_deletion(&self, name: &str) -> Result<Option<BucketId>, Error> {
         self.take_name(name).await;
         let judged = {
             let state = self.state.borrow();
-            self.check_writable(&state).and_then(|()| self.bucket_id(&state, name))
+            self.check_writable(&state).and_then(|()| match self.bucket_id(&state, name) {
+                Ok(bucket) => Ok(Some(bucket)),
+                Err(Error::NoSuchBucket) => Ok(None),
+                Err(error) => Err(error),
+            })
         };
         if judged.is_err() {
             self.let_go_of_name(name);

@@ -70,7 +70,11 @@ impl Shard {
         if result.is_err() {
             writer.give_back();
         }
-        self.state.borrow_mut().checkpointing = false;
+        {
+            let mut state = self.state.borrow_mut();
+            state.checkpointing = false;
+            state.checkpoint_taking = 0;
+        }
         self.progress.notify();
         // Zones that it covers can be cleaned from now on.
         self.clean_soon();
@@ -236,6 +240,7 @@ impl ChunkWriter {
         for copy in &mut copies {
             let (reservation, extent) = self.shard.reserve_one(self.chunk_bytes as u64).await?;
             self.reserved.push((reservation, extent));
+            self.shard.state.borrow_mut().checkpoint_taking += extent.bytes();
             *copy = extent;
         }
         let header = ChunkHeader {

@@ -127,28 +127,32 @@ impl Shard {
         }
         let mut after: Option<Box<[u8]>> = None;
         loop {
-            let state = self.state.borrow();
-            let from = match &after {
-                None => Bound::Unbounded,
-                Some(key) => Bound::Excluded(&**key),
-            };
-            let mut last = None;
-            for (encoded, record) in state.catalog.index.range(from).take(WALK_STEP) {
-                last = Some(encoded);
-                let owner = |part| {
-                    let (bucket, key, version) = decode(encoded);
-                    PackedOwner::Version { bucket, key: key.into(), version, part }
+            let last = {
+                let state = self.state.borrow();
+                let from = match &after {
+                    None => Bound::Unbounded,
+                    Some(key) => Bound::Excluded(&**key),
                 };
-                match &record.content {
-                    Content::Parts(parts) => {
-                        parts.iter().for_each(|part| note(&part.content, &|| owner(Some(part.number))));
+                let mut last = None;
+                for (encoded, record) in state.catalog.index.range(from).take(WALK_STEP) {
+                    last = Some(encoded);
+                    let owner = |part| {
+                        let (bucket, key, version) = decode(encoded);
+                        PackedOwner::Version { bucket, key: key.into(), version, part }
+                    };
+                    match &record.content {
+                        Content::Parts(parts) => {
+                            parts.iter().for_each(|part| note(&part.content, &|| owner(Some(part.number))));
+                        }
+                        content => note(content, &|| owner(None)),
                     }
-                    content => note(content, &|| owner(None)),
                 }
+                last.map(Box::from)
+            };
+            if last.is_none() {
+                return found;
             }
-            let Some(last) = last else { return found };
-            after = Some(last.into());
-            drop(state);
+            after = last;
             yield_once().await;
         }
     }

@@ -309,21 +309,6 @@ impl Shard {
         }
     }
 
-    /// Makes what was written durable. A sync that fails stops the shard, whoever asked for it: what it did not make
-    /// durable is unknown, and the next sync, which succeeds, would seem to cover it.
-    pub(super) async fn sync(&self, region: Region) -> Result<(), DeviceError> {
-        let device = self.device(region);
-        let slot = device.queue().slot().await;
-        let completion = device.sync(slot).await;
-        completion.result.map(|_| ()).map_err(|source| {
-            let error = self.device_error(region, DeviceOperation::Sync, 0, 0, source);
-            self.state.borrow_mut().failed.get_or_insert(error);
-            self.progress.notify();
-            self.work.notify();
-            error
-        })
-    }
-
     pub(super) fn device(&self, region: Region) -> &dyn crate::device::BlockDevice {
         match region {
             Region::Log => &*self.files.log,

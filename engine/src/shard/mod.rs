@@ -19,6 +19,7 @@ pub(crate) mod overlay;
 pub(crate) mod reading;
 pub(crate) mod requests;
 pub(crate) mod space;
+mod sync;
 pub(crate) mod uploads;
 pub(crate) mod zones;
 
@@ -27,7 +28,7 @@ use crate::{
     error::{Corruption, DeviceError},
     layout::{Anchor, CheckpointRoot, Entry, Extent, Geometry, LogPosition, MetaHash, SecretKey, Version},
     log::{Proposal, memory::LogMemory, tail::Tail},
-    reactor::{Core, Signal},
+    reactor::{Core, Moment, Signal},
 };
 use catalog::Catalog;
 use overlay::Overlay;
@@ -37,6 +38,7 @@ use std::{
     collections::{HashSet, VecDeque},
     rc::{Rc, Weak},
 };
+use sync::Syncs;
 
 /// The files of a shard as its owner sees them.
 #[derive(Clone)]
@@ -69,8 +71,10 @@ pub(crate) struct Shard {
     state: RefCell<State>,
     /// Something to write, or room to write it.
     work: Signal,
-    /// A batch became durable, a zone was made, or the shard failed.
+    /// A batch became durable, a zone was made, a sync ended, or the shard failed.
     progress: Signal,
+    log_syncs: Syncs,
+    data_syncs: Syncs,
     closing: Cell<bool>,
     me: Weak<Shard>,
 }
@@ -117,11 +121,16 @@ struct State {
     checkpoint_extents: Vec<Extent>,
     log_bytes_since_checkpoint: u64,
     checkpointing: bool,
+    /// Bytes of extents that the checkpoint being taken has so far.
+    checkpoint_taking: u64,
     cleaning: bool,
     /// Log zones from the one replay would start in to the one being written, with the first batch of each.
     log_order: VecDeque<ZoneStart>,
     zones_ready: HashSet<u32>,
     growing: bool,
+    /// Log zones are being made; and when the device last refused to make one, if it did the last time.
+    making_zones: bool,
+    zones_refused: Option<Moment>,
     log_full: bool,
     failed: Option<DeviceError>,
     hole: Option<Corruption>,

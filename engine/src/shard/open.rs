@@ -6,6 +6,7 @@ use super::{
     overlay::Overlay,
     reading::{ReadCheckpoint, Reading},
     space::Space,
+    sync::Syncs,
 };
 use crate::{
     error::{Corruption, DeviceError, OpenError, Region},
@@ -44,7 +45,7 @@ pub struct RecoveryReport {
 }
 
 impl Shard {
-    /// Writes an empty shard: its first log zone and its anchors. Everything is durable when it resolves.
+    /// Writes an empty shard: its first two log zones and its anchors. Everything is durable when it resolves.
     pub(crate) async fn format(
         identity: ShardIdentity,
         core: Core,
@@ -67,6 +68,7 @@ impl Shard {
             initial_state(identity, anchor.clone())
         });
         shard.make_log_zone(0).await?;
+        shard.make_log_zone(1).await?;
         shard.write_anchor(&anchor).await
     }
 
@@ -87,6 +89,8 @@ impl Shard {
             state: RefCell::new(state(me)),
             work: Signal::default(),
             progress: Signal::default(),
+            log_syncs: Syncs::default(),
+            data_syncs: Syncs::default(),
             closing: Cell::new(false),
             me: me.clone(),
         })
@@ -223,10 +227,13 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
         checkpoint_extents: Vec::new(),
         log_bytes_since_checkpoint: 0,
         checkpointing: false,
+        checkpoint_taking: 0,
         cleaning: false,
         log_order: VecDeque::new(),
         zones_ready: HashSet::new(),
         growing: false,
+        making_zones: false,
+        zones_refused: None,
         log_full: false,
         failed: None,
         hole: None,

@@ -120,7 +120,7 @@ impl Shard {
 
     /// Makes a written body the key's current version.
     pub(crate) async fn put(&self, request: PutRequest) -> Result<Record, Error> {
-        self.bucket_decided(&request.bucket).await;
+        self.ready_to_add(&request.bucket).await;
         let outcome = self.sequence_put(request);
         match outcome {
             Ok((ticket, record)) => {

@@ -74,6 +74,23 @@ impl Space {
 
     // ── data zones ──
 
+    /// Zones there are, of both kinds.
+    pub(crate) fn zone_count(&self) -> usize {
+        let data = self.data_pool.as_ref().map_or(0, |pool| pool.fresh - pool.freed.len() as u32);
+        data as usize + self.log_pool.fresh as usize
+    }
+
+    /// Whether both kinds come from one pool.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.data_pool.is_none()
+    }
+
+    /// Bytes free in zones there are, in extents of at least `bytes`, a power of two.
+    pub(crate) fn free_in_extents_of(&self, bytes: u64) -> u64 {
+        let units = (bytes / UNIT_BYTES as u64).max(1) as u32;
+        self.extents.free_units_in_blocks_of(units) * UNIT_BYTES as u64
+    }
+
     /// The number of the next data zone; it is not taken until [`Space::add_data_zone`].
     pub(crate) fn next_data_zone(&self) -> Option<u32> {
         self.data_pool.as_ref().unwrap_or(&self.log_pool).peek()
@@ -176,18 +193,38 @@ impl Space {
 
     // ── log zones ──
 
-    /// A zone for the log to go on in, and whether it must be made first. `live` tells a zone's live packed bytes.
-    pub(crate) fn claim_log_zone(&mut self, live: impl Fn(u32) -> u64) -> Option<(u32, bool)> {
+    /// A zone for the log to go on in, which exists. `live` tells a zone's live packed bytes.
+    pub(crate) fn claim_log_zone(&mut self, live: impl Fn(u32) -> u64) -> Option<u32> {
         self.reclaim_log_zones(live);
-        let zone = self.log_pool.peek()?;
-        let is_new = self.log_pool.take(zone);
+        let zone = self.log_pool.freed.first().copied()?;
+        self.log_pool.take(zone);
         self.log_zones += 1;
-        Some((zone, is_new))
+        Some(zone)
     }
 
-    /// Whether at least so many zones can be claimed, counting those that claiming would reclaim.
+    /// The number of a log zone that could be made.
+    pub(crate) fn next_new_log_zone(&self) -> Option<u32> {
+        self.log_pool.next_fresh()
+    }
+
+    /// The zone was made: it exists, and is free.
+    pub(crate) fn add_log_zone(&mut self, zone: u32) {
+        self.log_pool.take(zone);
+        self.log_pool.give_back(zone);
+    }
+
+    /// Whether at least so many zones can be claimed, or made and then claimed.
     pub(crate) fn has_log_zones(&self, wanted: usize, live: impl Fn(u32) -> u64) -> bool {
-        let free = self.log_pool.free_count();
+        self.has_empty(wanted, self.log_pool.free_count(), live)
+    }
+
+    /// Whether at least so many zones exist and can be claimed.
+    pub(crate) fn has_ready_log_zones(&self, wanted: usize, live: impl Fn(u32) -> u64) -> bool {
+        self.has_empty(wanted, self.log_pool.freed.len(), live)
+    }
+
+    /// Whether so many are free, counting those that claiming would reclaim.
+    fn has_empty(&self, wanted: usize, free: usize, live: impl Fn(u32) -> u64) -> bool {
         let empty = |zone: &&u32| live(**zone) == 0 && !self.log_pins.contains_key(*zone);
         free >= wanted || free + self.log_covered.keys().filter(empty).take(wanted - free).count() >= wanted
     }
@@ -314,7 +351,7 @@ pub(crate) struct Zones {
     pub(crate) log_in_use: Vec<u32>,
 }
 
-/// Zones by number: those given back, and those never taken so far.
+/// Zones by number: those that exist and are free, and those never taken so far.
 struct ZonePool {
     freed: BTreeSet<u32>,
     /// Zones from here on were never taken, and need not exist.
@@ -328,7 +365,11 @@ impl ZonePool {
     }
 
     fn peek(&self) -> Option<u32> {
-        self.freed.first().copied().or((self.fresh < self.max).then_some(self.fresh))
+        self.freed.first().copied().or(self.next_fresh())
+    }
+
+    fn next_fresh(&self) -> Option<u32> {
+        (self.fresh < self.max).then_some(self.fresh)
     }
 
     fn free_count(&self) -> usize {

@@ -42,7 +42,7 @@ impl Shard {
         upload: UploadId,
         attributes: Bytes,
     ) -> Result<UploadInfo, Error> {
-        self.bucket_decided(bucket).await;
+        self.ready_to_add(bucket).await;
         let (ticket, info) = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
@@ -62,7 +62,7 @@ impl Shard {
     }
 
     pub(crate) async fn put_part(&self, request: PartRequest) -> Result<PartInfo, Error> {
-        self.bucket_decided(&request.bucket).await;
+        self.ready_to_add(&request.bucket).await;
         let (ticket, info) = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
@@ -147,6 +147,7 @@ impl Shard {
                 (!state.overlay.upload_is_pending(request.upload)).then_some(Ok(()))
             })
             .await?;
+        self.ready_to_add(&request.bucket).await;
         match self.sequence_completion(request) {
             Ok((ticket, record)) => {
                 self.durable(ticket).await?;

@@ -408,7 +408,9 @@ impl Call {
             (Ok(_), Err(Error::NoSuchUpload)) | (Err(Error::NoSuchUpload), Ok(_)) if others_float => Ok(()),
             // Something that landed between the two was judged by one of them only.
             (Err(first), Err(second)) if first == second || others_float => Ok(()),
-            (_, Err(error)) | (Err(error), _) => self.excuse(error),
+            // A fault may have met either.
+            (Err(first), Err(second)) => self.excuse(first).or_else(|_| self.excuse(second)),
+            (Ok(_), Err(error)) | (Err(error), Ok(_)) => self.excuse(error),
             _ => Err(format!("completed twice: {first:?} and {second:?}")),
         }
     }

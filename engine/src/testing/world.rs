@@ -167,6 +167,13 @@ pub struct World {
     pub crashes: u64,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // Tasks hold each other, and the cores: nothing but this lets go of their memory.
+        self.stop_cores();
+    }
+}
+
 const STORE: u128 = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
 const SECRET: SecretKey = SecretKey(*b"sixteen secrets.");
 

@@ -157,7 +157,7 @@ fn render_latency(out: &mut String, server: &[Arc<ServerMetrics>]) {
 
 fn render_shards(out: &mut String, shards: &[ShardStatistics]) {
     type Column = (&'static str, &'static str, &'static str, fn(&ShardStatistics) -> u64);
-    const COLUMNS: [Column; 9] = [
+    const COLUMNS: [Column; 11] = [
         ("crossdock_shard_versions", "gauge", "Versions in the shard.", |s| s.versions),
         ("crossdock_shard_batches_total", "counter", "Log batches written.", |s| s.batches),
         ("crossdock_shard_entries_total", "counter", "Entries committed.", |s| s.entries),

@@ -45,7 +45,7 @@ pub(crate) fn anchor(anchor: &Anchor, output: &mut dyn Write) -> io::Result<()> 
             root.id,
             root.entry_count,
             root.chunk_count,
-            extent(&root.last_chunk)
+            root.last_chunk.copies.each_ref().map(extent).join(" and ")
         ),
     }
 }
