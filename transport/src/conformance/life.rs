@@ -13,6 +13,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Waker},
+    time::Duration,
 };
 
 /// Posts as many operations as there are credits, half of them reads.
@@ -187,6 +188,28 @@ pub fn sessions_are_bounded(subject: &dyn Subject) {
     for mut pair in pairs {
         pair.assert_works(&world);
     }
+}
+
+/// A session that nobody uses is ended after its time and not before; one that is used goes on.
+pub fn idle_sessions_end(subject: &dyn Subject) {
+    let world = World::new(subject);
+    let (idle, mut used) = (world.connect(), world.connect());
+    let step = limits().idle_max / 4;
+    // Whatever the clock of a core says when it begins.
+    let start = Duration::from_secs(86_400);
+    for round in 0..4 {
+        assert_eq!(world.endpoint.expire_idle(start + step * round), 0, "ended early, in round {round}");
+        used.assert_works(&world);
+    }
+    assert_eq!(world.endpoint.expire_idle(start + step * 4), 1);
+    assert!(!idle.session.is_open());
+    assert!(world.endpoint.session(idle.id, &world.principal).is_none());
+    assert!(!world.endpoint.disconnect(idle.id, &world.principal));
+    assert_eq!(world.endpoint.session_count(), 1);
+    used.assert_works(&world);
+    assert_eq!(world.endpoint.expire_idle(start + step * 8), 0, "used after the last call");
+    assert_eq!(world.endpoint.expire_idle(start + step * 12), 1);
+    world.assert_balanced();
 }
 
 /// Offers that are none are refused, and leave nothing.

@@ -14,6 +14,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 /// Bytes of a client's memory: more than the largest lease.
@@ -40,7 +41,8 @@ pub(super) struct Connected {
 }
 
 pub(super) fn limits() -> SessionLimits {
-    SessionLimits { sessions_max: 6, principal_sessions_max: 4, credits: 8 }
+    let idle_max = Duration::from_secs(300);
+    SessionLimits { sessions_max: 6, principal_sessions_max: 4, credits: 8, idle_max }
 }
 
 pub(super) fn arena() -> Arena {

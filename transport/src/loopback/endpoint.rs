@@ -19,6 +19,7 @@ use std::{
     collections::VecDeque,
     os::fd::BorrowedFd,
     rc::Rc,
+    time::Duration,
 };
 
 pub(super) struct LoopbackEndpoint {
@@ -36,6 +37,8 @@ struct Session {
     /// In flight, oldest first.
     line: RefCell<VecDeque<Operation>>,
     open: Cell<bool>,
+    /// Whether something was posted since somebody last asked.
+    used: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +93,11 @@ impl Endpoint for LoopbackEndpoint {
         true
     }
 
+    fn expire_idle(&self, now: Duration) -> usize {
+        let expired = self.sessions.borrow_mut().expired(now, |session| session.take_used());
+        expired.iter().filter(|(id, principal)| self.disconnect(*id, principal)).count()
+    }
+
     fn session_count(&self) -> usize {
         self.sessions.borrow().len()
     }
@@ -126,6 +134,7 @@ impl Session {
             peer,
             line: RefCell::new(VecDeque::new()),
             open: Cell::new(true),
+            used: Cell::new(true),
         });
         let weak = Rc::downgrade(&session);
         session.credits.on_abandon(Rc::new(move |id| {
@@ -136,6 +145,10 @@ impl Session {
                 .for_each(|operation| operation.cancelled = true);
         }));
         session
+    }
+
+    fn take_used(&self) -> bool {
+        self.used.replace(false) || self.credits.in_flight() > 0
     }
 
     /// Runs what is in the line now. What those who are woken post is for the next time, or one session would have the
@@ -179,6 +192,7 @@ impl Session {
     }
 
     fn post(&self, slot: Slot, remote: RemoteSlice, memory: Memory) -> Pending {
+        self.used.set(true);
         let (id, pending) = self.credits.post(slot, memory);
         let ended = !self.open.get() || self.peer.is_gone();
         if ended && self.line.borrow().is_empty() {

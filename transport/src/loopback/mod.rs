@@ -34,6 +34,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     revocable: true,
     survives_refusal: true,
     foreign_memory: false,
+    peer_leases: false,
 };
 
 /// The transport. Cheap to clone; clones are the same transport.

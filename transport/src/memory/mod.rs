@@ -32,6 +32,7 @@ mod copies;
 mod lease;
 mod mapping;
 mod numbers;
+mod peer;
 mod pool;
 mod return_stack;
 mod scatter;
@@ -41,6 +42,7 @@ pub use arena::{Arena, ArenaError, ArenaOptions};
 pub use copies::{CopyReason, copied_bytes, copy_payload};
 pub use lease::{BufferLease, FrozenLease};
 pub use mapping::{PageKind, PagePolicy};
+pub use peer::PeerLease;
 pub use pool::{Acquire, Pool};
 pub use scatter::ScatterList;
 

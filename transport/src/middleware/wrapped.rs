@@ -8,7 +8,7 @@
 
 use super::{Fate, Middleware, Observed};
 use crate::{
-    memory::{Arena, BufferLease, ScatterList},
+    memory::{Arena, BufferLease, PeerLease, ScatterList},
     operation::{Completion, Memory, OperationId, Pending, Queue, Slot},
     remote::{
         Access, Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, ForeignMemory, Offer,
@@ -26,6 +26,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 /// Makes the middleware of a core.
@@ -136,8 +137,16 @@ impl WrappedEndpoint {
 
     fn advance_all(&self) -> usize {
         let completed = self.all().iter().map(|session| session.advance()).sum();
-        self.sessions.borrow_mut().draining.retain(|session| !session.line.borrow().is_empty());
+        self.let_go_of_ended();
         completed
+    }
+
+    /// Sessions end by themselves, too: idle, or with their client.
+    fn let_go_of_ended(&self) {
+        let keeps = |session: &Rc<Session>| !session.line.borrow().is_empty();
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.draining.retain(keeps);
+        sessions.connected.retain(|_, session| session.inner.is_open() || keeps(session));
     }
 }
 
@@ -163,6 +172,12 @@ impl Endpoint for WrappedEndpoint {
             let session = sessions.connected.remove(&id);
             sessions.draining.extend(session);
         }
+        ended
+    }
+
+    fn expire_idle(&self, now: Duration) -> usize {
+        let ended = self.inner().expire_idle(now);
+        self.let_go_of_ended();
         ended
     }
 
@@ -323,6 +338,10 @@ impl RemoteMemory for Session {
         assert_postable(&self.capabilities, bytes, target.bytes(), source.pieces().len());
         let target = target.slice(0..bytes).expect("asserted to fit");
         self.post(slot, Access::Write, target, Memory::Scatter(source))
+    }
+
+    fn peer_lease(&self, target: &RemoteSlice) -> Result<PeerLease, TransferError> {
+        self.inner.peer_lease(target)
     }
 
     fn flush(&self) {

@@ -25,7 +25,8 @@
 //!   gone is leaked rather than reused.
 //! * *In order.* Operations of one session complete in the order they were posted, and writes arrive in it. A read and a later
 //!   write of the same remote bytes are in order only if the read was completed before the write was posted.
-//! * *Bounded.* A session has as many slots as it has credits, an endpoint as many sessions as its limits say.
+//! * *Bounded.* A session has as many slots as it has credits, an endpoint as many sessions as its limits say. One that nobody
+//!   uses is ended.
 //! * *Apart.* To anybody but its principal a session does not exist.
 //! * *Bad input* (an offer, a remote slice) gives a typed error, on the one session at most.
 
@@ -38,13 +39,14 @@ pub use slice::{Access, RemoteKey, RemoteSlice};
 pub use table::{SessionLimits, SessionTable};
 
 use crate::{
-    memory::{Arena, BufferLease, ScatterList},
-    operation::{Pending, Queue, Slot},
+    memory::{Arena, BufferLease, PeerLease, ScatterList},
+    operation::{OsError, Pending, Queue, Slot},
 };
 use std::{
     fmt, io,
     os::fd::{BorrowedFd, OwnedFd},
     rc::Rc,
+    time::Duration,
 };
 
 /// What moves the bytes.
@@ -79,6 +81,8 @@ pub struct Capabilities {
     pub survives_refusal: bool,
     /// Memory of other devices can be registered ([`Transport::register_foreign`]).
     pub foreign_memory: bool,
+    /// A disk can read straight into the peer's memory ([`RemoteMemory::peer_lease`]).
+    pub peer_leases: bool,
 }
 
 /// Memory of another device, as a dma-buf.
@@ -158,6 +162,11 @@ pub trait Endpoint {
     /// [`TransferError::Ended`]. False if there is no such session: already ended, never made, or somebody else's.
     fn disconnect(&self, id: SessionId, principal: &Principal) -> bool;
 
+    /// Ends the sessions that have not been used for [`SessionLimits::idle_max`], as [`disconnect`](Endpoint::disconnect) does, and
+    /// whatever else waits for a client that does not come. To be called now and then, a few times in that span, with a time that
+    /// never goes back; a session ends up to one span between calls late, and never early. Returns how many it ended.
+    fn expire_idle(&self, now: Duration) -> usize;
+
     /// How many sessions there are.
     fn session_count(&self) -> usize;
 
@@ -194,6 +203,18 @@ pub trait RemoteMemory {
     /// If the slot is not of these credits, or the pieces are more bytes than `target` has or an operation may move, or more
     /// pieces than the transport takes.
     fn write(&self, slot: Slot, source: ScatterList, target: RemoteSlice) -> Pending;
+
+    /// The right to let a device of this host write `target`, which the peer exposes to be written: a disk then reads straight
+    /// into the client's memory. The exposure is not withdrawn, nor its memory unmapped, before the lease and all parts of it are
+    /// dropped, also when the session or the endpoint ends. Not a posted operation: it takes no credit, and is not in order with
+    /// those that do.
+    ///
+    /// # Errors
+    /// [`TransferError::Refused`] and [`TransferError::Ended`] as operations have them; `EOPNOTSUPP` unless
+    /// [`Capabilities::peer_leases`] is set.
+    fn peer_lease(&self, _target: &RemoteSlice) -> Result<PeerLease, TransferError> {
+        Err(TransferError::Device(OsError(libc::EOPNOTSUPP)))
+    }
 
     /// Rings the doorbell for what was posted, now: one for all. Otherwise the next poll does.
     fn flush(&self);

@@ -61,7 +61,7 @@ pub struct Offer {
     pub token: String,
     /// Further values by name (a start sequence number, an MTU). Names a transport does not know are ignored.
     pub parameters: Vec<(String, String)>,
-    /// A descriptor that was handed over with it: shared memory.
+    /// A descriptor that was handed over with it: for shared memory, the socket that brings the memory.
     pub descriptor: Option<OwnedFd>,
 }
 

@@ -1,7 +1,7 @@
 //! The sessions of one endpoint: bounded, and each to be found by its principal only.
 
 use super::{ConnectError, Principal, SessionId};
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// How many sessions an endpoint has at most, and how much each may have in flight.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +12,14 @@ pub struct SessionLimits {
     pub principal_sessions_max: usize,
     /// Credits of a session: slots, that is operations posted and not completed.
     pub credits: usize,
+    /// How long a session may go without an operation before it is ended ([`Endpoint::expire_idle`](super::Endpoint::expire_idle)).
+    pub idle_max: Duration,
 }
 
 impl Default for SessionLimits {
     fn default() -> SessionLimits {
-        SessionLimits { sessions_max: 1024, principal_sessions_max: 64, credits: 64 }
+        let idle_max = Duration::from_secs(300);
+        SessionLimits { sessions_max: 1024, principal_sessions_max: 64, credits: 64, idle_max }
     }
 }
 
@@ -24,9 +27,17 @@ impl Default for SessionLimits {
 #[derive(Debug)]
 pub struct SessionTable<S> {
     limits: SessionLimits,
-    sessions: HashMap<SessionId, (Principal, S)>,
+    sessions: HashMap<SessionId, Entry<S>>,
     /// How many each principal has; no entry is 0.
     counts: HashMap<Principal, usize>,
+}
+
+#[derive(Debug)]
+struct Entry<S> {
+    owner: Principal,
+    session: S,
+    /// When it was first seen to be idle.
+    idle_since: Option<Duration>,
 }
 
 impl<S> SessionTable<S> {
@@ -56,20 +67,21 @@ impl<S> SessionTable<S> {
     /// # Panics
     /// If there is one of that name: names are not guessed, so the entropy is broken.
     pub fn insert(&mut self, id: SessionId, principal: &Principal, session: S) {
-        let replaced = self.sessions.insert(id, (principal.clone(), session));
+        let entry = Entry { owner: principal.clone(), session, idle_since: None };
+        let replaced = self.sessions.insert(id, entry);
         assert!(replaced.is_none(), "two sessions of one name");
         *self.counts.entry(principal.clone()).or_default() += 1;
     }
 
     /// The session, if there is one of that name and it is `principal`'s. Somebody else's is not there.
     pub fn find(&self, id: SessionId, principal: &Principal) -> Option<&S> {
-        self.sessions.get(&id).filter(|(owner, _)| owner == principal).map(|(_, session)| session)
+        self.sessions.get(&id).filter(|entry| entry.owner == *principal).map(|entry| &entry.session)
     }
 
     /// Takes the session out, under the terms of [`find`](SessionTable::find).
     pub fn remove(&mut self, id: SessionId, principal: &Principal) -> Option<S> {
         self.find(id, principal)?;
-        let (_, session) = self.sessions.remove(&id)?;
+        let Entry { session, .. } = self.sessions.remove(&id)?;
         if let Some(count) = self.counts.get_mut(principal) {
             *count -= 1;
             if *count == 0 {
@@ -82,7 +94,25 @@ impl<S> SessionTable<S> {
 
     /// All sessions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &S> {
-        self.sessions.values().map(|(_, session)| session)
+        self.sessions.values().map(|entry| &entry.session)
+    }
+
+    /// The sessions that have been idle for longer than they may, and whose they are: to be ended as a disconnect does, which takes
+    /// them out. `was_used` says of a session whether it has something in flight or was used since it was last asked; no
+    /// operation has to know the time that way.
+    pub fn expired(&mut self, now: Duration, was_used: impl Fn(&S) -> bool) -> Vec<(SessionId, Principal)> {
+        let idle_max = self.limits.idle_max;
+        let mut expired = Vec::new();
+        for (id, entry) in &mut self.sessions {
+            if was_used(&entry.session) {
+                entry.idle_since = None;
+            }
+            let since = *entry.idle_since.get_or_insert(now);
+            if now.saturating_sub(since) >= idle_max {
+                expired.push((*id, entry.owner.clone()));
+            }
+        }
+        expired
     }
 
     /// How many sessions there are.
@@ -105,7 +135,7 @@ mod tests {
         /// Shows that limits hold after any inserts and removals, and that nobody finds or removes another's session.
         #[test]
         fn limits_hold(steps in prop::collection::vec((any::<bool>(), 0u8..4, 0u8..12), 0..200)) {
-            let limits = SessionLimits { sessions_max: 6, principal_sessions_max: 3, credits: 1 };
+            let limits = SessionLimits { sessions_max: 6, principal_sessions_max: 3, credits: 1, ..SessionLimits::default() };
             let mut table = SessionTable::new(limits);
             let mut model: Vec<(u8, u8)> = Vec::new();
             let principal = |who: u8| Principal::new(&format!("principal-{who}"));
