@@ -12,6 +12,7 @@
 //! * [`tcp`]: byte streams on the ring.
 //! * [`remote`]: memory of somebody else, and the traits of the transports that reach it.
 //! * [`loopback`]: the reference transport, within one process.
+//! * [`shm`]: memory of other processes of this host.
 //! * [`middleware`]: what looks at the operations of any transport, delays them or makes them fail.
 //! * [`token`]: how a client names its memory in the text of a request.
 //! * [`conformance`]: the tests that every transport passes.
@@ -25,6 +26,7 @@ pub mod middleware;
 pub mod operation;
 pub mod remote;
 pub mod ring;
+pub mod shm;
 pub mod tcp;
 pub mod token;
 mod waiting;

@@ -46,9 +46,15 @@ thread_local! {
 pub fn copy_payload(target: &mut [u8], source: &[u8], reason: CopyReason) {
     assert_eq!(target.len(), source.len(), "payload is copied whole");
     target.copy_from_slice(source);
+    count_copied(source.len(), reason);
+}
+
+/// Counts payload that was copied by other means than [`copy_payload`]: memory shared with another process is never a slice,
+/// so the transport that has it mapped copies by itself.
+pub(crate) fn count_copied(bytes: usize, reason: CopyReason) {
     // A thread that is being torn down counts in the first cell.
     let cell = CELL.try_with(Cell::get).unwrap_or(0);
-    COPIED[cell].0[reason as usize].fetch_add(source.len() as u64, Ordering::Relaxed);
+    COPIED[cell].0[reason as usize].fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
 /// Bytes copied so far in this process for `reason`.

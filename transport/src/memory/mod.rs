@@ -39,6 +39,7 @@ mod scatter;
 mod superpage;
 
 pub use arena::{Arena, ArenaError, ArenaOptions};
+pub(crate) use copies::count_copied;
 pub use copies::{CopyReason, copied_bytes, copy_payload};
 pub use lease::{BufferLease, FrozenLease};
 pub use mapping::{PageKind, PagePolicy};

@@ -10,6 +10,7 @@ mod middleware;
 mod operation;
 mod polling;
 mod rings;
+mod shm;
 mod soak;
 mod streams;
 mod through;

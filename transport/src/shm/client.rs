@@ -1,0 +1,187 @@
+//! The client's side of a connection.
+
+use super::{
+    handover,
+    line::{ClientLine, LINE_BYTES_MAX, ServerLine},
+    mapping::Mapping,
+    socket::{self, PeerCredentials, Received},
+};
+use crate::remote::{Access, RemoteKey, RemoteSlice, SessionId};
+use std::{
+    cell::Cell,
+    fmt, io,
+    ops::Range,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+/// The first address that is exposed, so that no address is an offset by chance.
+const FIRST_ADDRESS: u64 = 1 << 20;
+/// Addresses between two exposures that name nothing: who runs over the end of one does not land in the next.
+const GAP_BYTES: u64 = 4096;
+
+/// What a server said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The session's name: to be named in a request, and part of every token.
+    Session(SessionId),
+    /// Nothing reaches the exposure of that address any more, and no device is writing there.
+    Withdrawn(u64),
+    /// The server does not want this client, and why.
+    Refused(String),
+    /// The server is gone, or does not keep to the protocol. What was exposed may still be written by it.
+    Gone,
+}
+
+/// Memory of this process, and a server that has it mapped. Stays on its thread; nothing here waits but
+/// [`connect`](ShmClient::connect).
+///
+/// The bytes are copied in and out, so that there is nothing to be wrong about while the server writes.
+/// Buffers that are used in place are the business of `exposure`.
+///
+/// # Drop
+/// Hangs up and unmaps. What the server still writes goes to pages that are nobody's.
+pub struct ShmClient {
+    socket: OwnedFd,
+    memory: Mapping,
+    next_address: Cell<u64>,
+    gone: Cell<bool>,
+}
+
+impl ShmClient {
+    /// Connects to the server at `path` and hands `bytes` zeros over. Waits while the server's backlog is full. The session's
+    /// name comes later, from [`poll`](ShmClient::poll).
+    ///
+    /// `trusted` is asked about the server: it gets to write all of the memory. See [`same_user_or_root`].
+    ///
+    /// # Errors
+    /// Nobody listens at the path; the server is not trusted (`PermissionDenied`); there is no memory.
+    pub fn connect(
+        path: impl AsRef<Path>,
+        bytes: u64,
+        trusted: impl FnOnce(&PeerCredentials) -> bool,
+    ) -> io::Result<ShmClient> {
+        let socket = socket::connect_to(path.as_ref())?;
+        if !trusted(&PeerCredentials::of(&socket)?) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the server is not trusted"));
+        }
+        ShmClient::over(socket, bytes)
+    }
+
+    /// A client, and the socket to offer to a server that is in this process or gets it from here.
+    ///
+    /// # Errors
+    /// There are no descriptors, or there is no memory.
+    pub fn pair(bytes: u64) -> io::Result<(ShmClient, OwnedFd)> {
+        let (ours, theirs) = socket::pair()?;
+        Ok((ShmClient::over(ours, bytes)?, theirs))
+    }
+
+    /// A client over a packet socket that is connected to a server already, and trusted.
+    ///
+    /// # Errors
+    /// `bytes` is 0; there is no memory; the server hung up.
+    pub fn over(socket: OwnedFd, bytes: u64) -> io::Result<ShmClient> {
+        if bytes == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no memory to share"));
+        }
+        let (file, memory) = handover::make(bytes)?;
+        let hello = ClientLine::Hello { bytes }.to_string();
+        socket::send_line(&socket, &hello, Some(file.as_fd()))?;
+        Ok(ShmClient { socket, memory, next_address: Cell::new(FIRST_ADDRESS), gone: Cell::new(false) })
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+
+    /// Exposes a range of the memory, for one direction. Ranges may overlap. The slice's address was never used before on this
+    /// connection and never is again; a token names it. Nothing of nothing needs no exposure, but has a name too.
+    ///
+    /// # Errors
+    /// The server is gone, or has not read what it was sent (`WouldBlock`): nothing is exposed.
+    ///
+    /// # Panics
+    /// If the range is not inside the memory.
+    pub fn expose(&self, range: Range<usize>, access: Access) -> io::Result<RemoteSlice> {
+        assert!(range.start <= range.end && range.end <= self.bytes(), "{range:?} is not in the memory");
+        let (address, bytes) = (self.next_address.get(), range.len() as u64);
+        let next = address.checked_add(bytes).and_then(|end| end.checked_add(GAP_BYTES));
+        let next = next.ok_or_else(|| io::Error::other("no addresses left"))?;
+        let slice = RemoteSlice::new(address, bytes, RemoteKey(0)).expect("its end was computed");
+        if bytes > 0 {
+            self.say(ClientLine::Expose { slice, offset: range.start as u64, access })?;
+        }
+        self.next_address.set(next);
+        Ok(slice)
+    }
+
+    /// Asks the server to forget an exposure. When nothing can come any more, it says [`Event::Withdrawn`].
+    ///
+    /// # Errors
+    /// As for [`expose`](ShmClient::expose); the exposure is as it was.
+    pub fn withdraw(&self, slice: &RemoteSlice) -> io::Result<()> {
+        if slice.bytes() == 0 {
+            return Ok(());
+        }
+        self.say(ClientLine::Withdraw { address: slice.address() })
+    }
+
+    fn say(&self, line: ClientLine) -> io::Result<()> {
+        socket::send_line(&self.socket, &line.to_string(), None)
+    }
+
+    /// The next thing that the server said, if there is one. Once it is [`Event::Gone`], it stays that.
+    pub fn poll(&self) -> Option<Event> {
+        let mut line = [0; LINE_BYTES_MAX];
+        let said = match socket::receive(self.socket.as_fd(), &mut line) {
+            _ if self.gone.get() => None,
+            Ok(Received::Nothing) => return None,
+            Ok(Received::Packet { bytes, descriptor: None }) => line.get(..bytes).and_then(ServerLine::parse),
+            Ok(Received::Packet { .. } | Received::End | Received::Malformed) | Err(_) => None,
+        };
+        Some(match said {
+            Some(ServerLine::Session(id)) => Event::Session(id),
+            Some(ServerLine::Withdrawn { address }) => Event::Withdrawn(address),
+            Some(ServerLine::Refused(why)) => Event::Refused(why.to_owned()),
+            None => {
+                self.gone.set(true);
+                Event::Gone
+            }
+        })
+    }
+
+    /// A descriptor that becomes readable when there is something to [`poll`](ShmClient::poll). Not to be read from.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Copies bytes of the memory out, as they are now.
+    ///
+    /// # Panics
+    /// If they are not all in the memory.
+    pub fn load(&self, at: usize, target: &mut [u8]) {
+        self.memory.load(at, target);
+    }
+
+    /// Copies bytes into the memory.
+    ///
+    /// # Panics
+    /// If they are not all in the memory.
+    pub fn store(&self, at: usize, source: &[u8]) {
+        self.memory.store(at, source);
+    }
+}
+
+/// Trusts a server that could write this process's memory anyway: one of this process's user, or of root.
+pub fn same_user_or_root(server: &PeerCredentials) -> bool {
+    server.user == 0 || server.user == rustix::process::geteuid().as_raw()
+}
+
+impl fmt::Debug for ShmClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ShmClient").field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,553 @@
+//! A core's endpoint: the connections of its clients, and their sessions.
+//!
+//! ```text
+//!   accepted ──► Greeting ── hello, memory file ──► Waiting ── connect(principal, offer) ──► Bound
+//!                    │                                 │                                       │
+//!                    └──── End, a line that is none, too old ──► closed, session ended ◄───────┘ disconnect
+//! ```
+//!
+//! Invariants
+//! * A session lives no longer than its connection: a client that dies takes its session with it.
+//! * Connections that are not bound are bounded, in all and for each user. A user who has too many loses the oldest of its own.
+//! * A client that does not keep to the lines, or does not read what it is sent, is hung up on.
+//! * Nothing here waits.
+
+use super::{
+    Admission, Shared,
+    handover::{self, HandoverError},
+    line::{ClientLine, LINE_BYTES_MAX, ServerLine},
+    session::Session,
+    socket::{self, PeerCredentials, Received},
+    windows::{Charge, Region, Windows},
+};
+use crate::remote::{
+    Answer, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal, RemoteMemory, SessionId,
+    SessionTable,
+};
+use rustix::event::{Timespec, epoll};
+use slab::Slab;
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io, mem,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+/// The listener among the events; connections have their places.
+const LISTENER: u64 = u64::MAX;
+
+/// Lines of one connection in one turn, so that a client which talks without end keeps the core from nobody. What a client said
+/// before a request is heard before that request, unless it was more than this.
+const TURN_LINES: usize = 64;
+
+/// Connections accepted in one turn.
+const TURN_ACCEPTS: usize = 16;
+
+pub(super) struct ShmEndpoint(Rc<Inner>);
+
+pub(super) struct Inner {
+    own: Weak<Inner>,
+    shared: Arc<Shared>,
+    core: u16,
+    entropy: RefCell<Entropy>,
+    open: Cell<bool>,
+    epoll: OwnedFd,
+    /// Whether the listener is not listened to, because the process has no descriptors left.
+    deaf: Cell<bool>,
+    /// Those that are not bound are numbered by age.
+    accepted: Cell<u64>,
+    connections: RefCell<Slab<Connection>>,
+    sessions: RefCell<SessionTable<Rc<Session>>>,
+    /// Sessions with something in their line.
+    due: RefCell<VecDeque<Rc<Session>>>,
+    /// Connections whose client waits to be told of a withdrawal.
+    withdrawing: RefCell<Vec<usize>>,
+}
+
+struct Connection {
+    socket: Rc<OwnedFd>,
+    user: u32,
+    number: u64,
+    /// When it was first seen by whoever looks for those that wait for too long.
+    seen: Option<Duration>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// No hello yet. What becomes of it then.
+    Greeting(Option<Principal>),
+    Waiting(Rc<Session>),
+    Bound(Rc<Session>, Principal),
+}
+
+impl Stage {
+    fn session(&self) -> Option<&Rc<Session>> {
+        match self {
+            Stage::Greeting(_) => None,
+            Stage::Waiting(session) | Stage::Bound(session, _) => Some(session),
+        }
+    }
+}
+
+impl ShmEndpoint {
+    pub(super) fn new(shared: Arc<Shared>, options: EndpointOptions) -> io::Result<ShmEndpoint> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let inner = Rc::new_cyclic(|own: &Weak<Inner>| Inner {
+            own: Weak::clone(own),
+            shared,
+            core: options.core,
+            entropy: RefCell::new(options.entropy),
+            open: Cell::new(true),
+            epoll,
+            deaf: Cell::new(true),
+            accepted: Cell::new(0),
+            connections: RefCell::default(),
+            sessions: RefCell::new(SessionTable::new(options.limits)),
+            due: RefCell::default(),
+            withdrawing: RefCell::default(),
+        });
+        inner.listen()?;
+        Ok(ShmEndpoint(inner))
+    }
+}
+
+impl Inner {
+    pub(super) fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    pub(super) fn run_later(&self, session: Rc<Session>) {
+        self.due.borrow_mut().push_back(session);
+    }
+
+    fn listen(&self) -> io::Result<()> {
+        let Some(listener) = self.shared.listener() else { return Ok(()) };
+        if self.deaf.replace(false) {
+            // Of several cores that wait, one is woken (<https://man7.org/linux/man-pages/man2/epoll_ctl.2.html>).
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+            epoll::add(&self.epoll, listener, epoll::EventData::new_u64(LISTENER), flags)?;
+        }
+        Ok(())
+    }
+
+    /// Hears whatever clients have to say.
+    fn hear_all(&self) {
+        let mut events =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let count = match epoll::wait(&self.epoll, &mut events, Some(&now)) {
+            Ok(count) => count,
+            Err(error) => {
+                if error != rustix::io::Errno::INTR {
+                    tracing::error!(%error, "shared memory: events could not be had");
+                }
+                return;
+            }
+        };
+        let mut clients_wait = false;
+        for event in events.iter().take(count) {
+            let place = event.data.u64();
+            clients_wait |= place == LISTENER;
+            if let Ok(place) = usize::try_from(place)
+                && place != LISTENER as usize
+            {
+                self.hear_connection(place);
+            }
+        }
+        // Last, so that nobody new is at a place for which there was an event.
+        if clients_wait {
+            self.accept();
+        }
+    }
+
+    /// Hears the connection at that place if it is that session's.
+    pub(super) fn hear(&self, place: usize, id: SessionId) {
+        let of_session =
+            self.connections.borrow().get(place).is_some_and(|connection| {
+                connection.stage.session().is_some_and(|session| session.id() == id)
+            });
+        if of_session {
+            self.hear_connection(place);
+        }
+    }
+
+    fn hear_connection(&self, place: usize) {
+        let mut line = [0; LINE_BYTES_MAX];
+        for _ in 0..TURN_LINES {
+            let socket = self.connections.borrow().get(place).map(|connection| Rc::clone(&connection.socket));
+            let Some(socket) = socket else { return };
+            let heard = match socket::receive(socket.as_fd(), &mut line) {
+                Ok(Received::Nothing) => return,
+                Ok(Received::Packet { bytes, descriptor }) => {
+                    let said = line.get(..bytes).and_then(ClientLine::parse);
+                    said.is_some_and(|said| self.answer(place, said, descriptor))
+                }
+                Ok(Received::End | Received::Malformed) | Err(_) => false,
+            };
+            if !heard {
+                self.close(place);
+                return;
+            }
+        }
+    }
+
+    /// Does what the client says. False if that ends the connection.
+    fn answer(&self, place: usize, said: ClientLine, descriptor: Option<OwnedFd>) -> bool {
+        let greeting =
+            match self.connections.borrow_mut().get_mut(place).map(|connection| &mut connection.stage) {
+                Some(Stage::Greeting(principal)) => Some(principal.take()),
+                _ => None,
+            };
+        match (greeting, said, descriptor) {
+            (Some(principal), ClientLine::Hello { bytes }, Some(file)) => {
+                match self.greet(place, &file, bytes, principal) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        tracing::debug!(%error, "shared memory: a client was refused");
+                        self.say(place, ServerLine::Refused(&reason(&error)));
+                        false
+                    }
+                }
+            }
+            (None, ClientLine::Expose { slice, offset, access }, None) => {
+                self.with_windows(place, |windows| windows.expose(slice, offset, access)).flatten().is_some()
+            }
+            (None, ClientLine::Withdraw { address }, None) => {
+                let known = self.with_windows(place, |windows| windows.withdraw(address)).flatten();
+                known.is_some() && self.tell_withdrawn(place)
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the memory of a client.
+    fn greet(
+        &self,
+        place: usize,
+        file: &OwnedFd,
+        bytes: u64,
+        principal: Option<Principal>,
+    ) -> Result<(), ConnectError> {
+        let limits = &self.shared.options;
+        if let Some(principal) = &principal {
+            self.sessions.borrow().admit(principal)?;
+        }
+        let max = limits.mapped_bytes_max;
+        let charge = Charge::new(&self.shared.mapped_bytes, bytes, max).ok_or(ConnectError::TooMany)?;
+        let mapping = handover::take(file.as_fd(), bytes, limits.session_bytes_max).map_err(refusal)?;
+        let windows = Windows::new(Region { mapping, _charge: charge });
+        let id = self.name_session();
+        let credits = self.sessions.borrow().limits().credits;
+        let session = Session::new(id, place, Weak::clone(&self.own), credits, windows);
+        if let Some(connection) = self.connections.borrow_mut().get_mut(place) {
+            connection.stage = Stage::Waiting(session);
+        }
+        if let Some(principal) = principal {
+            self.bind(place, &principal);
+        }
+        if self.say(place, ServerLine::Session(id)) {
+            Ok(())
+        } else {
+            Err(ConnectError::Malformed("it hung up"))
+        }
+    }
+
+    fn name_session(&self) -> SessionId {
+        let mut entropy = [0; 14];
+        (self.entropy.borrow_mut())(&mut entropy);
+        SessionId::new(self.core, entropy)
+    }
+
+    /// Makes the session that waits at `place` the principal's, which was admitted.
+    fn bind(&self, place: usize, principal: &Principal) {
+        let mut connections = self.connections.borrow_mut();
+        let Some(connection) = connections.get_mut(place) else { return };
+        if let Stage::Waiting(session) = &connection.stage {
+            let session = Rc::clone(session);
+            self.sessions.borrow_mut().insert(session.id(), principal, Rc::clone(&session));
+            connection.stage = Stage::Bound(session, principal.clone());
+        }
+    }
+
+    fn with_windows<R>(&self, place: usize, look: impl FnOnce(&mut Windows) -> R) -> Option<R> {
+        let connections = self.connections.borrow();
+        connections.get(place)?.stage.session()?.with_windows(look)
+    }
+
+    /// Tells the client of each withdrawal that is complete; of the others in a later poll. False if it does not listen.
+    fn tell_withdrawn(&self, place: usize) -> bool {
+        while let Some(address) = self.with_windows(place, Windows::take_released).flatten() {
+            if !self.say(place, ServerLine::Withdrawn { address }) {
+                return false;
+            }
+        }
+        let more = self.with_windows(place, |windows| windows.is_withdrawing()).unwrap_or(false);
+        let mut withdrawing = self.withdrawing.borrow_mut();
+        if more && !withdrawing.contains(&place) {
+            withdrawing.push(place);
+        }
+        true
+    }
+
+    /// False if the client does not listen.
+    fn say(&self, place: usize, line: ServerLine<'_>) -> bool {
+        let socket = self.connections.borrow().get(place).map(|connection| Rc::clone(&connection.socket));
+        socket.is_some_and(|socket| socket::send_line(&*socket, &line.to_string(), None).is_ok())
+    }
+
+    fn accept(&self) {
+        let Some(listener) = self.shared.listener() else { return };
+        for _ in 0..TURN_ACCEPTS {
+            match socket::accept(listener) {
+                Ok(Some(socket)) => self.welcome(socket),
+                Ok(None) => return,
+                Err(error) => {
+                    // No descriptors left, most likely. The listener stays readable, and would keep the core awake for
+                    // nothing; it is listened to again when a connection is closed.
+                    tracing::warn!(%error, "shared memory: a client could not be accepted");
+                    let removed = epoll::delete(&self.epoll, listener);
+                    self.deaf.set(removed.is_ok());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&self, socket: OwnedFd) {
+        let Ok(credentials) = PeerCredentials::of(&socket) else { return };
+        let refused = |why| {
+            // It may not be listening, which is its own affair.
+            let _ = socket::send_line(&socket, &ServerLine::Refused(why).to_string(), None);
+        };
+        let principal = match (self.shared.options.admit)(&credentials) {
+            Admission::Refuse => return refused("not for this user"),
+            Admission::Bind(principal) => Some(principal),
+            Admission::Wait => None,
+        };
+        let limits = &self.shared.options;
+        let waiting = self.unbound();
+        let own: Vec<_> = waiting.iter().filter(|(_, user, _)| *user == credentials.user).collect();
+        if own.len() >= limits.user_handovers_max {
+            let oldest = own.iter().min_by_key(|(number, ..)| *number);
+            if let Some((_, _, place)) = oldest {
+                self.close(*place);
+            }
+        } else if waiting.len() >= limits.handovers_max {
+            return refused("too many clients");
+        }
+        if let Err(error) = self.enter(socket, credentials.user, principal) {
+            tracing::warn!(%error, "shared memory: a client could not be watched");
+        }
+    }
+
+    /// Age, user and place of each connection that is not bound.
+    fn unbound(&self) -> Vec<(u64, u32, usize)> {
+        let connections = self.connections.borrow();
+        let unbound =
+            connections.iter().filter(|(_, connection)| !matches!(connection.stage, Stage::Bound(..)));
+        unbound.map(|(place, connection)| (connection.number, connection.user, place)).collect()
+    }
+
+    fn enter(&self, socket: OwnedFd, user: u32, principal: Option<Principal>) -> io::Result<usize> {
+        let socket = Rc::new(socket);
+        let number = self.accepted.get();
+        self.accepted.set(number + 1);
+        let stage = Stage::Greeting(principal);
+        let connection = Connection { socket: Rc::clone(&socket), user, number, seen: None, stage };
+        let place = self.connections.borrow_mut().insert(connection);
+        let data = epoll::EventData::new_u64(place as u64);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+        if let Err(error) = epoll::add(&self.epoll, &*socket, data, flags) {
+            self.close(place);
+            return Err(error.into());
+        }
+        Ok(place)
+    }
+
+    /// Hangs up: the session ends, and what it has in flight completes in the next poll.
+    fn close(&self, place: usize) {
+        let Some(connection) = self.connections.borrow_mut().try_remove(place) else { return };
+        if let Stage::Bound(session, principal) = &connection.stage {
+            self.sessions.borrow_mut().remove(session.id(), principal);
+        }
+        if let Some(session) = connection.stage.session() {
+            session.end();
+        }
+        // The set of events would keep a socket that somebody has a copy of.
+        if let Err(error) = epoll::delete(&self.epoll, &*connection.socket) {
+            tracing::debug!(%error, "shared memory: a client was not watched");
+        }
+        drop(connection);
+        if let Err(error) = self.listen() {
+            tracing::warn!(%error, "shared memory: clients can not be accepted");
+        }
+    }
+
+    fn place_of(&self, id: SessionId) -> Option<usize> {
+        let connections = self.connections.borrow();
+        let of_session =
+            |connection: &Connection| connection.stage.session().is_some_and(|session| session.id() == id);
+        connections.iter().find(|(_, connection)| of_session(connection)).map(|(place, _)| place)
+    }
+
+    /// Connections that have not been bound for as long as a session may be idle.
+    fn overdue(&self, now: Duration) -> Vec<usize> {
+        let idle_max = self.sessions.borrow().limits().idle_max;
+        let mut connections = self.connections.borrow_mut();
+        let waiting =
+            connections.iter_mut().filter(|(_, connection)| !matches!(connection.stage, Stage::Bound(..)));
+        let overdue = waiting.filter_map(|(place, connection)| {
+            let since = *connection.seen.get_or_insert(now);
+            (now.saturating_sub(since) >= idle_max).then_some(place)
+        });
+        overdue.collect()
+    }
+
+    /// Runs the sessions that are due now.
+    fn run_due(&self) -> usize {
+        let due = mem::take(&mut *self.due.borrow_mut());
+        due.iter().map(|session| session.run()).sum()
+    }
+
+    fn tell_all_withdrawn(&self) {
+        let withdrawing = mem::take(&mut *self.withdrawing.borrow_mut());
+        for place in withdrawing {
+            if !self.tell_withdrawn(place) {
+                self.close(place);
+            }
+        }
+    }
+
+    /// A session for a client whose connection somebody else accepted.
+    fn connect_directly(&self, socket: OwnedFd, principal: &Principal) -> Result<SessionId, ConnectError> {
+        if !socket::is_seqpacket(&socket) {
+            return Err(ConnectError::Malformed("the descriptor is no packet socket"));
+        }
+        let credentials = PeerCredentials::of(&socket)?;
+        let mut line = [0; LINE_BYTES_MAX];
+        let Received::Packet { bytes, descriptor: Some(file) } = socket::receive(socket.as_fd(), &mut line)?
+        else {
+            return Err(ConnectError::Malformed("no memory was sent"));
+        };
+        let Some(ClientLine::Hello { bytes }) = line.get(..bytes).and_then(ClientLine::parse) else {
+            return Err(ConnectError::Malformed("no hello was sent"));
+        };
+        let place = self.enter(socket, credentials.user, None)?;
+        let greeted = self.greet(place, &file, bytes, Some(principal.clone()));
+        if let Err(error) = &greeted {
+            self.say(place, ServerLine::Refused(&reason(error)));
+            self.close(place);
+        }
+        greeted?;
+        let connections = self.connections.borrow();
+        let session = connections.get(place).and_then(|connection| connection.stage.session());
+        session.map(|session| session.id()).ok_or(ConnectError::Malformed("it hung up"))
+    }
+
+    /// The session that waits under that name becomes the principal's.
+    fn connect_waiting(&self, token: &str, principal: &Principal) -> Result<SessionId, ConnectError> {
+        let waiting = || {
+            let Some(ServerLine::Session(id)) = ServerLine::parse(format!("session {token}").as_bytes())
+            else {
+                return None;
+            };
+            let place = self.place_of(id)?;
+            let connections = self.connections.borrow();
+            matches!(connections.get(place)?.stage, Stage::Waiting(_)).then_some((place, id))
+        };
+        // One answer for names that are none, unknown, and somebody else's already.
+        let (place, id) = waiting().ok_or(ConnectError::Malformed("no client waits under that name"))?;
+        self.bind(place, principal);
+        Ok(id)
+    }
+}
+
+/// What a client is told, which is no more than it needs to know.
+fn reason(error: &ConnectError) -> String {
+    match error {
+        ConnectError::Malformed(why) | ConnectError::Unsupported(why) => (*why).to_owned(),
+        ConnectError::TooMany => "too many clients".to_owned(),
+        ConnectError::Device(_) => "the memory could not be mapped".to_owned(),
+    }
+}
+
+fn refusal(error: HandoverError) -> ConnectError {
+    match error {
+        HandoverError::NoMemoryFile => ConnectError::Malformed("no memory file that can be sealed"),
+        HandoverError::WrongSize => ConnectError::Malformed("not the size that was stated"),
+        HandoverError::Holes => ConnectError::Malformed("the memory has holes"),
+        HandoverError::TooLarge => ConnectError::Unsupported("more memory than this server takes"),
+        HandoverError::Kernel(error) => ConnectError::Device(error),
+    }
+}
+
+impl Endpoint for ShmEndpoint {
+    fn connect(&self, principal: &Principal, offer: Offer) -> Result<Answer, ConnectError> {
+        self.0.sessions.borrow().admit(principal)?;
+        let session = match offer.descriptor {
+            Some(socket) => self.0.connect_directly(socket, principal)?,
+            None => self.0.connect_waiting(&offer.token, principal)?,
+        };
+        Ok(Answer { session, token: String::new(), parameters: Vec::new() })
+    }
+
+    fn session(&self, id: SessionId, principal: &Principal) -> Option<Rc<dyn RemoteMemory>> {
+        let session = Rc::clone(self.0.sessions.borrow().find(id, principal)?);
+        Some(session)
+    }
+
+    fn disconnect(&self, id: SessionId, principal: &Principal) -> bool {
+        if self.0.sessions.borrow().find(id, principal).is_none() {
+            return false;
+        }
+        let place = self.0.place_of(id).expect("a session that is bound has its connection");
+        self.0.close(place);
+        true
+    }
+
+    fn expire_idle(&self, now: Duration) -> usize {
+        let expired = self.0.sessions.borrow_mut().expired(now, |session| session.take_used());
+        let ended = expired.iter().filter(|(id, principal)| self.disconnect(*id, principal)).count();
+        for place in self.0.overdue(now) {
+            self.0.close(place);
+        }
+        ended
+    }
+
+    fn session_count(&self) -> usize {
+        self.0.sessions.borrow().len()
+    }
+
+    fn poll(&self) -> usize {
+        self.0.hear_all();
+        let completed = self.0.run_due();
+        self.0.tell_all_withdrawn();
+        completed
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.epoll.as_fd())
+    }
+
+    fn begin_wait(&self) -> bool {
+        let released =
+            |place: &usize| self.0.with_windows(*place, |windows| windows.has_released()).unwrap_or(false);
+        // Everything else makes the descriptor readable, and keeps it so until a poll has dealt with it.
+        self.0.due.borrow().is_empty() && !self.0.withdrawing.borrow().iter().any(released)
+    }
+}
+
+impl Drop for ShmEndpoint {
+    fn drop(&mut self) {
+        self.0.open.set(false);
+        let places: Vec<_> = self.0.connections.borrow().iter().map(|(place, _)| place).collect();
+        for place in places {
+            self.0.close(place);
+        }
+        // Those who are woken may post once more, which completes at once when the session ended.
+        while self.0.run_due() > 0 {}
+    }
+}

@@ -1,0 +1,226 @@
+//! Memory of another process on this host: the client hands over a memory file, and the server has it mapped.
+//!
+//! ```text
+//!   client process                                      server, a core
+//!   memory file ── hello, over a Unix socket ─────────► seals it, maps it ──► session <id>
+//!   expose a range ───────────────────────────────────► window: address, direction
+//!   request, with shm:<id>:<address>:<size> ── HTTP ──► read, write: copies · peer_lease: the disk writes there itself
+//!   withdraw ─────────────────────────────────────────► and told when no device has it any more
+//! ```
+//!
+//! A session comes about in one of two ways. A client connects to the [path](Shm::listen), is told its session's name, and names it in a
+//! request that somebody signed: [`connect`](crate::remote::Endpoint::connect) with that name as the offer's token makes it
+//! the signer's. Or somebody who has the connected socket offers it as the descriptor.
+//!
+//! What a client can do to the server:
+//! * *Take its memory away*: no. It is sealed before it is touched, see `handover`.
+//! * *Make it pay*: a session costs the page tables of its memory, 1/512 of what is mapped and touched, within
+//!   [`ShmOptions::mapped_bytes_max`]; a connection costs one descriptor and some kilobytes. Both are bounded. Where the kernel gives
+//!   memory files huge pages, a hole of less than one huge page can hide behind the last one, so a session may make the server
+//!   allocate up to 2 MiB once.
+//! * *Change its bytes under the server's eyes*: yes. A read copies them, each once, and the copy is what is checked and kept. What is
+//!   written is never read back here. A disk that reads into a [`PeerLease`](crate::memory::PeerLease) is no different from a copy: a
+//!   checksum of bytes there is a checksum of what the client let stand, so it must be taken elsewhere, or be taken again before
+//!   a difference is called damage.
+//! * *Say nothing, or too much*: it is hung up on; see `endpoint`.
+//! * *Die*: the session ends with its connection, and the mapping goes with the last operation on it.
+//!
+//! What a server can do to a client is more: it has all of the memory mapped, writable, and what is exposed is a promise that it keeps.
+//! A client connects to servers of its own user or of root, who could as well write into its process, or to those it is told to
+//! trust ([`ShmClient::connect`]).
+
+mod client;
+mod endpoint;
+mod handover;
+mod line;
+mod mapping;
+mod session;
+mod socket;
+mod windows;
+
+pub use client::{Event, ShmClient, same_user_or_root};
+pub use socket::PeerCredentials;
+
+use crate::{
+    memory::Arena,
+    remote::{Capabilities, Endpoint, EndpointOptions, Medium, Principal, Transport},
+};
+use endpoint::ShmEndpoint;
+use std::{
+    fmt, io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileTypeExt,
+    },
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+};
+
+const CAPABILITIES: Capabilities = Capabilities {
+    medium: Medium::SharedMemory,
+    operation_bytes_max: 1 << 30,
+    pieces_max: 1024,
+    directional: true,
+    revocable: true,
+    survives_refusal: true,
+    foreign_memory: false,
+    peer_leases: true,
+};
+
+/// What becomes of a client that connects to the path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// It is hung up on.
+    Refuse,
+    /// It gets a session that is nobody's until somebody names it in a request.
+    Wait,
+    /// It gets a session of that principal: whoever it is was decided by its credentials.
+    Bind(Principal),
+}
+
+/// Decides about a client by what the kernel says of it.
+pub type Admit = Arc<dyn Fn(&PeerCredentials) -> Admission + Send + Sync>;
+
+/// Limits, and who may connect.
+#[derive(Clone)]
+pub struct ShmOptions {
+    /// Bytes of one client's memory at most.
+    pub session_bytes_max: u64,
+    /// Bytes of all clients' memory at most. Mapping costs page tables: up to 1/512 of it.
+    pub mapped_bytes_max: u64,
+    /// Connections of one endpoint that are not bound to a principal, at most.
+    pub handovers_max: usize,
+    /// Those of them that are of one user, who loses the oldest when it has one more.
+    pub user_handovers_max: usize,
+    /// Who may connect to the path. Not asked about sockets that are offered, since whoever offers one has decided.
+    pub admit: Admit,
+}
+
+impl Default for ShmOptions {
+    /// 16 GiB for each of the clients and 64 GiB in all (128 MiB of page tables), 64 handovers, 16 for each user, and only
+    /// processes of this process's own user and root, which wait for a request.
+    fn default() -> ShmOptions {
+        let own = rustix::process::geteuid().as_raw();
+        let admit = move |peer: &PeerCredentials| {
+            if peer.user == own || peer.user == 0 { Admission::Wait } else { Admission::Refuse }
+        };
+        ShmOptions {
+            session_bytes_max: 16 << 30,
+            mapped_bytes_max: 64 << 30,
+            handovers_max: 64,
+            user_handovers_max: 16,
+            admit: Arc::new(admit),
+        }
+    }
+}
+
+impl fmt::Debug for ShmOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ShmOptions")
+            .field("session_bytes_max", &self.session_bytes_max)
+            .field("mapped_bytes_max", &self.mapped_bytes_max)
+            .field("handovers_max", &self.handovers_max)
+            .field("user_handovers_max", &self.user_handovers_max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The transport. Cheap to clone; clones are the same transport.
+#[derive(Clone)]
+pub struct Shm(Arc<Shared>);
+
+struct Shared {
+    arena: OnceLock<Arena>,
+    options: ShmOptions,
+    listener: Option<Listener>,
+    mapped_bytes: Arc<AtomicU64>,
+}
+
+/// A socket in the file system, removed when it is dropped.
+struct Listener {
+    socket: OwnedFd,
+    path: PathBuf,
+}
+
+impl Shm {
+    /// A transport that nobody can connect to by a path: sockets are offered.
+    pub fn new(options: ShmOptions) -> Shm {
+        Shm::with(options, None)
+    }
+
+    /// A transport that clients of this host connect to at `path`. All its endpoints share the clients: whoever is free
+    /// takes the next. A socket that a server which is gone left at the path is replaced. The directory's permissions say
+    /// who gets so far.
+    ///
+    /// # Errors
+    /// Somebody listens at the path (`AddrInUse`), or something else than a socket is there; the path is longer than 107
+    /// bytes; the file system refuses.
+    pub fn listen(path: impl AsRef<Path>, options: ShmOptions) -> io::Result<Shm> {
+        let path = path.as_ref().to_path_buf();
+        let socket = match socket::listen_at(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(&path) => {
+                std::fs::remove_file(&path)?;
+                socket::listen_at(&path)?
+            }
+            result => result?,
+        };
+        Ok(Shm::with(options, Some(Listener { socket, path })))
+    }
+
+    fn with(options: ShmOptions, listener: Option<Listener>) -> Shm {
+        Shm(Arc::new(Shared { arena: OnceLock::new(), options, listener, mapped_bytes: Arc::default() }))
+    }
+}
+
+/// Whether it is a socket that nobody listens at any more.
+fn is_abandoned(path: &Path) -> bool {
+    // Connecting to any other file is refused, too.
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
+    is_socket && socket::connect_to(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+impl Shared {
+    fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(|listener| listener.socket.as_fd())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the socket could not be removed");
+        }
+    }
+}
+
+impl Transport for Shm {
+    fn name(&self) -> &'static str {
+        "shm"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    fn register(&self, arena: &Arena) -> io::Result<()> {
+        // Nothing to register: the processor reaches all of it. It is kept because whoever registers relies on that.
+        self.0.arena.set(arena.clone()).map_err(|_| io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn open(&self, options: EndpointOptions) -> io::Result<Rc<dyn Endpoint>> {
+        if self.0.arena.get().is_none() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        Ok(Rc::new(ShmEndpoint::new(Arc::clone(&self.0), options)?))
+    }
+}
+
+impl fmt::Debug for Shm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shm = formatter.debug_struct("Shm");
+        shm.field("options", &self.0.options).field("arena", &self.0.arena.get());
+        shm.field("path", &self.0.listener.as_ref().map(|listener| &listener.path)).finish()
+    }
+}

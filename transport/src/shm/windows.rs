@@ -1,0 +1,259 @@
+//! What a client exposes of its memory: windows, each for one direction, found by the address that tokens name.
+//!
+//! ```text
+//!   addresses     ──────┤ window, read ├──────────┤ window, write ├─────      chosen by the client, no two overlap
+//!                             │                          │
+//!   memory file   ├───────────▼────────────┬─────────────▼──────────┤         windows may overlap here
+//! ```
+//!
+//! Invariants
+//! * A window lies inside the memory. Windows do not overlap in addresses, so an address is in one at most.
+//! * A window that was withdrawn is found no more, and its client is told so only when nobody holds it: a device that was given a
+//!   part of it before may still write there.
+
+#![allow(unsafe_code)]
+
+use super::mapping::Mapping;
+use crate::{
+    memory::PeerLease,
+    remote::{Access, RemoteKey, RemoteSlice, TransferError},
+};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering, fence},
+    },
+};
+
+/// Windows of one session at most. A client that wants more exposes larger ones.
+const WINDOWS_MAX: usize = 1024;
+
+/// A client's memory, and what it counts for as long as it is mapped.
+pub(super) struct Region {
+    pub(super) mapping: Mapping,
+    /// Given back when the memory is unmapped.
+    pub(super) _charge: Charge,
+}
+
+/// Bytes that count against a limit, until it is dropped.
+pub(super) struct Charge {
+    total: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// None if that would be more than `max` in all.
+    pub(super) fn new(total: &Arc<AtomicU64>, bytes: u64, max: u64) -> Option<Charge> {
+        let add = |now: u64| now.checked_add(bytes).filter(|sum| *sum <= max);
+        total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        Some(Charge { total: Arc::clone(total), bytes })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// One exposure.
+pub(super) struct Window {
+    /// Kept for whoever holds the window.
+    _memory: Arc<Region>,
+    slice: RemoteSlice,
+    /// Of the window's first byte, in the memory.
+    offset: usize,
+    access: Access,
+}
+
+/// The windows of one session.
+pub(super) struct Windows {
+    memory: Arc<Region>,
+    open: BTreeMap<u64, Arc<Window>>,
+    /// Withdrawn, and the client was not told yet. In the order of the withdrawals.
+    withdrawn: Vec<Arc<Window>>,
+}
+
+impl Windows {
+    pub(super) fn new(memory: Region) -> Windows {
+        Windows { memory: Arc::new(memory), open: BTreeMap::new(), withdrawn: Vec::new() }
+    }
+
+    /// Enters a window. None if it lies not in the memory, overlaps another, is empty, or is one too many.
+    pub(super) fn expose(&mut self, slice: RemoteSlice, offset: u64, access: Access) -> Option<()> {
+        let end = offset.checked_add(slice.bytes())?;
+        let inside = end <= self.memory.mapping.bytes() as u64;
+        let room = self.open.len() + self.withdrawn.len() < WINDOWS_MAX;
+        if !inside || !room || slice.bytes() == 0 || self.is_overlapped(&slice) {
+            return None;
+        }
+        // Inside a mapping, so it fits.
+        let window = Window { _memory: Arc::clone(&self.memory), slice, offset: offset as usize, access };
+        self.open.insert(slice.address(), Arc::new(window));
+        Some(())
+    }
+
+    /// Whether an open window, or one that the client does not know to be withdrawn, has an address of the slice's.
+    fn is_overlapped(&self, slice: &RemoteSlice) -> bool {
+        let end = slice.address() + slice.bytes();
+        // Windows do not overlap, so the last one that begins before the end reaches furthest.
+        let before = self.open.range(..end).next_back().map(|(_, window)| &window.slice);
+        let overlaps =
+            |other: &RemoteSlice| other.address() < end && slice.address() < other.address() + other.bytes();
+        before.is_some_and(overlaps) || self.withdrawn.iter().any(|window| overlaps(&window.slice))
+    }
+
+    /// Nothing reaches the window of that address from here on. None if there is none.
+    pub(super) fn withdraw(&mut self, address: u64) -> Option<()> {
+        let window = self.open.remove(&address)?;
+        self.withdrawn.push(window);
+        Some(())
+    }
+
+    /// The first address that was withdrawn and that no device can touch any more; the client may be told.
+    pub(super) fn take_released(&mut self) -> Option<u64> {
+        let place = self.withdrawn.iter().position(is_released)?;
+        Some(self.withdrawn.remove(place).slice.address())
+    }
+
+    /// Whether a client is still to be told of a withdrawal.
+    pub(super) fn is_withdrawing(&self) -> bool {
+        !self.withdrawn.is_empty()
+    }
+
+    pub(super) fn has_released(&self) -> bool {
+        self.withdrawn.iter().any(is_released)
+    }
+
+    /// The part of a window that `slice` names: the window, and the part's offset in the memory.
+    ///
+    /// # Errors
+    /// [`TransferError::Refused`] unless all of it is in one window, for that direction.
+    pub(super) fn reach(
+        &self,
+        slice: &RemoteSlice,
+        access: Access,
+    ) -> Result<(&Arc<Window>, usize), TransferError> {
+        // The session is the key; tokens have no other.
+        if slice.key() != RemoteKey(0) {
+            return Err(TransferError::Refused);
+        }
+        let found = self.open.range(..=slice.address()).next_back().map(|(_, window)| window);
+        let window = found.filter(|window| window.access == access).ok_or(TransferError::Refused)?;
+        // The window begins at or before the slice; neither sum overflows.
+        let inside = slice.address() + slice.bytes() <= window.slice.address() + window.slice.bytes();
+        let skipped = (slice.address() - window.slice.address()) as usize;
+        if inside { Ok((window, window.offset + skipped)) } else { Err(TransferError::Refused) }
+    }
+
+    /// What a device is given to write the part of a window that `target` names.
+    ///
+    /// # Errors
+    /// As [`reach`](Windows::reach) for writing.
+    pub(super) fn lease(&self, target: &RemoteSlice) -> Result<PeerLease, TransferError> {
+        let (window, at) = self.reach(target, Access::Write)?;
+        // In the window, which is in the mapping, so it fits.
+        let bytes = target.bytes() as usize;
+        let start = self.memory.mapping.at(at);
+        // SAFETY: the range lies in the window and so in the mapping, which the window keeps alive. It is mapped to be
+        // written, and its pages can not go away: they were all there when the file was sealed (see `handover`). The only ways
+        // to the mapping's bytes are atomic copies and leases like this one; there are no references.
+        Ok(unsafe { PeerLease::new(start, bytes, Arc::clone(window) as Arc<dyn Any + Send + Sync>) })
+    }
+
+    pub(super) fn memory(&self) -> &Mapping {
+        &self.memory.mapping
+    }
+}
+
+fn is_released(window: &Arc<Window>) -> bool {
+    // Only holders of a window make more of them, and it is in no table any more: one that is alone stays alone.
+    let alone = Arc::strong_count(window) == 1;
+    // Pairs with the release of the last other holder's drop, which may have been on another thread.
+    fence(Ordering::Acquire);
+    alone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::handover, *};
+    use proptest::prelude::*;
+
+    const BYTES: u64 = 1 << 16;
+
+    fn windows() -> Windows {
+        let charge = Charge::new(&Arc::default(), BYTES, BYTES).unwrap();
+        Windows::new(Region { mapping: handover::make(BYTES).unwrap().1, _charge: charge })
+    }
+
+    fn slice(address: u64, bytes: u64) -> RemoteSlice {
+        RemoteSlice::new(address, bytes, RemoteKey(0)).unwrap()
+    }
+
+    proptest! {
+        /// Shows, against a list that is searched byte by byte, that a slice is reached exactly if all of it is in one window of its
+        /// direction, and at the right place.
+        #[test]
+        fn slices_reach_their_window_only(
+            exposures in prop::collection::vec((0u64..64, 0u64..16, 0u64..BYTES + 8, any::<bool>()), 0..12),
+            probes in prop::collection::vec((0u64..80, 0u64..20, any::<bool>()), 0..40),
+        ) {
+            let access = |read| if read { Access::Read } else { Access::Write };
+            let mut windows = windows();
+            let mut model: Vec<(u64, u64, u64, bool)> = Vec::new();
+            for (address, bytes, offset, read) in exposures {
+                let free = model.iter().all(|other| address >= other.0 + other.1 || other.0 >= address + bytes);
+                let fits = bytes > 0 && offset + bytes <= BYTES && free;
+                prop_assert_eq!(windows.expose(slice(address, bytes), offset, access(read)).is_some(), fits);
+                if fits {
+                    model.push((address, bytes, offset, read));
+                }
+            }
+            for (address, bytes, read) in probes {
+                let found = windows.reach(&slice(address, bytes), access(read)).map(|(_, offset)| offset as u64);
+                let inside = |other: &&(u64, u64, u64, bool)| {
+                    other.3 == read && other.0 <= address && address + bytes <= other.0 + other.1
+                };
+                // An empty slice at the end of one window and the beginning of the next belongs to the next.
+                let expected = model.iter().filter(inside).max().map(|other| other.2 + address - other.0);
+                if bytes > 0 {
+                    prop_assert_eq!(found.ok(), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_withdrawal_waits_for_whoever_holds_the_window() {
+        // Shows that a withdrawn window is found no more at once, but told as withdrawn only when its last holder let go, and
+        // that its addresses are free only then.
+        let mut windows = windows();
+        windows.expose(slice(100, 50), 0, Access::Write).unwrap();
+        let held = Arc::clone(windows.reach(&slice(110, 10), Access::Write).unwrap().0);
+        windows.withdraw(100).unwrap();
+        assert!(windows.reach(&slice(110, 10), Access::Write).is_err());
+        assert_eq!(windows.take_released(), None);
+        assert!(windows.expose(slice(120, 1), 0, Access::Write).is_none());
+        drop(held);
+        assert!(windows.has_released());
+        assert_eq!(windows.take_released(), Some(100));
+        windows.expose(slice(120, 1), 0, Access::Write).unwrap();
+        assert!(windows.withdraw(100).is_none());
+    }
+
+    #[test]
+    fn windows_are_bounded() {
+        // Shows that a client can make the server remember so much and no more.
+        let mut windows = windows();
+        for number in 0..WINDOWS_MAX as u64 {
+            windows.expose(slice(number, 1), 0, Access::Read).unwrap();
+        }
+        assert!(windows.expose(slice(1 << 20, 1), 0, Access::Read).is_none());
+        windows.withdraw(0).unwrap();
+        assert!(windows.expose(slice(1 << 20, 1), 0, Access::Read).is_none(), "still remembered");
+        windows.take_released().unwrap();
+        windows.expose(slice(1 << 20, 1), 0, Access::Read).unwrap();
+    }
+}
