@@ -185,7 +185,7 @@ impl Session {
             Memory::Scatter(source) => {
                 self.peer.write(source.pieces().iter().map(|piece| &piece[..]), remote)
             }
-            Memory::None => unreachable!("every operation here moves payload"),
+            Memory::None | Memory::Targets(_) => unreachable!("every operation here moves payload"),
         })?;
         // At most `operation_bytes_max`, asserted at the post.
         Ok(remote.bytes() as u32)

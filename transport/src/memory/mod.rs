@@ -37,6 +37,7 @@ mod pool;
 mod return_stack;
 mod scatter;
 mod superpage;
+mod targets;
 
 pub use arena::{Arena, ArenaError, ArenaOptions};
 pub(crate) use copies::count_copied;
@@ -46,6 +47,7 @@ pub use mapping::{PageKind, PagePolicy};
 pub use peer::PeerLease;
 pub use pool::{Acquire, Pool};
 pub use scatter::ScatterList;
+pub use targets::{Target, TargetList};
 
 /// The unit of the arena, in bytes: the smallest lease, and the alignment every lease has at least.
 pub const PAGE_BYTES: usize = 4 << 10;

@@ -281,7 +281,9 @@ impl Session {
                     let pending = match self.credits.with_memory(operation.id, take) {
                         Memory::Lease(target) => self.inner.read(slot, operation.remote, target),
                         Memory::Scatter(source) => self.inner.write(slot, source, operation.remote),
-                        Memory::None => unreachable!("every operation here moves payload"),
+                        Memory::None | Memory::Targets(_) => {
+                            unreachable!("every operation here moves payload")
+                        }
                     };
                     operation.state = State::Forwarded(pending);
                 }

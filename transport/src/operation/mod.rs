@@ -28,7 +28,7 @@ mod table;
 
 pub use queue::{OnAbandon, Pending, Queue, Slot, SlotFuture};
 
-use crate::memory::{BufferLease, ScatterList};
+use crate::memory::{BufferLease, ScatterList, TargetList};
 
 /// An error number of the operating system (`errno`), as a completion carries it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +63,8 @@ pub enum Memory {
     Lease(BufferLease),
     /// Pieces the device reads.
     Scatter(ScatterList),
+    /// Several places the device fills.
+    Targets(TargetList),
 }
 
 /// Names an operation in flight on one [`Queue`]: its place in the table and the generation of that place.
@@ -102,7 +104,9 @@ impl Completion {
     pub fn into_lease(self) -> (Result<u32, OsError>, BufferLease) {
         match self.memory {
             Memory::Lease(lease) => (self.result, lease),
-            Memory::None | Memory::Scatter(_) => panic!("the operation carried no lease"),
+            Memory::None | Memory::Scatter(_) | Memory::Targets(_) => {
+                panic!("the operation carried no lease")
+            }
         }
     }
 
@@ -113,7 +117,18 @@ impl Completion {
     pub fn into_scatter(self) -> (Result<u32, OsError>, ScatterList) {
         match self.memory {
             Memory::Scatter(pieces) => (self.result, pieces),
-            Memory::None | Memory::Lease(_) => panic!("the operation carried no pieces"),
+            Memory::None | Memory::Lease(_) | Memory::Targets(_) => panic!("the operation carried no pieces"),
+        }
+    }
+
+    /// The result, and the places given at the post.
+    ///
+    /// # Panics
+    /// If the operation carried no places.
+    pub fn into_targets(self) -> (Result<u32, OsError>, TargetList) {
+        match self.memory {
+            Memory::Targets(targets) => (self.result, targets),
+            Memory::None | Memory::Lease(_) | Memory::Scatter(_) => panic!("the operation carried no places"),
         }
     }
 }

@@ -71,6 +71,12 @@ pub(super) fn entry(
     let manner = if background { Manner::Background } else { Manner::Plain };
     let entry = match &request.action {
         Action::Read { file, offset, .. } => read(file, offset + request.done as u64, &pieces[0], fixed),
+        Action::ReadTargets { file, offset } => {
+            // Memory of a client is in no table of fixed buffers, so none of the pieces is looked for there.
+            let (start, count) = (pieces.as_ptr(), pieces.len() as u32);
+            let offset = offset + request.done as u64;
+            on_file!(file, fd => opcode::Readv::new(fd, start, count).offset(offset).build())
+        }
         Action::Write { file, offset, durability } => {
             let flags = match durability {
                 Durability::Buffered => 0,

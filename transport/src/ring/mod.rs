@@ -25,7 +25,7 @@ mod wake;
 mod workers;
 
 use crate::{
-    memory::{Arena, BufferLease, ScatterList},
+    memory::{Arena, BufferLease, ScatterList, TargetList},
     operation::{Memory, OperationId, OsError, Pending, Queue, Slot},
 };
 use portable::Portable;
@@ -220,6 +220,19 @@ impl Ring {
         assert!(room.is_some_and(|room| bytes <= room), "{bytes} bytes at {at} of {}", lease.capacity());
         let file = self.own(file);
         self.post(&self.0.files, slot, Memory::Lease(lease), Action::Read { file, offset, at }, bytes)
+    }
+
+    /// Reads at byte `offset` of the file into all places, one behind the other. Completes with the count, which is less than
+    /// their bytes only at the end of the file; nothing behind it is touched. With O_DIRECT, each place's address and bytes are aligned
+    /// as the file system wants them. Memory of a client ([`PeerLease`](crate::memory::PeerLease)) is written by the device
+    /// itself: there is no buffer in between.
+    ///
+    /// # Panics
+    /// If there are 4 GiB or more, or the file is another ring's.
+    pub fn read_targets(&self, slot: Slot, file: &RingFile, offset: u64, targets: TargetList) -> Pending {
+        let bytes = targets.bytes();
+        let action = Action::ReadTargets { file: self.own(file), offset };
+        self.post(&self.0.files, slot, Memory::Targets(targets), action, bytes)
     }
 
     /// Writes all pieces at byte `offset`. Short writes are continued; the count is less than asked only if the device

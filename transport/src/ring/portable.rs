@@ -302,7 +302,9 @@ impl Portable {
         request.gather();
         let at = request.done as u64;
         let call = match &request.action {
-            Action::Read { offset, .. } => Call::Read { offset: offset + at },
+            Action::Read { offset, .. } | Action::ReadTargets { offset, .. } => {
+                Call::Read { offset: offset + at }
+            }
             Action::Write { offset, durability, .. } => {
                 Call::Write { offset: offset + at, durable: *durability == Durability::Durable }
             }

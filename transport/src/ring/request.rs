@@ -28,6 +28,11 @@ pub(super) enum Action {
         offset: u64,
         at: usize,
     },
+    /// Into the places.
+    ReadTargets {
+        file: RingFile,
+        offset: u64,
+    },
     /// From the scatter list.
     Write {
         file: RingFile,
@@ -101,6 +106,7 @@ impl Request {
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.action {
             Action::Read { file, .. }
+            | Action::ReadTargets { file, .. }
             | Action::Write { file, .. }
             | Action::Datasync { file }
             | Action::Allocate { file, .. } => file.fd(),
@@ -138,12 +144,16 @@ impl Request {
                 let start = lease.as_mut_ptr().wrapping_add(*at + *done);
                 pieces.push(libc::iovec { iov_base: start.cast(), iov_len: *total - *done });
             }),
+            Action::ReadTargets { .. } => queue.with_memory(*id, |memory| {
+                let Memory::Targets(targets) = memory else { unreachable!("posted with places") };
+                gather(targets.addresses(), *done, pieces);
+            }),
             Action::Write { .. } => queue.with_memory(*id, |memory| {
                 let Memory::Scatter(source) = memory else { unreachable!("writes are posted with pieces") };
-                gather(source.pieces(), *done, pieces);
+                gather(source.pieces().iter().map(address), *done, pieces);
             }),
             Action::Send { source, .. } => {
-                gather(source.pieces(), *done, pieces);
+                gather(source.pieces().iter().map(address), *done, pieces);
                 let message = message.get_or_insert_with(empty_message);
                 message.msg_iov = pieces.as_mut_ptr();
                 message.msg_iovlen = pieces.len() as _;
@@ -156,7 +166,7 @@ impl Request {
     pub(super) fn progress(&mut self, result: i32) -> Step {
         let Ok(count) = usize::try_from(result) else { return self.fail(result.saturating_neg()) };
         match &self.action {
-            Action::Read { .. } | Action::Write { .. } => {
+            Action::Read { .. } | Action::ReadTargets { .. } | Action::Write { .. } => {
                 self.done += count;
                 assert!(self.done <= self.total, "the kernel moved more than was asked");
                 // Zero is the end of the file; for a write it is a device that takes no more, which the count tells.
@@ -192,7 +202,9 @@ impl Request {
             (libc::EISCONN, Action::Connect { .. }) => Step::Done(Ok(0)),
             // With O_DIRECT the rest after an unaligned short count (the end of the file) can not be asked for. What
             // was moved is the answer.
-            (libc::EINVAL, Action::Read { .. } | Action::Write { .. }) if self.done > 0 => {
+            (libc::EINVAL, Action::Read { .. } | Action::ReadTargets { .. } | Action::Write { .. })
+                if self.done > 0 =>
+            {
                 Step::Done(self.count())
             }
             _ => Step::Done(Err(OsError(errno))),
@@ -221,19 +233,23 @@ fn empty_message() -> Box<libc::msghdr> {
 }
 
 /// What is left of `source` after its first `skip` bytes, as far as one call takes it.
-fn gather(source: &[FrozenLease], mut skip: usize, pieces: &mut Vec<libc::iovec>) {
-    for piece in source {
-        if skip >= piece.len() {
-            skip -= piece.len();
+fn gather(source: impl Iterator<Item = (*mut u8, usize)>, mut skip: usize, pieces: &mut Vec<libc::iovec>) {
+    for (start, bytes) in source {
+        if skip >= bytes {
+            skip -= bytes;
             continue;
         }
         if pieces.len() == PIECES_MAX {
             return;
         }
-        let start = piece.as_ptr().wrapping_add(skip).cast_mut();
-        pieces.push(libc::iovec { iov_base: start.cast(), iov_len: piece.len() - skip });
+        pieces.push(libc::iovec { iov_base: start.wrapping_add(skip).cast(), iov_len: bytes - skip });
         skip = 0;
     }
+}
+
+/// Where a piece is. The kernel only reads there.
+fn address(piece: &FrozenLease) -> (*mut u8, usize) {
+    (piece.as_ptr().cast_mut(), piece.len())
 }
 
 #[cfg(all(test, not(loom)))]

@@ -176,7 +176,7 @@ fn copy(windows: &Windows, memory: &mut Memory, remote: &RemoteSlice) -> Result<
                 at += piece.len();
             }
         }
-        Memory::None => unreachable!("every operation here moves payload"),
+        Memory::None | Memory::Targets(_) => unreachable!("every operation here moves payload"),
     }
     Ok(())
 }

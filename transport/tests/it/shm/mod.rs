@@ -1,5 +1,6 @@
 //! Shared memory: the suite with clients here and in another process, and what hostile ones try.
 
+mod direct;
 mod hostile;
 mod process;
 
