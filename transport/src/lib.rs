@@ -14,12 +14,14 @@
 //! * [`loopback`]: the reference transport, within one process.
 //! * [`shm`]: memory of other processes of this host.
 //! * [`middleware`]: what looks at the operations of any transport, delays them or makes them fail.
+//! * [`exposure`]: the client's side of all of them: buffers that a server may reach.
 //! * [`token`]: how a client names its memory in the text of a request.
 //! * [`conformance`]: the tests that every transport passes.
 //!
 //! Everything but arena, leases and wake-ups stays on the thread that made it: a core shares nothing.
 
 pub mod conformance;
+pub mod exposure;
 pub mod loopback;
 pub mod memory;
 pub mod middleware;

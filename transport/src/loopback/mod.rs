@@ -10,8 +10,10 @@
 //! above (a client that vanishes, memory that is withdrawn), and embedders whose client is in the same process.
 
 mod endpoint;
+mod link;
 mod peer;
 
+pub use link::LoopbackLink;
 pub use peer::LoopbackPeer;
 
 use crate::{

@@ -5,6 +5,7 @@ use crate::{
     remote::{Access, RemoteKey, RemoteSlice, TransferError},
 };
 use std::{
+    collections::HashMap,
     fmt,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,6 +23,8 @@ pub struct LoopbackPeer(Arc<Mutex<State>>);
 struct State {
     bytes: Box<[u8]>,
     exposures: Vec<(RemoteSlice, Access)>,
+    /// Memory that was handed over whole, by its key.
+    lent: HashMap<RemoteKey, (RemoteSlice, Access, Box<[u8]>)>,
     keys_made: u32,
     gone: bool,
 }
@@ -29,7 +32,13 @@ struct State {
 impl LoopbackPeer {
     /// A client with `bytes` zeros.
     pub fn new(bytes: usize) -> LoopbackPeer {
-        let state = State { bytes: vec![0; bytes].into(), exposures: Vec::new(), keys_made: 0, gone: false };
+        let state = State {
+            bytes: vec![0; bytes].into(),
+            exposures: Vec::new(),
+            lent: HashMap::new(),
+            keys_made: 0,
+            gone: false,
+        };
         LoopbackPeer(Arc::new(Mutex::new(state)))
     }
 
@@ -40,8 +49,7 @@ impl LoopbackPeer {
     pub fn expose(&self, range: Range<usize>, access: Access) -> RemoteSlice {
         let mut state = self.lock();
         assert!(range.start <= range.end && range.end <= state.bytes.len(), "{range:?} is not in the memory");
-        state.keys_made += 1;
-        let key = RemoteKey(state.keys_made);
+        let key = state.next_key();
         let (address, bytes) = (BASE_ADDRESS + range.start as u64, range.len() as u64);
         let slice = RemoteSlice::new(address, bytes, key).expect("memory of this process ends below 2^64");
         state.exposures.push((slice, access));
@@ -51,6 +59,21 @@ impl LoopbackPeer {
     /// Withdraws what was exposed under the key of `slice`: no later byte moves.
     pub fn revoke(&self, slice: &RemoteSlice) {
         self.lock().exposures.retain(|(exposed, _)| exposed.key() != slice.key());
+    }
+
+    /// Exposes memory of its own, which nobody else has until it is taken back.
+    pub(super) fn lend(&self, memory: Box<[u8]>, access: Access) -> RemoteSlice {
+        let mut state = self.lock();
+        let key = state.next_key();
+        let slice = RemoteSlice::new(BASE_ADDRESS, memory.len() as u64, key).expect("ends below 2^64");
+        state.lent.insert(key, (slice, access, memory));
+        slice
+    }
+
+    /// Takes back what was lent under the key of `slice`: no later byte moves. Nothing is in the middle of moving either, since
+    /// that is done under the lock.
+    pub(super) fn take_back(&self, slice: &RemoteSlice) -> Option<Box<[u8]>> {
+        self.lock().lent.remove(&slice.key()).map(|(_, _, memory)| memory)
     }
 
     /// The client disappears: nothing reaches its memory any more.
@@ -65,9 +88,8 @@ impl LoopbackPeer {
 
     /// The other side reads.
     pub(super) fn read(&self, source: &RemoteSlice, target: &mut [u8]) -> Result<(), TransferError> {
-        let state = self.lock();
-        let range = state.reach(source, Access::Read)?;
-        let bytes = state.bytes.get(range).ok_or(TransferError::Refused)?;
+        let mut state = self.lock();
+        let bytes = state.reach(source, Access::Read)?;
         copy_payload(target, bytes, CopyReason::Foreign);
         Ok(())
     }
@@ -79,8 +101,7 @@ impl LoopbackPeer {
         target: &RemoteSlice,
     ) -> Result<(), TransferError> {
         let mut state = self.lock();
-        let range = state.reach(target, Access::Write)?;
-        let mut rest = state.bytes.get_mut(range).ok_or(TransferError::Refused)?;
+        let mut rest = state.reach(target, Access::Write)?;
         for piece in pieces {
             let (front, behind) = rest.split_at_mut_checked(piece.len()).ok_or(TransferError::Refused)?;
             copy_payload(front, piece, CopyReason::Foreign);
@@ -100,21 +121,33 @@ impl LoopbackPeer {
 }
 
 impl State {
-    /// Where in the memory the slice lies, if it is exposed for `access`.
-    fn reach(&self, slice: &RemoteSlice, access: Access) -> Result<Range<usize>, TransferError> {
+    fn next_key(&mut self) -> RemoteKey {
+        self.keys_made = self.keys_made.checked_add(1).expect("fewer than 2^32 exposures of one client");
+        RemoteKey(self.keys_made)
+    }
+
+    /// The bytes of the slice, if it is exposed for `access`.
+    fn reach(&mut self, slice: &RemoteSlice, access: Access) -> Result<&mut [u8], TransferError> {
         if self.gone {
             return Err(TransferError::Ended);
         }
         let (start, end) = (slice.address(), slice.address() + slice.bytes());
-        let exposed = self.exposures.iter().any(|(whole, allowed)| {
+        let exposes = |whole: &RemoteSlice, allowed: Access| {
             let inside = whole.address() <= start && end <= whole.address() + whole.bytes();
-            whole.key() == slice.key() && *allowed == access && inside
-        });
-        if !exposed {
-            return Err(TransferError::Refused);
-        }
-        // Exposures lie in the memory, so both are offsets into it.
-        Ok((start - BASE_ADDRESS) as usize..(end - BASE_ADDRESS) as usize)
+            whole.key() == slice.key() && allowed == access && inside
+        };
+        let memory = match self.lent.get_mut(&slice.key()) {
+            Some((whole, allowed, memory)) => exposes(whole, *allowed).then_some(memory),
+            None => {
+                let exposed = self.exposures.iter().any(|(whole, allowed)| exposes(whole, *allowed));
+                exposed.then_some(&mut self.bytes)
+            }
+        };
+        let memory = memory.ok_or(TransferError::Refused)?;
+        // What is exposed lies in its memory, so both are offsets into it.
+        memory
+            .get_mut((start - BASE_ADDRESS) as usize..(end - BASE_ADDRESS) as usize)
+            .ok_or(TransferError::Refused)
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Event {
 /// [`connect`](ShmClient::connect).
 ///
 /// The bytes are copied in and out, so that there is nothing to be wrong about while the server writes.
-/// Buffers that are used in place are the business of `exposure`.
+/// [`ShmLink`](super::ShmLink) has buffers that are used in place.
 ///
 /// # Drop
 /// Hangs up and unmaps. What the server still writes goes to pages that are nobody's.
@@ -172,6 +172,10 @@ impl ShmClient {
     /// If they are not all in the memory.
     pub fn store(&self, at: usize, source: &[u8]) {
         self.memory.store(at, source);
+    }
+
+    pub(super) fn memory(&self) -> &Mapping {
+        &self.memory
     }
 }
 

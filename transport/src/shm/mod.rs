@@ -33,12 +33,14 @@ mod client;
 mod endpoint;
 mod handover;
 mod line;
+mod link;
 mod mapping;
 mod session;
 mod socket;
 mod windows;
 
 pub use client::{Event, ShmClient, same_user_or_root};
+pub use link::{ShmLink, ShmMemory};
 pub use socket::PeerCredentials;
 
 use crate::{

@@ -1,0 +1,229 @@
+//! A client's link to a shared memory session: buffers are parts of the memory file, used in place.
+//!
+//! Invariants
+//! * A range of the file is free, or is one [`ShmMemory`], which is somebody's or the link's.
+//! * What is somebody's is exposed by no window, so the server, which is trusted to keep to its windows, does not touch it.
+
+#![allow(unsafe_code)]
+
+use super::client::{Event, ShmClient};
+use crate::{
+    exposure::{Link, LinkError},
+    remote::{Access, RemoteSlice, SessionId},
+    token::ShmToken,
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    fmt, io,
+    ops::{Deref, DerefMut, Range},
+    os::fd::BorrowedFd,
+    rc::Rc,
+};
+
+/// Buffers begin on pages, so that disks can read into them directly.
+const ALIGNMENT: usize = 4096;
+
+/// The client's side of a connection, with buffers that are used in place. As large as the client's memory, in all.
+pub struct ShmLink {
+    /// By address.
+    exposed: RefCell<HashMap<u64, (RemoteSlice, ShmMemory)>>,
+    /// Withdrawn, and of no bytes: the server never heard of them.
+    nothing: RefCell<Vec<u64>>,
+    /// Withdrawals that could not be sent yet.
+    unsent: RefCell<Vec<RemoteSlice>>,
+    session: Cell<Option<SessionId>>,
+    open: Cell<bool>,
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    client: ShmClient,
+    /// In their order; no two touch.
+    free: RefCell<Vec<Range<usize>>>,
+}
+
+/// A part of the memory file. Nobody else has it.
+pub struct ShmMemory {
+    shared: Rc<Shared>,
+    at: usize,
+    bytes: usize,
+}
+
+impl ShmLink {
+    /// A link over that connection.
+    pub fn new(client: ShmClient) -> ShmLink {
+        let whole = 0..client.bytes() / ALIGNMENT * ALIGNMENT;
+        ShmLink {
+            exposed: RefCell::default(),
+            nothing: RefCell::default(),
+            unsent: RefCell::default(),
+            session: Cell::new(None),
+            open: Cell::new(true),
+            shared: Rc::new(Shared { client, free: RefCell::new(vec![whole]) }),
+        }
+    }
+
+    /// The session's name, once the server has told it: it is told after the hello, and comes with a poll.
+    pub fn session(&self) -> Option<SessionId> {
+        self.session.get()
+    }
+
+    /// Sends withdrawals that had no room before.
+    fn send_unsent(&self) {
+        let client = &self.shared.client;
+        let mut unsent = self.unsent.borrow_mut();
+        while let Some(slice) = unsent.last() {
+            match client.withdraw(slice) {
+                Ok(()) => drop(unsent.pop()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.open.set(false);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Link for ShmLink {
+    type Memory = ShmMemory;
+
+    fn allocate(&self, bytes: usize) -> Result<ShmMemory, LinkError> {
+        if !self.open.get() {
+            return Err(LinkError::Ended);
+        }
+        let taken = bytes.checked_next_multiple_of(ALIGNMENT).ok_or(LinkError::Exhausted)?;
+        let mut free = self.shared.free.borrow_mut();
+        let place = free.iter().position(|range| range.len() >= taken).ok_or(LinkError::Exhausted)?;
+        let range = &mut free[place];
+        let at = range.start;
+        range.start += taken;
+        if range.start == range.end {
+            free.remove(place);
+        }
+        drop(free);
+        Ok(ShmMemory { shared: Rc::clone(&self.shared), at, bytes })
+    }
+
+    fn expose(&self, memory: ShmMemory, access: Access) -> Result<RemoteSlice, (LinkError, ShmMemory)> {
+        if !self.open.get() {
+            return Err((LinkError::Ended, memory));
+        }
+        assert!(Rc::ptr_eq(&memory.shared, &self.shared), "memory of another session");
+        // In force: the server hears this before any request that is made after it.
+        match self.shared.client.expose(memory.at..memory.at + memory.bytes, access) {
+            Ok(slice) => {
+                self.exposed.borrow_mut().insert(slice.address(), (slice, memory));
+                Ok(slice)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err((LinkError::Busy, memory)),
+            Err(_) => {
+                self.open.set(false);
+                Err((LinkError::Ended, memory))
+            }
+        }
+    }
+
+    fn withdraw(&self, slice: &RemoteSlice) {
+        if slice.bytes() == 0 {
+            self.nothing.borrow_mut().push(slice.address());
+            return;
+        }
+        self.unsent.borrow_mut().push(*slice);
+        self.send_unsent();
+    }
+
+    fn poll(&self) -> Option<(RemoteSlice, ShmMemory)> {
+        let nothing = self.nothing.borrow_mut().pop();
+        if let Some(address) = nothing {
+            return self.exposed.borrow_mut().remove(&address);
+        }
+        self.send_unsent();
+        while let Some(event) = self.shared.client.poll() {
+            match event {
+                Event::Session(id) => self.session.set(Some(id)),
+                Event::Withdrawn(address) => {
+                    let withdrawn = self.exposed.borrow_mut().remove(&address);
+                    if withdrawn.is_some() {
+                        return withdrawn;
+                    }
+                }
+                Event::Refused(why) => tracing::warn!(why, "shared memory: the server refused"),
+                Event::Gone => {
+                    // It may be alive, and a disk of its in the middle of a read: there is no proof of anything.
+                    self.open.set(false);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.shared.client.descriptor())
+    }
+
+    fn token(&self, slice: &RemoteSlice) -> Option<String> {
+        ShmToken::new(self.session.get()?, slice.address(), slice.bytes()).map(|token| token.to_string())
+    }
+}
+
+impl Deref for ShmMemory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let start = self.shared.client.memory().at(self.at);
+        // SAFETY: the range came from the free list, so it lies in the mapping, which `shared` keeps alive and does not move, and is
+        // no other `ShmMemory`'s. Nobody writes it while it is borrowed: in this process the only other way to it, the client's
+        // copies, is the link's alone, which makes none; the server keeps to what is exposed, and memory that is exposed is the
+        // link's, which never borrows it. All of it is initialised: the kernel gave zeros.
+        unsafe { std::slice::from_raw_parts(start, self.bytes) }
+    }
+}
+
+impl DerefMut for ShmMemory {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let start = self.shared.client.memory().at(self.at);
+        // SAFETY: as above; and it is borrowed mutably, and nobody else has the range.
+        unsafe { std::slice::from_raw_parts_mut(start, self.bytes) }
+    }
+}
+
+impl Drop for ShmMemory {
+    fn drop(&mut self) {
+        let bytes = self.bytes.next_multiple_of(ALIGNMENT);
+        if bytes == 0 {
+            return;
+        }
+        let mut free = self.shared.free.borrow_mut();
+        let place = free.partition_point(|range| range.start < self.at);
+        free.insert(place, self.at..self.at + bytes);
+        // With the one behind, then with the one before.
+        for first in [Some(place), place.checked_sub(1)].into_iter().flatten() {
+            if let [before, behind, ..] = &mut free[first..]
+                && before.end == behind.start
+            {
+                before.end = behind.end;
+                free.remove(first + 1);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ShmMemory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ShmMemory").field("at", &self.at).field("bytes", &self.bytes).finish()
+    }
+}
+
+impl fmt::Debug for ShmLink {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut link = formatter.debug_struct("ShmLink");
+        link.field("client", &self.shared.client).field("open", &self.open.get()).finish_non_exhaustive()
+    }
+}
