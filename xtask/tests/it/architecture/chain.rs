@@ -12,6 +12,8 @@ const CHAIN: &[(&str, &str, u8)] = &[
     ("engine", "crossdock", 1),
     ("s3-api", "crossdock-s3", 2),
     ("examples", "crossdock-examples", 3),
+    // As far as a stranger's transport has to go.
+    ("examples/custom_transport", "crossdock-custom-transport", 1),
     ("benches", "crossdock-benches", 3),
     ("fuzz", "crossdock-fuzz", 3),
     ("xtask", "xtask", 0),
