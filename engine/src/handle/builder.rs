@@ -19,6 +19,7 @@ use crate::{
 };
 use crossdock_transport::{
     memory::{Arena, ArenaOptions, PageKind, PagePolicy},
+    remote::{SessionLimits, Transport},
     ring::{DriverChoice, Ring, RingOptions},
 };
 use std::{
@@ -53,6 +54,8 @@ pub struct Builder {
     pub(super) admission_wait: Duration,
     pub(super) capacity_bytes: Option<u64>,
     pub(super) front_end: Option<FrontEnd>,
+    pub(super) transports: Vec<Arc<dyn Transport>>,
+    pub(super) session_limits: SessionLimits,
 }
 
 impl Default for Builder {
@@ -68,6 +71,8 @@ impl Default for Builder {
             admission_wait: Duration::ZERO,
             capacity_bytes: None,
             front_end: None,
+            transports: Vec::new(),
+            session_limits: SessionLimits::default(),
         }
     }
 }
@@ -148,6 +153,20 @@ impl Builder {
         self
     }
 
+    /// Adds a transport, of this library or of any other crate. It registers the engine's arena before the cores start, so that what
+    /// a disk filled is what a network card sends; each core then has an endpoint of it, driven by the core's loop, which front ends
+    /// find at [`RingDriver::endpoint`] by the transport's name. The order is that of preference. Default: none.
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Builder {
+        self.transports.push(transport);
+        self
+    }
+
+    /// How many sessions each core has of each transport, what they have in flight, and how long they may be idle.
+    pub fn session_limits(mut self, limits: SessionLimits) -> Builder {
+        self.session_limits = limits;
+        self
+    }
+
     /// Runs a front end on each core's own thread, beside the engine. It should return soon after
     /// [`CoreEngine::closing`] resolves; closing waits for it.
     pub fn on_each_core<W, F>(mut self, work: W) -> Builder
@@ -190,6 +209,7 @@ impl Builder {
         let pages = PagePolicy::Best;
         let arena = Arena::map(&ArenaOptions { bytes: memory, pools: cores, pages, prefault: false })
             .map_err(|error| OpenError::Options(error.to_string()))?;
+        register(&self.transports, &arena)?;
         let placement = Arc::new(Placement::new(first.geometry, first.store, cores));
         let plan = CorePlan {
             arena: arena.clone(),
@@ -204,6 +224,8 @@ impl Builder {
             pin: self.pin,
             front_end: self.front_end.clone(),
             tuning: crate::shard::Tuning::default(),
+            transports: self.transports.clone(),
+            session_limits: self.session_limits,
         };
         let (threads, started) = Threads::start(plan, cores, paths)?;
         let Started { addresses, metrics, shards, unavailable, driver, unregistered } = started;
@@ -305,6 +327,20 @@ impl Builder {
         }
         Ok(superblocks)
     }
+}
+
+/// Makes the arena known to each transport.
+fn register(transports: &[Arc<dyn Transport>], arena: &Arena) -> Result<(), OpenError> {
+    for (place, transport) in transports.iter().enumerate() {
+        let name = transport.name();
+        if transports.iter().take(place).any(|other| other.name() == name) {
+            return Err(OpenError::Options(format!("two transports are called {name}")));
+        }
+        transport.register(arena).map_err(|error| {
+            OpenError::Options(format!("transport {name} could not register the arena: {error}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// The shards of one of several devices.

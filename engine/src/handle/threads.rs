@@ -18,6 +18,7 @@ use crate::{
 };
 use crossdock_transport::{
     memory::Arena,
+    remote::{EndpointOptions, SessionLimits, Transport},
     ring::{DriverChoice, Ring, RingOptions},
 };
 use std::{
@@ -52,6 +53,9 @@ pub(super) struct CorePlan {
     pub(super) pin: bool,
     pub(super) front_end: Option<FrontEnd>,
     pub(super) tuning: Tuning,
+    /// Each has the arena registered.
+    pub(super) transports: Vec<Arc<dyn Transport>>,
+    pub(super) session_limits: SessionLimits,
 }
 
 /// What the cores said when they were up.
@@ -246,6 +250,10 @@ fn run_core(
     let unregistered = ring.register(&plan.arena).err().map(|error| error.to_string());
     let description = ring.describe();
     let driver = Rc::new(RingDriver::new(ring));
+    if let Err(error) = open_transports(index, plan, &driver) {
+        let _ = reports.send(Report::Failed(error));
+        return;
+    }
     let options = CoreOptions { index, seed: seed(), shuffle: false };
     let core = Core::new(options, driver.clone(), plan.arena.pool(index));
     let _ = reports.send(Report::Address(index, core.address()));
@@ -264,6 +272,9 @@ fn run_core(
     let up = Up { shards, unavailable, metrics, driver: description, unregistered };
     let _ = reports.send(Report::Up(Box::new(up)));
 
+    if !plan.transports.is_empty() {
+        core.spawn(expire_sessions(core.clone(), driver.clone(), plan.session_limits.idle_max)).detach();
+    }
     let front_end = plan.front_end.clone();
     let work = engine.clone();
     core.block_on(async move {
@@ -290,6 +301,45 @@ fn run_core(
         }
     });
     core.stop();
+}
+
+/// This core's queues of every transport.
+fn open_transports(index: usize, plan: &CorePlan, driver: &RingDriver) -> Result<(), OpenError> {
+    for transport in &plan.transports {
+        let options = EndpointOptions {
+            // Fewer than 1024 cores.
+            core: index as u16,
+            limits: plan.session_limits,
+            // A session without entropy could be guessed.
+            entropy: Box::new(|bytes| {
+                getrandom::fill(bytes).expect("the kernel has entropy once it has booted")
+            }),
+        };
+        let endpoint = transport.open(options).map_err(|error| {
+            OpenError::Options(format!(
+                "transport {} has nothing for core {index}: {error}",
+                transport.name()
+            ))
+        })?;
+        driver.attach(transport.name(), endpoint);
+    }
+    Ok(())
+}
+
+/// Looks for sessions that nobody uses, now and then, for as long as the core runs.
+async fn expire_sessions(core: Core, driver: Rc<RingDriver>, idle_max: Duration) {
+    // At least a millisecond, or the core would do nothing else.
+    let interval = (idle_max / 4).max(Duration::from_millis(1));
+    loop {
+        core.sleep(interval).await;
+        let now = Duration::from_nanos(core.now().0);
+        for (name, endpoint) in driver.endpoints() {
+            let ended = endpoint.expire_idle(now);
+            if ended > 0 {
+                tracing::debug!(transport = name, ended, "idle sessions ended");
+            }
+        }
+    }
 }
 
 /// Keeps the core running until every other has come as far.

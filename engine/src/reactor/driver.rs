@@ -2,9 +2,9 @@
 //!
 //! There are two: the ring of a real core, below, and the simulator's, whose clock stands still until told.
 
-use super::{Moment, WakeCore};
-use crossdock_transport::ring::Ring;
-use std::{sync::Arc, time::Duration};
+use super::{Moment, WakeCore, endpoints::Endpoints};
+use crossdock_transport::{remote::Endpoint, ring::Ring};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 /// The ground under one core.
 pub trait Driver {
@@ -27,12 +27,28 @@ pub trait Driver {
 /// A real core: io_uring or its portable stand-in, and the kernel's clocks.
 pub struct RingDriver {
     ring: Ring,
+    endpoints: Endpoints,
 }
 
 impl RingDriver {
     /// Drives the core with `ring`.
     pub fn new(ring: Ring) -> RingDriver {
-        RingDriver { ring }
+        RingDriver { ring, endpoints: Endpoints::default() }
+    }
+
+    /// Drives `endpoint`, too: this core's part of the transport of that name.
+    pub fn attach(&self, name: &'static str, endpoint: Rc<dyn Endpoint>) {
+        self.endpoints.attach(name, endpoint);
+    }
+
+    /// This core's part of the transport of that name, if the store was opened with one.
+    pub fn endpoint(&self, name: &str) -> Option<Rc<dyn Endpoint>> {
+        self.endpoints.find(name)
+    }
+
+    /// This core's part of each transport, by name, in the order they were given to the builder.
+    pub fn endpoints(&self) -> Vec<(&'static str, Rc<dyn Endpoint>)> {
+        self.endpoints.list()
     }
 
     /// The ring itself, to open files and sockets on.
@@ -43,11 +59,16 @@ impl RingDriver {
 
 impl Driver for RingDriver {
     fn turn(&self) -> usize {
-        self.ring.turn()
+        self.ring.turn() + self.endpoints.turn()
     }
 
     fn park(&self, limit: Option<Duration>) {
-        self.ring.park(limit);
+        if self.endpoints.is_empty() {
+            self.ring.park(limit);
+        } else {
+            self.endpoints.sleep(&self.ring, limit);
+            self.turn();
+        }
     }
 
     fn waker(&self) -> WakeCore {
@@ -66,7 +87,7 @@ impl Driver for RingDriver {
     }
 
     fn system_calls(&self) -> u64 {
-        self.ring.syscalls()
+        self.ring.syscalls() + self.endpoints.sleeps()
     }
 }
 

@@ -11,6 +11,7 @@
 //!   so that the simulator can run any number of cores on one thread and get the same run twice.
 
 mod driver;
+mod endpoints;
 mod executor;
 mod mailbox;
 mod signal;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
 
 mod inspect;
+mod transports;
 
 use bytes::Bytes;
 use crossdock::{
