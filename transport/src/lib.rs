@@ -14,6 +14,7 @@
 //! * [`loopback`]: the reference transport, within one process.
 //! * [`shm`]: memory of other processes of this host.
 //! * [`middleware`]: what looks at the operations of any transport, delays them or makes them fail.
+//! * [`simulated`]: a network card with faults by seed.
 //! * [`exposure`]: the client's side of all of them: buffers that a server may reach.
 //! * [`token`]: how a client names its memory in the text of a request.
 //! * [`conformance`]: the tests that every transport passes.
@@ -21,6 +22,7 @@
 //! Everything but arena, leases and wake-ups stays on the thread that made it: a core shares nothing.
 
 pub mod conformance;
+mod dice;
 pub mod exposure;
 pub mod loopback;
 pub mod memory;
@@ -29,6 +31,7 @@ pub mod operation;
 pub mod remote;
 pub mod ring;
 pub mod shm;
+pub mod simulated;
 pub mod tcp;
 pub mod token;
 mod waiting;

@@ -66,7 +66,8 @@ impl Loopback {
         Offer { token, ..Offer::default() }
     }
 
-    fn accept(&self, offer: &Offer) -> Result<LoopbackPeer, ConnectError> {
+    /// The client that made the offer, which is used up.
+    pub(crate) fn accept(&self, offer: &Offer) -> Result<LoopbackPeer, ConnectError> {
         let mut offers = self.0.offers.lock().unwrap_or_else(PoisonError::into_inner);
         offers
             .remove(&offer.token)

@@ -86,8 +86,13 @@ impl LoopbackPeer {
         look(&mut self.lock().bytes)
     }
 
+    /// Whether all of the slice is exposed for `access`: a card looks at the whole range before it moves the first packet.
+    pub(crate) fn check(&self, slice: &RemoteSlice, access: Access) -> Result<(), TransferError> {
+        self.lock().reach(slice, access).map(|_| ())
+    }
+
     /// The other side reads.
-    pub(super) fn read(&self, source: &RemoteSlice, target: &mut [u8]) -> Result<(), TransferError> {
+    pub(crate) fn read(&self, source: &RemoteSlice, target: &mut [u8]) -> Result<(), TransferError> {
         let mut state = self.lock();
         let bytes = state.reach(source, Access::Read)?;
         copy_payload(target, bytes, CopyReason::Foreign);
@@ -95,7 +100,7 @@ impl LoopbackPeer {
     }
 
     /// The other side writes all pieces, which are as long as `target`.
-    pub(super) fn write<'a>(
+    pub(crate) fn write<'a>(
         &self,
         pieces: impl Iterator<Item = &'a [u8]>,
         target: &RemoteSlice,
@@ -110,7 +115,7 @@ impl LoopbackPeer {
         Ok(())
     }
 
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.lock().gone
     }
 

@@ -7,13 +7,15 @@
 //!                           Fail(error) ─────────────────┘   the inner session never sees it
 //! ```
 //!
-//! [`Tracer`] writes operations to the log and counts them. [`Faults`] delays and fails them by seed, the same way in every run.
+//! [`Tracer`] writes operations to the log and counts them. [`Recorder`] keeps the last of them. [`Faults`] delays and fails them by seed, the same way in every run.
 
 mod faults;
+mod recorder;
 mod tracer;
 mod wrapped;
 
 pub use faults::Faults;
+pub use recorder::{Recorded, Recorder};
 pub use tracer::{Counts, Tracer};
 pub use wrapped::Wrapped;
 

@@ -135,6 +135,13 @@ impl WrappedEndpoint {
         sessions.connected.values().chain(&sessions.draining).map(Rc::clone).collect()
     }
 
+    /// The session in front of that one. Made here if there is none: some transports make sessions by themselves.
+    fn wrap(&self, id: SessionId, inner: Rc<dyn RemoteMemory>) -> Rc<Session> {
+        let mut sessions = self.sessions.borrow_mut();
+        let made = || Session::new(id, inner, self.capabilities, Rc::clone(&self.middleware));
+        Rc::clone(sessions.connected.entry(id).or_insert_with(made))
+    }
+
     fn advance_all(&self) -> usize {
         let completed = self.all().iter().map(|session| session.advance()).sum();
         self.let_go_of_ended();
@@ -154,15 +161,13 @@ impl Endpoint for WrappedEndpoint {
     fn connect(&self, principal: &Principal, offer: Offer) -> Result<Answer, ConnectError> {
         let answer = self.inner().connect(principal, offer)?;
         let inner = self.inner().session(answer.session, principal).expect("it was just made");
-        let session = Session::new(answer.session, inner, self.capabilities, Rc::clone(&self.middleware));
-        self.sessions.borrow_mut().connected.insert(answer.session, session);
+        self.wrap(answer.session, inner);
         Ok(answer)
     }
 
     fn session(&self, id: SessionId, principal: &Principal) -> Option<Rc<dyn RemoteMemory>> {
-        self.inner().session(id, principal)?;
-        let session = Rc::clone(self.sessions.borrow().connected.get(&id)?);
-        Some(session)
+        let inner = self.inner().session(id, principal)?;
+        Some(self.wrap(id, inner))
     }
 
     fn disconnect(&self, id: SessionId, principal: &Principal) -> bool {

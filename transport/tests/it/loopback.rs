@@ -18,9 +18,19 @@ impl LoopbackSubject {
     }
 }
 
-struct LoopbackClient {
-    transport: Loopback,
+/// A client that is a peer, and how it offers itself.
+pub(crate) struct LoopbackClient {
     peer: LoopbackPeer,
+    make_offer: Box<dyn Fn(&LoopbackPeer) -> Offer>,
+}
+
+impl LoopbackClient {
+    pub(crate) fn new(
+        peer: LoopbackPeer,
+        make_offer: impl Fn(&LoopbackPeer) -> Offer + 'static,
+    ) -> LoopbackClient {
+        LoopbackClient { peer, make_offer: Box::new(make_offer) }
+    }
 }
 
 impl Subject for LoopbackSubject {
@@ -29,13 +39,14 @@ impl Subject for LoopbackSubject {
     }
 
     fn client(&self, bytes: usize) -> Box<dyn Client> {
-        Box::new(LoopbackClient { transport: self.0.clone(), peer: LoopbackPeer::new(bytes) })
+        let transport = self.0.clone();
+        Box::new(LoopbackClient::new(LoopbackPeer::new(bytes), move |peer| transport.offer(peer)))
     }
 }
 
 impl Client for LoopbackClient {
     fn offer(&mut self) -> Offer {
-        self.transport.offer(&self.peer)
+        (self.make_offer)(&self.peer)
     }
 
     fn answered(&mut self, _answer: &Answer) {}

@@ -12,6 +12,7 @@ mod operation;
 mod polling;
 mod rings;
 mod shm;
+mod simulated;
 mod soak;
 mod streams;
 mod through;

@@ -217,6 +217,36 @@ fn credentials_decide_where_that_was_asked_for() {
 }
 
 #[test]
+fn a_session_by_credentials_is_seen_through_a_middleware() {
+    // Shows that a session which nobody connected is there for a transport's wrapper too, and goes with its client.
+    use super::{arena, options};
+    use crossdock_transport::{
+        middleware::{Tracer, Wrapped},
+        remote::Transport,
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let admit = Arc::new(|_: &PeerCredentials| Admission::Bind(alice()));
+    let shm = Shm::listen(&path, ShmOptions { admit, ..ShmOptions::default() }).unwrap();
+    let wrapped = Wrapped::new(shm, |_core| Rc::new(Tracer::default()));
+    wrapped.register(&arena()).unwrap();
+    let endpoint = wrapped.open(options()).unwrap();
+    let client = ShmClient::connect(&path, BYTES, same_user_or_root).unwrap();
+    let event = (0..10).find_map(|_| {
+        endpoint.poll();
+        client.poll()
+    });
+    let Some(Event::Session(id)) = event else { panic!("no session") };
+    let session = endpoint.session(id, &alice()).unwrap();
+    let again = endpoint.session(id, &alice()).unwrap();
+    assert!(session.is_open() && Rc::ptr_eq(&session, &again));
+    drop(client);
+    endpoint.poll();
+    assert!(!session.is_open());
+    assert!(endpoint.session(id, &alice()).is_none());
+}
+
+#[test]
 fn what_is_no_handover_is_refused() {
     // Shows that hellos without memory, with other memory, or that are none at all end their connection, leave no descriptor
     // open, and harm nobody else.
