@@ -16,6 +16,13 @@
 //! agent refuses what is not exposed, since only it knows; the server believes nothing it says but bytes of a length that was asked
 //! for.
 //!
+//! An engine takes it as it takes those of the library:
+//!
+//! ```text
+//!   Engine::builder().path(…).transport(Arc::new(Streams::new())).on_each_core(|engine, driver| async move {
+//!       let endpoint = driver.endpoint("streams")…
+//! ```
+//!
 //! What is special about it, beside the backends of the library: operations are completed by what comes from a peer, not by a device, so
 //! nothing but this crate's own calls ever touches a lease, and a session that ends lets go of everything at once.
 //!

@@ -6,6 +6,7 @@
 //! Invariants
 //! * Bytes are copied in or out, each of them loaded or stored exactly once, by relaxed atomic accesses: the only ones that the
 //!   language allows beside a writer it cannot see. Whoever checks bytes checks its copy.
+//!   Words at a time they move 14 GB/s where a plain copy moves 17 (1 MiB pieces of 64 MiB, 2 virtual processors).
 //! * The mapping neither moves nor goes while anybody holds it. Whether its pages can go is the business of whoever made it:
 //!   see [`handover`](super::handover).
 

@@ -1,6 +1,8 @@
-//! The suite that every transport passes, over Unix and TCP streams.
+//! The suite that every transport passes, over Unix and TCP streams; and an engine that uses it.
 
 #![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
+
+mod engine;
 
 use crossdock_custom_transport::{Agent, Streams};
 use crossdock_transport::{
@@ -18,7 +20,7 @@ conformance_suite!(conforms_over_unix_streams, Over::new(unix_pair));
 conformance_suite!(conforms_over_tcp, Over::new(tcp_pair));
 
 /// What hangs up in the name of a client that goes away.
-type HangUp = Box<dyn Fn()>;
+pub(crate) type HangUp = Box<dyn Fn()>;
 
 /// Makes a connected pair, serves one end, and gives the other and a way to break the connection.
 type Pair = fn(Agent) -> (OwnedFd, HangUp);
@@ -34,7 +36,7 @@ impl Over {
     }
 }
 
-fn unix_pair(agent: Agent) -> (OwnedFd, HangUp) {
+pub(crate) fn unix_pair(agent: Agent) -> (OwnedFd, HangUp) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let served = theirs.try_clone().unwrap();
     serve(move || agent.serve(served));
@@ -51,7 +53,7 @@ fn tcp_pair(agent: Agent) -> (OwnedFd, HangUp) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the client is another thread")]
-fn serve(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
+pub(crate) fn serve(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
     // It ends with its stream, in whatever way that ends.
     drop(std::thread::spawn(work));
 }

@@ -12,8 +12,7 @@ const CHAIN: &[(&str, &str, u8)] = &[
     ("engine", "crossdock", 1),
     ("s3-api", "crossdock-s3", 2),
     ("examples", "crossdock-examples", 3),
-    // As far as a stranger's transport has to go.
-    ("examples/custom_transport", "crossdock-custom-transport", 1),
+    ("examples/custom_transport", "crossdock-custom-transport", 3),
     ("benches", "crossdock-benches", 3),
     ("fuzz", "crossdock-fuzz", 3),
     ("xtask", "xtask", 0),
