@@ -5,8 +5,17 @@ use super::{
     world::{CLIENT_BYTES, World, assert_pattern, assert_untouched, limits, pattern},
 };
 use crate::{
-    memory::{CopyReason, FrozenLease, LEASE_BYTES_MAX, ScatterList, copied_bytes},
+    memory::{CopyReason, FrozenLease, LEASE_BYTES_MAX, ScatterList, Target, TargetList, copied_bytes},
+    operation::OsError,
     remote::{Access, RemoteKey, RemoteSlice, TransferError},
+    ring::{Ring, RingOptions},
+};
+use rustix::fs::{MemfdFlags, memfd_create};
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 /// Writes and reads of every awkward size, at awkward places, move exactly their bytes.
@@ -197,5 +206,71 @@ pub fn what_is_revoked_is_not_touched(subject: &dyn Subject) {
     assert_eq!(result.map_err(TransferError::from), Err(TransferError::Refused));
     assert_pattern(&pair.client.load(0..4096), 1);
     assert_untouched(&pair.client.load(4096..8192));
+    world.assert_balanced();
+}
+
+/// A device writes a lease on the peer's memory, exactly that, and exposures are withdrawn only behind it; a transport that has
+/// no such leases says so.
+pub fn peer_leases_are_for_devices(subject: &dyn Subject) {
+    let world = World::new(subject);
+    let mut pair = world.connect();
+    let target = pair.client.expose(8192..24576, Access::Write);
+    if !subject.transport().capabilities().peer_leases {
+        let refused = pair.session.peer_lease(&target).map(|lease| lease.len());
+        assert_eq!(refused, Err(TransferError::Device(OsError(libc::EOPNOTSUPP))));
+        return;
+    }
+    let source = pair.client.expose(8192..24576, Access::Read);
+    let past = RemoteSlice::new(target.address() + 1, target.bytes(), target.key());
+    for bad in [Some(source), past].into_iter().flatten() {
+        let refused = pair.session.peer_lease(&bad).map(|lease| lease.len());
+        assert_eq!(refused, Err(TransferError::Refused));
+    }
+
+    // A ring reads a file into two leases of ours with the peer's between them.
+    let ring = Ring::new(&RingOptions::default()).expect("there is a ring everywhere");
+    let file = memfd_create("crossdock-conformance", MemfdFlags::CLOEXEC).expect("there is memory");
+    let content: Vec<u8> = pattern(9).take(100 + 4096 + 100).collect();
+    assert_eq!(rustix::io::pwrite(&file, &content, 0), Ok(content.len()));
+    let file = ring.file(file);
+    let part = target.slice(5000..9096).expect("inside");
+    let edge = || {
+        let mut lease = world.lease(100);
+        lease.set_len(100);
+        lease
+    };
+    let mut targets = TargetList::new();
+    targets.push_lease(edge());
+    targets.push_peer(pair.session.peer_lease(&part).expect("it is exposed"));
+    targets.push_lease(edge());
+    let slot = ring.queue().try_slot().expect("the ring is new");
+    let mut read = pin!(ring.read_targets(slot, &file, 0, targets));
+    let completion = loop {
+        match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(completion) => break completion,
+            Poll::Pending => drop(ring.park(Some(Duration::from_secs(10)))),
+        }
+    };
+    let (result, targets) = completion.into_targets();
+    assert_eq!(result, Ok(content.len() as u32));
+    let mut read: Vec<u8> = Vec::new();
+    for piece in targets.into_pieces() {
+        match piece {
+            Target::Lease(lease) => read.extend_from_slice(lease.as_slice()),
+            Target::Peer(_) => read.extend_from_slice(&pair.client.load(13192..17288)),
+        }
+    }
+    assert_pattern(&read, 9);
+    assert_untouched(&pair.client.load(0..13192));
+    assert_untouched(&pair.client.load(17288..CLIENT_BYTES));
+
+    // Whoever holds a lease keeps the memory, also when everything else is gone.
+    let lease = pair.session.peer_lease(&target).expect("it is exposed");
+    assert!(world.endpoint.disconnect(pair.id, &world.principal));
+    let ended = pair.session.peer_lease(&target).map(|lease| lease.len());
+    assert_eq!(ended, Err(TransferError::Ended));
+    drop(pair);
+    assert_eq!(lease.len(), 16384);
+    drop(lease);
     world.assert_balanced();
 }

@@ -19,8 +19,8 @@ mod world;
 
 pub use data::{
     bytes_arrive_exactly, credits_bound_what_is_in_flight, one_lease_serves_both_directions,
-    operations_complete_in_order, pieces_arrive_in_order, what_is_not_exposed_is_not_touched,
-    what_is_revoked_is_not_touched,
+    operations_complete_in_order, peer_leases_are_for_devices, pieces_arrive_in_order,
+    what_is_not_exposed_is_not_touched, what_is_revoked_is_not_touched,
 };
 pub use life::{
     a_client_that_vanishes_harms_nobody, a_dropped_future_gives_its_lease_back, an_arena_is_registered_once,
@@ -76,6 +76,7 @@ macro_rules! conformance_suite {
             credits_bound_what_is_in_flight,
             what_is_not_exposed_is_not_touched,
             what_is_revoked_is_not_touched,
+            peer_leases_are_for_devices,
             disconnect_completes_everything,
             a_dropped_future_gives_its_lease_back,
             ends_come_in_any_order,

@@ -12,7 +12,7 @@
 //! its packets, and memory belongs to the card until its completion, also on a session that is broken or disconnected. Sessions overtake
 //! each other. Everything happens in polls, and nothing but the seed and the order of calls decides what: a run repeats exactly.
 //!
-//! Clients are [`LoopbackPeer`](crate::loopback::LoopbackPeer)s.
+//! Clients are [`LoopbackPeer`]s.
 
 mod endpoint;
 mod session;
