@@ -27,6 +27,7 @@ pub use object::{
     get::Get,
     list::LIST_LIMIT_MAX,
     put::Put,
+    remote::{Delivered, RemoteError},
     types::{
         ATTRIBUTES_BYTES_MAX, BucketInfo, CommitOptions, GetOptions, ListItem, ListOptions, ListStart,
         Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select, TagMatch, UploadInfo, WriteCondition,

@@ -28,7 +28,7 @@ use crate::{
     store::Placement,
 };
 use bytes::Bytes;
-use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{any::Any, cell::RefCell, future::Future, rc::Rc, sync::Arc, time::Duration};
 
 /// How an upload becomes an object.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +58,8 @@ pub(crate) struct CoreState {
     /// This core is to finish.
     pub(crate) stop: Flag,
     pub(crate) metrics: Arc<CoreMetrics>,
+    /// What front ends keep here.
+    pub(crate) attached: RefCell<Vec<Rc<dyn Any>>>,
 }
 
 /// Raised once, and who waits for it.
@@ -102,6 +104,49 @@ impl CoreEngine {
     /// The core.
     pub fn core(&self) -> &Core {
         &self.0.core
+    }
+
+    /// Runs `work` with the engine of another core, or this one, and resolves with its result: for front ends whose session
+    /// with a client lives there.
+    ///
+    /// # Errors
+    /// [`Error::Closed`]: there is no such core, or it has stopped.
+    ///
+    /// # Cancellation
+    /// The work runs to its end all the same.
+    pub async fn on_core<T, W, F>(&self, core: usize, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(CoreEngine) -> F + Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        if core >= self.core().count() {
+            return Err(Error::Closed);
+        }
+        let reply = self.core().call(core, move |core| async move {
+            let engine = CoreEngine::of(&core).ok_or(Error::Closed)?;
+            Ok(work(engine).await)
+        });
+        reply.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Keeps something of a front end's on this core, for its work that comes from other cores ([`CoreEngine::on_core`]): one
+    /// of each type, until the core stops.
+    pub fn attach<T: 'static>(&self, what: Rc<T>) {
+        let mut attached = self.0.attached.borrow_mut();
+        attached.retain(|known| !known.is::<T>());
+        attached.push(what);
+    }
+
+    /// What [`CoreEngine::attach`] keeps here.
+    pub fn attached<T: 'static>(&self) -> Option<Rc<T>> {
+        self.0.attached.borrow().iter().find_map(|known| known.clone().downcast().ok())
+    }
+
+    /// What front ends keep here may hold this engine, which holds them.
+    pub(crate) fn detach_all(&self) {
+        let attached = self.0.attached.take();
+        drop(attached);
     }
 
     /// How the store was formatted.

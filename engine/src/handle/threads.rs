@@ -300,6 +300,7 @@ fn run_core(
             shard.close().await;
         }
     });
+    engine.detach_all();
     core.stop();
 }
 
@@ -412,6 +413,7 @@ async fn open_core(
         opened: Flag::default(),
         stop: Flag::default(),
         metrics: Arc::default(),
+        attached: Default::default(),
     };
     Ok((CoreEngine::new(state), reports, unavailable))
 }

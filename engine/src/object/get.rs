@@ -9,7 +9,7 @@ use crate::{
     error::{Corruption, DeviceError, DeviceOperation, Error, Region},
     layout::{
         BLOCK_BYTES, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, Record,
-        checksum,
+        checksum, checksum_combine,
     },
     reactor::{Grant, Task},
     shard::space::Pin,
@@ -27,11 +27,22 @@ pub struct Get {
     pieces: VecDeque<Piece>,
     /// The next byte to be asked of a device, in bytes of the object.
     position: u64,
+    /// The next byte to be handed out.
+    handed_out: u64,
     current: Option<Rc<OpenPiece>>,
-    window: VecDeque<Task<Result<FrozenLease, Error>>>,
+    window: VecDeque<Task<Result<Chunk, Error>>>,
+    /// Whether chunks come with their checksum.
+    pub(super) with_checksums: bool,
     _pin: PinGuard,
     _memory: Grant,
     _operation: Grant,
+}
+
+/// Verified bytes of the object.
+pub(super) struct Chunk {
+    pub(super) lease: FrozenLease,
+    /// CRC-64/NVME of just these bytes; 0 unless it was asked for.
+    pub(super) crc64: u64,
 }
 
 /// A stretch of the object with one content.
@@ -96,8 +107,10 @@ impl Get {
             range,
             pieces,
             position,
+            handed_out: position,
             current: None,
             window: VecDeque::new(),
+            with_checksums: false,
             _pin: pin,
             _memory: memory,
             _operation: operation,
@@ -109,6 +122,15 @@ impl Get {
         // A range's edges are read as whole checksum blocks.
         let with_edges = bytes.saturating_add(2 * EXTENT_CHECKSUM_BYTES as u64);
         usize::try_from(with_edges).unwrap_or(usize::MAX).min(OPERATION_BYTES_MAX)
+    }
+
+    /// Bytes that were not handed out yet.
+    pub(super) fn left(&self) -> u64 {
+        self.range.end - self.handed_out
+    }
+
+    pub(super) fn engine(&self) -> &CoreEngine {
+        &self.engine
     }
 
     /// The object.
@@ -130,11 +152,19 @@ impl Get {
     /// # Cancellation
     /// Dropping the future loses nothing: the next call goes on.
     pub async fn next(&mut self) -> Option<Result<FrozenLease, Error>> {
+        self.next_chunk().await.map(|chunk| chunk.map(|chunk| chunk.lease))
+    }
+
+    /// As [`Get::next`], with the checksum if those are wanted.
+    pub(super) async fn next_chunk(&mut self) -> Option<Result<Chunk, Error>> {
         if let Err(error) = self.fill().await {
             return Some(Err(error));
         }
         let chunk = self.window.front_mut()?.await;
         self.window.pop_front();
+        if let Ok(chunk) = &chunk {
+            self.handed_out += chunk.lease.len() as u64;
+        }
         Some(chunk)
     }
 
@@ -156,8 +186,8 @@ impl Get {
             };
             let Some(lease) = lease else { return Ok(()) };
             self.position += span.wanted.end - span.wanted.start;
-            let (engine, shard) = (self.engine.clone(), self.shard);
-            let read = async move { read_span(&engine, shard, &piece, span, lease).await };
+            let (engine, shard, with_checksum) = (self.engine.clone(), self.shard, self.with_checksums);
+            let read = async move { read_span(&engine, shard, &piece, span, lease, with_checksum).await };
             self.window.push_back(self.engine.core().spawn(read));
         }
         Ok(())
@@ -328,14 +358,16 @@ async fn read_span(
     piece: &OpenPiece,
     span: Span,
     mut lease: BufferLease,
-) -> Result<FrozenLease, Error> {
+    with_checksum: bool,
+) -> Result<Chunk, Error> {
     let wanted =
         (span.wanted.start - span.verified.start) as usize..(span.wanted.end - span.verified.start) as usize;
     if let Place::Inline(bytes) = &piece.place {
         let source = &bytes[span.wanted.start as usize..span.wanted.end as usize];
         lease.set_len(source.len());
         copy_payload(lease.as_mut_slice(), source, CopyReason::Inline);
-        return Ok(lease.freeze());
+        let crc64 = if with_checksum { checksum(source) } else { 0 };
+        return Ok(Chunk { lease: lease.freeze(), crc64 });
     }
     let base = match span.region {
         Region::Data => engine.files(shard).data_zones_at,
@@ -360,7 +392,29 @@ async fn read_span(
             Err(_) => again = true,
         }
     }
-    Ok(lease.freeze().slice(lead + wanted.start..lead + wanted.end))
+    let crc64 = if with_checksum { wanted_checksum(&lease, lead, piece, &span) } else { 0 };
+    Ok(Chunk { lease: lease.freeze().slice(lead + wanted.start..lead + wanted.end), crc64 })
+}
+
+/// The checksum of what is wanted of a verified span: combined from those of whole blocks; only the two at the edges of
+/// a range are computed.
+fn wanted_checksum(lease: &BufferLease, lead: usize, piece: &OpenPiece, span: &Span) -> u64 {
+    let mut whole = 0;
+    let mut start = span.wanted.start;
+    while start < span.wanted.end {
+        let block = start / piece.block_bytes;
+        let block_end = ((block + 1) * piece.block_bytes).min(piece.bytes);
+        let end = block_end.min(span.wanted.end);
+        let is_whole = start == block * piece.block_bytes && end == block_end;
+        let known = piece.checksums.get(block as usize).filter(|_| is_whole);
+        let part = known.copied().unwrap_or_else(|| {
+            let at = lead + (start - span.verified.start) as usize;
+            checksum(lease.as_slice().get(at..at + (end - start) as usize).unwrap_or_default())
+        });
+        whole = if start == span.wanted.start { part } else { checksum_combine(whole, part, end - start) };
+        start = end;
+    }
+    whole
 }
 
 /// Checks every checksum block of the span; gives the first that is wrong with what was expected and found.

@@ -117,6 +117,25 @@ impl Put {
         }
     }
 
+    /// Bytes to come, if the size was declared.
+    pub(super) fn declared_left(&self) -> Option<u64> {
+        self.size.map(|size| size.saturating_sub(self.received))
+    }
+
+    /// Waits for the oldest buffer that is being written.
+    pub(super) async fn wait_for_write(&mut self) {
+        self.extents.wait_oldest().await;
+    }
+
+    /// Buffers that are being written.
+    pub(super) fn buffers_in_flight(&self) -> usize {
+        self.extents.writes.len()
+    }
+
+    pub(super) fn engine(&self) -> &CoreEngine {
+        &self.engine
+    }
+
     /// Takes a filled buffer: its bytes in use are the next of the body. Only the body's last buffer may hold fewer
     /// than [`Put::buffer_bytes`] said.
     ///

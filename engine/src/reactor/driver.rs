@@ -22,6 +22,10 @@ pub trait Driver {
     fn system_calls(&self) -> u64 {
         0
     }
+    /// This core's part of the transport of that name, if there is one.
+    fn endpoint(&self, _transport: &str) -> Option<Rc<dyn Endpoint>> {
+        None
+    }
 }
 
 /// A real core: io_uring or its portable stand-in, and the kernel's clocks.
@@ -88,6 +92,10 @@ impl Driver for RingDriver {
 
     fn system_calls(&self) -> u64 {
         self.ring.syscalls() + self.endpoints.sleeps()
+    }
+
+    fn endpoint(&self, transport: &str) -> Option<Rc<dyn Endpoint>> {
+        self.endpoints.find(transport)
     }
 }
 

@@ -24,7 +24,7 @@ pub use mailbox::{Address, Gone};
 pub(crate) use signal::{Budget, Grant, Signal};
 pub use timers::{Moment, Sleep};
 
-use crossdock_transport::memory::Pool;
+use crossdock_transport::{memory::Pool, remote::Endpoint};
 use mailbox::{Message, Outbox};
 use std::{
     any::Any,
@@ -129,6 +129,11 @@ impl Core {
     /// System calls of this core's driver so far.
     pub fn system_calls(&self) -> u64 {
         self.0.driver.system_calls()
+    }
+
+    /// This core's part of the transport of that name, if the store was opened with one.
+    pub fn endpoint(&self, transport: &str) -> Option<Rc<dyn Endpoint>> {
+        self.0.driver.endpoint(transport)
     }
 
     /// A number drawn from this core's seed.

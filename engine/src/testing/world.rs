@@ -589,5 +589,6 @@ async fn open_core(
         admission_wait: Duration::from_secs(3600),
     };
     let (opened, stop, metrics) = (Flag::default(), Flag::default(), Arc::default());
-    Ok(CoreEngine::new(CoreState { core, placement, files, shards, limits, opened, stop, metrics }))
+    let attached = RefCell::default();
+    Ok(CoreEngine::new(CoreState { core, placement, files, shards, limits, opened, stop, metrics, attached }))
 }

@@ -14,6 +14,7 @@ pub mod metadata;
 pub mod names;
 pub mod operation;
 pub mod range;
+pub mod remote;
 pub mod reply;
 pub mod time;
 pub mod xml;

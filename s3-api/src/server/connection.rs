@@ -15,7 +15,7 @@ use crate::{
         operation::OperationName,
         reply::{Reply, ReplyContext},
     },
-    service::{Admitted, Answer},
+    service::{Admission, Admitted, Answer},
 };
 use crossdock::reactor::Moment;
 use crossdock_transport::{memory::ScatterList, tcp::TcpStream};
@@ -172,17 +172,21 @@ impl Connection {
         let is_old = head.version_minor == 0;
         let now = self.shared.core.wall_clock_ms() / 1_000;
         let shared = self.shared.clone();
-        let admitted = shared.service.admit(head, now);
+        let admitted = shared.service.admit(head, framing, now);
         let (answer, body) = match admitted {
             Err(error) => (Err(error), BodyLeft::unread(framing, expects_continue)),
-            Ok((admitted, verified)) => {
+            Ok(Admission::Control(control, headers, principal)) => {
+                let answer = shared.service.control(control, &headers, &principal).await;
+                (answer, BodyLeft::unread(framing, expects_continue))
+            }
+            Ok(Admission::Operation(admitted, verified)) => {
                 asked.operation = Some(admitted.routed.operation);
                 match body_of(&admitted, framing, &verified) {
                     Err(error) => (Err(error), BodyLeft::unread(framing, expects_continue)),
                     Ok((decoder, verifier)) => {
                         let mut body =
                             Body::new(&mut self.wire, decoder, verifier, framing, expects_continue);
-                        let answer = shared.service.run(&admitted, &mut body).await;
+                        let answer = shared.service.run(&admitted, asked.begun, &mut body).await;
                         shared.metrics.received_bytes.add(body.received_bytes());
                         if answer.is_ok() && body.is_finished() {
                             // An empty body that the operation had no reason to ask for: the client waits all the same.
@@ -229,6 +233,10 @@ impl Connection {
             message = %error.message,
             "refused"
         );
+        if matches!(error.code, ErrorCode::RdmaNotSupported | ErrorCode::RdmaTransferFailed) {
+            let reason = error.fields.iter().find(|(name, _)| *name == "Reason");
+            self.shared.metrics.count_declined(reason.map_or("", |(_, reason)| reason));
+        }
         Reply::error(error, &asked.request_id, &self.host_id()).into()
     }
 
@@ -258,6 +266,10 @@ impl Connection {
             date_seconds: self.shared.core.wall_clock_ms() / 1_000,
             keep_alive: asked.keep_alive,
         };
+        if let Some(moved) = &answer.moved {
+            self.shared.metrics.count_moved(moved);
+            tracing::debug!(request = asked.request_id, ?moved, "over a transport");
+        }
         let mut head = Vec::with_capacity(1024);
         let payload_bytes = answer.reply.write(&context, &mut head);
         let status = answer.reply.status;
@@ -370,11 +382,16 @@ fn body_of(
     verified: &crate::protocol::auth::Verified,
 ) -> Result<(BodyDecoder, BodyVerifier), S3Error> {
     let (operation, headers): (OperationName, &Headers) = (admitted.routed.operation, &admitted.headers);
-    // CompleteMultipartUpload names the checksum of the object in the headers that elsewhere name that of the body.
-    let names_body = operation.takes_object_body() || operation == OperationName::DeleteObjects;
+    // CompleteMultipartUpload names the checksum of the object in the headers that elsewhere name that of the body, and a
+    // request whose bytes go another way that of those.
+    let has_body = operation.takes_object_body() && admitted.proposal.is_none();
+    let names_body = has_body || operation == OperationName::DeleteObjects;
     let checksum = if names_body { request_checksum(headers)? } else { RequestChecksum::None };
     let decoder = BodyDecoder::new(headers, framing, verified, &checksum)?;
-    let expected = Expectations::new(headers, &verified.payload, checksum)?;
-    let plan = DigestPlan { md5: operation.takes_object_body(), default_checksum: None, supplied: None };
+    let expected = match admitted.proposal {
+        None => Expectations::new(headers, &verified.payload, checksum)?,
+        Some(_) => Expectations::default(),
+    };
+    let plan = DigestPlan { md5: has_body, default_checksum: None, supplied: None };
     Ok((decoder, BodyVerifier::new(expected, plan)))
 }

@@ -1,6 +1,9 @@
 //! Counters of the server, one set for each core: written by its own thread, read by any.
 
-use crate::protocol::operation::OperationName;
+use crate::{
+    protocol::operation::OperationName,
+    service::{Declined, remote::Moved},
+};
 use crossdock::ShardStatistics;
 use std::{
     fmt::Write,
@@ -55,7 +58,15 @@ pub struct ServerMetrics {
     requests: Vec<[Value; 5]>,
     latency: [Value; BUCKETS + 1],
     latency_sum_us: Value,
+    /// Requests and bytes that went over transports: by [`TRANSPORTS`], written to clients and read from them.
+    moved: [[(Value, Value); 2]; TRANSPORTS.len()],
+    /// Proposals declined, by [`Declined::ALL`].
+    declined: [Value; Declined::ALL.len()],
 }
+
+/// Transports that are told apart.
+const TRANSPORTS: [&str; 4] = ["rdma", "shm", "loopback", "other"];
+const DIRECTIONS: [&str; 2] = ["get", "put"];
 
 impl Default for ServerMetrics {
     fn default() -> ServerMetrics {
@@ -68,6 +79,8 @@ impl Default for ServerMetrics {
             requests: (0..=OperationName::ALL.len()).map(|_| Default::default()).collect(),
             latency: Default::default(),
             latency_sum_us: Value::default(),
+            moved: Default::default(),
+            declined: Default::default(),
         }
     }
 }
@@ -93,6 +106,27 @@ impl ServerMetrics {
         }
         self.latency_sum_us.add(micros);
     }
+
+    /// Counts what became of a proposal to use a transport.
+    pub(super) fn count_moved(&self, moved: &Moved) {
+        let (transport, direction, bytes) = match *moved {
+            Moved::Written { transport, bytes } => (transport, 0, bytes),
+            Moved::Read { transport, bytes } => (transport, 1, bytes),
+            Moved::Declined(reason) => return self.count_declined(reason.as_str()),
+        };
+        let row = TRANSPORTS.iter().position(|known| *known == transport).unwrap_or(TRANSPORTS.len() - 1);
+        if let Some((requests, total)) = self.moved.get(row).and_then(|row| row.get(direction)) {
+            requests.add(1);
+            total.add(bytes);
+        }
+    }
+
+    pub(super) fn count_declined(&self, reason: &str) {
+        let row = Declined::ALL.iter().position(|known| known.as_str() == reason);
+        if let Some(value) = row.and_then(|row| self.declined.get(row)) {
+            value.add(1);
+        }
+    }
 }
 
 /// Everything as Prometheus reads it: the server's counters, summed over the cores, and the engine's by shard.
@@ -116,6 +150,7 @@ pub fn render(server: &[Arc<ServerMetrics>], shards: &[ShardStatistics]) -> Stri
     plain("crossdock_sent_bytes_total", "counter", "Payload bytes sent.", sent);
     render_requests(&mut out, server);
     render_latency(&mut out, server);
+    render_moved(&mut out, server);
     render_shards(&mut out, shards);
     out
 }
@@ -134,6 +169,34 @@ fn render_requests(out: &mut String, server: &[Arc<ServerMetrics>]) {
                 let _ =
                     writeln!(out, "{name}{{operation=\"{operation}\",status=\"{}xx\"}} {count}", class + 1);
             }
+        }
+    }
+}
+
+fn render_moved(out: &mut String, server: &[Arc<ServerMetrics>]) {
+    let sum = |value: &dyn Fn(&ServerMetrics) -> u64| -> u64 { server.iter().map(|core| value(core)).sum() };
+    let mut family = |name: &str, help: &str, value: fn(&(Value, Value)) -> u64| {
+        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n");
+        for (row, transport) in TRANSPORTS.iter().enumerate() {
+            for (column, direction) in DIRECTIONS.iter().enumerate() {
+                let count = sum(&|core| core.moved.get(row).and_then(|row| row.get(column)).map_or(0, value));
+                if count > 0 {
+                    let labels = format!("transport=\"{transport}\",direction=\"{direction}\"");
+                    let _ = writeln!(out, "{name}{{{labels}}} {count}");
+                }
+            }
+        }
+    };
+    family("crossdock_remote_requests_total", "Requests whose bytes went over a transport.", |pair| {
+        pair.0.get()
+    });
+    family("crossdock_remote_bytes_total", "Bytes that went over a transport.", |pair| pair.1.get());
+    let name = "crossdock_remote_declined_total";
+    let _ = write!(out, "# HELP {name} Proposals that were declined, or failed.\n# TYPE {name} counter\n");
+    for (row, reason) in Declined::ALL.iter().enumerate() {
+        let count = sum(&|core| core.declined.get(row).map_or(0, Value::get));
+        if count > 0 {
+            let _ = writeln!(out, "{name}{{reason=\"{}\"}} {count}", reason.as_str());
         }
     }
 }

@@ -51,6 +51,12 @@ pub enum Principal {
 pub trait Authorizer: Send + Sync {
     /// Whether `principal` may perform `operation` on `resource`.
     fn authorize(&self, principal: &Principal, operation: OperationName, resource: &Resource) -> bool;
+
+    /// Whether `principal` may have sessions of a transport, over which the bytes of its other requests then go: each of
+    /// those is decided about by itself. Default: whoever may list buckets.
+    fn authorize_sessions(&self, principal: &Principal) -> bool {
+        self.authorize(principal, OperationName::ListBuckets, &Resource::Service)
+    }
 }
 
 /// Everyone who signs may do everything; those who do not may do nothing, unless the server was opened to all.

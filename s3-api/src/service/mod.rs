@@ -22,24 +22,31 @@ mod groups;
 mod keys;
 mod listing;
 mod reads;
+pub(crate) mod remote;
 mod tags;
 mod uploads;
 mod writes;
 
 pub use access::{Authorizer, Credentials, Principal, Secret, SignedOnly};
+pub use remote::{Declined, RemoteOptions};
 
 use crate::{
     protocol::{
-        auth::{Authentication, Verified, adopt_parameters, authenticate, verify_with_key},
+        auth::{
+            Authentication, PayloadMode, Signature, SignaturePlace, Verified, adopt_parameters, authenticate,
+            verify_with_key,
+        },
         error::{ErrorCode, S3Error},
-        http::{Headers, RequestHead},
+        http::{BodyFraming, Headers, RequestHead},
         operation::{OperationName, Request, Resource, Routed, check_expected_owner, route},
+        remote::{Control, Proposal},
         reply::{Owner, Reply},
     },
     server::Body,
 };
-use crossdock::{CoreEngine, Get};
+use crossdock::{CoreEngine, Get, reactor::Moment};
 use keys::KeyCache;
+use remote::Moved;
 use std::{cell::RefCell, sync::Arc};
 
 /// How a service is set up.
@@ -53,6 +60,8 @@ pub struct ServiceOptions {
     pub region: Box<str>,
     /// Hosts below which a bucket may be a label of its own, as in `bucket.s3.example.com`.
     pub base_domains: Vec<String>,
+    /// How bytes go over transports, for clients that propose it.
+    pub remote: Arc<RemoteOptions>,
 }
 
 /// The owner of every bucket and object: an account, and there is one.
@@ -70,6 +79,18 @@ pub(crate) struct Admitted {
     pub(crate) routed: Routed,
     pub(crate) headers: Headers,
     principal: Principal,
+    signature: Option<(Signature, SignaturePlace)>,
+    payload: PayloadMode,
+    /// That the bytes go over a transport.
+    pub(crate) proposal: Option<Proposal>,
+}
+
+/// What a head asks for, from somebody who may ask.
+pub(crate) enum Admission {
+    /// An operation.
+    Operation(Box<Admitted>, Box<Verified>),
+    /// Something about sessions.
+    Control(Control, Headers, Principal),
 }
 
 /// What an operation answers.
@@ -77,16 +98,19 @@ pub(crate) struct Answer {
     pub(crate) reply: Reply,
     /// Where the payload comes from, if the reply has one.
     pub(crate) payload: Option<Box<Get>>,
+    /// What became of the proposal, if there was one.
+    pub(crate) moved: Option<Moved>,
 }
 
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Answer {
-        Answer { reply, payload: None }
+        Answer { reply, payload: None, moved: None }
     }
 }
 
 impl Service {
     pub(crate) fn new(options: Arc<ServiceOptions>, engine: CoreEngine) -> Service {
+        remote::attach(&engine);
         Service { options, engine, keys: RefCell::default() }
     }
 
@@ -94,7 +118,19 @@ impl Service {
     ///
     /// # Errors
     /// What the client is told; nothing was done.
-    pub(crate) fn admit(&self, mut head: RequestHead, now: u64) -> Result<(Admitted, Verified), S3Error> {
+    pub(crate) fn admit(
+        &self,
+        mut head: RequestHead,
+        framing: BodyFraming,
+        now: u64,
+    ) -> Result<Admission, S3Error> {
+        if let Some(control) = Control::of(head.method, &head.path)? {
+            let (principal, _) = self.identify(&mut head, now)?;
+            return match self.options.authorizer.authorize_sessions(&principal) {
+                true => Ok(Admission::Control(control, head.headers, principal)),
+                false => Err(ErrorCode::AccessDenied.into()),
+            };
+        }
         let resource = self.resource(&head)?;
         let name = resource.to_string();
         let identified = self.identify(&mut head, now);
@@ -102,7 +138,26 @@ impl Service {
         let routed = route(&head, resource)?;
         check_expected_owner(&head.headers, OWNER.id).map_err(|error| error.on(&name))?;
         self.authorize(&principal, routed.operation, &routed.resource)?;
-        Ok((Admitted { routed, headers: head.headers, principal }, verified))
+        let (payload, signature) = (verified.payload, verified.signature);
+        let proposal = Proposal::of(routed.operation, &head.headers, framing, &payload);
+        let proposal = proposal.map_err(|error| error.on(&name))?;
+        let headers = head.headers;
+        let admitted = Admitted { routed, headers, principal, signature, payload, proposal };
+        Ok(Admission::Operation(Box::new(admitted), Box::new(verified)))
+    }
+
+    /// Performs a request about sessions.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub(crate) async fn control(
+        &self,
+        control: Control,
+        headers: &Headers,
+        principal: &Principal,
+    ) -> Result<Answer, S3Error> {
+        let reply = remote::control(&self.engine, &self.options.remote, control, principal, headers);
+        reply.await.map(Answer::from)
     }
 
     fn resource(&self, head: &RequestHead) -> Result<Resource, S3Error> {
@@ -163,7 +218,12 @@ impl Service {
     ///
     /// # Errors
     /// What the client is told.
-    pub(crate) async fn run(&self, admitted: &Admitted, body: &mut Body<'_>) -> Result<Answer, S3Error> {
+    pub(crate) async fn run(
+        &self,
+        admitted: &Admitted,
+        begun: Moment,
+        body: &mut Body<'_>,
+    ) -> Result<Answer, S3Error> {
         let Admitted { routed, headers, .. } = admitted;
         let document = match routed.operation.document_bytes_max() {
             Some(limit) => {
@@ -172,7 +232,7 @@ impl Service {
             None => Vec::new(),
         };
         let request = Request::parse(routed, headers, &document)?;
-        let result = self.perform(request, admitted, body).await;
+        let result = self.perform(request, admitted, begun, body).await;
         result.map_err(|error| error.on(&routed.resource.to_string()))
     }
 
@@ -180,10 +240,24 @@ impl Service {
         &self,
         request: Request,
         admitted: &Admitted,
+        begun: Moment,
         body: &mut Body<'_>,
     ) -> Result<Answer, S3Error> {
-        let Admitted { routed, headers, principal } = admitted;
+        let Admitted { routed, headers, principal, .. } = admitted;
         let (engine, operation) = (&self.engine, routed.operation);
+        if let Some(proposal) = &admitted.proposal {
+            let &Admitted { payload, signature, .. } = admitted;
+            let options = &self.options.remote;
+            let asked =
+                remote::Asked { engine, options, principal, headers, payload, signature, proposal, begun };
+            match request {
+                Request::GetObject(get) => return remote::get(&asked, get).await,
+                Request::PutObject(put) => return remote::put(&asked, put).await,
+                Request::UploadPart(part) => return remote::put_part(&asked, part).await,
+                // Nothing else has a proposal.
+                _ => return Err(ErrorCode::InternalError.into()),
+            }
+        }
         let reply = match request {
             Request::GetObject(get) => return reads::get(engine, &get, principal).await,
             Request::HeadObject(head) => reads::head(engine, &head, principal).await,

@@ -118,7 +118,7 @@ pub(super) async fn get(
         _ => None,
     };
     let reply = reply(request, get.info(), &Sent { range, is_range, part_checksum })?;
-    Ok(Answer { reply, payload: Some(Box::new(get)) })
+    Ok(Answer { payload: Some(Box::new(get)), ..Answer::from(reply) })
 }
 
 pub(super) async fn head(

@@ -9,6 +9,7 @@ use crate::{
     protocol::{
         body::Digests,
         checksum::{Algorithm, Checksum, ObjectChecksum},
+        conditions::WriteConditions,
         error::{ErrorCode, S3Error},
         etag::md5_etag,
         metadata::ObjectHeaders,
@@ -25,11 +26,15 @@ use crossdock::{CommitOptions, CoreEngine, EntityTag, Error, Put, PutOptions, Wr
 ///
 /// "Upload an object in a single operation … up to 5 GB in size."
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>)
-const BODY_BYTES_MAX: u64 = 5 << 30;
+pub(super) const BODY_BYTES_MAX: u64 = 5 << 30;
 
 /// The declared size of a body: S3 takes none without.
 fn size_of(body: &Body<'_>) -> Result<u64, S3Error> {
-    let size = body.declared_bytes().ok_or(ErrorCode::MissingContentLength)?;
+    check_size(body.declared_bytes().ok_or(ErrorCode::MissingContentLength)?)
+}
+
+/// Refuses what is larger than one request may bring.
+pub(super) fn check_size(size: u64) -> Result<u64, S3Error> {
     if size > BODY_BYTES_MAX {
         return Err(S3Error::new(ErrorCode::EntityTooLarge)
             .field("ProposedSize", size.to_string())
@@ -52,12 +57,36 @@ async fn receive(put: &mut Put, body: &mut Body<'_>, size: u64) -> Result<Digest
     body.finish().await
 }
 
+/// The tag that MD5 makes.
+pub(super) fn etag_of(md5: &[u8; 16]) -> Result<EntityTag, S3Error> {
+    Ok(EntityTag::new(md5_etag(md5).as_bytes()).ok_or(ErrorCode::InternalError)?)
+}
+
 /// The tag of what was received, and its checksum if it is to be stored: the engine keeps CRC64NVME by itself.
-fn outcome(digests: &Digests) -> Result<(EntityTag, Option<Checksum>), S3Error> {
-    let md5 = digests.md5.ok_or(ErrorCode::InternalError)?;
-    let etag = EntityTag::new(md5_etag(&md5).as_bytes()).ok_or(ErrorCode::InternalError)?;
+fn outcome(digests: &Digests) -> Result<(Option<EntityTag>, Option<Checksum>), S3Error> {
+    let etag = etag_of(&digests.md5.ok_or(ErrorCode::InternalError)?)?;
     let stored = digests.checksum.filter(|checksum| checksum.algorithm() != Algorithm::Crc64Nvme);
-    Ok((etag, stored))
+    Ok((Some(etag), stored))
+}
+
+/// Finds out, before bytes are moved for nothing, whether the bucket is there and the conditions hold now.
+pub(super) async fn precheck(
+    engine: &CoreEngine,
+    bucket: &str,
+    key: &[u8],
+    conditions: &WriteConditions,
+) -> Result<(), S3Error> {
+    engine.bucket(bucket).await.map_err(failure)?;
+    let condition = condition(conditions);
+    if condition == WriteCondition::default() {
+        return Ok(());
+    }
+    let current = match engine.head(bucket, key, None).await {
+        Ok(info) => Some(info.etag),
+        Err(Error::NoSuchKey) => None,
+        Err(error) => return Err(failure(error)),
+    };
+    condition.check(current).map_err(failure)
 }
 
 pub(super) async fn put(
@@ -66,23 +95,30 @@ pub(super) async fn put(
     body: &mut Body<'_>,
 ) -> Result<Reply, S3Error> {
     let size = size_of(body)?;
-    let PutObject { bucket, key, mut headers, conditions, .. } = request;
-    let (key, condition) = (key.as_bytes(), condition(&conditions));
+    let key = request.key.as_bytes();
     // Before the body is asked for: a client that waits for permission is spared the trouble.
-    engine.bucket(&bucket).await.map_err(failure)?;
-    if body.is_held_back() && condition != WriteCondition::default() {
-        let current = match engine.head(&bucket, key, None).await {
-            Ok(info) => Some(info.etag),
-            Err(Error::NoSuchKey) => None,
-            Err(error) => return Err(failure(error)),
-        };
-        condition.check(current).map_err(failure)?;
+    if body.is_held_back() {
+        precheck(engine, &request.bucket, key, &request.conditions).await?;
+    } else {
+        engine.bucket(&request.bucket).await.map_err(failure)?;
     }
-    let mut put = engine.put(&bucket, key, PutOptions { size: Some(size) }).await.map_err(failure)?;
+    let mut put = engine.put(&request.bucket, key, PutOptions { size: Some(size) }).await.map_err(failure)?;
     let digests = receive(&mut put, body, size).await?;
     let (etag, checksum) = outcome(&digests)?;
+    commit(put, request, etag, checksum).await
+}
+
+/// Commits what `put` took. Without a tag the engine makes one.
+pub(super) async fn commit(
+    put: Put,
+    request: PutObject,
+    etag: Option<EntityTag>,
+    checksum: Option<Checksum>,
+) -> Result<Reply, S3Error> {
+    let PutObject { mut headers, conditions, .. } = request;
     headers.checksum = checksum.map(ObjectChecksum::from);
-    let options = CommitOptions { etag: Some(etag), attributes: Bytes::from(headers.encode()), condition };
+    let condition = condition(&conditions);
+    let options = CommitOptions { etag, attributes: Bytes::from(headers.encode()), condition };
     let info = put.finish(options).await.map_err(failure)?;
     let stored = checksum_of(&info, &headers);
     Ok(reply::put_object(&text(&info.etag), None, Some(&stored), false))
@@ -94,19 +130,32 @@ pub(super) async fn put_part(
     body: &mut Body<'_>,
 ) -> Result<Reply, S3Error> {
     let size = size_of(body)?;
+    let mut put = begin_part(engine, request, size).await?;
+    let digests = receive(&mut put, body, size).await?;
+    let (etag, stored) = outcome(&digests)?;
+    commit_part(put, etag, stored).await
+}
+
+/// Begins a part of an upload that is there.
+pub(super) async fn begin_part(engine: &CoreEngine, request: &UploadPart, size: u64) -> Result<Put, S3Error> {
     let upload = parse_upload(&request.upload_id)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
     engine.list_parts(bucket, key, upload, 0, 1).await.map_err(failure)?;
     let options = PutOptions { size: Some(size) };
-    let put = engine.put_part(bucket, key, upload, request.part_number, options).await;
-    let mut put = put.map_err(failure)?;
-    let digests = receive(&mut put, body, size).await?;
-    let (etag, stored) = outcome(&digests)?;
+    engine.put_part(bucket, key, upload, request.part_number, options).await.map_err(failure)
+}
+
+/// As [`commit`].
+pub(super) async fn commit_part(
+    put: Put,
+    etag: Option<EntityTag>,
+    stored: Option<Checksum>,
+) -> Result<Reply, S3Error> {
     let attributes = stored.map_or_else(Bytes::new, |checksum| {
         let checksum = Some(ObjectChecksum::from(checksum));
         Bytes::from(ObjectHeaders { checksum, ..ObjectHeaders::default() }.encode())
     });
-    let options = CommitOptions { etag: Some(etag), attributes, condition: WriteCondition::default() };
+    let options = CommitOptions { etag, attributes, condition: WriteCondition::default() };
     let part = put.finish_part(options).await.map_err(failure)?;
     let checksum = ObjectChecksum::from(stored.unwrap_or_else(|| crc64(part.crc64)));
     Ok(reply::put_object(&text(&part.etag), None, Some(&checksum), true))

@@ -15,6 +15,7 @@ use crossdock_s3::{
     server::{Server, ServerLimits},
     service::{ServiceOptions, SignedOnly},
 };
+use crossdock_transport::shm::{Shm, ShmOptions};
 use identities::Identities;
 use options::Options;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -66,6 +67,7 @@ fn run() -> Result<(), String> {
         authorizer: if options.anonymous { Arc::new(SignedOnly { anonymous: true }) } else { identities },
         region: options.region.as_str().into(),
         base_domains: options.domains.clone(),
+        remote: Arc::default(),
     };
     let limits = ServerLimits::default();
     allow_descriptors(limits.connections.saturating_mul(cores));
@@ -138,6 +140,11 @@ fn open(options: &Options, cores: usize, server: Arc<Server>) -> Result<Engine, 
     }
     if let Some(count) = options.shards {
         builder = builder.shards(count);
+    }
+    if let Some(path) = &options.shm {
+        let shm = Shm::listen(path, ShmOptions::default())
+            .map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
+        builder = builder.transport(Arc::new(shm));
     }
     if options.portable {
         builder = builder.driver(crossdock_transport::ring::DriverChoice::Portable);

@@ -45,6 +45,9 @@ struct Given {
     /// Domain below which a bucket may be the first label of the host; repeat for several
     #[arg(long = "domain", value_name = "NAME")]
     domains: Vec<String>,
+    /// Socket where clients of this host hand over memory that objects are moved to and from
+    #[arg(long, value_name = "PATH")]
+    shm: Option<PathBuf>,
     /// Address for /metrics (Prometheus) and /healthz
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -73,6 +76,7 @@ pub(crate) struct Options {
     pub(crate) memory: Option<usize>,
     pub(crate) region: String,
     pub(crate) domains: Vec<String>,
+    pub(crate) shm: Option<PathBuf>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) log: String,
     pub(crate) portable: bool,
@@ -136,6 +140,7 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
         memory,
         region: given.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
         domains: list(given.domains, file.domains),
+        shm: given.shm.or(file.shm),
         metrics: given.metrics.or(file.metrics),
         log: given.log.or(file.log).unwrap_or_else(|| "info".into()),
         portable: given.portable || file.portable,

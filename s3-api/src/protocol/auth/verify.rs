@@ -4,7 +4,7 @@ use super::super::http::RequestHead;
 use super::canonical::{self, PathForm, string_to_sign};
 use super::claim::{Claim, SignaturePlace};
 use super::error::AuthError;
-use super::key::{ChunkSigner, SigningKey};
+use super::key::{ChunkSigner, Signature, SigningKey};
 use super::payload::PayloadMode;
 
 /// How far a request's time may lie from the server's, either way: 15 minutes.
@@ -17,12 +17,14 @@ pub struct Verified {
     pub payload: PayloadMode,
     /// The chain that signs the chunks of the body, if it has signed chunks.
     pub chunk_signer: Option<ChunkSigner>,
+    /// What was verified; none for an anonymous request.
+    pub signature: Option<(Signature, SignaturePlace)>,
 }
 
 impl Verified {
     /// What is known of an anonymous request's body.
     pub fn anonymous(payload: PayloadMode) -> Self {
-        Verified { payload, chunk_signer: None }
+        Verified { payload, chunk_signer: None, signature: None }
     }
 }
 
@@ -67,7 +69,7 @@ pub fn verify_with_key(
         .payload
         .has_signed_chunks()
         .then(|| ChunkSigner::new(key.clone(), claim.timestamp, claim.scope.clone(), claim.signature));
-    Ok(Verified { payload: claim.payload, chunk_signer })
+    Ok(Verified { payload: claim.payload, chunk_signer, signature: Some((claim.signature, claim.place)) })
 }
 
 fn check_time(claim: &Claim, now_seconds: u64) -> Result<(), AuthError> {

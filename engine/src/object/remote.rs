@@ -1,0 +1,247 @@
+//! Objects to and from memory of somebody else: the same objects, over a session of a transport instead of in leases.
+//!
+//! ```text
+//!   write_to    device ─► lease, verified ─► session.write ─► completion: the lease goes home        up to four at once
+//!   read_from   session.read ─► lease ─► looked at by the caller ─► push: checksum, device           up to four at once
+//! ```
+//!
+//! Invariants
+//! * The leases that a transport moves are those that the device filled or takes: no byte is copied here.
+//! * Nothing is posted after the deadline, nor after the first failure, and neither function returns before all it posted has
+//!   completed: whoever answers the peer then knows that no byte moves any more. Dropping their futures cancels what has
+//!   not begun; what has goes on, with memory of its own.
+
+use super::{CHUNK_BYTES, WINDOW, get::Get, put::Put};
+use crate::{
+    error::Error,
+    layout::{BLOCK_BYTES, checksum_combine},
+    reactor::{Core, Moment, yield_once},
+};
+use crossdock_transport::{
+    memory::ScatterList,
+    operation::{Completion, Pending, Slot},
+    remote::{RemoteMemory, RemoteSlice, TransferError},
+};
+use std::{collections::VecDeque, future::Future, pin::pin, task::Poll};
+
+/// Bytes the caller looks at before other tasks run.
+const LOOK_BYTES: usize = 64 * 1024;
+
+/// What was written to a peer's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// How many bytes, from the front of its slice.
+    pub bytes: u64,
+    /// CRC-64/NVME of them: of what was read and verified, combined from the stored checksums of whole blocks.
+    pub crc64: u64,
+}
+
+/// Why an object did not go to a peer's memory, or come from there.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// The peer's slice is shorter than what is to be moved, or longer than what was announced. Nothing was moved.
+    #[error("the peer's memory has {have} bytes where {want} are to be moved")]
+    WrongSize {
+        /// Bytes of the peer's slice.
+        have: u64,
+        /// Bytes to be moved.
+        want: u64,
+    },
+    /// The deadline passed before everything was posted.
+    #[error("the deadline passed")]
+    Late,
+    /// The transport failed. How many bytes arrived is unknown.
+    #[error("the transfer failed: {0}")]
+    Transfer(#[from] TransferError),
+    /// The object could not be read or written.
+    #[error(transparent)]
+    Object(#[from] Error),
+}
+
+impl Get {
+    /// Writes what is left of the selected bytes to the front of `target`, which the peer exposes to be written, and resolves
+    /// when the last of it has arrived there. No byte leaves that was not verified, none goes past the object's.
+    ///
+    /// # Errors
+    /// See [`RemoteError`]; after any but `WrongSize` an unknown part of the bytes may have arrived.
+    pub async fn write_to(
+        &mut self,
+        session: &dyn RemoteMemory,
+        target: RemoteSlice,
+        deadline: Moment,
+    ) -> Result<Delivered, RemoteError> {
+        let want = self.left();
+        if target.bytes() < want {
+            return Err(RemoteError::WrongSize { have: target.bytes(), want });
+        }
+        self.with_checksums = true;
+        let mut writes = Window::default();
+        let posted = self.post_writes(session, target, deadline, &mut writes).await;
+        let ended = writes.drain().await;
+        let delivered = posted?;
+        ended?;
+        Ok(delivered)
+    }
+
+    async fn post_writes(
+        &mut self,
+        session: &dyn RemoteMemory,
+        target: RemoteSlice,
+        deadline: Moment,
+        writes: &mut Window,
+    ) -> Result<Delivered, RemoteError> {
+        let mut delivered = Delivered { bytes: 0, crc64: 0 };
+        while let Some(chunk) = self.next_chunk().await {
+            let chunk = chunk?;
+            let bytes = chunk.lease.len() as u64;
+            let slot = writes.slot(session, self.engine().core(), deadline).await?;
+            let place = target.slice(delivered.bytes..delivered.bytes + bytes).expect("no longer than asked");
+            writes.post(session.write(slot, ScatterList::from(chunk.lease), place), bytes);
+            session.flush();
+            delivered.crc64 = match delivered.bytes {
+                0 => chunk.crc64,
+                _ => checksum_combine(delivered.crc64, chunk.crc64, bytes),
+            };
+            delivered.bytes += bytes;
+        }
+        Ok(delivered)
+    }
+}
+
+impl Put {
+    /// Takes the rest of the body from `source`, which the peer exposes to be read. Each byte is read once, and the bytes that
+    /// `look` is shown, in order and in pieces, are those that are stored.
+    ///
+    /// # Errors
+    /// See [`RemoteError`]; the `Put` is then good for nothing but to be dropped. `WrongSize` if the body's declared size is
+    /// another.
+    pub async fn read_from(
+        &mut self,
+        session: &dyn RemoteMemory,
+        source: RemoteSlice,
+        deadline: Moment,
+        mut look: impl FnMut(&[u8]),
+    ) -> Result<(), RemoteError> {
+        let want = self.declared_left().unwrap_or(source.bytes());
+        if want != source.bytes() {
+            return Err(RemoteError::WrongSize { have: source.bytes(), want });
+        }
+        let mut reads = Window::default();
+        let taken = self.take_reads(session, source, deadline, &mut reads, &mut look).await;
+        let ended = reads.drain().await;
+        taken?;
+        ended?;
+        Ok(())
+    }
+
+    async fn take_reads(
+        &mut self,
+        session: &dyn RemoteMemory,
+        source: RemoteSlice,
+        deadline: Moment,
+        reads: &mut Window,
+        look: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), RemoteError> {
+        let (mut asked, mut taken) = (0, 0);
+        while taken < source.bytes() {
+            // Reads ahead share the operation's memory with what is being written.
+            let room = |ahead: usize, put: &Put| ahead == 0 || ahead + put.buffers_in_flight() < WINDOW;
+            while asked < source.bytes() && room(reads.len(), self) {
+                let bytes = (source.bytes() - asked).min(CHUNK_BYTES as u64);
+                let padded = (bytes as usize).next_multiple_of(BLOCK_BYTES);
+                let pool = self.engine().core().pool().clone();
+                // Only the first may wait for memory: it holds none then.
+                let lease = match reads.len() + self.buffers_in_flight() {
+                    0 => Some(pool.acquire(padded).await),
+                    _ => pool.try_acquire(padded),
+                };
+                let Some(mut lease) = lease else { break };
+                lease.set_len(0);
+                let slot = reads.slot(session, self.engine().core(), deadline).await?;
+                let place = source.slice(asked..asked + bytes).expect("inside");
+                reads.post(session.read(slot, place, lease), bytes);
+                session.flush();
+                asked += bytes;
+            }
+            let Some(completion) = reads.next().await else {
+                // No memory for a read beside the writes: one of them must end first.
+                self.wait_for_write().await;
+                continue;
+            };
+            let (_, lease) = completion?.into_lease();
+            taken += lease.len() as u64;
+            for (index, piece) in lease.as_slice().chunks(LOOK_BYTES).enumerate() {
+                if index > 0 {
+                    yield_once().await;
+                }
+                look(piece);
+            }
+            self.push(lease).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Operations in flight on a session, oldest first, with the bytes that each must move.
+#[derive(Default)]
+struct Window(VecDeque<(Pending, u64)>);
+
+impl Window {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn post(&mut self, pending: Pending, bytes: u64) {
+        self.0.push_back((pending, bytes));
+    }
+
+    /// A credit for one more, once fewer than a window are in flight.
+    async fn slot(
+        &mut self,
+        session: &dyn RemoteMemory,
+        core: &Core,
+        deadline: Moment,
+    ) -> Result<Slot, RemoteError> {
+        while self.len() >= WINDOW {
+            if let Some(completion) = self.next().await {
+                completion?;
+            }
+        }
+        let slot = before(core, deadline, session.credits().slot()).await;
+        slot.filter(|_| core.now() < deadline).ok_or(RemoteError::Late)
+    }
+
+    /// The oldest, once it is complete.
+    async fn next(&mut self) -> Option<Result<Completion, RemoteError>> {
+        // Taken out only once it is done: a caller that goes away while waiting must not lose track of it.
+        let (pending, bytes) = self.0.front_mut()?;
+        let (completion, bytes) = (pending.await, *bytes);
+        self.0.pop_front();
+        Some(match completion.result {
+            Ok(moved) if u64::from(moved) == bytes => Ok(completion),
+            Ok(_) => Err(TransferError::Ended.into()),
+            Err(error) => Err(TransferError::from(error).into()),
+        })
+    }
+
+    /// Waits for all; the first failure, if there is one.
+    async fn drain(&mut self) -> Result<(), RemoteError> {
+        let mut result = Ok(());
+        while let Some(completion) = self.next().await {
+            result = result.and(completion.map(drop));
+        }
+        result
+    }
+}
+
+/// Waits for `future`, but not past the deadline.
+async fn before<T>(core: &Core, deadline: Moment, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut sleep = pin!(core.sleep(deadline.since(core.now())));
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}

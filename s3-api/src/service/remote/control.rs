@@ -1,0 +1,145 @@
+//! Requests about sessions: connect, bind, disconnect, and what there is.
+
+use super::{RemoteOptions, known_name, owner};
+use crate::{
+    protocol::{
+        error::{ErrorCode, S3Error},
+        http::Headers,
+        remote::{
+            Control, PROTOCOL_STATUS, REPLY, SESSION, TIMEOUT_DEFAULT, TIMEOUT_MAX, TOKEN, format_session,
+            parse_session,
+        },
+        reply::{Reply, ReplyBody},
+    },
+    service::{Principal, writes::BODY_BYTES_MAX},
+};
+use crossdock::CoreEngine;
+use crossdock_transport::remote::{ConnectError, Offer, SessionId};
+
+/// What values of an offer and an answer are called in headers.
+const PARAMETER_PREFIX: &str = "x-amz-rdma-";
+
+/// Performs the request of somebody who may.
+pub(in crate::service) async fn control(
+    engine: &CoreEngine,
+    options: &RemoteOptions,
+    control: Control,
+    principal: &Principal,
+    headers: &Headers,
+) -> Result<Reply, S3Error> {
+    match control {
+        Control::Connect => connect(engine, principal, headers),
+        Control::Disconnect => disconnect(engine, options, principal, headers).await,
+        Control::Bind => bind(engine, principal, headers).await,
+        Control::Transports => Ok(transports(engine, options)),
+        Control::Foreign => {
+            let mut reply = Reply::new(501).header(PROTOCOL_STATUS, "unsupported");
+            reply.body = ReplyBody::Empty;
+            Ok(reply)
+        }
+    }
+}
+
+/// Connects a queue pair of the client's to one of this core's.
+fn connect(engine: &CoreEngine, principal: &Principal, headers: &Headers) -> Result<Reply, S3Error> {
+    // "A server without RC answers connect with 404 or 405": nothing to connect to.
+    let endpoint = engine.core().endpoint("rdma").ok_or(ErrorCode::MethodNotAllowed)?;
+    let token = headers.text(TOKEN).ok_or(ErrorCode::InvalidRdmaToken)?.to_owned();
+    let parameters = headers.iter().filter_map(|(name, value)| {
+        let name = name.strip_prefix(PARAMETER_PREFIX).filter(|_| name != TOKEN)?;
+        Some((name.to_owned(), core::str::from_utf8(value).ok()?.to_owned()))
+    });
+    let offer = Offer { token, parameters: parameters.collect(), descriptor: None };
+    let answer = endpoint.connect(&owner(principal), offer).map_err(refusal)?;
+    let mut reply = Reply::new(200)
+        .header(SESSION, format_session(answer.session.to_bytes()))
+        .header(REPLY, format!("200:{}", answer.token));
+    for (name, value) in answer.parameters {
+        reply = reply.header(format!("{PARAMETER_PREFIX}{name}"), value);
+    }
+    Ok(reply)
+}
+
+fn refusal(error: ConnectError) -> S3Error {
+    match error {
+        ConnectError::Malformed(why) => S3Error::with_message(ErrorCode::InvalidRdmaToken, why),
+        ConnectError::Unsupported(why) => S3Error::with_message(ErrorCode::NotImplemented, why),
+        ConnectError::TooMany => ErrorCode::SlowDown.into(),
+        error => {
+            tracing::warn!(%error, "a session could not be made");
+            ErrorCode::InternalError.into()
+        }
+    }
+}
+
+fn session_of(headers: &Headers) -> Option<SessionId> {
+    headers.text(SESSION).and_then(parse_session).map(SessionId::from_bytes)
+}
+
+/// A session of shared memory becomes the sender's: from then on its tokens are good.
+async fn bind(engine: &CoreEngine, principal: &Principal, headers: &Headers) -> Result<Reply, S3Error> {
+    let no_such = S3Error::from(ErrorCode::NoSuchRdmaSession);
+    let session = session_of(headers).ok_or(no_such.clone())?;
+    let owner = owner(principal);
+    let bound = engine.on_core(usize::from(session.core()), move |engine| async move {
+        let endpoint = engine.core().endpoint("shm").ok_or(ErrorCode::NoSuchRdmaSession)?;
+        let token = format_session(session.to_bytes());
+        endpoint.connect(&owner, Offer { token, ..Offer::default() }).map(drop).map_err(|error| match error {
+            ConnectError::TooMany => ErrorCode::SlowDown,
+            _ => ErrorCode::NoSuchRdmaSession,
+        })
+    });
+    // A core that there is not has no sessions.
+    bound.await.map_err(|_| no_such)??;
+    Ok(Reply::new(200).header(SESSION, format_session(session.to_bytes())))
+}
+
+/// Ends a session of the sender's. That it is gone, never was, or is somebody else's looks the same.
+async fn disconnect(
+    engine: &CoreEngine,
+    options: &RemoteOptions,
+    principal: &Principal,
+    headers: &Headers,
+) -> Result<Reply, S3Error> {
+    if let Some(session) = session_of(headers) {
+        let owner = owner(principal);
+        let transports: Vec<Box<str>> = options.transports.iter().map(|(_, name)| name.clone()).collect();
+        let ended = engine.on_core(usize::from(session.core()), move |engine| async move {
+            let endpoints = transports.iter().filter_map(|name| engine.core().endpoint(name));
+            for endpoint in endpoints {
+                endpoint.disconnect(session, &owner);
+            }
+        });
+        // A core that there is not has no sessions.
+        ended.await.ok();
+    }
+    Ok(Reply::new(204))
+}
+
+/// What this server moves bytes by, so that no PUT without a body is sent to one that would store an empty object.
+fn transports(engine: &CoreEngine, options: &RemoteOptions) -> Reply {
+    let served = options.transports.iter().filter(|(_, name)| engine.core().endpoint(name).is_some());
+    let lines = served.map(|(codec, name)| {
+        // Names of ours, or of the embedder's: escaped all the same.
+        let connect = match known_name(name) {
+            "rdma" => "\"POST /.s3rdma-rc/connect\"",
+            "shm" => "\"POST /.crossdock-shm/bind\"",
+            _ => "null",
+        };
+        format!(
+            "{{\"transport\":\"{}\",\"token\":\"{}\",\"connect\":{connect}}}",
+            name.escape_default(),
+            codec.escape_default()
+        )
+    });
+    let text = format!(
+        "{{\"protocol\":\"x-amz-rdma\",\"transports\":[{}],\"put_bytes_max\":{BODY_BYTES_MAX},\
+         \"timeout_ms\":{{\"default\":{},\"max\":{}}}}}\n",
+        lines.collect::<Vec<_>>().join(","),
+        TIMEOUT_DEFAULT.as_millis(),
+        TIMEOUT_MAX.as_millis(),
+    );
+    let mut reply = Reply::new(200).header("Content-Type", "application/json");
+    reply.body = ReplyBody::Bytes(text.into_bytes());
+    reply
+}

@@ -1,0 +1,208 @@
+//! Requests whose bytes go over a session of a transport instead of over HTTP.
+//!
+//! ```text
+//!   proposal ─► token ─► which transport, which session ─► on the session's core: whose is it? used before? ─► move
+//!      └── what can not be served as proposed is declined: a GET answers with a body, a PUT stores nothing
+//! ```
+//!
+//! A session lives on one core, and the work goes there: bytes, memory and session meet on one thread, and the connection's
+//! core only waits for the outcome.
+//!
+//! Invariants
+//! * The reply goes out when no byte moves any more: past the deadline nothing is begun, and what then does not end within a
+//!   second is ended with its session.
+//! * One signature moves bytes once. A request that is sent again, by whomever, finds the client's memory in another use.
+//! * To anybody but who made it a session does not exist.
+
+mod control;
+mod transfer;
+mod used;
+
+pub(super) use control::control;
+pub(super) use transfer::{Asked, get, put, put_part};
+
+use super::Principal;
+use crate::protocol::{
+    auth::{Signature, SignaturePlace},
+    error::{ErrorCode, S3Error},
+    remote::Proposal,
+};
+use crossdock::{CoreEngine, reactor::Moment};
+use crossdock_transport::{
+    remote::{self, RemoteSlice, SessionId},
+    token::{Codecs, TokenError},
+};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+use used::UsedSignatures;
+
+/// How tokens are read, and what moves the bytes of each kind.
+#[derive(Debug)]
+pub struct RemoteOptions {
+    /// The kinds of tokens that are understood.
+    pub codecs: Codecs,
+    /// Names of codecs, and of the transport that moves the bytes for each. A kind that is not here is declined, and so is one
+    /// whose transport the engine was opened without.
+    pub transports: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Default for RemoteOptions {
+    /// The standard codecs; `rc` over the transport `rdma`, and `shm` over `shm`.
+    fn default() -> RemoteOptions {
+        let transports = [("rc", "rdma"), ("shm", "shm")];
+        RemoteOptions {
+            codecs: Codecs::standard(),
+            transports: transports.map(|(codec, transport)| (codec.into(), transport.into())).into(),
+        }
+    }
+}
+
+impl RemoteOptions {
+    fn transport_of(&self, codec: &str) -> Option<&str> {
+        self.transports.iter().find(|(known, _)| **known == *codec).map(|(_, transport)| &**transport)
+    }
+}
+
+/// Why a proposal is declined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Declined {
+    /// No codec knows the token.
+    UnknownToken,
+    /// The token is of a kind that nothing here moves bytes for.
+    NotServed,
+    /// The request is presigned: whoever has the URL could have the bytes moved again.
+    Presigned,
+    /// The signature moved bytes before.
+    Replayed,
+    /// So many signatures are remembered that this one could not be.
+    TooManyRemembered,
+    /// The client's memory is smaller than what it asked for.
+    TooSmall,
+    /// The time for it passed.
+    Late,
+    /// The transfer failed.
+    Failed,
+}
+
+impl Declined {
+    /// Every reason.
+    pub const ALL: [Declined; 8] = [
+        Declined::UnknownToken,
+        Declined::NotServed,
+        Declined::Presigned,
+        Declined::Replayed,
+        Declined::TooManyRemembered,
+        Declined::TooSmall,
+        Declined::Late,
+        Declined::Failed,
+    ];
+
+    /// For metrics and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Declined::UnknownToken => "unknown_token",
+            Declined::NotServed => "not_served",
+            Declined::Presigned => "presigned",
+            Declined::Replayed => "replayed",
+            Declined::TooManyRemembered => "too_many_remembered",
+            Declined::TooSmall => "too_small",
+            Declined::Late => "late",
+            Declined::Failed => "failed",
+        }
+    }
+}
+
+/// What became of a request with a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Moved {
+    /// Bytes were written to the client's memory.
+    Written { transport: &'static str, bytes: u64 },
+    /// Bytes were read from it.
+    Read { transport: &'static str, bytes: u64 },
+    /// Declined, and why.
+    Declined(Declined),
+}
+
+/// What is kept on a core for the sessions that live there.
+#[derive(Default)]
+pub(super) struct Here {
+    used: RefCell<UsedSignatures>,
+}
+
+/// Where a proposal leads: everything its session's core needs to know.
+#[derive(Clone)]
+struct Route {
+    transport: Box<str>,
+    session: SessionId,
+    slice: RemoteSlice,
+    owner: remote::Principal,
+    signature: Option<Signature>,
+    now_seconds: u64,
+    deadline: Moment,
+}
+
+/// The sender of a request, as transports know it. No name of a key is that of everybody.
+fn owner(principal: &Principal) -> remote::Principal {
+    match principal {
+        Principal::Anonymous => remote::Principal::new("anonymous"),
+        Principal::AccessKey(key) => remote::Principal::new(&format!("key {key}")),
+    }
+}
+
+/// Reads the token. The inner error declines.
+///
+/// # Errors
+/// 400 `InvalidRDMAToken`, 404 `NoSuchRDMASession`.
+fn route(
+    engine: &CoreEngine,
+    options: &RemoteOptions,
+    principal: &Principal,
+    signature: Option<(Signature, SignaturePlace)>,
+    proposal: &Proposal,
+    deadline: Moment,
+) -> Result<Result<Route, Declined>, S3Error> {
+    let named = match options.codecs.parse(&proposal.token.0) {
+        Ok(named) => named,
+        Err(TokenError::Malformed) => return Err(ErrorCode::InvalidRdmaToken.into()),
+        Err(TokenError::Unknown) => return Ok(Err(Declined::UnknownToken)),
+    };
+    let served =
+        options.transport_of(named.codec).filter(|transport| engine.core().endpoint(transport).is_some());
+    let (Some(transport), Some(session)) = (served, named.session) else {
+        return Ok(Err(Declined::NotServed));
+    };
+    if signature.is_some_and(|(_, place)| place == SignaturePlace::Query) {
+        return Ok(Err(Declined::Presigned));
+    }
+    if usize::from(session.core()) >= engine.core().count() {
+        return Err(ErrorCode::NoSuchRdmaSession.into());
+    }
+    Ok(Ok(Route {
+        transport: transport.into(),
+        session,
+        slice: named.slice,
+        owner: owner(principal),
+        signature: signature.map(|(signature, _)| signature),
+        now_seconds: engine.core().wall_clock_ms() / 1_000,
+        deadline,
+    }))
+}
+
+/// The transport's name for metrics, which outlive every request.
+fn known_name(transport: &str) -> &'static str {
+    match transport {
+        "rdma" => "rdma",
+        "shm" => "shm",
+        "loopback" => "loopback",
+        _ => "other",
+    }
+}
+
+/// Prepares a core for sessions that live there.
+pub(crate) fn attach(engine: &CoreEngine) {
+    if engine.attached::<Here>().is_none() {
+        engine.attach(Rc::new(Here::default()));
+    }
+}
+
+/// Shared by everything here.
+pub(super) type Options = Arc<RemoteOptions>;

@@ -1,0 +1,296 @@
+//! GetObject, PutObject and UploadPart with a token.
+
+use super::{Declined, Here, Moved, Options, Route, known_name, route, used::Use};
+use crate::{
+    protocol::{
+        auth::{PayloadMode, Signature, SignaturePlace},
+        body::{BodyVerifier, DigestPlan, Digests, Expectations},
+        checksum::Algorithm,
+        error::{ErrorCode, S3Error},
+        http::Headers,
+        operation::{PutObject, ReadObject, UploadPart},
+        remote::{Proposal, declined, memory_checksum, moved, taken},
+        reply::Reply,
+    },
+    service::{Answer, Principal, failure::failure, reads, writes},
+};
+use crossdock::{CoreEngine, EntityTag, Put, PutOptions, RemoteError, reactor::Moment};
+use crossdock_transport::remote::{Endpoint, RemoteMemory};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+/// How long what was begun before the deadline may take behind it, before its session is ended.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A request with a token, as it was admitted.
+pub(in crate::service) struct Asked<'a> {
+    pub(in crate::service) engine: &'a CoreEngine,
+    pub(in crate::service) options: &'a Options,
+    pub(in crate::service) principal: &'a Principal,
+    pub(in crate::service) headers: &'a Headers,
+    pub(in crate::service) payload: PayloadMode,
+    pub(in crate::service) signature: Option<(Signature, SignaturePlace)>,
+    pub(in crate::service) proposal: &'a Proposal,
+    /// When the head began to come.
+    pub(in crate::service) begun: Moment,
+}
+
+impl Asked<'_> {
+    fn route(&self) -> Result<Result<Route, Declined>, S3Error> {
+        let deadline = self.begun.after(self.proposal.timeout);
+        route(self.engine, self.options, self.principal, self.signature, self.proposal, deadline)
+    }
+
+    /// What the bytes in the client's memory must be. Its word about a body is about those, but for the hash of nothing,
+    /// which is about the body there is not.
+    fn expectations(&self) -> Result<Expectations, S3Error> {
+        let payload = match self.payload {
+            PayloadMode::Sha256(hash) if hash == empty_sha256() => PayloadMode::Unsigned,
+            payload => payload,
+        };
+        Ok(Expectations::new(self.headers, &payload, memory_checksum(self.headers)?)?)
+    }
+}
+
+/// The hash that clients send of a body there is not.
+fn empty_sha256() -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::digest([]).into()
+}
+
+/// What the session's core answers.
+enum Outcome {
+    /// The reply, and bytes that were moved.
+    Moved(Reply, u64),
+    /// A reply without bytes, as a 304.
+    Answered(Reply),
+    Declined(Declined),
+}
+
+/// A session on its core, held for one request.
+struct Session {
+    engine: CoreEngine,
+    endpoint: Rc<dyn Endpoint>,
+    memory: Rc<dyn RemoteMemory>,
+    route: Route,
+}
+
+impl Session {
+    /// The session, if it is the sender's, and the request was not served before.
+    fn find(engine: CoreEngine, route: Route) -> Result<Result<Session, Declined>, S3Error> {
+        let no_such = || S3Error::from(ErrorCode::NoSuchRdmaSession);
+        let endpoint = engine.core().endpoint(&route.transport).ok_or_else(no_such)?;
+        let memory = endpoint.session(route.session, &route.owner).ok_or_else(no_such)?;
+        if let Some(signature) = &route.signature {
+            let here = engine.attached::<Here>().ok_or(ErrorCode::InternalError)?;
+            let used = here.used.borrow_mut().take(signature, route.now_seconds);
+            match used {
+                Use::First => {}
+                Use::Again => return Ok(Err(Declined::Replayed)),
+                Use::Full => return Ok(Err(Declined::TooManyRemembered)),
+            }
+        }
+        Ok(Ok(Session { engine, endpoint, memory, route }))
+    }
+
+    /// Waits for a transfer; if it hangs behind its deadline the session is ended, so that it comes to an end.
+    async fn fenced<T>(&self, transfer: impl Future<Output = T>) -> T {
+        let mut transfer = pin!(transfer);
+        let core = self.engine.core();
+        let mut limit = pin!(core.sleep(self.route.deadline.after(GRACE).since(core.now())));
+        let mut is_over = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = transfer.as_mut().poll(cx) {
+                return Poll::Ready(value);
+            }
+            if !is_over && limit.as_mut().poll(cx).is_ready() {
+                is_over = true;
+                tracing::warn!(transport = &*self.route.transport, "a transfer hangs: its session is ended");
+                self.endpoint.disconnect(self.route.session, &self.route.owner);
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// A GET into the client's memory, or with a body if it is declined.
+pub(in crate::service) async fn get(asked: &Asked<'_>, request: ReadObject) -> Result<Answer, S3Error> {
+    let reason = match asked.route()? {
+        Err(reason) => reason,
+        Ok(route) => {
+            let transport = known_name(&route.transport);
+            let (request, principal) = (request.clone(), asked.principal.clone());
+            let core = usize::from(route.session.core());
+            let work = move |engine| async move { get_here(engine, route, &request, &principal).await };
+            match asked.engine.on_core(core, work).await.map_err(failure)?? {
+                Outcome::Answered(reply) => return Ok(reply.into()),
+                Outcome::Declined(reason) => reason,
+                Outcome::Moved(reply, bytes) => {
+                    let moved = Some(Moved::Written { transport, bytes });
+                    return Ok(Answer { moved, ..Answer::from(reply) });
+                }
+            }
+        }
+    };
+    let mut answer = reads::get(asked.engine, &request, asked.principal).await?;
+    if answer.payload.is_some() {
+        answer.reply = declined(answer.reply);
+    }
+    answer.moved = Some(Moved::Declined(reason));
+    Ok(answer)
+}
+
+async fn get_here(
+    engine: CoreEngine,
+    route: Route,
+    request: &ReadObject,
+    principal: &Principal,
+) -> Result<Outcome, S3Error> {
+    let deadline = route.deadline;
+    let session = match Session::find(engine, route)? {
+        Ok(session) => session,
+        Err(reason) => return Ok(Outcome::Declined(reason)),
+    };
+    let answer = reads::get(&session.engine, request, principal).await?;
+    let Some(mut get) = answer.payload else { return Ok(Outcome::Answered(answer.reply)) };
+    let transfer = get.write_to(&*session.memory, session.route.slice, deadline);
+    match session.fenced(transfer).await {
+        Ok(delivered) => {
+            let reply = moved(answer.reply, delivered.bytes, delivered.crc64);
+            Ok(Outcome::Moved(reply, delivered.bytes))
+        }
+        Err(RemoteError::Object(error)) => Err(failure(error)),
+        Err(error) => Ok(Outcome::Declined(reason(&error))),
+    }
+}
+
+fn reason(error: &RemoteError) -> Declined {
+    match error {
+        RemoteError::WrongSize { .. } => Declined::TooSmall,
+        RemoteError::Late => Declined::Late,
+        error => {
+            tracing::debug!(%error, "a transfer failed");
+            Declined::Failed
+        }
+    }
+}
+
+/// A PUT from the client's memory.
+pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Result<Answer, S3Error> {
+    let expected = asked.expectations()?;
+    let check = writes::precheck(asked.engine, &request.bucket, request.key.as_bytes(), &request.conditions);
+    check.await?;
+    take(asked, move |engine, route| async move {
+        let size = Some(writes::check_size(route.slice.bytes())?);
+        let options = PutOptions { size };
+        let (bucket, key) = (request.bucket.clone(), request.key.clone());
+        receive(
+            engine.clone(),
+            route,
+            expected,
+            async move { engine.put(&bucket, key.as_bytes(), options).await.map_err(failure) },
+            async move |put: Put, digests: Digests| {
+                let (etag, checksum) = outcome(&digests)?;
+                writes::commit(put, request, etag, checksum).await
+            },
+        )
+        .await
+    })
+    .await
+}
+
+/// The same for a part.
+pub(in crate::service) async fn put_part(asked: &Asked<'_>, request: UploadPart) -> Result<Answer, S3Error> {
+    let expected = asked.expectations()?;
+    take(asked, move |engine, route| async move {
+        let size = writes::check_size(route.slice.bytes())?;
+        let begin = request.clone();
+        receive(
+            engine.clone(),
+            route,
+            expected,
+            async move { writes::begin_part(&engine, &begin, size).await },
+            async move |put: Put, digests: Digests| {
+                let (etag, checksum) = outcome(&digests)?;
+                writes::commit_part(put, etag, checksum).await
+            },
+        )
+        .await
+    })
+    .await
+}
+
+/// The tag, which is the engine's unless the client named the MD5; and the checksum to store.
+fn outcome(
+    digests: &Digests,
+) -> Result<(Option<EntityTag>, Option<crate::protocol::checksum::Checksum>), S3Error> {
+    let etag = match digests.md5 {
+        Some(md5) => Some(writes::etag_of(&md5)?),
+        None => None,
+    };
+    let stored = digests.checksum.filter(|checksum| checksum.algorithm() != Algorithm::Crc64Nvme);
+    Ok((etag, stored))
+}
+
+/// Has `work` done on the session's core.
+async fn take<W, F>(asked: &Asked<'_>, work: W) -> Result<Answer, S3Error>
+where
+    W: FnOnce(CoreEngine, Route) -> F + Send + 'static,
+    F: Future<Output = Result<Outcome, S3Error>> + 'static,
+{
+    let reason = match asked.route()? {
+        Err(reason) => reason,
+        Ok(route) => {
+            let transport = known_name(&route.transport);
+            let core = usize::from(route.session.core());
+            match asked.engine.on_core(core, move |engine| work(engine, route)).await.map_err(failure)?? {
+                Outcome::Answered(reply) => return Ok(reply.into()),
+                Outcome::Declined(reason) => reason,
+                Outcome::Moved(reply, bytes) => {
+                    let moved = Some(Moved::Read { transport, bytes });
+                    return Ok(Answer { moved, ..Answer::from(reply) });
+                }
+            }
+        }
+    };
+    // What could have been moved and was not is an error of a PUT; what was never going to be is declined.
+    let code = match reason {
+        Declined::Late | Declined::Failed => ErrorCode::RdmaTransferFailed,
+        _ => ErrorCode::RdmaNotSupported,
+    };
+    Err(S3Error::new(code).field("Reason", reason.as_str()))
+}
+
+/// Reads the client's memory into what `begin` begins, compares it with what the client said of it, and commits.
+async fn receive(
+    engine: CoreEngine,
+    route: Route,
+    expected: Expectations,
+    begin: impl Future<Output = Result<Put, S3Error>>,
+    commit: impl AsyncFnOnce(Put, Digests) -> Result<Reply, S3Error>,
+) -> Result<Outcome, S3Error> {
+    let deadline = route.deadline;
+    let session = match Session::find(engine, route)? {
+        Ok(session) => session,
+        Err(reason) => return Ok(Outcome::Declined(reason)),
+    };
+    let mut put = begin.await?;
+    let mut verifier = BodyVerifier::new(expected, DigestPlan::default());
+    let slice = session.route.slice;
+    let transfer = put.read_from(&*session.memory, slice, deadline, |bytes| verifier.update(bytes));
+    match session.fenced(transfer).await {
+        Ok(()) => {}
+        Err(RemoteError::Object(error)) => return Err(failure(error)),
+        Err(error) => return Ok(Outcome::Declined(reason(&error))),
+    }
+    let digests = verifier.finish(None, None)?;
+    let reply = commit(put, digests).await?;
+    Ok(Outcome::Moved(taken(reply, slice.bytes()), slice.bytes()))
+}

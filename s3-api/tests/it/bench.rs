@@ -1,0 +1,199 @@
+//! A server with a store of its own, and a client that says exactly what a test wants it to say.
+
+use crossdock::Engine;
+use crossdock_s3::{
+    protocol::{
+        auth::{PayloadMode, Signer},
+        http::{Method, RequestHead},
+    },
+    server::{Server, ServerLimits},
+    service::{Secret, ServiceOptions, SignedOnly},
+};
+use crossdock_transport::shm::{Event, Shm, ShmClient, ShmOptions, same_user_or_root};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
+
+pub(crate) const ALICE: (&str, &str) = ("alice", "secret of alice");
+pub(crate) const BOB: (&str, &str) = ("bob", "secret of bob");
+
+/// A server, and the directory of its store.
+pub(crate) struct Bench {
+    address: SocketAddr,
+    socket: PathBuf,
+    pub(crate) server: Arc<Server>,
+    engine: Option<Engine>,
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = |(key, secret): (&str, &str)| (key.to_owned(), Secret::new(secret));
+        let service = ServiceOptions {
+            credentials: Arc::new(HashMap::from([secret(ALICE), secret(BOB)])),
+            authorizer: Arc::new(SignedOnly { anonymous: false }),
+            region: "us-east-1".into(),
+            base_domains: Vec::new(),
+            remote: Arc::default(),
+        };
+        let cores = 2;
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Arc::new(Server::bind(any, cores, service, ServerLimits::default()).unwrap());
+        let socket = directory.path().join("shm");
+        let run = server.clone();
+        let engine = Engine::builder()
+            .path(directory.path().join("data"))
+            .cores(cores)
+            .memory_bytes(64 << 20)
+            .capacity_bytes(1 << 30)
+            .transport(Arc::new(Shm::listen(&socket, ShmOptions::default()).unwrap()))
+            .on_each_core(move |engine, driver| {
+                let server = run.clone();
+                async move { server.run(engine, driver).await }
+            })
+            .open()
+            .unwrap();
+        server.wait_until_listening().unwrap();
+        let address = server.local_addr();
+        Bench { address, socket, server, engine: Some(engine), _directory: directory }
+    }
+
+    pub(crate) fn client(&self, (key, secret): (&'static str, &'static str)) -> Client {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { key, secret, host: self.address.to_string(), stream: BufReader::new(stream) }
+    }
+
+    /// Memory that the server has mapped, and its session, which nobody has yet.
+    pub(crate) fn memory(&self, bytes: u64) -> (ShmClient, [u8; 16]) {
+        let client = ShmClient::connect(&self.socket, bytes, same_user_or_root).unwrap();
+        match hear(&client) {
+            Event::Session(session) => (client, session.to_bytes()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            engine.close();
+        }
+    }
+}
+
+/// What the client hears within ten seconds.
+pub(crate) fn hear(client: &ShmClient) -> Event {
+    for _ in 0..10 {
+        if let Some(event) = client.poll() {
+            return event;
+        }
+        let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&client.descriptor(), PollFlags::IN)], Some(&limit)).unwrap();
+    }
+    panic!("nothing was heard");
+}
+
+/// Seconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "a client has a clock of its own")]
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// One connection, kept alive.
+pub(crate) struct Client {
+    key: &'static str,
+    secret: &'static str,
+    host: String,
+    stream: BufReader<TcpStream>,
+}
+
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The code of an error document.
+    pub(crate) fn code(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+        code.map(|(code, _)| code.to_owned()).unwrap_or_default()
+    }
+}
+
+impl Client {
+    /// The bytes of a signed request. `path` is encoded, and may have a query.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Vec<u8> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut head = RequestHead::for_client(method, path, query, &self.host);
+        headers.iter().for_each(|(name, value)| head.headers.push(name, value.as_bytes()));
+        head.headers.push("content-length", body.len().to_string().as_bytes());
+        let signer =
+            Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
+        let now = now();
+        signer.sign_header(&mut head, &PayloadMode::Unsigned, now);
+        let mut text = format!(
+            "{} {path}{}{query} HTTP/1.1\r\n",
+            method.as_str(),
+            if query.is_empty() { "" } else { "?" }
+        );
+        for (name, value) in head.headers.iter() {
+            write!(text, "{name}: {}\r\n", String::from_utf8_lossy(value)).unwrap();
+        }
+        text.push_str("\r\n");
+        [text.as_bytes(), body].concat()
+    }
+
+    pub(crate) fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        let request = self.request(method, path, headers, body);
+        self.send(&request)
+    }
+
+    pub(crate) fn send(&mut self, request: &[u8]) -> Reply {
+        self.stream.get_mut().write_all(request).unwrap();
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
+        let mut headers = Vec::new();
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line).unwrap();
+            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+        let mut reply = Reply { status, headers, body: Vec::new() };
+        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+        reply.body = vec![0; length];
+        self.stream.read_exact(&mut reply.body).unwrap();
+        reply
+    }
+}

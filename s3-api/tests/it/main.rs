@@ -1,0 +1,6 @@
+//! The service and its server, asked over sockets.
+
+#![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
+
+mod bench;
+mod remote;
