@@ -72,6 +72,15 @@ impl Bench {
         Client { key, secret, host: self.address.to_string(), stream: BufReader::new(stream) }
     }
 
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Where clients hand memory over.
+    pub(crate) fn socket(&self) -> &std::path::Path {
+        &self.socket
+    }
+
     /// Memory that the server has mapped, and its session, which nobody has yet.
     pub(crate) fn memory(&self, bytes: u64) -> (ShmClient, [u8; 16]) {
         let client = ShmClient::connect(&self.socket, bytes, same_user_or_root).unwrap();
@@ -104,7 +113,7 @@ pub(crate) fn hear(client: &ShmClient) -> Event {
 
 /// Seconds since 1970.
 #[allow(clippy::disallowed_methods, reason = "a client has a clock of its own")]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 

@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
 
 mod bench;
+mod client;
 mod remote;

@@ -302,6 +302,11 @@ pub struct Exposed<L: Link, D: Direction> {
 }
 
 impl<L: Link, D: Direction> Exposed<L, D> {
+    /// The session it is of.
+    pub fn session(&self) -> &Session<L> {
+        self.session.as_ref().expect("taken by the withdrawal only")
+    }
+
     /// How many bytes it is.
     pub fn len(&self) -> u64 {
         self.slice.bytes()

@@ -1,0 +1,226 @@
+//! What a reply to a request with a token proves, without any I/O.
+//!
+//! Servers differ. Those that know nothing of tokens answer as if there were none; those that do decline with 200 or with 501, with or
+//! without a body; some answer a range with HTTP 200 and say 206 in their own header. So the header decides, then the count, and
+//! never the text of an error.
+#![deny(clippy::indexing_slicing)]
+
+use super::http::ReplyHead;
+use crate::protocol::remote::{BYTES_CHECKSUM, BYTES_TRANSFERRED, REPLY};
+
+/// What a reply to a GET means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GetVerdict {
+    /// So many bytes were written to the front of the buffer.
+    Moved {
+        /// How many.
+        bytes: u64,
+        /// CRC-64/NVME of them in base64, if the server says it.
+        checksum: Option<String>,
+    },
+    /// Declined: the bytes are in the body.
+    Body,
+    /// Declined, and there is nothing in the body: to be asked again without a token.
+    Again,
+    /// No word about the token: the bytes are in the body.
+    Ignored,
+    /// The server refused; the body is an error document, if anything.
+    Refused,
+    /// The server claims what it does not prove.
+    Unproven(&'static str),
+}
+
+/// What a reply to a PUT means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PutVerdict {
+    /// The buffer's bytes are stored.
+    Stored,
+    /// Declined, nothing was stored: to be sent again with a body.
+    Declined,
+    /// No word about the token: an empty object is stored now, to be replaced at once.
+    Ignored,
+    /// The server refused.
+    Refused,
+    /// The server claims what it does not prove.
+    Unproven(&'static str),
+}
+
+/// The word of the reply's own header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    Absent,
+    Success,
+    Declined,
+    Failure,
+}
+
+/// "200, 204, 206 success; 501 declined"; "ok", "err" and `200:<token>` are in the field too. Any other number, and any other word, is
+/// a failure.
+fn word(head: &ReplyHead) -> Word {
+    let mut values = head.all(REPLY);
+    let Some(value) = values.next() else { return Word::Absent };
+    if values.next().is_some() {
+        return Word::Failure;
+    }
+    let value = value.trim();
+    match value.split_once(':').map_or(value, |(status, _)| status) {
+        "200" | "204" | "206" | "ok" => Word::Success,
+        "501" => Word::Declined,
+        _ => Word::Failure,
+    }
+}
+
+fn count(head: &ReplyHead) -> Option<u64> {
+    let mut values = head.all(BYTES_TRANSFERRED);
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| value.parse().ok()).flatten()
+}
+
+/// The length of the range that `Content-Range: bytes <first>-<last>/<size>` names.
+fn range_bytes(head: &ReplyHead) -> Option<u64> {
+    let range = head.get("content-range")?.strip_prefix("bytes ")?.split_once('/')?.0;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    last.checked_sub(first)?.checked_add(1)
+}
+
+/// Judges the reply to a GET. `room` is what was exposed; `is_range` whether a range was asked for.
+pub fn judge_get(head: &ReplyHead, room: u64, is_range: bool) -> GetVerdict {
+    let good = head.status / 100 == 2;
+    match word(head) {
+        Word::Absent if good => GetVerdict::Ignored,
+        Word::Declined if good => GetVerdict::Body,
+        Word::Declined if head.status == 501 => GetVerdict::Again,
+        Word::Success if good => {
+            let Some(bytes) = count(head) else { return GetVerdict::Unproven("no count of bytes") };
+            let promised = range_bytes(head);
+            if bytes > room {
+                return GetVerdict::Unproven("more bytes than there is room for");
+            }
+            match promised {
+                Some(promised) if promised != bytes => {
+                    return GetVerdict::Unproven("another count than the range has");
+                }
+                None if is_range => return GetVerdict::Unproven("no range where one was asked for"),
+                _ => {}
+            }
+            GetVerdict::Moved { bytes, checksum: head.get(BYTES_CHECKSUM).map(str::to_owned) }
+        }
+        _ => GetVerdict::Refused,
+    }
+}
+
+/// Judges the reply to a PUT of `bytes` bytes, whose CRC-64/NVME in base64 is `checksum` if it is known.
+pub fn judge_put(head: &ReplyHead, bytes: u64, checksum: Option<&str>) -> PutVerdict {
+    let good = head.status / 100 == 2;
+    match word(head) {
+        Word::Absent if good => PutVerdict::Ignored,
+        Word::Declined if good || head.status == 501 => PutVerdict::Declined,
+        Word::Success if good => {
+            if head.get("etag").is_none_or(str::is_empty) {
+                return PutVerdict::Unproven("no ETag");
+            }
+            let stored = head.get("x-amz-checksum-crc64nvme");
+            match (count(head), stored.zip(checksum)) {
+                (_, Some((stored, sent))) if stored != sent => PutVerdict::Unproven("another checksum"),
+                (Some(taken), _) if taken == bytes => PutVerdict::Stored,
+                (Some(_), _) => PutVerdict::Unproven("another count than was sent"),
+                (None, Some(_)) => PutVerdict::Stored,
+                (None, None) => PutVerdict::Unproven("neither a count nor a checksum"),
+            }
+        }
+        _ => PutVerdict::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(status: u16, headers: &[(&str, &str)]) -> ReplyHead {
+        ReplyHead::new(
+            status,
+            headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        )
+    }
+
+    #[test]
+    fn a_get_is_moved_only_with_word_count_and_range() {
+        // Shows each thing that must be there, by leaving it out.
+        let moved = |bytes| GetVerdict::Moved { bytes, checksum: None };
+        let whole = [(REPLY, "200"), (BYTES_TRANSFERRED, "10")];
+        assert_eq!(judge_get(&head(200, &whole), 10, false), moved(10));
+        let range = [(REPLY, "206"), (BYTES_TRANSFERRED, "5"), ("content-range", "bytes 5-9/10")];
+        assert_eq!(judge_get(&head(206, &range), 10, true), moved(5));
+        // A field server answers a range so.
+        assert_eq!(judge_get(&head(200, &range), 10, true), moved(5));
+        for unproven in [
+            judge_get(&head(200, &[(REPLY, "200")]), 10, false),
+            judge_get(&head(200, &whole), 9, false),
+            judge_get(&head(200, &whole), 10, true),
+            judge_get(&head(200, &[(REPLY, "200"), (BYTES_TRANSFERRED, "+10")]), 10, false),
+            judge_get(
+                &head(200, &[(REPLY, "200"), (BYTES_TRANSFERRED, "1"), (BYTES_TRANSFERRED, "2")]),
+                10,
+                false,
+            ),
+            judge_get(
+                &head(206, &[(REPLY, "206"), (BYTES_TRANSFERRED, "4"), ("content-range", "bytes 5-9/10")]),
+                10,
+                true,
+            ),
+        ] {
+            assert!(matches!(unproven, GetVerdict::Unproven(_)), "{unproven:?}");
+        }
+    }
+
+    #[test]
+    fn a_get_that_was_not_moved_is_told_apart() {
+        // Shows where the bytes are then.
+        assert_eq!(judge_get(&head(200, &[]), 10, false), GetVerdict::Ignored);
+        assert_eq!(judge_get(&head(206, &[(REPLY, "501")]), 10, true), GetVerdict::Body);
+        assert_eq!(judge_get(&head(501, &[(REPLY, "501")]), 10, false), GetVerdict::Again);
+        for refused in [
+            head(404, &[]),
+            head(200, &[(REPLY, "500")]),
+            head(500, &[(REPLY, "200")]),
+            head(404, &[(REPLY, "501")]),
+        ] {
+            assert_eq!(judge_get(&refused, 10, false), GetVerdict::Refused, "{refused:?}");
+        }
+        for failure in ["err", "", "2000", "201", "-200"] {
+            assert_eq!(
+                judge_get(&head(200, &[(REPLY, failure)]), 10, false),
+                GetVerdict::Refused,
+                "{failure}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_put_is_stored_only_with_word_tag_and_proof() {
+        // Shows that a plain server's 200, which stored an empty object, is no success, and what else is none.
+        let all = [(REPLY, "200"), ("etag", "\"e\""), (BYTES_TRANSFERRED, "10")];
+        assert_eq!(judge_put(&head(200, &all), 10, None), PutVerdict::Stored);
+        let by_checksum = [(REPLY, "ok"), ("etag", "\"e\""), ("x-amz-checksum-crc64nvme", "abc")];
+        assert_eq!(judge_put(&head(200, &by_checksum), 10, Some("abc")), PutVerdict::Stored);
+        assert_eq!(judge_put(&head(200, &[("etag", "\"e\"")]), 10, None), PutVerdict::Ignored);
+        assert_eq!(judge_put(&head(200, &[(REPLY, "501")]), 10, None), PutVerdict::Declined);
+        assert_eq!(judge_put(&head(501, &[(REPLY, "501")]), 10, None), PutVerdict::Declined);
+        for unproven in [
+            judge_put(&head(200, &all), 11, None),
+            judge_put(&head(200, &all[..2]), 10, None),
+            judge_put(&head(200, &[all[0], all[2]]), 10, None),
+            judge_put(&head(200, &by_checksum), 10, None),
+            judge_put(&head(200, &by_checksum), 10, Some("abd")),
+        ] {
+            assert!(matches!(unproven, PutVerdict::Unproven(_)), "{unproven:?}");
+        }
+        for refused in
+            [head(500, &[(REPLY, "500")]), head(404, &[]), head(200, &[(REPLY, "500"), ("etag", "\"e\"")])]
+        {
+            assert_eq!(judge_put(&refused, 10, None), PutVerdict::Refused);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The client's side: objects from and to one's own buffers, over a transport where there is one, else over HTTP.
+//!
+//! ```text
+//!   Buffer ── expose ─► Exposed ── token ─► request, signed ─► reply ─► contract: moved? declined? ignored? ─┐
+//!     ▲                                                                                                      │
+//!     └── proof ◄── withdraw ◄───────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Invariants
+//! * Nothing counts as moved without the server's word and the right count ([`contract`]): a server that knows nothing of
+//!   tokens answers a PUT with 200, and has stored an empty object.
+//! * Every result says which way the bytes went, and why not the other ([`Way`]). Nobody falls back unnoticed.
+//! * A buffer comes back only with the proof that no server reaches it any more. Where there is none the buffer stays in
+//!   quarantine ([`crossdock_transport::exposure`]) and the call fails, whatever the reply said.
+
+mod blocking;
+pub mod contract;
+mod http;
+
+pub use blocking::{Client, Credentials, Failed, Got, Stored};
+pub use http::ReplyHead;
+
+use crossdock_transport::exposure::LinkError;
+use std::io;
+
+/// Which way bytes may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Policy {
+    /// Over the transport, or not at all.
+    Require,
+    /// Over the transport if that can be, else over HTTP; the result says which.
+    #[default]
+    Prefer,
+    /// Over HTTP.
+    Off,
+}
+
+/// Which way they went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// Between the buffer and the server, over the transport.
+    Transport,
+    /// In a body.
+    Http(Fallback),
+}
+
+/// Why bytes did not go over the transport.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fallback {
+    /// The caller wanted it so.
+    #[error("the policy is Off")]
+    Off,
+    /// There is no session, or it has no token for the buffer.
+    #[error("there is no session")]
+    NoSession,
+    /// The buffer could not be exposed.
+    #[error("the buffer could not be exposed")]
+    NotExposed,
+    /// The server declined.
+    #[error("the server declined")]
+    Declined,
+    /// The server took no notice of the token.
+    #[error("the server does not speak this protocol")]
+    Ignored,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The connection broke, or could not be made. After a PUT it is not known whether the object is there.
+    #[error("the connection: {0}")]
+    Connection(#[from] io::Error),
+    /// The reply is no HTTP, or larger than a reply may be.
+    #[error("the reply is malformed: {0}")]
+    Malformed(&'static str),
+    /// The server refused.
+    #[error("{status} {code}: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The code of the error document, or nothing.
+        code: String,
+        /// Its message, or nothing.
+        message: String,
+    },
+    /// The server says that bytes moved, and does not prove it. What is in the buffer, or in the store, is not known.
+    #[error("the reply proves nothing: {0}")]
+    Unproven(&'static str),
+    /// The bytes are not those that the server says it sent.
+    #[error("the checksum of what came is another")]
+    Damaged,
+    /// The policy requires the transport, and it could not be.
+    #[error("not over the transport: {0}")]
+    NotMoved(Fallback),
+    /// The object, or the range, has more bytes than the buffer.
+    #[error("{bytes} bytes do not fit in the buffer")]
+    TooLarge {
+        /// Bytes of the object or the range.
+        bytes: u64,
+    },
+    /// The session ended before it proved that the buffer is out of reach. The buffer is in quarantine.
+    #[error("the buffer may still be reached: it is in quarantine")]
+    Quarantined,
+    /// The session.
+    #[error("the session: {0}")]
+    Link(#[from] LinkError),
+}
