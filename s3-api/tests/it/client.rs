@@ -75,6 +75,9 @@ fn failures_are_told_and_the_buffer_comes_back() {
     let session = session(&bench, &mut over);
     over.exchange(Method::Put, "/bucket", &[], b"").unwrap();
     over.exchange(Method::Put, "/bucket/key", &[], &[7; 5000]).unwrap();
+    // A HEAD has a length and no body, and the connection goes on.
+    let (head, _) = over.exchange(Method::Head, "/bucket/key", &[], &[]).unwrap();
+    assert_eq!(head.get("content-length"), Some("5000"));
     let failed = over.get_into("bucket", "nothing", None, session.buffer(100).unwrap()).unwrap_err();
     assert!(matches!(failed.error, ClientError::Refused { status: 404, .. }), "{failed:?}");
     let failed = over.get_into("bucket", "key", None, failed.buffer.unwrap()).unwrap_err();
@@ -101,6 +104,7 @@ fn failures_are_told_and_the_buffer_comes_back() {
 }
 
 /// A server that answers each request with the next of these.
+#[allow(clippy::disallowed_methods, reason = "a server beside the client that blocks")]
 fn scripted(replies: Vec<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

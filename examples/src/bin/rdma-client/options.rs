@@ -1,0 +1,144 @@
+//! Options.
+
+use crossdock_s3::client::Policy;
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// An S3 client whose bytes go past HTTP, over memory shared with a server on this host
+#[derive(clap::Parser, Debug)]
+#[command(version)]
+pub(crate) struct Options {
+    /// Address of the server
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    pub(crate) server: SocketAddr,
+    /// Socket where the server takes memory: its own --shm
+    #[arg(long, value_name = "PATH")]
+    pub(crate) shm: PathBuf,
+    /// Access key
+    #[arg(long, env = "AWS_ACCESS_KEY_ID")]
+    pub(crate) access_key: String,
+    /// Secret key
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    pub(crate) secret_key: String,
+    /// Region that signatures name
+    #[arg(long, env = "AWS_DEFAULT_REGION", default_value = "us-east-1")]
+    pub(crate) region: String,
+    /// Fail rather than go over HTTP
+    #[arg(long)]
+    pub(crate) require: bool,
+    /// Memory to share, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    pub(crate) memory: usize,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Stores a file
+    Put {
+        /// The file
+        file: PathBuf,
+        /// Where to, as s3://bucket/key
+        target: Location,
+    },
+    /// Fetches an object into a file
+    Get {
+        /// Where from, as s3://bucket/key
+        source: Location,
+        /// The file
+        file: PathBuf,
+    },
+    /// Measures PUT and GET over shared memory and over HTTP, side by side
+    Bench(Bench),
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Bench {
+    /// A bucket, and what keys begin with, as s3://bucket/prefix. It is made if it is not there; objects are deleted again
+    pub(crate) target: Location,
+    /// Sizes of objects in KiB
+    #[arg(long, value_delimiter = ',', default_values_t = [4, 64, 1024, 16 * 1024, 64 * 1024])]
+    pub(crate) sizes: Vec<usize>,
+    /// Seconds for each size and way
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) seconds: f64,
+    /// The server's process, to count its processor time
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+}
+
+impl Options {
+    pub(crate) fn policy(&self) -> Policy {
+        if self.require { Policy::Require } else { Policy::Prefer }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> Result<usize, String> {
+        let bytes = self.memory.checked_mul(1 << 20).filter(|bytes| *bytes > 0);
+        bytes.ok_or_else(|| format!("--memory {}: no such amount", self.memory))
+    }
+}
+
+/// A bucket and a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+}
+
+impl Location {
+    /// Where the file goes: below what ends with a slash it keeps its name.
+    pub(crate) fn for_file(&self, file: &Path) -> Result<Location, String> {
+        let mut location = self.clone();
+        if location.key.is_empty() || location.key.ends_with('/') {
+            let name = file.file_name().and_then(|name| name.to_str());
+            location.key += name.ok_or_else(|| format!("{}: no name for an object", file.display()))?;
+        }
+        Ok(location)
+    }
+}
+
+impl FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Location, String> {
+        let rest = text.strip_prefix("s3://").ok_or("write it as s3://bucket/key")?;
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err("write it as s3://bucket/key".into());
+        }
+        Ok(Location { bucket: bucket.into(), key: key.into() })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_read_as_others_write_them() {
+        // Keys keep every slash; what has no bucket is none.
+        let location = Location { bucket: "b".into(), key: "a//k/".into() };
+        assert_eq!("s3://b/a//k/".parse(), Ok(location.clone()));
+        assert_eq!(location.to_string(), "s3://b/a//k/");
+        assert_eq!("s3://b".parse(), Ok(Location { bucket: "b".into(), key: String::new() }));
+        let into = |text: &str| text.parse::<Location>().unwrap().for_file(Path::new("/x/f")).unwrap().key;
+        assert_eq!(
+            (into("s3://b"), into("s3://b/d/"), into("s3://b/d")),
+            ("f".into(), "d/f".into(), "d".into())
+        );
+        for bad in ["", "b/k", "s3://", "s3:///k", "http://b/k"] {
+            assert!(bad.parse::<Location>().is_err(), "{bad}");
+        }
+    }
+}
