@@ -1,6 +1,6 @@
 //! What can go wrong, by family: asking, the devices, opening.
 
-use crate::layout::DecodeError;
+use crate::{layout::DecodeError, object::types::DeleteMarker};
 use crossdock_transport::operation::OsError;
 use std::path::PathBuf;
 
@@ -97,6 +97,12 @@ pub enum Error {
     /// There is no such object.
     #[error("no such key")]
     NoSuchKey,
+    /// The key has no such version.
+    #[error("no such version")]
+    NoSuchVersion,
+    /// The version asked for holds nothing: it says that the key is deleted.
+    #[error("the version is a delete marker")]
+    DeleteMarker(DeleteMarker),
     /// There is no such upload, or it was completed or aborted.
     #[error("no such upload")]
     NoSuchUpload,

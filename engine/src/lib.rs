@@ -17,11 +17,11 @@ mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use core_engine::{CompleteOptions, CoreEngine};
+pub use core_engine::{CompleteOptions, CoreEngine, DELETES_MAX};
 pub use error::{Corruption, DeviceError, Error, OpenError, Resource};
 pub use handle::{Builder, Engine, GetStream, OpenReport, PutStream};
 pub use index::KEY_BYTES_MAX;
-pub use layout::{BucketId, EntityTag, UploadId, Version};
+pub use layout::{BucketId, EntityTag, UploadId, Version, Versioning};
 pub use metrics::{CoreMetrics, Counter};
 pub use object::{
     get::Get,
@@ -29,8 +29,9 @@ pub use object::{
     put::Put,
     remote::{Delivered, RemoteError},
     types::{
-        ATTRIBUTES_BYTES_MAX, BucketInfo, CommitOptions, GetOptions, ListItem, ListOptions, ListStart,
-        Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select, TagMatch, UploadInfo, WriteCondition,
+        ATTRIBUTES_BYTES_MAX, BucketInfo, CommitOptions, Delete, DeleteMarker, Deleted, GetOptions, ListItem,
+        ListOptions, ListStart, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select, TagMatch,
+        UploadInfo, VersionItem, VersionKind, VersionListing, Which, WriteCondition,
     },
 };
-pub use shard::{ShardStatistics, open::RecoveryReport, requests::Deleted};
+pub use shard::{ShardStatistics, open::RecoveryReport};

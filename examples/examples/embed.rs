@@ -4,7 +4,7 @@
 //! cargo run --release --example embed -- ./embed-data
 //! ```
 
-use crossdock::{Engine, GetOptions, ListItem, ListOptions, Select};
+use crossdock::{Engine, GetOptions, ListItem, ListOptions, Select, Which};
 use std::{error::Error, path::Path};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -37,7 +37,8 @@ fn run(path: &Path) -> Result<(), Box<dyn Error>> {
 
         // Bytes come as leases of the engine's own memory: verified, not copied.
         let select = Select::Between(5, 11);
-        let mut stream = engine.get("notes", b"2026/first", GetOptions { select, version: None }).await?;
+        let mut stream =
+            engine.get("notes", b"2026/first", GetOptions { select, version: Which::Current }).await?;
         while let Some(chunk) = stream.next().await {
             println!("got {:?}", show(&chunk?));
         }

@@ -3,17 +3,18 @@
 //! ```text
 //!   make     name taken at home ─► what is left of an attempt before ─► record on the others ─► record at home: it exists
 //!                                                                                     ─► name let go
+//!   change   name taken at home ─► record on the others ─► record at home: all have it ─► name let go
 //!   delete   name taken at home ─► or what is left of an attempt ─► changes wait everywhere ─► empty everywhere?
 //!                                        ─► removed at home: it is gone ─► removed on the others ─► changes go on
 //! ```
 //!
-//! Both run to their end once begun, whatever becomes of the caller: a name half taken, or changes made to wait for ever,
+//! All run to their end once begun, whatever becomes of the caller: a name half taken, or changes made to wait for ever,
 //! would outlive it. What a crash leaves is settled by [`CoreEngine::settle_buckets`] when the store is opened.
 
 use super::CoreEngine;
 use crate::{
     error::Error,
-    layout::{BucketId, BucketRecord},
+    layout::{BucketId, BucketRecord, Versioning},
     object::types::BucketInfo,
     shard::buckets::BucketHere,
 };
@@ -63,6 +64,49 @@ impl CoreEngine {
             self.on_shard(shard, move |shard| async move { shard.put_bucket(record).await }).await?;
         }
         Ok(())
+    }
+
+    /// Sets whether a bucket keeps versions. Every shard does, durably, when this resolves; what is put or deleted while it
+    /// has not is done as before or as after.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`]; [`Error::InvalidArgument`] for [`Versioning::Never`] of a bucket that kept versions;
+    /// [`Error::ReadOnly`] if the shard that decides takes no changes. After [`Error::Device`] or [`Error::Closed`] the
+    /// change may be there on some shards: it is then brought to its end when the store is opened.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not stop the work.
+    pub async fn set_versioning(&self, name: &str, versioning: Versioning) -> Result<BucketInfo, Error> {
+        let _operation = self.admit().await?;
+        let (engine, name) = (self.clone(), Box::<str>::from(name));
+        self.core().run_through(async move { engine.change_versioning(&name, versioning).await }).await
+    }
+
+    async fn change_versioning(&self, name: &str, versioning: Versioning) -> Result<BucketInfo, Error> {
+        let home = self.0.placement.home_of(name);
+        let taken: Box<str> = name.into();
+        let begun =
+            self.on_shard(home, move |shard| async move { shard.begin_change(&taken, versioning).await });
+        let record = begun.await?;
+        let result = self.put_changed_record(&record, home).await;
+        let taken: Box<str> = name.into();
+        self.send_to_shard(home, move |shard| shard.let_go_of_name(&taken));
+        result?;
+        self.bucket(name).await
+    }
+
+    /// Logs a changed record on every shard that takes changes, and at its home last. One that takes none need not know of it
+    /// yet: nothing can be done there by the old record, and it hears of the new one when the store is opened.
+    async fn put_changed_record(&self, record: &BucketRecord, home: u16) -> Result<(), Error> {
+        for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
+            match self.put_record(record, &[shard]).await {
+                Err(Error::ReadOnly { .. } | Error::ShardUnavailable { .. } | Error::Device(_)) => {
+                    tracing::warn!(name = %record.name, shard, "a changed bucket's record waits for the next open");
+                }
+                result => result?,
+            }
+        }
+        self.put_record(record, &[home]).await
     }
 
     /// A bucket.
@@ -192,6 +236,8 @@ impl CoreEngine {
 
     /// Makes the shards agree about every bucket after a crash: called once all are open, before anybody else asks.
     ///
+    /// Records that differ were being changed: the newest may have been acted upon where it was, and is put everywhere.
+    ///
     /// A bucket without a record at home was being made or deleted. If anything is in it, its making was under way
     /// and somebody already wrote to it on a shard that knew of it: that write was acknowledged, so the making is brought
     /// to its end. If it is empty it goes, as if it had never been made or was deleted in full.
@@ -210,12 +256,23 @@ impl CoreEngine {
         let mut records: BTreeMap<BucketId, (BucketRecord, bool)> = BTreeMap::new();
         for bucket in known.values().flat_map(BTreeMap::values) {
             let entry = records.entry(bucket.record.bucket).or_insert_with(|| (bucket.record.clone(), false));
+            if bucket.record.revision > entry.0.revision {
+                entry.0 = bucket.record.clone();
+            }
             entry.1 |= bucket.in_use;
         }
         for (bucket, (record, in_use)) in records {
             let home = self.0.placement.home_of(&record.name);
+            let here = |shard: &u16| known.get(shard).and_then(|here| here.get(&bucket));
+            let has = |shard: &u16| here(shard).is_some();
+            let is_older =
+                |shard: &u16| here(shard).is_some_and(|here| here.record.revision < record.revision);
+            let older: Vec<u16> = known.keys().copied().filter(is_older).collect();
+            if !older.is_empty() {
+                tracing::info!(name = %record.name, "a bucket that was being changed is changed in full");
+                self.put_record(&record, &older).await?;
+            }
             let Some(at_home) = known.get(&home) else { continue };
-            let has = |shard: &u16| known.get(shard).is_some_and(|here| here.contains_key(&bucket));
             if at_home.contains_key(&bucket) || (in_use && !name_is_taken(at_home, &record.name)) {
                 let lacking: Vec<u16> = known.keys().copied().filter(|shard| !has(shard)).collect();
                 if !lacking.is_empty() {

@@ -7,7 +7,7 @@ mod tests;
 
 use crate::{
     error::{Error, Resource},
-    layout::{Geometry, Record, UploadId, Version},
+    layout::{Geometry, Record, UploadId, Versioning},
     metrics::CoreMetrics,
     object::{
         copy,
@@ -15,20 +15,21 @@ use crate::{
         list,
         put::{Put, Target},
         types::{
-            CommitOptions, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions,
-            UploadInfo, WriteCondition,
+            CommitOptions, Delete, Deleted, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo,
+            PartInfo, PutOptions, UploadInfo, VersionListing, Which, WriteCondition,
         },
     },
     reactor::{Budget, Core, Grant, Signal},
-    shard::{
-        Shard, ShardFiles, ShardStatistics,
-        requests::{Deleted, upload_id},
-        uploads::CompleteRequest,
-    },
+    shard::{Shard, ShardFiles, ShardStatistics, requests::upload_id, uploads::CompleteRequest},
     store::Placement,
 };
 use bytes::Bytes;
-use std::{any::Any, cell::RefCell, future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    any::Any, cell::RefCell, collections::BTreeMap, future::Future, rc::Rc, sync::Arc, time::Duration,
+};
+
+/// Most deletes of one [`CoreEngine::delete_many`].
+pub const DELETES_MAX: usize = 1000;
 
 /// How an upload becomes an object.
 #[derive(Clone, Debug, Default)]
@@ -237,45 +238,41 @@ impl CoreEngine {
     /// Opens an object for reading.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::RangeNotSatisfiable`], [`Error::InvalidPart`],
-    /// [`Error::Busy`].
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`], [`Error::DeleteMarker`],
+    /// [`Error::RangeNotSatisfiable`], [`Error::InvalidPart`], [`Error::Busy`].
     pub async fn get(&self, bucket: &str, key: &[u8], options: GetOptions) -> Result<Get, Error> {
         let operation = self.admit().await?;
         let shard = self.shard_of(bucket, key);
-        let (name, wanted, version) = (Box::<str>::from(bucket), Box::<[u8]>::from(key), options.version);
+        let (name, wanted, which) = (Box::<str>::from(bucket), Box::<[u8]>::from(key), options.version);
         let opened = self.hold(
             shard,
-            move |shard| async move { shard.open_object(&name, &wanted, version) },
-            |shard, (_, pin)| shard.close_object(pin),
+            move |shard| async move { shard.open_object(&name, &wanted, which) },
+            |shard, (_, _, pin)| shard.close_object(pin),
         );
-        let (record, pin) = opened.await?;
+        let (record, versioning, pin) = opened.await?;
         let pin = PinGuard::new(self.clone(), shard, pin);
         let range = options.select.resolve(&record)?;
         let bytes = Get::memory_bytes(range.end - range.start);
         let memory = self.grant(&self.0.limits.read_bytes, bytes, Resource::Memory).await?;
         self.0.metrics.gets.add(1);
-        Ok(Get::new(self.clone(), record, pin, range, (memory, operation)))
+        let info = ObjectInfo::of(&record, versioning);
+        Ok(Get::new(self.clone(), (record, info), pin, range, (memory, operation)))
     }
 
     /// What is known of an object, without its bytes.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`].
-    pub async fn head(
-        &self,
-        bucket: &str,
-        key: &[u8],
-        version: Option<Version>,
-    ) -> Result<ObjectInfo, Error> {
-        let record = self.record(bucket, key, version).await?;
-        Ok(ObjectInfo::of(&record))
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`], [`Error::DeleteMarker`].
+    pub async fn head(&self, bucket: &str, key: &[u8], which: Which) -> Result<ObjectInfo, Error> {
+        let (record, versioning) = self.record(bucket, key, which).await?;
+        Ok(ObjectInfo::of(&record, versioning))
     }
 
-    async fn record(&self, bucket: &str, key: &[u8], version: Option<Version>) -> Result<Record, Error> {
+    async fn record(&self, bucket: &str, key: &[u8], which: Which) -> Result<(Record, Versioning), Error> {
         let _operation = self.admit().await?;
         let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         let shard = self.shard_of(&bucket, &key);
-        self.on_shard(shard, move |shard| async move { shard.head_object(&bucket, &key, version) }).await
+        self.on_shard(shard, move |shard| async move { shard.head_object(&bucket, &key, which) }).await
     }
 
     /// The parts an object was completed from; none if it was put whole.
@@ -286,31 +283,81 @@ impl CoreEngine {
         &self,
         bucket: &str,
         key: &[u8],
-        version: Option<Version>,
+        which: Which,
     ) -> Result<(ObjectInfo, Vec<PartInfo>), Error> {
-        let record = self.record(bucket, key, version).await?;
+        let (record, versioning) = self.record(bucket, key, which).await?;
         let parts = match &record.content {
             crate::layout::Content::Parts(parts) => parts.iter().map(PartInfo::of).collect(),
             _ => Vec::new(),
         };
-        Ok((ObjectInfo::of(&record), parts))
+        Ok((ObjectInfo::of(&record, versioning), parts))
     }
 
-    /// Deletes a key's current version, durably. A key that is not there is no error.
+    /// Deletes a version for good, or hides the key behind a delete marker if no version is named and the bucket keeps
+    /// versions. Durable when it resolves. What is not there is no error.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::ConditionFailed`], [`Error::NoSuchKey`] if a tag was to match.
-    pub async fn delete(
-        &self,
-        bucket: &str,
-        key: &[u8],
-        condition: WriteCondition,
-    ) -> Result<Deleted, Error> {
+    /// [`Error::NoSuchBucket`]; [`Error::ConditionFailed`], [`Error::NoSuchKey`] if a tag was to match; [`Error::Full`] for
+    /// a marker that would take room.
+    pub async fn delete(&self, bucket: &str, delete: Delete) -> Result<Deleted, Error> {
         let _operation = self.admit().await?;
         self.0.metrics.deletes.add(1);
-        let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
-        let shard = self.shard_of(&bucket, &key);
-        self.on_shard(shard, move |shard| async move { shard.delete(&bucket, &key, &condition).await }).await
+        let bucket = Box::<str>::from(bucket);
+        let shard = self.shard_of(&bucket, &delete.key);
+        self.on_shard(shard, move |shard| async move {
+            let mut deleted = shard.delete(&bucket, vec![delete]).await;
+            deleted.pop().expect("one result for one delete")
+        })
+        .await
+    }
+
+    /// As [`CoreEngine::delete`], for at most [`DELETES_MAX`](crate::DELETES_MAX) at once, one result each in their order.
+    /// Each shard gets its share in one message, and logs it in few batches. Deletes of the same key happen in their
+    /// order; all others in any.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there are too many, [`Error::Busy`]. What goes wrong with one is its result.
+    pub async fn delete_many(
+        &self,
+        bucket: &str,
+        deletes: Vec<Delete>,
+    ) -> Result<Vec<Result<Deleted, Error>>, Error> {
+        let _operation = self.admit().await?;
+        if deletes.len() > DELETES_MAX {
+            return Err(Error::InvalidArgument("too many deletes at once"));
+        }
+        self.0.metrics.deletes.add(deletes.len() as u64);
+        let count = deletes.len();
+        let mut shares: BTreeMap<u16, (Vec<usize>, Vec<Delete>)> = BTreeMap::new();
+        for (index, delete) in deletes.into_iter().enumerate() {
+            let share = shares.entry(self.shard_of(bucket, &delete.key)).or_default();
+            share.0.push(index);
+            share.1.push(delete);
+        }
+        // All shards are asked before any is waited for.
+        let asked: Vec<_> = shares
+            .into_iter()
+            .map(|(shard, (indexes, deletes))| {
+                let (engine, bucket) = (self.clone(), Box::<str>::from(bucket));
+                let work = async move {
+                    let answer = engine.on_shard(shard, move |shard| async move {
+                        Ok(shard.delete(&bucket, deletes).await)
+                    });
+                    answer.await
+                };
+                (indexes, self.core().spawn(work))
+            })
+            .collect();
+        let mut outcomes = vec![Err(Error::Closed); count];
+        for (indexes, answer) in asked {
+            match answer.await {
+                Ok(results) => {
+                    indexes.into_iter().zip(results).for_each(|(index, result)| outcomes[index] = result);
+                }
+                Err(error) => indexes.into_iter().for_each(|index| outcomes[index] = Err(error.clone())),
+            }
+        }
+        Ok(outcomes)
     }
 
     /// A page of a bucket's keys in bytewise order.
@@ -321,6 +368,16 @@ impl CoreEngine {
         let _operation = self.admit().await?;
         self.0.metrics.lists.add(1);
         list::list(self, bucket, options).await
+    }
+
+    /// A page of a bucket's versions: in bytewise order of keys, the newest of a key first.
+    ///
+    /// # Errors
+    /// As [`CoreEngine::list`].
+    pub async fn list_versions(&self, bucket: &str, options: &ListOptions) -> Result<VersionListing, Error> {
+        let _operation = self.admit().await?;
+        self.0.metrics.lists.add(1);
+        list::list_versions(self, bucket, options).await
     }
 
     /// Copies an object, or the selected bytes of it, to another key.
@@ -414,13 +471,8 @@ impl CoreEngine {
         let CompleteOptions { etag, attributes, condition } = options;
         let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         let shard = self.shard_of(&bucket, &key);
-        let count = parts.len() as u16;
         let request = CompleteRequest { bucket, key, upload, parts, etag, attributes, condition };
-        let record =
-            self.on_shard(shard, move |shard| async move { shard.complete_upload(request).await }).await?;
-        let mut info = ObjectInfo::of(&record);
-        info.part_count = info.part_count.max(count);
-        Ok(info)
+        self.on_shard(shard, move |shard| async move { shard.complete_upload(request).await }).await
     }
 
     /// Gives an upload up and frees its parts.

@@ -1,10 +1,11 @@
 //! What becomes of operations whose caller goes away, and of buckets when the power does.
 
-use super::{CommitOptions, CoreEngine, GetOptions, PutOptions, WriteCondition};
+use super::{CommitOptions, CoreEngine, Delete, GetOptions, PutOptions, Versioning, Which};
 use crate::{
     Error,
     device::simulated::{Fault, Times},
-    object::types::ListOptions,
+    layout::Version,
+    object::types::{ListOptions, VersionItem, VersionKind},
     testing::world::{World, WorldOptions},
 };
 use bytes::Bytes;
@@ -101,7 +102,7 @@ fn making_and_deleting_a_bucket_goes_on_without_the_caller() {
                 }
             }
             assert_eq!(engine.delete_bucket("b").await, Err(Error::BucketNotEmpty));
-            engine.delete("b", b"key", WriteCondition::default()).await.unwrap();
+            engine.delete("b", Delete::current(b"key")).await.unwrap();
             engine.delete_bucket("b").await.unwrap();
             assert_eq!(engine.delete_bucket("b").await, Err(Error::NoSuchBucket));
         });
@@ -128,7 +129,7 @@ fn a_delete_that_finds_the_bucket_in_use_is_not_noticed() {
         world.run(async move {
             for key in 0..20u8 {
                 put(&engine, &[key], 10).await.unwrap();
-                engine.delete("b", &[key], WriteCondition::default()).await.unwrap();
+                engine.delete("b", Delete::current(&[key])).await.unwrap();
             }
             deleting.await;
         });
@@ -156,7 +157,7 @@ fn a_bucket_is_not_deleted_from_under_a_writer() {
             let deleted = deleting.await;
             assert_eq!(deleted.is_ok(), stored.is_empty(), "seed {seed}: {deleted:?} with {stored:?}");
             for key in stored {
-                engine.head("b", &[key], None).await.unwrap();
+                engine.head("b", &[key], Which::Current).await.unwrap();
             }
         });
     }
@@ -233,7 +234,7 @@ fn a_bucket_half_made_is_the_one_made_next() {
         world.run(async move {
             let made = engine.create_bucket("b", Bytes::new()).await;
             assert!(matches!(made, Err(Error::BucketExists)), "{made:?}");
-            engine.head("b", &[key], None).await.unwrap();
+            engine.head("b", &[key], Which::Current).await.unwrap();
         });
     }
 }
@@ -286,11 +287,7 @@ fn shards_agree_about_buckets_after_a_crash() {
         cut_off(&mut world, steps, async move {
             engine.create_bucket("b", Bytes::new()).await.unwrap();
             for key in 0..4u8 {
-                while !engine
-                    .delete("b", &[key], WriteCondition::default())
-                    .await
-                    .is_ok_and(|d| d.version.is_some())
-                {
+                while !engine.delete("b", Delete::current(&[key])).await.is_ok_and(|d| d.removed.is_some()) {
                     gone.set(true);
                     crate::reactor::yield_once().await;
                 }
@@ -429,7 +426,7 @@ fn a_store_full_of_small_objects_takes_more_once_some_are_deleted() {
         assert!(count > 200, "{count} objects of 20 KB in 8 MiB");
         let kept: Vec<u32> = (0..count).filter(|key| key % 4 == 0).collect();
         for key in (0..count).filter(|key| key % 4 > 0) {
-            work.delete("b", &key.to_be_bytes(), WriteCondition::default()).await.unwrap();
+            work.delete("b", Delete::current(&key.to_be_bytes())).await.unwrap();
         }
         kept
     });
@@ -453,6 +450,210 @@ fn a_store_full_of_small_objects_takes_more_once_some_are_deleted() {
             while let Some(chunk) = get.next().await {
                 assert!(chunk.unwrap().iter().all(|byte| *byte == 7));
             }
+        }
+    });
+    world.check_at_rest().unwrap();
+}
+
+#[test]
+fn a_bucket_half_changed_is_changed_in_full() {
+    // The power goes at every step of a change of versioning, with somebody writing on: afterwards all shards have one
+    // record, the new one if it was acknowledged, and what was acknowledged before or after the change is kept as it was.
+    let (mut before, mut after, mut kept_versions) = (0, 0, 0);
+    for steps in (0..60).chain((60..240).step_by(6)) {
+        let mut world = world(u64::from(steps));
+        let (engine, writer) = (world.engine(0), world.engine(1));
+        let set_up = engine.clone();
+        world.run(async move {
+            set_up.create_bucket("b", Bytes::new()).await.unwrap();
+            for key in 0..6u8 {
+                put(&set_up, &[key], 10).await.unwrap();
+            }
+        });
+        let (changed, kept) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0u8)));
+        let (set, count) = (changed.clone(), kept.clone());
+        let begun = changed.clone();
+        let writing = async move {
+            for key in 0..6u8 {
+                let sure = begun.get();
+                put(&writer, &[key], 20).await.unwrap();
+                // Whatever was asked for once the change was acknowledged leaves the older version where it was.
+                if sure {
+                    count.set(count.get() | 1 << key);
+                }
+            }
+        };
+        world.engine(1).core().spawn(writing).detach();
+        cut_off(&mut world, steps, async move {
+            engine.set_versioning("b", Versioning::Enabled).await.unwrap();
+            set.set(true);
+        });
+        world.crash();
+        world.open().unwrap();
+        let engine = world.engine(0);
+        let records = world.run(async move {
+            let mut records = Vec::new();
+            for shard in 0..engine.shard_count() {
+                let there = engine.on_shard(shard, |shard| async move { shard.bucket("b") }).await;
+                records.push(there.unwrap().versioning);
+            }
+            records
+        });
+        assert!(records.iter().all(|versioning| *versioning == records[0]), "{steps} steps: {records:?}");
+        let is_changed = records[0] == Versioning::Enabled;
+        assert!(is_changed || !changed.get(), "{steps} steps: an acknowledged change is gone");
+        (before, after) = (before + u32::from(!is_changed), after + u32::from(is_changed));
+        kept_versions += kept.get().count_ones();
+        let engine = world.engine(0);
+        world.run(async move {
+            for key in 0..6u8 {
+                let current = engine.head("b", &[key], Which::Current).await.unwrap();
+                let null = engine.head("b", &[key], Which::Null).await;
+                if kept.get() & 1 << key != 0 {
+                    assert_eq!((current.size, current.is_null_version), (20, false));
+                    assert_eq!(null.map(|null| null.size), Ok(10));
+                }
+                if !is_changed {
+                    assert!(current.is_null_version, "a version is kept in a bucket that keeps none");
+                }
+            }
+        });
+        world.check_at_rest().unwrap();
+        world.close().unwrap();
+        world.check_disks(crate::inspect::Severity::Note).unwrap();
+    }
+    assert!(
+        before > 5 && after > 5 && kept_versions > 5,
+        "{before} before, {after} after, {kept_versions} kept"
+    );
+}
+
+/// Gives the bucket's versions and markers, as (key, number, size), the newest of a key first.
+async fn versions(engine: &CoreEngine) -> Vec<(Vec<u8>, Version, Option<u64>)> {
+    let options = ListOptions { limit: 10_000, ..ListOptions::default() };
+    let page = engine.list_versions("b", &options).await.unwrap();
+    let line = |item| match item {
+        VersionItem::Version { key, kind, .. } => {
+            let size = if let VersionKind::Object(info) = &kind { Some(info.size) } else { None };
+            (key, kind.version(), size)
+        }
+        VersionItem::CommonPrefix(prefix) => panic!("{prefix:?} without a delimiter"),
+    };
+    page.items.into_iter().map(line).collect()
+}
+
+#[test]
+fn many_deletes_that_are_cut_short_are_each_done_or_not() {
+    // The power goes at every few steps of a batch of deletes over all shards, of keys and of versions: each delete is
+    // there whole or not at all, and all are if the caller heard of it.
+    let (mut none, mut some, mut all) = (0, 0, 0);
+    for steps in (0..160).step_by(2) {
+        let mut world = world(u64::from(steps));
+        let engine = world.engine(0);
+        let set_up = engine.clone();
+        let before = world.run(async move {
+            set_up.create_bucket("b", Bytes::new()).await.unwrap();
+            set_up.set_versioning("b", Versioning::Enabled).await.unwrap();
+            for key in (0..12u8).chain(0..12) {
+                put(&set_up, &[key], 3000 + usize::from(key)).await.unwrap();
+            }
+            versions(&set_up).await
+        });
+        // Of even keys the older version goes, of odd ones the key is hidden.
+        let older = before.iter().skip(1).step_by(2).filter(|(key, ..)| key[0] % 2 == 0);
+        let named =
+            older.map(|(key, version, _)| Delete { which: Which::Version(*version), ..Delete::current(key) });
+        let hidden = (1..12u8).step_by(2).map(|key| Delete::current(&[key]));
+        let deletes: Vec<Delete> = named.chain(hidden).collect();
+        let heard = Rc::new(Cell::new(false));
+        let hears = heard.clone();
+        let work = engine.clone();
+        cut_off(&mut world, steps, async move {
+            let answers = work.delete_many("b", deletes).await.unwrap();
+            hears.set(answers.iter().all(Result::is_ok));
+        });
+        drop(engine);
+        world.crash();
+        world.open().unwrap();
+        let engine = world.engine(0);
+        let after = world.run(async move { versions(&engine).await });
+        let mut done = 0;
+        for key in 0..12u8 {
+            let of_key = |all: &[(Vec<u8>, Version, Option<u64>)]| -> Vec<(Version, Option<u64>)> {
+                all.iter().filter(|(k, ..)| *k == [key]).map(|(_, v, size)| (*v, *size)).collect()
+            };
+            let (was, is) = (of_key(&before), of_key(&after));
+            let is_done = match is.len() {
+                1 => is == was[..1] && key % 2 == 0,
+                3 => is[0].1.is_none() && is[0].0 > was[0].0 && is[1..] == was && key % 2 == 1,
+                _ => false,
+            };
+            assert!(is_done || is == was, "{steps} steps, key {key}: {was:?} became {is:?}");
+            done += u32::from(is_done);
+        }
+        assert!(done == 12 || !heard.get(), "{steps} steps: {done} of 12 acknowledged deletes are there");
+        (none, some, all) =
+            (none + u32::from(done == 0), some + u32::from(done % 12 > 0), all + u32::from(done == 12));
+        world.check_at_rest().unwrap();
+        world.close().unwrap();
+        world.check_disks(crate::inspect::Severity::Note).unwrap();
+    }
+    assert!(none > 0 && some > 0 && all > 0, "{none} with none done, {some} with some, {all} with all");
+}
+
+#[test]
+fn the_cleaner_moves_versions_that_are_not_current() {
+    // Of many versions of few keys most go, oldest and newest alike: what the cleaner moves are versions below others,
+    // and each is as it was, also after an open.
+    let mut world =
+        World::new(5, WorldOptions { cores: 1, shards: 1, zones_max: 16, ..WorldOptions::default() });
+    world.open().unwrap();
+    let engine = world.engine(0);
+    let work = engine.clone();
+    let kept = world.run(async move {
+        work.create_bucket("b", Bytes::new()).await.unwrap();
+        work.set_versioning("b", Versioning::Enabled).await.unwrap();
+        let mut count = 0_usize;
+        loop {
+            match put(&work, &[count as u8 % 3], 20_000 + count).await {
+                Ok(()) => count += 1,
+                Err(Error::Full { .. }) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // A marker would take room; a version that goes gives some back.
+        assert!(matches!(work.delete("b", Delete::current(&[0])).await, Err(Error::Full { .. })));
+        for (key, version, size) in versions(&work).await {
+            if size.is_some_and(|size| size % 4 > 0) {
+                let which = Which::Version(version);
+                work.delete("b", Delete { which, ..Delete::current(&key) }).await.unwrap();
+            }
+        }
+        versions(&work).await
+    });
+    assert!(kept.len() > 50, "{} versions kept", kept.len());
+    settle(&mut world);
+    let work = engine.clone();
+    world.run(async move {
+        let (zones, payloads) = moved(&work).await;
+        assert!(zones > 4 && payloads > 10, "{zones} zones cleaned, {payloads} payloads moved");
+        work.delete("b", Delete::current(&[0])).await.unwrap();
+    });
+    drop(engine);
+    world.close().unwrap();
+    world.open().unwrap();
+    let engine = world.engine(0);
+    world.run(async move {
+        for (key, version, size) in kept {
+            let options = GetOptions { version: Which::Version(version), ..GetOptions::default() };
+            let mut get = engine.get("b", &key, options).await.unwrap();
+            let mut bytes = 0;
+            while let Some(chunk) = get.next().await {
+                let chunk = chunk.unwrap();
+                assert!(chunk.iter().all(|byte| *byte == 7));
+                bytes += chunk.len() as u64;
+            }
+            assert_eq!(Some(bytes), size);
         }
     });
     world.check_at_rest().unwrap();

@@ -12,14 +12,14 @@ pub use put::PutStream;
 use crate::{
     core_engine::{CompleteOptions, CoreEngine},
     error::Error,
-    layout::{UploadId, Version},
+    layout::{UploadId, Versioning},
     metrics::CoreMetrics,
     object::types::{
-        BucketInfo, CommitOptions, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo,
-        PutOptions, UploadInfo, WriteCondition,
+        BucketInfo, CommitOptions, Delete, Deleted, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo,
+        PartInfo, PutOptions, UploadInfo, VersionListing, Which,
     },
     reactor::Address,
-    shard::{ShardStatistics, requests::Deleted},
+    shard::ShardStatistics,
     store::Placement,
 };
 use bytes::Bytes;
@@ -159,31 +159,32 @@ impl Engine {
     /// What is known of an object: see [`CoreEngine::head`].
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`].
-    pub async fn head(
-        &self,
-        bucket: &str,
-        key: &[u8],
-        version: Option<Version>,
-    ) -> Result<ObjectInfo, Error> {
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`], [`Error::DeleteMarker`].
+    pub async fn head(&self, bucket: &str, key: &[u8], which: Which) -> Result<ObjectInfo, Error> {
         let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
-        self.on_key(bucket, key, move |engine| async move { engine.head(&name, &wanted, version).await })
-            .await
+        self.on_key(bucket, key, move |engine| async move { engine.head(&name, &wanted, which).await }).await
     }
 
-    /// Deletes a key's current version: see [`CoreEngine::delete`].
+    /// Deletes a version, or hides a key: see [`CoreEngine::delete`].
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::ConditionFailed`].
-    pub async fn delete(
+    pub async fn delete(&self, bucket: &str, delete: Delete) -> Result<Deleted, Error> {
+        let (name, core) = (Box::<str>::from(bucket), self.core_of(self.shard_of(bucket, &delete.key)));
+        self.on_core(core, move |engine| async move { engine.delete(&name, delete).await }).await
+    }
+
+    /// Deletes many keys or versions of a bucket: see [`CoreEngine::delete_many`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], [`Error::Busy`].
+    pub async fn delete_many(
         &self,
         bucket: &str,
-        key: &[u8],
-        condition: WriteCondition,
-    ) -> Result<Deleted, Error> {
-        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
-        self.on_key(bucket, key, move |engine| async move { engine.delete(&name, &wanted, condition).await })
-            .await
+        deletes: Vec<Delete>,
+    ) -> Result<Vec<Result<Deleted, Error>>, Error> {
+        let name = Box::<str>::from(bucket);
+        self.on_key(bucket, b"", move |engine| async move { engine.delete_many(&name, deletes).await }).await
     }
 
     /// A page of a bucket's keys: see [`CoreEngine::list`].
@@ -197,6 +198,28 @@ impl Engine {
             engine.list(&name, &options).await
         })
         .await
+    }
+
+    /// A page of a bucket's versions: see [`CoreEngine::list_versions`].
+    ///
+    /// # Errors
+    /// As [`Engine::list`].
+    pub async fn list_versions(&self, bucket: &str, options: ListOptions) -> Result<VersionListing, Error> {
+        let name = Box::<str>::from(bucket);
+        self.on_key(bucket, &options.prefix.clone(), move |engine| async move {
+            engine.list_versions(&name, &options).await
+        })
+        .await
+    }
+
+    /// Sets whether a bucket keeps versions: see [`CoreEngine::set_versioning`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::InvalidArgument`].
+    pub async fn set_versioning(&self, name: &str, versioning: Versioning) -> Result<BucketInfo, Error> {
+        let wanted = Box::<str>::from(name);
+        self.on_key(name, b"", move |engine| async move { engine.set_versioning(&wanted, versioning).await })
+            .await
     }
 
     /// Makes a bucket: see [`CoreEngine::create_bucket`].
@@ -311,8 +334,10 @@ impl Engine {
     /// As [`Engine::head`].
     pub async fn object_parts(&self, bucket: &str, key: &[u8]) -> Result<(ObjectInfo, Vec<PartInfo>), Error> {
         let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
-        self.on_key(bucket, key, move |engine| async move { engine.object_parts(&name, &wanted, None).await })
-            .await
+        self.on_key(bucket, key, move |engine| async move {
+            engine.object_parts(&name, &wanted, Which::Current).await
+        })
+        .await
     }
 
     /// Takes a checkpoint of every shard.

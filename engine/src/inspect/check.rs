@@ -181,7 +181,7 @@ pub(crate) fn check_buckets(
             let (severity, problem) = match (decides, here) {
                 (Some(_), None) => (Severity::Damage, Problem::BucketMissing { bucket }),
                 (Some(decides), Some(here)) if here.record != *decides => {
-                    // Attributes are changed on one shard after the other, and the home's count.
+                    // Records are changed on one shard after the other; the newest then goes everywhere at the next open.
                     let renamed = here.record.name != decides.name;
                     let severity = if renamed { Severity::Damage } else { Severity::Note };
                     (severity, Problem::BucketDiffers { bucket, home })

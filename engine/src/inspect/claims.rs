@@ -10,7 +10,7 @@ use crate::{
     error::Region,
     layout::{
         BucketId, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, LogPosition, PACKED_CHECKSUM_BYTES,
-        Version, checksum, checksum_combine,
+        Version, Versioning, checksum, checksum_combine,
     },
     shard::{catalog::packed_of, reading::Reading, space::Space},
     store::Placement,
@@ -69,6 +69,8 @@ impl Claims<'_> {
     fn objects(&mut self) {
         let image = self.image;
         let mut counted: BTreeMap<BucketId, (u64, u64)> = BTreeMap::new();
+        // Objects come in the order of the index: the versions of a key one behind the other.
+        let mut null_of: Option<(BucketId, Box<[u8]>)> = None;
         for (index, entry) in image.objects().enumerate() {
             let record = entry.record;
             let count = counted.entry(entry.bucket_id).or_default();
@@ -82,6 +84,21 @@ impl Claims<'_> {
                         self.say(None, name(None), Problem::WrongShard { belongs });
                     }
                 }
+            }
+            let kept = entry.bucket.is_none_or(|bucket| bucket.versioning != Versioning::Never);
+            if !record.null && !kept {
+                self.say(
+                    None,
+                    name(None),
+                    Problem::Record("a version is kept, where the bucket never kept any"),
+                );
+            }
+            if record.null {
+                let key = (entry.bucket_id, entry.key.clone().into());
+                if null_of.as_ref() == Some(&key) {
+                    self.say(None, name(None), Problem::Record("the key has two null versions"));
+                }
+                null_of = Some(key);
             }
             if record.delete_marker && record.content != Content::Empty {
                 self.say(None, name(None), Problem::Record("a delete marker has bytes"));
@@ -402,6 +419,8 @@ mod tests {
             name: "bucket".into(),
             created_ms: 0,
             attributes: Bytes::new(),
+            versioning: Versioning::Never,
+            revision: 0,
         }));
         let placement = Placement::new(geometry, STORE, 1);
         Bench { _scaffold: scaffold, reading, image, placement }

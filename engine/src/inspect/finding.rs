@@ -174,12 +174,12 @@ pub enum Problem {
         /// Versions it has here.
         versions: u64,
     },
-    /// Two shards have different records of a bucket.
+    /// Two shards have different records of a bucket: a change of it was interrupted.
     #[error("the record of bucket {bucket} differs from that of shard {home}")]
     BucketDiffers {
         /// Its name.
         bucket: String,
-        /// The shard whose record counts.
+        /// The shard that decides whether the bucket exists.
         home: u16,
     },
     /// Stored bytes are not what was written.

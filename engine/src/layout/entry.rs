@@ -152,7 +152,8 @@ mod tag {
     pub(super) const MOVE_PACKED: u8 = 9;
 }
 
-/// Version of the bodies this build writes.
+/// Version of the bodies this build writes, but for those of [`Entry::PutBucket`]: see
+/// [`BucketRecord::body_version`].
 const BODY_VERSION: u8 = 1;
 
 /// Length, tag and version.
@@ -177,7 +178,9 @@ impl Entry {
                     writer.u64(version.0);
                 })
             }
-            Entry::PutBucket(record) => prefixed(target, tag::PUT_BUCKET, |writer| record.encode(writer)),
+            Entry::PutBucket(record) => {
+                prefixed_as(target, tag::PUT_BUCKET, record.body_version(), |writer| record.encode(writer))
+            }
             Entry::RemoveBucket { bucket } => {
                 prefixed(target, tag::REMOVE_BUCKET, |writer| writer.u64(bucket.0))
             }
@@ -266,11 +269,15 @@ impl Entry {
 }
 
 fn prefixed(target: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Writer<'_>)) {
+    prefixed_as(target, tag, BODY_VERSION, body);
+}
+
+fn prefixed_as(target: &mut Vec<u8>, tag: u8, body_version: u8, body: impl FnOnce(&mut Writer<'_>)) {
     let start = target.len();
     let mut writer = Writer(target);
     writer.u32(0);
     writer.u8(tag);
-    writer.u8(BODY_VERSION);
+    writer.u8(body_version);
     body(&mut writer);
     let entry_bytes = target.len() - start;
     assert!(
@@ -291,10 +298,11 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
     if !(tag::PUT_OBJECT..=tag::MOVE_PACKED).contains(&tag) {
         return Err(DecodeError::Tag(tag));
     }
-    if version > BODY_VERSION {
+    let newest = if tag == tag::PUT_BUCKET { BucketRecord::BODY_VERSION_MAX } else { BODY_VERSION };
+    if version > newest {
         return Err(DecodeError::NewerVersion(version.into()));
     }
-    if version != BODY_VERSION {
+    if version == 0 {
         return Err(DecodeError::Bounds);
     }
     let entry = match tag {
@@ -308,7 +316,7 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
             key: reader.bytes(KEY_BYTES_MAX)?.into(),
             version: Version(reader.u64()?),
         },
-        tag::PUT_BUCKET => Entry::PutBucket(BucketRecord::decode(reader)?),
+        tag::PUT_BUCKET => Entry::PutBucket(BucketRecord::decode(reader, version)?),
         tag::REMOVE_BUCKET => Entry::RemoveBucket { bucket: BucketId(reader.u64()?) },
         tag::CREATE_UPLOAD => Entry::CreateUpload(UploadRecord::decode(reader)?),
         tag::PUT_PART => Entry::PutPart { upload: UploadId(reader.u128()?), part: Part::decode(reader)? },
@@ -336,7 +344,10 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing, *};
+    use super::{
+        super::{Versioning, testing},
+        *,
+    };
     use proptest::prelude::*;
 
     fn encoded(entry: &Entry) -> Vec<u8> {
@@ -384,10 +395,14 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_do_not_panic(body in proptest::collection::vec(any::<u8>(), 0..600), tag in 0..11u8) {
+        fn arbitrary_bytes_do_not_panic(
+            body in proptest::collection::vec(any::<u8>(), 0..600),
+            tag in 0..11u8,
+            version in 0..4u8,
+        ) {
             // Shows that no body panics, and that whole entries are never called truncated.
             let mut bytes = (body.len() as u32 + PREFIX_BYTES as u32).to_le_bytes().to_vec();
-            bytes.extend([tag, BODY_VERSION]);
+            bytes.extend([tag, version]);
             bytes.extend(body);
             prop_assert_ne!(Entry::decode(&mut &bytes[..]), Err(DecodeError::Truncated));
             let _ = Entry::decode(&mut &bytes[6..]);
@@ -405,6 +420,28 @@ mod tests {
         assert_eq!(Entry::decode(&mut &bytes[..]), Err(DecodeError::NewerVersion(2)));
         bytes[5] = 0;
         assert_eq!(Entry::decode(&mut &bytes[..]), Err(DecodeError::Bounds));
+    }
+
+    #[test]
+    fn a_bucket_as_it_was_made_reads_in_older_builds() {
+        // Shows that the record grows, and refuses older builds, only when there is something that they would break.
+        let made = BucketRecord {
+            bucket: BucketId(7),
+            name: "name".into(),
+            created_ms: 1,
+            attributes: Default::default(),
+            versioning: Versioning::Never,
+            revision: 0,
+        };
+        let changed = BucketRecord { versioning: Versioning::Suspended, revision: 9, ..made.clone() };
+        let (made, changed) = (encoded(&Entry::PutBucket(made)), encoded(&Entry::PutBucket(changed)));
+        assert_eq!((made[5], changed[5]), (1, 2));
+        assert_eq!(changed.len(), made.len() + 9);
+        assert_eq!(changed[made.len()..], [2, 9, 0, 0, 0, 0, 0, 0, 0]);
+        // One that says nothing new in the new form has another encoding already.
+        let mut twice = changed;
+        twice[made.len()..].fill(0);
+        assert_eq!(Entry::decode(&mut &twice[..]), Err(DecodeError::Bounds));
     }
 
     #[test]

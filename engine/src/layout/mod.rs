@@ -46,7 +46,7 @@ pub use checksum::{checksum, checksum_combine};
 pub use copies::disagreeing;
 pub use entry::{Entry, PackedOwner};
 pub use hash::{MetaHash, SecretKey};
-pub use names::{BucketId, EntityTag, Extent, LogPosition, UploadId, Version};
+pub use names::{BucketId, EntityTag, Extent, LogPosition, UploadId, Version, Versioning};
 pub use record::{BucketRecord, ChecksumTable, Content, Part, Record, UploadRecord};
 pub use regions::{anchor_offset, superblock_offset};
 pub use superblock::{Geometry, Superblock};

@@ -10,6 +10,18 @@ pub struct BucketId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Version(pub u64);
 
+/// Whether a bucket keeps the versions that are replaced or deleted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Versioning {
+    /// It never did: every key has one version at most, its null version.
+    #[default]
+    Never,
+    /// Each change adds a version.
+    Enabled,
+    /// What was kept stays; each change replaces the key's null version.
+    Suspended,
+}
+
 /// The number of a multipart upload.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct UploadId(pub u128);

@@ -5,7 +5,7 @@
 
 use super::{
     ATTRIBUTES_BYTES_MAX, BucketId, DecodeError, EXTENT_CHECKSUM_BYTES, EntityTag, Extent, KEY_BYTES_MAX,
-    LogPosition, PACKED_CHECKSUM_BYTES, PARTS_MAX, UNIT_BYTES, UploadId, Version,
+    LogPosition, PACKED_CHECKSUM_BYTES, PARTS_MAX, UNIT_BYTES, UploadId, Version, Versioning,
     codec::{Reader, Writer},
 };
 use bytes::Bytes;
@@ -110,6 +110,11 @@ pub struct BucketRecord {
     pub created_ms: u64,
     /// The embedder's own bytes.
     pub attributes: Bytes,
+    /// Whether it keeps versions.
+    pub versioning: Versioning,
+    /// Which change of the record this is: 0 as it was made, and greater with each. Where shards differ, as a power cut in
+    /// the midst of a change leaves them, the greatest counts.
+    pub revision: u64,
 }
 
 /// A multipart upload under way.
@@ -383,20 +388,59 @@ impl Record {
 }
 
 impl BucketRecord {
+    /// The version of the body that the record is written in. One that was never changed is written as builds did that
+    /// knew no versioning, and which can read it; the others they must refuse, for they would not keep versions.
+    pub(super) fn body_version(&self) -> u8 {
+        let as_made = self.revision == 0 && self.versioning == Versioning::Never;
+        if as_made { 1 } else { BucketRecord::BODY_VERSION_MAX }
+    }
+
+    /// The newest version of the body.
+    pub(super) const BODY_VERSION_MAX: u8 = 2;
+
     pub(super) fn encode(&self, writer: &mut Writer<'_>) {
         writer.u64(self.bucket.0);
         writer.u64(self.created_ms);
         writer.short_bytes(self.name.as_bytes());
         writer.bytes(&self.attributes, ATTRIBUTES_BYTES_MAX);
+        if self.body_version() > 1 {
+            writer.u8(versioning_tag(self.versioning));
+            writer.u64(self.revision);
+        }
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<BucketRecord, DecodeError> {
-        Ok(BucketRecord {
+    pub(super) fn decode(reader: &mut Reader<'_>, body_version: u8) -> Result<BucketRecord, DecodeError> {
+        let mut record = BucketRecord {
             bucket: BucketId(reader.u64()?),
             created_ms: reader.u64()?,
             name: std::str::from_utf8(reader.short_bytes()?).map_err(|_| DecodeError::Bounds)?.into(),
             attributes: decode_attributes(reader)?,
-        })
+            versioning: Versioning::Never,
+            revision: 0,
+        };
+        if body_version > 1 {
+            record.versioning = decode_versioning(reader)?;
+            record.revision = reader.u64()?;
+        }
+        // A value has one encoding.
+        if record.body_version() == body_version { Ok(record) } else { Err(DecodeError::Bounds) }
+    }
+}
+
+fn versioning_tag(versioning: Versioning) -> u8 {
+    match versioning {
+        Versioning::Never => 0,
+        Versioning::Enabled => 1,
+        Versioning::Suspended => 2,
+    }
+}
+
+fn decode_versioning(reader: &mut Reader<'_>) -> Result<Versioning, DecodeError> {
+    match reader.u8()? {
+        0 => Ok(Versioning::Never),
+        1 => Ok(Versioning::Enabled),
+        2 => Ok(Versioning::Suspended),
+        _ => Err(DecodeError::Bounds),
     }
 }
 

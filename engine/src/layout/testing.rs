@@ -242,12 +242,19 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
 pub(super) fn entry() -> impl Strategy<Value = Entry> {
     let bucket = || any::<u64>().prop_map(BucketId);
     let upload = || any::<u128>().prop_map(UploadId);
-    let bucket_record = (bucket(), "\\PC{0,60}", any::<u64>(), some_bytes()).prop_map(
-        |(bucket, name, created_ms, attributes)| BucketRecord {
+    let versioning = prop_oneof![
+        Just((Versioning::Never, 0)),
+        (0..u64::MAX).prop_map(|revision| (Versioning::Enabled, revision)),
+        any::<u64>().prop_map(|revision| (Versioning::Suspended, revision)),
+    ];
+    let bucket_record = (bucket(), "\\PC{0,60}", any::<u64>(), some_bytes(), versioning).prop_map(
+        |(bucket, name, created_ms, attributes, (versioning, revision))| BucketRecord {
             bucket,
             name: name.into(),
             created_ms,
             attributes,
+            versioning,
+            revision,
         },
     );
     let upload_record = (upload(), bucket(), key(), any::<u64>(), some_bytes()).prop_map(

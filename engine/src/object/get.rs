@@ -90,12 +90,11 @@ impl Drop for PinGuard {
 impl Get {
     pub(crate) fn new(
         engine: CoreEngine,
-        record: Record,
+        (record, info): (Record, ObjectInfo),
         pin: PinGuard,
         range: Range<u64>,
         grants: (Grant, Grant),
     ) -> Get {
-        let info = ObjectInfo::of(&record);
         let shard = pin.shard;
         let pieces = pieces_of(record);
         let position = range.start;

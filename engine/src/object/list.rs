@@ -3,12 +3,16 @@
 //! Keys are spread evenly, so that of a page of n keys a shard holds about n/S. Each is asked for that and a few
 //! standard deviations more; one that turns out to hold more of the page is asked again. Each shard answers from what it
 //! holds when the question arrives, after the caller's request: whatever was acknowledged before is in the listing.
+//! All versions of a key lie on one shard, so that versions are merged as keys are.
 
-use super::types::{ListItem, ListOptions, Listing};
+use super::types::{Line, ListItem, ListOptions, ListStart, Listing, VersionItem, VersionListing};
 use crate::{
     core_engine::CoreEngine,
     error::Error,
-    shard::listing::{ListRequest, ShardPage},
+    shard::{
+        Shard,
+        listing::{ListRequest, ShardPage},
+    },
 };
 use std::{
     cmp::Ordering,
@@ -18,11 +22,14 @@ use std::{
 /// Most items on a page.
 pub const LIST_LIMIT_MAX: usize = 10_000;
 
+/// How a shard is asked for its share.
+type Ask<L> = fn(&Shard, &ListRequest) -> Result<ShardPage<L>, Error>;
+
 /// One shard's share of the merge.
-struct Share {
+struct Share<L> {
     shard: u16,
-    items: VecDeque<ListItem>,
-    more: bool,
+    items: VecDeque<L>,
+    next: Option<ListStart>,
 }
 
 /// The next name of a share; the heap gives the least.
@@ -44,12 +51,33 @@ impl PartialOrd for Head {
     }
 }
 
+/// A page of a bucket's keys.
 pub(crate) async fn list(engine: &CoreEngine, bucket: &str, options: &ListOptions) -> Result<Listing, Error> {
+    let (items, next) = page(engine, bucket, options, Shard::list as Ask<ListItem>).await?;
+    Ok(Listing { items, next })
+}
+
+/// A page of a bucket's versions.
+pub(crate) async fn list_versions(
+    engine: &CoreEngine,
+    bucket: &str,
+    options: &ListOptions,
+) -> Result<VersionListing, Error> {
+    let (items, next) = page(engine, bucket, options, Shard::list_versions as Ask<VersionItem>).await?;
+    Ok(VersionListing { items, next })
+}
+
+async fn page<L: Line>(
+    engine: &CoreEngine,
+    bucket: &str,
+    options: &ListOptions,
+    ask: Ask<L>,
+) -> Result<(Vec<L>, Option<ListStart>), Error> {
     let limit = options.limit.min(LIST_LIMIT_MAX);
     if limit == 0 {
         // Nothing asked, nothing to go on from; the bucket must be there all the same.
         engine.bucket(bucket).await?;
-        return Ok(Listing::default());
+        return Ok((Vec::new(), None));
     }
     let shards = engine.shard_count();
     let request = ListRequest {
@@ -59,25 +87,46 @@ pub(crate) async fn list(engine: &CoreEngine, bucket: &str, options: &ListOption
         start: options.start.clone(),
         limit: share_of(limit, shards as usize),
     };
-    let pages: Vec<_> = (0..shards).map(|shard| (shard, ask(engine, shard, request.clone()))).collect();
+    let pages: Vec<_> =
+        (0..shards).map(|shard| (shard, ask_shard(engine, shard, request.clone(), ask))).collect();
     let mut shares = Vec::with_capacity(pages.len());
     for (shard, page) in pages {
         let page = page.await?;
-        shares.push(Share { shard, items: page.items.into(), more: page.more });
+        let mut share = Share { shard, items: page.items.into(), next: page.next };
+        refill(engine, &mut share, &request, ask).await?;
+        shares.push(share);
     }
-    merge(engine, shares, request, limit).await
+    merge(engine, shares, request, limit, ask).await
 }
 
 /// Asks a shard; the question is on its way when this returns, so that all shards work at once.
-fn ask(
+fn ask_shard<L: Line>(
     engine: &CoreEngine,
     shard: u16,
     request: ListRequest,
-) -> impl Future<Output = Result<ShardPage, Error>> + use<> {
+    ask: Ask<L>,
+) -> impl Future<Output = Result<ShardPage<L>, Error>> + use<L> {
     let engine = engine.clone();
     let core = engine.core().clone();
 
-    core.spawn(async move { engine.on_shard(shard, move |shard| async move { shard.list(&request) }).await })
+    core.spawn(async move { engine.on_shard(shard, move |shard| async move { ask(&shard, &request) }).await })
+}
+
+/// Asks a shard again until it gives something or has nothing more.
+async fn refill<L: Line>(
+    engine: &CoreEngine,
+    share: &mut Share<L>,
+    request: &ListRequest,
+    ask: Ask<L>,
+) -> Result<(), Error> {
+    while share.items.is_empty()
+        && let Some(start) = share.next.take()
+    {
+        let request = ListRequest { start, ..request.clone() };
+        let page = ask_shard(engine, share.shard, request, ask).await?;
+        (share.items, share.next) = (page.items.into(), page.next);
+    }
+    Ok(())
 }
 
 /// What to ask of each of `shards` for a page of `limit`: the mean and four standard deviations, and one to see
@@ -88,37 +137,34 @@ fn share_of(limit: usize, shards: usize) -> usize {
     share.min(limit + 1)
 }
 
-async fn merge(
+async fn merge<L: Line>(
     engine: &CoreEngine,
-    mut shares: Vec<Share>,
+    mut shares: Vec<Share<L>>,
     request: ListRequest,
     limit: usize,
-) -> Result<Listing, Error> {
+    ask: Ask<L>,
+) -> Result<(Vec<L>, Option<ListStart>), Error> {
     let mut heads: BinaryHeap<Head> = BinaryHeap::with_capacity(shares.len());
     for (index, share) in shares.iter().enumerate() {
         heads.extend(share.items.front().map(|item| Head { name: item.name().to_vec(), share: index }));
     }
-    let mut items: Vec<ListItem> = Vec::with_capacity(limit.min(1024));
+    let mut items: Vec<L> = Vec::with_capacity(limit.min(1024));
     while let Some(Head { name, share: index }) = heads.pop() {
         let share = &mut shares[index];
         let item = share.items.pop_front().expect("a head stands for the front of its share");
-        if share.items.is_empty() && share.more {
-            let request = ListRequest { start: item.after(), ..request.clone() };
-            let page = ask(engine, share.shard, request).await?;
-            (share.items, share.more) = (page.items.into(), page.more);
-        }
+        refill(engine, share, &request, ask).await?;
         heads.extend(share.items.front().map(|item| Head { name: item.name().to_vec(), share: index }));
         // Shards hold different keys, but the same common prefix.
-        if items.last().is_some_and(|last| last.name() == name && matches!(last, ListItem::CommonPrefix(_))) {
+        if items.last().is_some_and(|last| last.name() == name && last.is_prefix()) {
             continue;
         }
         if items.len() == limit {
-            let next = items.last().map(ListItem::after);
-            return Ok(Listing { items, next });
+            let next = items.last().map(L::after);
+            return Ok((items, next));
         }
         items.push(item);
     }
-    Ok(Listing { items, next: None })
+    Ok((items, None))
 }
 
 #[cfg(test)]

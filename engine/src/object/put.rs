@@ -209,9 +209,7 @@ impl Put {
         };
         let CommitOptions { etag, attributes, condition } = options;
         let request = PutRequest { bucket, key, written, etag, attributes, condition };
-        let record =
-            self.engine.on_shard(self.shard, move |shard| async move { shard.put(request).await }).await?;
-        Ok(ObjectInfo::of(&record))
+        self.engine.on_shard(self.shard, move |shard| async move { shard.put(request).await }).await
     }
 
     /// Commits the part. Durable when it resolves.

@@ -2,7 +2,7 @@
 
 use crate::{
     error::Error,
-    layout::{BucketId, Content, EntityTag, Part, Record, UploadId, Version},
+    layout::{BucketId, Content, EntityTag, Part, Record, UploadId, Version, Versioning},
 };
 use bytes::Bytes;
 use std::ops::Range;
@@ -30,6 +30,8 @@ pub struct ObjectInfo {
     pub version: Version,
     /// Whether it is the key's null version: written while the bucket kept no versions.
     pub is_null_version: bool,
+    /// Whether the bucket kept versions when this was told.
+    pub versioning: Versioning,
     /// The embedder's own bytes.
     pub attributes: Bytes,
     /// Parts it was completed from; 0 if it was put whole.
@@ -37,7 +39,7 @@ pub struct ObjectInfo {
 }
 
 impl ObjectInfo {
-    pub(crate) fn of(record: &Record) -> ObjectInfo {
+    pub(crate) fn of(record: &Record, versioning: Versioning) -> ObjectInfo {
         let part_count = match &record.content {
             Content::Parts(parts) => parts.len() as u16,
             _ => 0,
@@ -49,10 +51,74 @@ impl ObjectInfo {
             crc64: record.crc64,
             version: record.version,
             is_null_version: record.null,
+            versioning,
             attributes: record.attributes.clone(),
             part_count,
         }
     }
+}
+
+/// Which version of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The newest.
+    #[default]
+    Current,
+    /// The null version: the one written while the bucket kept no versions.
+    Null,
+    /// The one of this number.
+    Version(Version),
+}
+
+/// A version that has no bytes and says that the key is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeleteMarker {
+    /// The version.
+    pub version: Version,
+    /// Whether it is the key's null version.
+    pub is_null_version: bool,
+    /// When it was made: milliseconds since 1970 (UTC), by the engine's wall clock.
+    pub modified_ms: u64,
+}
+
+impl DeleteMarker {
+    pub(crate) fn of(record: &Record) -> DeleteMarker {
+        DeleteMarker {
+            version: record.version,
+            is_null_version: record.null,
+            modified_ms: record.modified_ms,
+        }
+    }
+}
+
+/// What is to be deleted of a bucket, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete {
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The version that is to go for good; the current one only if the bucket keeps no versions, else a delete marker takes
+    /// its place.
+    pub which: Which,
+    /// What must hold of the version that is to go, or that the marker will stand for.
+    pub condition: WriteCondition,
+}
+
+impl Delete {
+    /// Of the key as it is now, whatever it is.
+    pub fn current(key: &[u8]) -> Delete {
+        Delete { key: key.into(), which: Which::Current, condition: WriteCondition::default() }
+    }
+}
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deleted {
+    /// The version that is gone for good; none if there was no such version, or if it is kept.
+    pub removed: Option<Version>,
+    /// The delete marker that was made, or that was removed.
+    pub marker: Option<DeleteMarker>,
 }
 
 /// A bucket.
@@ -67,6 +133,8 @@ pub struct BucketInfo {
     pub created_ms: u64,
     /// The embedder's own bytes.
     pub attributes: Bytes,
+    /// Whether it keeps versions.
+    pub versioning: Versioning,
 }
 
 /// Entity tags to compare with: `*` or a list.
@@ -197,8 +265,8 @@ fn part_range(record: &Record, number: u16) -> Result<Range<u64>, Error> {
 pub struct GetOptions {
     /// Which bytes.
     pub select: Select,
-    /// A version; none: the current one.
-    pub version: Option<Version>,
+    /// Which version.
+    pub version: Which,
 }
 
 /// Where a listing starts.
@@ -211,6 +279,9 @@ pub enum ListStart {
     After(Vec<u8>),
     /// After every key that starts with this.
     AfterPrefix(Vec<u8>),
+    /// At the first version of this key that is older than this one, or at the next key. A listing of keys, which shows
+    /// the newest versions only, starts at the next key if this one's newest has been passed.
+    AfterVersion(Vec<u8>, Version),
 }
 
 /// What to list.
@@ -249,12 +320,104 @@ impl ListItem {
             ListItem::CommonPrefix(prefix) => prefix,
         }
     }
+}
 
-    /// Where a listing goes on after this item.
-    pub(crate) fn after(&self) -> ListStart {
+/// What a version holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionKind {
+    /// An object.
+    Object(ObjectInfo),
+    /// Nothing: it says that the key is deleted.
+    DeleteMarker(DeleteMarker),
+}
+
+impl VersionKind {
+    /// The version.
+    pub fn version(&self) -> Version {
+        match self {
+            VersionKind::Object(info) => info.version,
+            VersionKind::DeleteMarker(marker) => marker.version,
+        }
+    }
+
+    /// Whether it is the key's null version.
+    pub fn is_null_version(&self) -> bool {
+        match self {
+            VersionKind::Object(info) => info.is_null_version,
+            VersionKind::DeleteMarker(marker) => marker.is_null_version,
+        }
+    }
+}
+
+/// One line of a listing of versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionItem {
+    /// A version of a key.
+    Version {
+        /// The key.
+        key: Vec<u8>,
+        /// Whether it is the key's newest.
+        is_current: bool,
+        /// What is known of it.
+        kind: VersionKind,
+    },
+    /// Keys that are one for this listing.
+    CommonPrefix(Vec<u8>),
+}
+
+/// A page of a listing of versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VersionListing {
+    /// Versions and common prefixes in bytewise order of keys, the newest of a key first.
+    pub items: Vec<VersionItem>,
+    /// Where the next page starts; none: this was the last.
+    pub next: Option<ListStart>,
+}
+
+/// A line of any listing, as merging sees it.
+pub(crate) trait Line: Send + 'static {
+    /// What lines are ordered by; those of one name stay in the order of their shard.
+    fn name(&self) -> &[u8];
+    /// Whether it stands for several keys, which may lie on several shards.
+    fn is_prefix(&self) -> bool;
+    /// Where a listing goes on after it.
+    fn after(&self) -> ListStart;
+}
+
+impl Line for ListItem {
+    fn name(&self) -> &[u8] {
+        ListItem::name(self)
+    }
+
+    fn is_prefix(&self) -> bool {
+        matches!(self, ListItem::CommonPrefix(_))
+    }
+
+    fn after(&self) -> ListStart {
         match self {
             ListItem::Object { key, .. } => ListStart::After(key.clone()),
             ListItem::CommonPrefix(prefix) => ListStart::AfterPrefix(prefix.clone()),
+        }
+    }
+}
+
+impl Line for VersionItem {
+    fn name(&self) -> &[u8] {
+        match self {
+            VersionItem::Version { key, .. } => key,
+            VersionItem::CommonPrefix(prefix) => prefix,
+        }
+    }
+
+    fn is_prefix(&self) -> bool {
+        matches!(self, VersionItem::CommonPrefix(_))
+    }
+
+    fn after(&self) -> ListStart {
+        match self {
+            VersionItem::Version { key, kind, .. } => ListStart::AfterVersion(key.clone(), kind.version()),
+            VersionItem::CommonPrefix(prefix) => ListStart::AfterPrefix(prefix.clone()),
         }
     }
 }

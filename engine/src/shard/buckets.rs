@@ -7,7 +7,7 @@
 use super::Shard;
 use crate::{
     error::Error,
-    layout::{BucketId, BucketRecord, Entry},
+    layout::{BucketId, BucketRecord, Entry, Versioning},
     object::types::{BUCKET_NAME_BYTES_MAX, BucketInfo},
     shard::requests::check_attributes,
 };
@@ -95,7 +95,14 @@ impl Shard {
         self.check_room(&state)?;
         // Versions are never used again, and the shard's number keeps two shards' apart.
         let bucket = BucketId(Self::next_version(&mut state).0 << 8 | u64::from(self.id() & 0xFF));
-        Ok(BucketRecord { bucket, name: name.into(), created_ms: self.core.wall_clock_ms(), attributes })
+        Ok(BucketRecord {
+            bucket,
+            name: name.into(),
+            created_ms: self.core.wall_clock_ms(),
+            attributes,
+            versioning: Versioning::Never,
+            revision: 0,
+        })
     }
 
     /// On the name's home shard: takes the name of a bucket that is to go. None if there is none here.
@@ -118,8 +125,44 @@ impl Shard {
         judged
     }
 
-    /// Logs the record of a bucket.
+    /// On the name's home shard: takes the name of a bucket whose record is to change, and makes the new record, which is
+    /// not logged yet.
+    ///
+    /// # Errors
+    /// There is no such bucket, or a bucket that keeps versions was to forget that it does; the name is then let go of.
+    pub(crate) async fn begin_change(
+        &self,
+        name: &str,
+        versioning: Versioning,
+    ) -> Result<BucketRecord, Error> {
+        self.take_name(name).await;
+        let judged = self.changed_bucket(name, versioning);
+        if judged.is_err() {
+            self.let_go_of_name(name);
+        }
+        judged
+    }
+
+    fn changed_bucket(&self, name: &str, versioning: Versioning) -> Result<BucketRecord, Error> {
+        let mut state = self.state.borrow_mut();
+        self.check_writable(&state)?;
+        let record = self.known_bucket(&state, name)?.record.clone();
+        if versioning == Versioning::Never && record.versioning != Versioning::Never {
+            return Err(Error::InvalidArgument("versioning can be suspended, but not undone"));
+        }
+        // Never used again on the name's home, where every change of the record begins.
+        let revision = Self::next_version(&mut state).0;
+        Ok(BucketRecord { versioning, revision, ..record })
+    }
+
+    /// Logs the record of a bucket, once the log has room for it.
     pub(crate) async fn put_bucket(&self, record: BucketRecord) -> Result<(), Error> {
+        // Called in the midst of work on all shards: to be told that the log is busy would leave that half done.
+        let room = || match self.check_writable(&self.state.borrow()) {
+            Err(Error::Busy(_)) => None,
+            _ => Some(()),
+        };
+        self.progress.wait(room).await;
         self.log_entry(Entry::PutBucket(record)).await
     }
 
@@ -176,5 +219,6 @@ fn bucket_info(record: &BucketRecord) -> BucketInfo {
         name: record.name.clone(),
         created_ms: record.created_ms,
         attributes: record.attributes.clone(),
+        versioning: record.versioning,
     }
 }

@@ -1,16 +1,20 @@
 //! One shard's share of a listing.
 
-use super::Shard;
+use super::{Shard, State};
 use crate::{
     error::Error,
     index::{
         Index,
-        key::{bucket_end, decode, key_end, prefix_start, successor},
+        key::{bucket_end, decode, encode, key_end, prefix_start, successor},
     },
-    layout::BucketId,
-    object::types::{ListItem, ListStart, ObjectInfo},
+    layout::{BucketId, Record, Version, Versioning},
+    object::types::{DeleteMarker, Line, ListItem, ListStart, ObjectInfo, VersionItem, VersionKind},
 };
 use std::ops::Bound;
+
+/// Most records looked at in one go. A bucket may hold a million keys that are all deleted: between stretches like this
+/// the core does other work.
+const VISITS_MAX: usize = 4096;
 
 /// What a shard is asked for.
 #[derive(Clone, Debug)]
@@ -22,57 +26,170 @@ pub(crate) struct ListRequest {
     pub(crate) limit: usize,
 }
 
-/// A shard's answer: items in order, and whether more may follow.
-pub(crate) struct ShardPage {
-    pub(crate) items: Vec<ListItem>,
-    pub(crate) more: bool,
+/// A shard's answer: items in order, perhaps none, and where it goes on if more may follow.
+pub(crate) struct ShardPage<L> {
+    pub(crate) items: Vec<L>,
+    pub(crate) next: Option<ListStart>,
 }
 
-impl Shard {
-    /// The first items of this shard from the start on. Everything acknowledged before the call is in it.
-    pub(crate) fn list(&self, request: &ListRequest) -> Result<ShardPage, Error> {
-        let state = self.state.borrow();
+/// A walk over one bucket's records from the start of a listing on.
+struct Walk<'a> {
+    state: &'a State,
+    request: &'a ListRequest,
+    bucket: BucketId,
+    versioning: Versioning,
+    from: Vec<u8>,
+    visits: usize,
+}
+
+/// What a walk comes to next.
+enum Next<'a> {
+    /// A record, its key, and how much of the key is a common prefix, if there is one.
+    Record(Vec<u8>, &'a Record, Option<usize>),
+    /// Nothing more.
+    End,
+    /// Enough for now: this version of this key comes next.
+    Later(Vec<u8>, Version),
+}
+
+impl<'a> Walk<'a> {
+    /// None if nothing can be in the listing.
+    fn begin(shard: &Shard, state: &'a State, request: &'a ListRequest) -> Result<Option<Walk<'a>>, Error> {
         if let Some(hole) = state.hole {
             // A shortened page would be absence where there may be none.
             return Err(Error::Corrupt(hole));
         }
-        let bucket = self.bucket_id(&state, &request.bucket)?;
-        let end = bucket_end(bucket);
+        let bucket = shard.bucket_id(state, &request.bucket)?;
+        let versioning = state.catalog.bucket(bucket).map_or(Versioning::Never, |b| b.record.versioning);
+        let from = start_of(bucket, request);
+        Ok(from.map(|from| Walk { state, request, bucket, versioning, from, visits: 0 }))
+    }
+
+    fn next(&mut self) -> Next<'a> {
+        let seek = self.state.catalog.index.seek(Bound::Included(&self.from));
+        let end = bucket_end(self.bucket);
+        let Some((encoded, record)) = seek.filter(|(encoded, _)| *encoded < &*end) else { return Next::End };
+        let (_, key, _) = decode(encoded);
+        let Some(rest) = key.strip_prefix(&*self.request.prefix) else { return Next::End };
+        let prefix_bytes = find(rest, &self.request.delimiter)
+            .map(|at| self.request.prefix.len() + at + self.request.delimiter.len());
+        self.visits += 1;
+        if self.visits > VISITS_MAX {
+            return Next::Later(key, record.version);
+        }
+        Next::Record(key, record, prefix_bytes)
+    }
+
+    fn pass_key(&mut self, key: &[u8]) {
+        self.from = key_end(self.bucket, key);
+    }
+
+    /// Passes every key of a group in one look-up, however many share it. False if nothing can come after.
+    fn pass_prefix(&mut self, prefix: &[u8]) -> bool {
+        match successor(prefix) {
+            Some(past) => {
+                self.from = prefix_start(self.bucket, &past);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Shard {
+    /// The first keys of this shard from the start on that are not deleted. Everything acknowledged before the call is in
+    /// it.
+    pub(crate) fn list(&self, request: &ListRequest) -> Result<ShardPage<ListItem>, Error> {
+        let state = self.state.borrow();
         let mut items = Vec::new();
-        let Some(mut from) = start_of(bucket, request) else {
-            return Ok(ShardPage { items, more: false });
+        let Some(mut walk) = Walk::begin(self, &state, request)? else {
+            return Ok(ShardPage { items, next: None });
         };
         loop {
-            let next = state.catalog.index.seek(Bound::Included(&from));
-            let Some((encoded, record)) = next.filter(|(encoded, _)| *encoded < &*end) else {
-                return Ok(ShardPage { items, more: false });
+            let (key, record, prefix_bytes) = match walk.next() {
+                Next::End => return Ok(ShardPage { items, next: None }),
+                Next::Later(key, _) => {
+                    // From the key's newest version on, which may be another by then.
+                    return Ok(ShardPage {
+                        items,
+                        next: Some(ListStart::AfterVersion(key, Version(u64::MAX))),
+                    });
+                }
+                Next::Record(key, record, prefix_bytes) => (key, record, prefix_bytes),
             };
-            let (_, key, _) = decode(encoded);
-            let Some(rest) = key.strip_prefix(&*request.prefix) else {
-                return Ok(ShardPage { items, more: false });
-            };
-            if items.len() == request.limit {
-                return Ok(ShardPage { items, more: true });
+            let begins_within = walk.visits == 1
+                && state.catalog.index.newest(walk.bucket, &key).is_some_and(|r| r.version != record.version);
+            if record.delete_marker || begins_within {
+                walk.pass_key(&key);
+                continue;
             }
-            match find(rest, &request.delimiter) {
-                Some(at) => {
-                    // One look-up past the whole group, however many keys share it.
-                    let group = key[..request.prefix.len() + at + request.delimiter.len()].to_vec();
-                    let past = successor(&group);
-                    items.push(ListItem::CommonPrefix(group));
-                    match past {
-                        Some(past) => from = prefix_start(bucket, &past),
-                        None => return Ok(ShardPage { items, more: false }),
+            if items.len() == request.limit {
+                return Ok(ShardPage { next: items.last().map(Line::after), items });
+            }
+            match prefix_bytes {
+                Some(prefix_bytes) => {
+                    let prefix = key[..prefix_bytes].to_vec();
+                    let goes_on = walk.pass_prefix(&prefix);
+                    items.push(ListItem::CommonPrefix(prefix));
+                    if !goes_on {
+                        return Ok(ShardPage { items, next: None });
                     }
                 }
                 None => {
-                    from = key_end(bucket, &key);
-                    if !record.delete_marker {
-                        items.push(ListItem::Object { key, info: ObjectInfo::of(record) });
-                    }
+                    walk.pass_key(&key);
+                    let info = ObjectInfo::of(record, walk.versioning);
+                    items.push(ListItem::Object { key, info });
                 }
             }
         }
+    }
+
+    /// As [`Shard::list`], but every version of each key, the newest first.
+    pub(crate) fn list_versions(&self, request: &ListRequest) -> Result<ShardPage<VersionItem>, Error> {
+        let state = self.state.borrow();
+        let mut items = Vec::new();
+        let Some(mut walk) = Walk::begin(self, &state, request)? else {
+            return Ok(ShardPage { items, next: None });
+        };
+        loop {
+            let (key, record, prefix_bytes) = match walk.next() {
+                Next::End => return Ok(ShardPage { items, next: None }),
+                Next::Later(key, version) => {
+                    // Just above it: versions that are newer have been passed.
+                    let start = ListStart::AfterVersion(key, Version(version.0.saturating_add(1)));
+                    return Ok(ShardPage { items, next: Some(start) });
+                }
+                Next::Record(key, record, prefix_bytes) => (key, record, prefix_bytes),
+            };
+            if items.len() == request.limit {
+                return Ok(ShardPage { next: items.last().map(Line::after), items });
+            }
+            if let Some(prefix_bytes) = prefix_bytes {
+                let prefix = key[..prefix_bytes].to_vec();
+                let goes_on = walk.pass_prefix(&prefix);
+                items.push(VersionItem::CommonPrefix(prefix));
+                if !goes_on {
+                    return Ok(ShardPage { items, next: None });
+                }
+                continue;
+            }
+            walk.from = after_version(walk.bucket, &key, record.version);
+            let newest = state.catalog.index.newest(walk.bucket, &key);
+            let is_current = newest.is_some_and(|newest| newest.version == record.version);
+            let kind = match record.delete_marker {
+                true => VersionKind::DeleteMarker(DeleteMarker::of(record)),
+                false => VersionKind::Object(ObjectInfo::of(record, walk.versioning)),
+            };
+            items.push(VersionItem::Version { key, is_current, kind });
+        }
+    }
+}
+
+/// The encoding after this version of the key and before every older one.
+fn after_version(bucket: BucketId, key: &[u8], version: Version) -> Vec<u8> {
+    match version.0.checked_sub(1) {
+        Some(older) => encode(bucket, key, Version(older)).into(),
+        None => key_end(bucket, key),
     }
 }
 
@@ -83,6 +200,7 @@ fn start_of(bucket: BucketId, request: &ListRequest) -> Option<Vec<u8>> {
         ListStart::First => first.clone(),
         ListStart::After(key) => key_end(bucket, key),
         ListStart::AfterPrefix(prefix) => prefix_start(bucket, &successor(prefix)?),
+        ListStart::AfterVersion(key, version) => after_version(bucket, key, *version),
     };
     Some(start.max(first))
 }

@@ -13,6 +13,7 @@ pub(crate) mod catalog;
 pub(crate) mod checkpoint;
 mod clean;
 pub(crate) mod commit;
+pub(crate) mod deletes;
 pub(crate) mod listing;
 pub(crate) mod open;
 pub(crate) mod overlay;

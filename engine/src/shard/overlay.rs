@@ -4,21 +4,42 @@ use super::catalog::Catalog;
 use crate::{
     index::Index,
     layout::{BucketId, EntityTag, Entry, Record, UploadId, Version},
+    object::types::{DeleteMarker, Which},
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-/// The current version of a key, as far as a condition asks.
+/// A version of a key, as far as conditions and deletes ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Current {
+pub(crate) struct Seen {
     pub(crate) version: Version,
     pub(crate) etag: EntityTag,
-    pub(crate) delete_marker: bool,
+    pub(crate) null: bool,
+    /// When it was made, if it says that the key is deleted.
+    pub(crate) marker: Option<DeleteMarker>,
 }
 
-impl Current {
-    fn of(record: &Record) -> Current {
-        Current { version: record.version, etag: record.etag, delete_marker: record.delete_marker }
+impl Seen {
+    fn of(record: &Record) -> Seen {
+        Seen {
+            version: record.version,
+            etag: record.etag,
+            null: record.null,
+            marker: record.delete_marker.then(|| DeleteMarker::of(record)),
+        }
     }
+
+    /// The tag that conditions are judged by: what is deleted has none.
+    pub(crate) fn tag(&self) -> Option<EntityTag> {
+        self.marker.is_none().then_some(self.etag)
+    }
+}
+
+/// What a sequenced entry does to its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// Adds a version newer than all; a null one takes the place of the null version.
+    Put(Seen),
+    Remove(Version),
 }
 
 type Key = (BucketId, Box<[u8]>);
@@ -26,24 +47,63 @@ type Key = (BucketId, Box<[u8]>);
 /// Sequenced changes by what they change. A count says when the last of them is applied and the entry can go.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    keys: HashMap<Key, (Option<Current>, u32)>,
+    /// In the order of the log, which they are applied in.
+    keys: HashMap<Key, VecDeque<Change>>,
     buckets: HashMap<BucketId, u32>,
     uploads: HashMap<UploadId, u32>,
     /// Buckets of which it is being decided whether they go: changes wait for the outcome.
     pub(crate) deciding: HashSet<BucketId>,
-    /// Names, on their home shard, whose bucket is being made or deleted: one at a time.
+    /// Names, on their home shard, whose bucket is being made, changed or deleted: one at a time.
     pub(crate) naming: HashSet<Box<str>>,
     /// Uploads being completed: they take no more parts.
     pub(crate) completing: HashSet<UploadId>,
 }
 
 impl Overlay {
-    /// The key's current version once everything sequenced is applied, and whether something is still pending.
-    pub(crate) fn current(&self, catalog: &Catalog, bucket: BucketId, key: &[u8]) -> (Option<Current>, bool) {
-        match self.keys.get(&(bucket, key.into())) {
-            Some((current, _)) => (*current, true),
-            None => (catalog.index.newest(bucket, key).map(Current::of), false),
+    /// A version of a key once everything sequenced is applied, and whether something is still pending.
+    pub(crate) fn version(
+        &self,
+        catalog: &Catalog,
+        bucket: BucketId,
+        key: &[u8],
+        which: Which,
+    ) -> (Option<Seen>, bool) {
+        let pending = self.keys.get(&(bucket, key.into()));
+        let is_wanted = |seen: &Seen| match which {
+            Which::Current => true,
+            Which::Null => seen.null,
+            Which::Version(version) => seen.version == version,
+        };
+        // From the newest change to the oldest: what is known to go is known before what it would have been.
+        let (mut removed, mut null_replaced) = (BTreeSet::new(), false);
+        for change in pending.into_iter().flatten().rev() {
+            match change {
+                Change::Remove(version) => {
+                    removed.insert(*version);
+                }
+                Change::Put(seen) => {
+                    let goes = removed.contains(&seen.version) || seen.null && null_replaced;
+                    if !goes && is_wanted(seen) {
+                        return (Some(*seen), true);
+                    }
+                    null_replaced |= seen.null;
+                }
+            }
         }
+        let stands = |record: &&Record| {
+            let goes = removed.contains(&record.version) || record.null && null_replaced;
+            !goes
+        };
+        let index = &catalog.index;
+        let applied = match which {
+            Which::Current => index.versions(bucket, key).find(stands),
+            Which::Null => {
+                let version = index.null_version(bucket, key);
+                version.and_then(|version| index.version(bucket, key, version)).filter(stands)
+            }
+            Which::Version(version) => index.version(bucket, key, version).filter(stands),
+        };
+        (applied.map(Seen::of), pending.is_some())
     }
 
     pub(crate) fn upload_is_pending(&self, upload: UploadId) -> bool {
@@ -58,17 +118,15 @@ impl Overlay {
     pub(crate) fn sequence(&mut self, catalog: &Catalog, entry: &Entry) {
         match entry {
             Entry::PutObject { bucket, key, record } => {
-                self.put_key(*bucket, key, Some(Current::of(record)));
+                self.change_key(*bucket, key, Change::Put(Seen::of(record)));
             }
             Entry::RemoveVersion { bucket, key, version } => {
-                let (current, _) = self.current(catalog, *bucket, key);
-                let left = current.filter(|current| current.version != *version);
-                self.put_key(*bucket, key, left);
+                self.change_key(*bucket, key, Change::Remove(*version));
             }
             Entry::CompleteUpload { upload, record, .. } => {
                 *self.uploads.entry(*upload).or_default() += 1;
                 if let Some(known) = catalog.upload(*upload) {
-                    self.put_key(known.record.bucket, &known.record.key, Some(Current::of(record)));
+                    self.change_key(known.record.bucket, &known.record.key, Change::Put(Seen::of(record)));
                 }
             }
             Entry::CreateUpload(record) => {
@@ -85,9 +143,8 @@ impl Overlay {
         }
     }
 
-    fn put_key(&mut self, bucket: BucketId, key: &[u8], current: Option<Current>) {
-        let pending = self.keys.entry((bucket, key.into())).or_insert((None, 0));
-        *pending = (current, pending.1 + 1);
+    fn change_key(&mut self, bucket: BucketId, key: &[u8], change: Change) {
+        self.keys.entry((bucket, key.into())).or_default().push_back(change);
         *self.buckets.entry(bucket).or_default() += 1;
     }
 
@@ -118,9 +175,9 @@ impl Overlay {
 
     fn settle_key(&mut self, bucket: BucketId, key: &[u8]) {
         let key = (bucket, key.into());
-        if let Some((_, count)) = self.keys.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(changes) = self.keys.get_mut(&key) {
+            changes.pop_front();
+            if changes.is_empty() {
                 self.keys.remove(&key);
             }
         }
@@ -133,6 +190,73 @@ fn count_down<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
         *count -= 1;
         if *count == 0 {
             counts.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{BucketRecord, Content, Versioning};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    const BUCKET: BucketId = BucketId(1);
+
+    fn entry(change: (u8, u64), version: u64) -> Entry {
+        let (what, older) = change;
+        if what == 0 {
+            return Entry::RemoveVersion { bucket: BUCKET, key: (*b"k").into(), version: Version(older) };
+        }
+        let record = Record {
+            version: Version(version),
+            null: what == 1,
+            delete_marker: what == 2,
+            size: 0,
+            modified_ms: 0,
+            crc64: 0,
+            etag: EntityTag::new(&version.to_le_bytes()).unwrap(),
+            attributes: Bytes::new(),
+            content: Content::Empty,
+            upload: None,
+        };
+        Entry::PutObject { bucket: BUCKET, key: (*b"k").into(), record }
+    }
+
+    proptest! {
+        /// What is pending over what is applied gives, for every version, what applying all of it gives.
+        #[test]
+        fn looking_ahead_is_applying(
+            changes in proptest::collection::vec((0u8..4, 1u64..12), 0..12),
+            applied in 0usize..12,
+        ) {
+            let record = BucketRecord {
+                bucket: BUCKET,
+                name: "b".into(),
+                created_ms: 0,
+                attributes: Bytes::new(),
+                versioning: Versioning::Enabled,
+                revision: 1,
+            };
+            let (mut overlay, mut catalog, mut all) =
+                (Overlay::default(), Catalog::default(), Catalog::default());
+            catalog.apply(Entry::PutBucket(record.clone()));
+            all.apply(Entry::PutBucket(record));
+            let entries: Vec<Entry> = changes.iter().zip(1..).map(|(change, v)| entry(*change, v)).collect();
+            for entry in &entries {
+                overlay.sequence(&catalog, entry);
+                all.apply(entry.clone());
+            }
+            for entry in entries.iter().take(applied) {
+                overlay.settle(&catalog, entry);
+                catalog.apply(entry.clone());
+            }
+            let versions = (1..13).map(|version| Which::Version(Version(version)));
+            for which in versions.chain([Which::Current, Which::Null]) {
+                let found = overlay.version(&catalog, BUCKET, b"k", which);
+                let expected = Overlay::default().version(&all, BUCKET, b"k", which).0;
+                prop_assert_eq!(found, (expected, applied < entries.len()), "{:?}", which);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Shard, State,
+    catalog::Bucket,
     commit::Ticket,
     space::{Pin, Reservation},
 };
@@ -10,9 +11,10 @@ use crate::{
     index::{Index, KEY_BYTES_MAX},
     layout::{
         BucketId, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, Record, UploadId, Version,
+        Versioning,
     },
     log::Proposal,
-    object::types::{ATTRIBUTES_BYTES_MAX, WriteCondition},
+    object::types::{ATTRIBUTES_BYTES_MAX, DeleteMarker, ObjectInfo, Which, WriteCondition},
 };
 use bytes::Bytes;
 use crossdock_transport::memory::FrozenLease;
@@ -52,36 +54,30 @@ pub(crate) struct PutRequest {
     pub(crate) condition: WriteCondition,
 }
 
-/// What a delete did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Deleted {
-    /// The version that was removed; none if there was no such key.
-    pub version: Option<Version>,
-}
-
 impl Shard {
-    /// The current version, or the one named, with its space held against reuse.
+    /// A version, with its space held against reuse; and whether its bucket keeps versions.
     pub(crate) fn open_object(
         &self,
         bucket: &str,
         key: &[u8],
-        version: Option<Version>,
-    ) -> Result<(Record, Pin), Error> {
+        which: Which,
+    ) -> Result<(Record, Versioning, Pin), Error> {
         let mut state = self.state.borrow_mut();
-        let record = self.find(&state, bucket, key, version)?.clone();
+        let (record, versioning) = self.find(&state, bucket, key, which)?;
+        let record = record.clone();
         let pin = state.space.pin(&record.content);
-        Ok((record, pin))
+        Ok((record, versioning, pin))
     }
 
     pub(crate) fn head_object(
         &self,
         bucket: &str,
         key: &[u8],
-        version: Option<Version>,
-    ) -> Result<Record, Error> {
+        which: Which,
+    ) -> Result<(Record, Versioning), Error> {
         let state = self.state.borrow();
-        self.find(&state, bucket, key, version).cloned()
+        let (record, versioning) = self.find(&state, bucket, key, which)?;
+        Ok((record.clone(), versioning))
     }
 
     pub(crate) fn close_object(&self, pin: Pin) {
@@ -93,16 +89,22 @@ impl Shard {
         state: &'a State,
         bucket: &str,
         key: &[u8],
-        version: Option<Version>,
-    ) -> Result<&'a Record, Error> {
-        let bucket = self.bucket_id(state, bucket)?;
-        let record = match version {
-            None => state.catalog.index.newest(bucket, key),
-            Some(version) => state.catalog.index.version(bucket, key, version),
+        which: Which,
+    ) -> Result<(&'a Record, Versioning), Error> {
+        let bucket = &self.known_bucket(state, bucket)?.record;
+        let (id, index) = (bucket.bucket, &state.catalog.index);
+        let (record, absent) = match which {
+            Which::Current => (index.newest(id, key), Error::NoSuchKey),
+            Which::Null => {
+                let version = index.null_version(id, key);
+                (version.and_then(|version| index.version(id, key, version)), Error::NoSuchVersion)
+            }
+            Which::Version(version) => (index.version(id, key, version), Error::NoSuchVersion),
         };
-        match record.filter(|record| !record.delete_marker) {
-            Some(record) => Ok(record),
-            None => Err(self.unless_hole(state, Error::NoSuchKey)),
+        match record {
+            Some(record) if record.delete_marker => Err(Error::DeleteMarker(DeleteMarker::of(record))),
+            Some(record) => Ok((record, bucket.versioning)),
+            None => Err(self.unless_hole(state, absent)),
         }
     }
 
@@ -111,21 +113,22 @@ impl Shard {
         state.hole.map_or(absent, Error::Corrupt)
     }
 
+    pub(super) fn known_bucket<'a>(&self, state: &'a State, name: &str) -> Result<&'a Bucket, Error> {
+        state.catalog.bucket_named(name).ok_or_else(|| self.unless_hole(state, Error::NoSuchBucket))
+    }
+
     pub(super) fn bucket_id(&self, state: &State, name: &str) -> Result<BucketId, Error> {
-        match state.catalog.bucket_named(name) {
-            Some(bucket) => Ok(bucket.record.bucket),
-            None => Err(self.unless_hole(state, Error::NoSuchBucket)),
-        }
+        self.known_bucket(state, name).map(|bucket| bucket.record.bucket)
     }
 
     /// Makes a written body the key's current version.
-    pub(crate) async fn put(&self, request: PutRequest) -> Result<Record, Error> {
+    pub(crate) async fn put(&self, request: PutRequest) -> Result<ObjectInfo, Error> {
         self.ready_to_add(&request.bucket).await;
         let outcome = self.sequence_put(request);
         match outcome {
-            Ok((ticket, record)) => {
+            Ok((ticket, info)) => {
                 self.durable(ticket).await?;
-                Ok(record)
+                Ok(info)
             }
             Err((error, Some(ticket))) => {
                 // Refused because of a change that is itself not durable yet: whoever hears of the refusal must
@@ -137,13 +140,13 @@ impl Shard {
         }
     }
 
-    fn sequence_put(&self, request: PutRequest) -> Result<(Ticket, Record), (Error, Option<Ticket>)> {
+    fn sequence_put(&self, request: PutRequest) -> Result<(Ticket, ObjectInfo), (Error, Option<Ticket>)> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let PutRequest { bucket, key, written, etag, attributes, condition } = request;
         let judged = self.judge_put(state, &bucket, &key, &attributes, &condition);
-        let bucket = match judged {
-            Ok(bucket) => bucket,
+        let (bucket, versioning) = match judged {
+            Ok(judged) => judged,
             Err((error, pending)) => {
                 give_back(state, written.body);
                 let ticket = pending.then(|| Self::newest_ticket(state));
@@ -153,7 +156,7 @@ impl Shard {
         let version = Self::next_version(state);
         let record = Record {
             version,
-            null: true,
+            null: versioning != Versioning::Enabled,
             delete_marker: false,
             size: written.size,
             modified_ms: self.core.wall_clock_ms(),
@@ -164,11 +167,10 @@ impl Shard {
             upload: None,
         };
         let (content, payload, touches_data) = settle_body(state, written.body);
-        let record = Record { content, ..record };
-        let answer = Record { content: Content::Empty, ..record.clone() };
-        let entry = Entry::PutObject { bucket, key, record };
+        let info = ObjectInfo::of(&record, versioning);
+        let entry = Entry::PutObject { bucket, key, record: Record { content, ..record } };
         let ticket = self.sequence(state, Proposal { entry, payload, touches_data });
-        Ok((ticket, answer))
+        Ok((ticket, info))
     }
 
     fn judge_put(
@@ -178,52 +180,16 @@ impl Shard {
         key: &[u8],
         attributes: &Bytes,
         condition: &WriteCondition,
-    ) -> Result<BucketId, (Error, bool)> {
+    ) -> Result<(BucketId, Versioning), (Error, bool)> {
         let now = |error| (error, false);
         self.check_writable(state).map_err(now)?;
         check_key(key).map_err(now)?;
         check_attributes(attributes).map_err(now)?;
         self.check_room(state).map_err(now)?;
-        let bucket = self.bucket_id(state, bucket).map_err(now)?;
-        let (current, pending) = state.overlay.current(&state.catalog, bucket, key);
-        let tag = current.filter(|current| !current.delete_marker).map(|current| current.etag);
-        condition.check(tag).map_err(|error| (error, pending))?;
-        Ok(bucket)
-    }
-
-    /// Removes the key's current version. A key that is not there is no error: S3's DELETE is idempotent.
-    pub(crate) async fn delete(
-        &self,
-        bucket: &str,
-        key: &[u8],
-        condition: &WriteCondition,
-    ) -> Result<Deleted, Error> {
-        self.bucket_decided(bucket).await;
-        let (ticket, outcome) = {
-            let mut state = self.state.borrow_mut();
-            let state = &mut *state;
-            self.check_writable(state)?;
-            let bucket = self.bucket_id(state, bucket)?;
-            let (current, pending) = state.overlay.current(&state.catalog, bucket, key);
-            let current = current.filter(|current| !current.delete_marker);
-            let outcome = condition.check(current.map(|current| current.etag));
-            match (outcome, current) {
-                (Ok(()), Some(current)) => {
-                    let version = current.version;
-                    let entry = Entry::RemoveVersion { bucket, key: key.into(), version };
-                    let proposal = Proposal { entry, payload: None, touches_data: false };
-                    (Some(self.sequence(state, proposal)), Ok(Deleted { version: Some(version) }))
-                }
-                (Ok(()), None) => {
-                    (pending.then(|| Self::newest_ticket(state)), Ok(Deleted { version: None }))
-                }
-                (Err(error), _) => (pending.then(|| Self::newest_ticket(state)), Err(error)),
-            }
-        };
-        if let Some(ticket) = ticket {
-            self.durable(ticket).await?;
-        }
-        outcome
+        let bucket = &self.known_bucket(state, bucket).map_err(now)?.record;
+        let (current, pending) = state.overlay.version(&state.catalog, bucket.bucket, key, Which::Current);
+        condition.check(current.and_then(|current| current.tag())).map_err(|error| (error, pending))?;
+        Ok((bucket.bucket, bucket.versioning))
     }
 
     pub(crate) fn release(&self, reservation: Reservation) {

@@ -8,11 +8,18 @@ use super::{
 use crate::{
     error::Error,
     index::Index,
-    layout::{Content, EntityTag, Entry, Part, Record, UploadId, UploadRecord, checksum_combine},
+    layout::{
+        BucketId, Content, EntityTag, Entry, Part, Record, UploadId, UploadRecord, Versioning,
+        checksum_combine,
+    },
     log::Proposal,
-    object::types::{NamedPart, PARTS_MAX, PartInfo, UploadInfo, WriteCondition},
+    object::types::{NamedPart, ObjectInfo, PARTS_MAX, PartInfo, UploadInfo, Which, WriteCondition},
 };
 use bytes::Bytes;
+
+/// How many versions of a key are looked through for the one that a repeated completion made. A completion is repeated
+/// because its answer was lost, within minutes; a key may have a million versions.
+const REPETITION_VERSIONS_MAX: usize = 256;
 
 pub(crate) struct PartRequest {
     pub(crate) bucket: Box<str>,
@@ -111,8 +118,8 @@ impl Shard {
     }
 
     /// Makes the named parts, in order, the key's current version. A completion of an upload that made the current
-    /// version is answered as the first was.
-    pub(crate) async fn complete_upload(&self, request: CompleteRequest) -> Result<Record, Error> {
+    /// version, or one of the newest that are kept, is answered as the first was.
+    pub(crate) async fn complete_upload(&self, request: CompleteRequest) -> Result<ObjectInfo, Error> {
         // Of two completions at once the second waits for the first, and is then answered by what that one made.
         self.progress
             .wait(|| (!self.state.borrow().overlay.completing.contains(&request.upload)).then_some(()))
@@ -122,11 +129,11 @@ impl Shard {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             self.check_writable(state)?;
-            let bucket = self.bucket_id(state, &request.bucket)?;
             if let Err(error) = self.find_upload(state, &request.bucket, &request.key, request.upload) {
-                let current = state.catalog.index.newest(bucket, &request.key);
-                let made = current.filter(|record| record.upload == Some(request.upload));
-                return made.map(without_content).ok_or(error);
+                let bucket = &self.known_bucket(state, &request.bucket)?.record;
+                return made_by(state, bucket.bucket, &request)
+                    .map(|record| ObjectInfo::of(record, bucket.versioning))
+                    .ok_or(error);
             }
             state.overlay.completing.insert(request.upload);
         }
@@ -136,7 +143,7 @@ impl Shard {
         result
     }
 
-    async fn complete_open_upload(&self, request: &CompleteRequest) -> Result<Record, Error> {
+    async fn complete_open_upload(&self, request: &CompleteRequest) -> Result<ObjectInfo, Error> {
         // Parts that were sequenced before must be applied, or an older one would be judged in their place.
         self.progress
             .wait(|| {
@@ -149,9 +156,9 @@ impl Shard {
             .await?;
         self.ready_to_add(&request.bucket).await;
         match self.sequence_completion(request) {
-            Ok((ticket, record)) => {
+            Ok((ticket, info)) => {
                 self.durable(ticket).await?;
-                Ok(record)
+                Ok(info)
             }
             Err((error, Some(ticket))) => {
                 self.durable(ticket).await?;
@@ -164,7 +171,7 @@ impl Shard {
     fn sequence_completion(
         &self,
         request: &CompleteRequest,
-    ) -> Result<(Ticket, Record), (Error, Option<Ticket>)> {
+    ) -> Result<(Ticket, ObjectInfo), (Error, Option<Ticket>)> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let now = |error| (error, None);
@@ -193,16 +200,16 @@ impl Shard {
             return Err(now(Error::InvalidArgument("no parts")));
         }
         let attributes = request.attributes.clone().unwrap_or_else(|| known.record.attributes.clone());
-        let (current, pending) = state.overlay.current(&state.catalog, bucket, &request.key);
-        let tag = current.filter(|current| !current.delete_marker).map(|current| current.etag);
-        if let Err(error) = request.condition.check(tag) {
+        let versioning = state.catalog.bucket(bucket).map_or(Versioning::Never, |b| b.record.versioning);
+        let (current, pending) = state.overlay.version(&state.catalog, bucket, &request.key, Which::Current);
+        if let Err(error) = request.condition.check(current.and_then(|current| current.tag())) {
             let ticket = pending.then(|| Self::newest_ticket(state));
             return Err((error, ticket));
         }
         let version = Self::next_version(state);
         let record = Record {
             version,
-            null: true,
+            null: versioning != Versioning::Enabled,
             delete_marker: false,
             size,
             modified_ms: self.core.wall_clock_ms(),
@@ -212,10 +219,11 @@ impl Shard {
             content: Content::Empty,
             upload: Some(request.upload),
         };
-        let parts = request.parts.iter().map(|named| named.number).collect();
-        let entry = Entry::CompleteUpload { upload: request.upload, record: record.clone(), parts };
+        let parts: Vec<u16> = request.parts.iter().map(|named| named.number).collect();
+        let info = ObjectInfo { part_count: parts.len() as u16, ..ObjectInfo::of(&record, versioning) };
+        let entry = Entry::CompleteUpload { upload: request.upload, record, parts };
         let ticket = self.sequence(state, Proposal { entry, payload: None, touches_data: false });
-        Ok((ticket, record))
+        Ok((ticket, info))
     }
 
     pub(crate) async fn abort_upload(&self, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), Error> {
@@ -273,11 +281,8 @@ fn upload_info(record: &UploadRecord) -> UploadInfo {
     }
 }
 
-fn without_content(record: &Record) -> Record {
-    let parts = match &record.content {
-        Content::Parts(parts) => parts.len(),
-        _ => 0,
-    };
-    debug_assert!(parts > 0, "a record made by an upload has parts");
-    record.clone()
+/// The version that the upload has become, as long as it is among the newest of its key.
+fn made_by<'a>(state: &'a State, bucket: BucketId, request: &CompleteRequest) -> Option<&'a Record> {
+    let mut newest = state.catalog.index.versions(bucket, &request.key).take(REPETITION_VERSIONS_MAX);
+    newest.find(|record| record.upload == Some(request.upload))
 }

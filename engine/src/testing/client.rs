@@ -15,7 +15,8 @@ use crate::{
     object::{
         put::Put,
         types::{
-            CommitOptions, GetOptions, ListItem, ListOptions, ListStart, PutOptions, Select, WriteCondition,
+            CommitOptions, Delete, GetOptions, ListItem, ListOptions, ListStart, PutOptions, Select, Which,
+            WriteCondition,
         },
     },
 };
@@ -282,7 +283,8 @@ impl Call {
             asked
         });
         let (client, engine) = (self.client(), self.engine());
-        let answer = engine.delete(&key.bucket(client), &key.bytes(client), condition).await;
+        let delete = Delete { key: key.bytes(client).into(), which: Which::Current, condition };
+        let answer = engine.delete(&key.bucket(client), delete).await;
         if let Err(Error::Full { .. }) = answer {
             return Err("a delete was refused for lack of room".into());
         }
@@ -410,7 +412,7 @@ impl Call {
 
     async fn head(&self, key: Key) -> Checked {
         let client = self.client();
-        let info = match self.engine().head(&key.bucket(client), &key.bytes(client), None).await {
+        let info = match self.engine().head(&key.bucket(client), &key.bytes(client), Which::Current).await {
             Ok(info) => info,
             Err(error) => return self.check_read(key, Select::Whole, Err(error)),
         };
@@ -595,7 +597,7 @@ pub(super) async fn read(
     select: Select,
     chunks_max: usize,
 ) -> Result<Read, Error> {
-    let mut get = engine.get(bucket, key, GetOptions { select, version: None }).await?;
+    let mut get = engine.get(bucket, key, GetOptions { select, version: Which::Current }).await?;
     let mut read = Read {
         bytes: Vec::new(),
         etag: get.info().etag.as_bytes().to_vec(),

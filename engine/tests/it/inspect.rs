@@ -3,7 +3,7 @@
 use super::{SIZES, open, reopen, some_bytes};
 use bytes::Bytes;
 use crossdock::{
-    CommitOptions, Engine, PutOptions, WriteCondition,
+    CommitOptions, Delete, Engine, PutOptions,
     error::Region,
     inspect::{Access, Finding, Problem, Progress, ScrubOptions, Severity, ShardImage, Store, unreadable},
     layout::{ChecksumTable, Content},
@@ -94,7 +94,7 @@ fn a_sound_store_has_no_faults() {
         for size in [5, 3000, 1 << 20] {
             engine.put_bytes("bucket", b"objects/4096", some_bytes(size, 1)).await.unwrap();
         }
-        engine.delete("bucket", b"objects/262145", WriteCondition::default()).await.unwrap();
+        engine.delete("bucket", Delete::current(b"objects/262145")).await.unwrap();
         let upload = engine.create_upload("bucket", b"big", Bytes::new()).await.unwrap().upload;
         for number in 1..4 {
             let mut put =
@@ -354,9 +354,7 @@ fn a_store_in_use_has_no_false_faults() {
                     let key = format!("{writer}/{}", rng.u8(..12));
                     block_on(async {
                         match rng.u8(..10) {
-                            0 => {
-                                drop(engine.delete("bucket", key.as_bytes(), WriteCondition::default()).await)
-                            }
+                            0 => drop(engine.delete("bucket", Delete::current(key.as_bytes())).await),
                             1 if writer == 0 => engine.checkpoint().await.unwrap(),
                             n => {
                                 let size = if n < 7 { rng.usize(..100_000) } else { rng.usize(..3_000_000) };

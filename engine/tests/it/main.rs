@@ -4,11 +4,12 @@
 
 mod inspect;
 mod transports;
+mod versions;
 
 use bytes::Bytes;
 use crossdock::{
-    CommitOptions, CompleteOptions, Engine, Error, GetOptions, ListItem, ListOptions, ListStart, NamedPart,
-    OpenError, PutOptions, Select, WriteCondition,
+    CommitOptions, CompleteOptions, Delete, Engine, Error, GetOptions, ListItem, ListOptions, ListStart,
+    NamedPart, OpenError, PutOptions, Select, Which, WriteCondition,
 };
 use futures_lite::future::block_on;
 use std::path::Path;
@@ -88,7 +89,7 @@ fn check(engine: &Engine) {
                 continue;
             }
             let (first, last) = (size as u64 / 3, size as u64 * 2 / 3);
-            let options = GetOptions { select: Select::Between(first, last), version: None };
+            let options = GetOptions { select: Select::Between(first, last), version: Which::Current };
             let mut stream = engine.get("bucket", key.as_bytes(), options).await.unwrap();
             assert_eq!(stream.range(), first..last + 1);
             let mut part = Vec::new();
@@ -198,12 +199,12 @@ fn uploads() {
         assert_eq!(&first.attributes[..], b"attributes");
         assert_eq!(complete().await.unwrap(), first);
         assert!(engine.get_bytes("b", b"big").await.unwrap() == pieces.concat());
-        let options = GetOptions { select: Select::Part(2), version: None };
+        let options = GetOptions { select: Select::Part(2), version: Which::Current };
         let mut stream = engine.get("b", b"big", options).await.unwrap();
         assert_eq!(stream.range(), 5 << 20..(5 << 20) + 300_000);
         assert!(stream.next().await.unwrap().unwrap()[..1000] == pieces[1][..1000]);
         drop(stream);
-        engine.delete("b", b"big", WriteCondition::default()).await.unwrap();
+        engine.delete("b", Delete::current(b"big")).await.unwrap();
         assert_eq!(engine.get_bytes("b", b"big").await, Err(Error::NoSuchKey));
         engine.delete_bucket("b").await.unwrap();
         assert!(engine.buckets().await.unwrap().is_empty());

@@ -2,7 +2,7 @@
 
 use crossdock::layout::{
     BucketId, BucketRecord, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, PackedOwner, Part,
-    Record, UploadId, UploadRecord, Version,
+    Record, UploadId, UploadRecord, Version, Versioning,
 };
 
 /// Tries one input: a run of entries.
@@ -63,16 +63,20 @@ pub(super) fn entries() -> Vec<Entry> {
     let parts = Content::Parts(vec![part(1, packed.clone()), part(2, here.clone())]);
     let put = |content| Entry::PutObject { bucket, key: key.clone(), record: record(content) };
     let inline = Content::Inline(b"inline bytes"[..].to_vec().into());
+    let photos = BucketRecord {
+        bucket,
+        name: "photos".into(),
+        created_ms: 1_700_000_000_000,
+        attributes: b"acl"[..].to_vec().into(),
+        versioning: Versioning::Never,
+        revision: 0,
+    };
     let mut entries: Vec<Entry> =
         [Content::Empty, inline.clone(), packed.clone(), here.clone(), away, parts].map(put).to_vec();
     entries.extend([
         Entry::RemoveVersion { bucket, key: key.clone(), version: Version(9) },
-        Entry::PutBucket(BucketRecord {
-            bucket,
-            name: "photos".into(),
-            created_ms: 1_700_000_000_000,
-            attributes: b"acl"[..].to_vec().into(),
-        }),
+        Entry::PutBucket(photos.clone()),
+        Entry::PutBucket(BucketRecord { versioning: Versioning::Enabled, revision: 3, ..photos }),
         Entry::RemoveBucket { bucket },
         Entry::CreateUpload(UploadRecord {
             upload,

@@ -7,7 +7,7 @@ use crate::protocol::{
     reply::{self, ListedBucket, Reply},
 };
 use bytes::Bytes;
-use crossdock::{CoreEngine, Error};
+use crossdock::{CoreEngine, Error, Which};
 
 pub(super) async fn list(engine: &CoreEngine, request: &ListBuckets, region: &str) -> Result<Reply, S3Error> {
     let buckets = engine.buckets().await.map_err(failure)?;
@@ -85,6 +85,6 @@ pub(super) async fn object_setting(
     operation: OperationName,
 ) -> Result<Reply, S3Error> {
     check_version(request.version_id.as_deref())?;
-    engine.head(&request.bucket, request.key.as_bytes(), None).await.map_err(failure)?;
+    engine.head(&request.bucket, request.key.as_bytes(), Which::Current).await.map_err(failure)?;
     reply::default_configuration(operation, OWNER).unwrap_or(Err(ErrorCode::NotImplemented.into()))
 }

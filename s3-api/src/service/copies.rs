@@ -18,7 +18,7 @@ use crate::protocol::{
 };
 use bytes::Bytes;
 use crossdock::{
-    CommitOptions, CoreEngine, EntityTag, Error, GetOptions, ObjectInfo, Select, WriteCondition,
+    CommitOptions, CoreEngine, EntityTag, Error, GetOptions, ObjectInfo, Select, Which, WriteCondition,
 };
 
 /// How often a copy begins anew when its source is replaced between being judged and being read.
@@ -33,7 +33,7 @@ async fn look(
     source: &CopySource,
     conditions: &ReadConditions,
 ) -> Result<ObjectInfo, S3Error> {
-    let info = engine.head(&source.bucket, source.key.as_bytes(), None).await.map_err(failure)?;
+    let info = engine.head(&source.bucket, source.key.as_bytes(), Which::Current).await.map_err(failure)?;
     conditions.evaluate_copy(Validators { etag: &text(&info.etag), modified_ms: info.modified_ms })?;
     Ok(info)
 }
@@ -82,11 +82,11 @@ pub(super) async fn copy(engine: &CoreEngine, request: &CopyObject) -> Result<Re
             attributes: Bytes::from(headers.encode()),
             condition: condition(&request.conditions),
         };
-        let select = GetOptions { select: Select::Whole, version: Some(info.version) };
+        let select = GetOptions { select: Select::Whole, version: Which::Version(info.version) };
         let from = (source.bucket.as_str(), source.key.as_bytes(), select);
         match engine.copy(from, (&request.bucket, request.key.as_bytes()), options).await {
             // The version that was judged is gone: judge the one that took its place.
-            Err(Error::NoSuchKey) if request.conditions.if_match.is_none() => {}
+            Err(Error::NoSuchVersion) => {}
             Err(error) => return Err(failure(error)),
             Ok(made) => {
                 let checksum = checksum_of(&made, &headers);
@@ -115,11 +115,11 @@ pub(super) async fn copy_part(engine: &CoreEngine, request: &UploadPartCopy) -> 
             attributes: Bytes::new(),
             condition: WriteCondition::default(),
         };
-        let select = GetOptions { select, version: Some(info.version) };
+        let select = GetOptions { select, version: Which::Version(info.version) };
         let from = (source.bucket.as_str(), source.key.as_bytes(), select);
         let to = (request.bucket.as_str(), request.key.as_bytes(), upload, request.part_number);
         match engine.copy_part(from, to, options).await {
-            Err(Error::NoSuchKey) => {}
+            Err(Error::NoSuchVersion) => {}
             Err(error) => return Err(failure(error)),
             Ok(part) => {
                 let (etag, checksum) = (text(&part.etag), crc64(part.crc64));

@@ -68,6 +68,8 @@ pub(super) async fn list_v2(engine: &CoreEngine, request: &ListObjectsV2) -> Res
         ListStart::First => ListPosition::Beginning,
         ListStart::After(key) => ListPosition::AfterKey(key.clone()),
         ListStart::AfterPrefix(prefix) => ListPosition::AfterPrefix(prefix.clone()),
+        // A listing of keys ends behind a key, never within one.
+        ListStart::AfterVersion(key, _) => ListPosition::AfterKey(key.clone()),
     });
     let token = next.map(|next| next.to_token());
     Ok(reply::list_objects_v2(request, &lines(&listing)?, token.as_deref(), OWNER))

@@ -13,7 +13,7 @@ use crate::protocol::{
     range::{ByteRange, ResolvedRange},
     reply::{AttributesReply, ListedPart, ObjectParts, ObjectReply, Reply, not_modified},
 };
-use crossdock::{CoreEngine, Error, GetOptions, ObjectInfo, PartInfo, Select};
+use crossdock::{CoreEngine, Error, GetOptions, ObjectInfo, PartInfo, Select, Which};
 
 /// 304 and 412, or nothing.
 fn judge(conditions: &ReadConditions, info: &ObjectInfo) -> Result<Option<Reply>, S3Error> {
@@ -89,12 +89,12 @@ pub(super) async fn get(
     check_version(request.version_id.as_deref())?;
     check_overrides(request, principal)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
-    let options = GetOptions { select: selection(request), version: None };
+    let options = GetOptions { select: selection(request), version: Which::Current };
     let get = match engine.get(bucket, key, options).await {
         Ok(get) => get,
         Err(error @ (Error::RangeNotSatisfiable { .. } | Error::InvalidPart(_))) => {
             // Conditions come before the range (RFC 9110 §13.2.2).
-            let info = engine.head(bucket, key, None).await.map_err(failure)?;
+            let info = engine.head(bucket, key, Which::Current).await.map_err(failure)?;
             return match judge(&request.conditions, &info)? {
                 Some(reply) => Ok(reply.into()),
                 None if matches!(error, Error::InvalidPart(_)) => Err(ErrorCode::InvalidPartNumber.into()),
@@ -111,7 +111,7 @@ pub(super) async fn get(
     let is_range = request.range.is_some() || (request.part_number.is_some() && range.bytes > 0);
     let part_checksum = match request.part_number {
         Some(number) if request.checksum_mode && get.info().part_count > 0 => {
-            let version = Some(get.info().version);
+            let version = Which::Version(get.info().version);
             let (_, parts) = engine.object_parts(bucket, key, version).await.map_err(failure)?;
             part(&parts, number).map(|(_, part)| checksum_of_part(part)).transpose()?
         }
@@ -130,8 +130,8 @@ pub(super) async fn head(
     check_overrides(request, principal)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
     let (info, parts) = match request.part_number {
-        Some(_) => engine.object_parts(bucket, key, None).await.map_err(failure)?,
-        None => (engine.head(bucket, key, None).await.map_err(failure)?, Vec::new()),
+        Some(_) => engine.object_parts(bucket, key, Which::Current).await.map_err(failure)?,
+        None => (engine.head(bucket, key, Which::Current).await.map_err(failure)?, Vec::new()),
     };
     if let Some(reply) = judge(&request.conditions, &info)? {
         return Ok(reply);
@@ -168,7 +168,7 @@ pub(super) fn checksum_of_part(part: &PartInfo) -> Result<Checksum, S3Error> {
 pub(super) async fn attributes(engine: &CoreEngine, request: &GetObjectAttributes) -> Result<Reply, S3Error> {
     check_version(request.version_id.as_deref())?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
-    let (info, parts) = engine.object_parts(bucket, key, None).await.map_err(failure)?;
+    let (info, parts) = engine.object_parts(bucket, key, Which::Current).await.map_err(failure)?;
     if let Some(reply) = judge(&request.conditions, &info)? {
         return Ok(reply);
     }

@@ -20,7 +20,9 @@ use crate::{
     server::Body,
 };
 use bytes::Bytes;
-use crossdock::{CommitOptions, CoreEngine, EntityTag, Error, Put, PutOptions, WriteCondition};
+use crossdock::{
+    CommitOptions, CoreEngine, Delete, EntityTag, Error, Put, PutOptions, Which, WriteCondition,
+};
 
 /// The largest body of one request.
 ///
@@ -81,7 +83,7 @@ pub(super) async fn precheck(
     if condition == WriteCondition::default() {
         return Ok(());
     }
-    let current = match engine.head(bucket, key, None).await {
+    let current = match engine.head(bucket, key, Which::Current).await {
         Ok(info) => Some(info.etag),
         Err(Error::NoSuchKey) => None,
         Err(error) => return Err(failure(error)),
@@ -178,7 +180,8 @@ async fn delete_one(
     if version_id.is_some_and(|version| version != "null") {
         return engine.bucket(bucket).await.map(drop).map_err(failure);
     }
-    engine.delete(bucket, key, condition).await.map(drop).map_err(failure)
+    let delete = Delete { condition, ..Delete::current(key) };
+    engine.delete(bucket, delete).await.map(drop).map_err(failure)
 }
 
 pub(super) async fn delete_many(

@@ -1,6 +1,6 @@
 //! `crossdock ls`: buckets, and the objects of one.
 
-use super::{Failure, StorePath, report, units};
+use super::{Failure, StorePath, report, units, words};
 use crossdock::inspect::{Access, ObjectEntry};
 use serde_json::json;
 use std::io::Write;
@@ -32,6 +32,7 @@ pub(crate) fn run(options: &Options, output: &mut dyn Write) -> Result<bool, Fai
                     let line = json!({
                         "bucket": bucket.record.name, "created": created,
                         "versions": bucket.versions, "bytes": bucket.bytes,
+                        "versioning": words::versioning(bucket.record.versioning),
                     });
                     writeln!(output, "{line}")?;
                 } else {
@@ -79,7 +80,7 @@ fn list(entries: &[ObjectEntry<'_>], options: &Options, output: &mut dyn Write) 
                 "size": record.size, "modified": modified, "etag": etag,
                 "crc64nvme": format!("{:016x}", record.crc64),
                 "version": format!("{:x}", record.version.0),
-                "latest": is_latest, "delete_marker": record.delete_marker,
+                "latest": is_latest, "delete_marker": record.delete_marker, "null_version": record.null,
             });
             match std::str::from_utf8(&entry.key) {
                 Ok(key) => line["key"] = key.into(),

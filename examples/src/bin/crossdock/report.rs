@@ -46,6 +46,9 @@ pub(crate) fn buckets<'a>(
                 bytes: 0,
                 at_home: false,
             });
+            if bucket.record.revision > total.record.revision {
+                total.record = bucket.record.clone();
+            }
             total.versions += bucket.versions;
             total.bytes += bucket.bytes;
             total.at_home |= store.home_of(&bucket.record.name) == image.shard();

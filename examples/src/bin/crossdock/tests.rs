@@ -66,7 +66,7 @@ fn ls_lists() {
     let path = directory.path().to_str().unwrap();
     let engine = engine(directory.path());
     fill(&engine);
-    let etag = block_on(engine.head("photos", b"2026/3", None)).unwrap().etag;
+    let etag = block_on(engine.head("photos", b"2026/3", crossdock::Which::Current)).unwrap().etag;
     let (code, buckets) = tool(&["ls", path]);
     assert!(code == 0 && buckets.ends_with("  photos\n"), "{buckets}");
     let (_, all) = tool(&["ls", path, "photos"]);
@@ -160,7 +160,7 @@ fn scrub_goes_on_where_it_was() {
         begin.elapsed().as_millis() > 180,
         "the last of three reads comes after 1.9 MiB at 10 MiB a second"
     );
-    block_on(engine.delete("photos", b"large", crossdock::WriteCondition::default())).unwrap();
+    block_on(engine.delete("photos", crossdock::Delete::current(b"large"))).unwrap();
     let shard = engine.shard_of("photos", b"2026/4");
     let file = directory.path().join(format!("shard-{shard:03}.data"));
     let flip = || {

@@ -3,6 +3,7 @@
 use super::units;
 use crossdock::layout::{
     Anchor, BatchHeader, ChecksumTable, Content, Entry, Extent, PackedOwner, Part, Record, Superblock,
+    Versioning,
 };
 use std::io::{self, Write};
 
@@ -74,11 +75,13 @@ pub(crate) fn entry(entry: &Entry, output: &mut dyn Write) -> io::Result<()> {
         }
         Entry::PutBucket(record) => writeln!(
             output,
-            "  put bucket {} {}, made {}, {} bytes of attributes",
+            "  put bucket {} {}, made {}, {} bytes of attributes, versioning {}, revision {:x}",
             record.bucket.0,
             record.name,
             units::time(record.created_ms),
-            record.attributes.len()
+            record.attributes.len(),
+            versioning(record.versioning),
+            record.revision
         ),
         Entry::RemoveBucket { bucket } => writeln!(output, "  remove bucket {}", bucket.0),
         Entry::CreateUpload(record) => writeln!(
@@ -112,6 +115,15 @@ pub(crate) fn entry(entry: &Entry, output: &mut dyn Write) -> io::Result<()> {
             }
             content(to, output)
         }
+    }
+}
+
+/// Whether a bucket keeps versions, in a word.
+pub(crate) fn versioning(versioning: Versioning) -> &'static str {
+    match versioning {
+        Versioning::Never => "never",
+        Versioning::Enabled => "enabled",
+        Versioning::Suspended => "suspended",
     }
 }
 
