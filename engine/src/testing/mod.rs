@@ -23,4 +23,5 @@ pub mod operation;
 pub mod run;
 pub mod shrink;
 mod uploads;
+mod versions;
 pub mod world;

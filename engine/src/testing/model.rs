@@ -1,5 +1,6 @@
-//! What a store is, in as few lines as it takes: keys to values, per bucket.
+//! What a store is, in as few lines as it takes: buckets of keys, and keys of versions.
 
+use crate::layout::{Version, Versioning};
 use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
@@ -22,17 +23,75 @@ impl std::fmt::Debug for Value {
     }
 }
 
+/// A version of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its number, as far as anybody was told.
+    pub number: Option<Version>,
+    /// Whether it is the key's null version.
+    pub null: bool,
+    /// The object; none: a delete marker.
+    pub value: Option<Value>,
+}
+
+/// The versions of a key, the newest first.
+pub type Versions = Vec<Kept>;
+
+/// What a reader of the key gets.
+pub fn current(versions: &[Kept]) -> Option<&Value> {
+    versions.first().and_then(|newest| newest.value.as_ref())
+}
+
+/// A change of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Puts an object.
+    Put(Value),
+    /// Deletes the key, no version being named.
+    Delete,
+    /// Deletes the null version for good.
+    RemoveNull,
+    /// Deletes a version for good.
+    Remove(Version),
+}
+
+impl Change {
+    /// Whether it adds a version in a bucket like this.
+    pub fn adds(&self, versioning: Versioning) -> bool {
+        match self {
+            Change::Put(_) => true,
+            Change::Delete => versioning != Versioning::Never,
+            Change::RemoveNull | Change::Remove(_) => false,
+        }
+    }
+
+    /// What the key has after the change, in a bucket that keeps versions or not.
+    pub fn apply(&self, versions: &[Kept], versioning: Versioning) -> Versions {
+        let null = versioning != Versioning::Enabled;
+        let is_kept = |kept: &&Kept| match self {
+            Change::Put(_) | Change::Delete => !(null && kept.null),
+            Change::RemoveNull => !kept.null,
+            Change::Remove(number) => kept.number != Some(*number),
+        };
+        let value = if let Change::Put(value) = self { Some(value.clone()) } else { None };
+        let added = self.adds(versioning).then_some(Kept { number: None, null, value });
+        added.into_iter().chain(versions.iter().filter(is_kept).cloned()).collect()
+    }
+}
+
 /// Everything a store holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
-    buckets: BTreeMap<String, BTreeMap<Vec<u8>, Value>>,
+    buckets: BTreeMap<String, BTreeMap<Vec<u8>, Versions>>,
 }
 
-/// A line of a listing: a key, or what several share.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A line of a listing: a key or a version of it, or what several keys share.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// A key.
     Key(Vec<u8>),
+    /// A version of a key: whether it is the null version, whether the newest, and its entity tag if it is no delete marker.
+    Version(Vec<u8>, bool, bool, Option<Vec<u8>>),
     /// A common prefix.
     Prefix(Vec<u8>),
 }
@@ -43,28 +102,16 @@ impl Model {
         self.buckets.entry(bucket.into()).or_default();
     }
 
-    /// Takes a bucket away.
-    pub fn delete_bucket(&mut self, bucket: &str) {
-        self.buckets.remove(bucket);
-    }
-
     /// The buckets' names.
     pub fn buckets(&self) -> Vec<String> {
         self.buckets.keys().cloned().collect()
     }
 
-    /// Sets a key to a value, or takes it away.
-    pub fn set(&mut self, bucket: &str, key: &[u8], value: Option<Value>) {
-        let Some(keys) = self.buckets.get_mut(bucket) else { return };
-        match value {
-            Some(value) => keys.insert(key.into(), value),
-            None => keys.remove(key),
-        };
-    }
-
-    /// The value of a key.
-    pub fn get(&self, bucket: &str, key: &[u8]) -> Option<&Value> {
-        self.buckets.get(bucket)?.get(key)
+    /// Gives a key its versions.
+    pub fn set(&mut self, bucket: &str, key: &[u8], versions: Versions) {
+        if let Some(keys) = self.buckets.get_mut(bucket).filter(|_| !versions.is_empty()) {
+            keys.insert(key.into(), versions);
+        }
     }
 
     /// Takes in what another model holds.
@@ -74,33 +121,84 @@ impl Model {
         }
     }
 
-    /// Objects in a bucket, and their bytes together.
+    fn keys(&self, bucket: &str) -> impl Iterator<Item = (&Vec<u8>, &Versions)> {
+        self.buckets.get(bucket).into_iter().flatten()
+    }
+
+    /// Versions in a bucket, delete markers too, and their bytes together.
     pub fn usage(&self, bucket: &str) -> (u64, u64) {
-        let values = self.buckets.get(bucket).into_iter().flat_map(BTreeMap::values);
-        values.fold((0, 0), |(count, bytes), value| (count + 1, bytes + value.bytes.len() as u64))
+        let versions = self.keys(bucket).flat_map(|(_, versions)| versions);
+        let bytes = |kept: &Kept| kept.value.as_ref().map_or(0, |value| value.bytes.len() as u64);
+        versions.fold((0, 0), |(count, sum), kept| (count + 1, sum + bytes(kept)))
     }
 
-    /// Every key of a bucket.
-    pub fn keys(&self, bucket: &str) -> Vec<Vec<u8>> {
-        self.buckets.get(bucket).map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
-    }
-
-    /// The listing of a bucket: keys with the prefix and after `after`, those that share what lies up to the delimiter as
-    /// one.
+    /// The listing of a bucket's keys: those that are not deleted, with the prefix and after `after`; those that share what
+    /// lies up to the delimiter as one.
     pub fn list(&self, bucket: &str, prefix: &[u8], delimiter: &[u8], after: &[u8]) -> Vec<Line> {
-        let mut lines = BTreeSet::new();
-        for key in self.keys(bucket).into_iter().filter(|key| &key[..] > after) {
-            let Some(rest) = key.strip_prefix(prefix) else { continue };
-            let at =
-                rest.windows(delimiter.len().max(1)).position(|w| !delimiter.is_empty() && w == delimiter);
-            lines.insert(match at {
-                Some(at) => (key[..prefix.len() + at + delimiter.len()].to_vec(), true),
-                None => (key, false),
-            });
+        let there = self.keys(bucket).filter(|(_, versions)| current(versions).is_some());
+        let lines = |key: &Vec<u8>, _: &Versions| vec![Line::Key(key.clone())];
+        lines_of(there, prefix, delimiter, after, lines)
+    }
+
+    /// The listing of a bucket's versions: in the order of keys, the newest of each first.
+    pub fn list_versions(&self, bucket: &str, prefix: &[u8], delimiter: &[u8], after: &[u8]) -> Vec<Line> {
+        let lines = |key: &Vec<u8>, versions: &Versions| {
+            let tag = |kept: &Kept| kept.value.as_ref().map(|value| value.etag.clone());
+            let line = |(at, kept): (usize, &Kept)| Line::Version(key.clone(), kept.null, at == 0, tag(kept));
+            versions.iter().enumerate().map(line).collect()
+        };
+        lines_of(self.keys(bucket), prefix, delimiter, after, lines)
+    }
+}
+
+fn lines_of<'a>(
+    keys: impl Iterator<Item = (&'a Vec<u8>, &'a Versions)>,
+    prefix: &[u8],
+    delimiter: &[u8],
+    after: &[u8],
+    lines: impl Fn(&Vec<u8>, &Versions) -> Vec<Line>,
+) -> Vec<Line> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (key, versions) in keys.filter(|(key, _)| &key[..] > after) {
+        let Some(rest) = key.strip_prefix(prefix) else { continue };
+        let at = rest.windows(delimiter.len().max(1)).position(|w| !delimiter.is_empty() && w == delimiter);
+        match at.map(|at| key[..prefix.len() + at + delimiter.len()].to_vec()) {
+            Some(group) if seen.insert(group.clone()) => found.push(Line::Prefix(group)),
+            Some(_) => {}
+            None => found.extend(lines(key, versions)),
         }
-        lines
-            .into_iter()
-            .map(|(name, is_prefix)| if is_prefix { Line::Prefix(name) } else { Line::Key(name) })
-            .collect()
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the changes do, one after the other, in each kind of bucket.
+    #[test]
+    fn changes_do_what_the_bucket_keeps() {
+        let value =
+            |tag: &str| Value { bytes: Rc::new(tag.into()), etag: tag.into(), attributes: Vec::new() };
+        let text = |versions: &[Kept]| -> Vec<String> {
+            let name = |kept: &Kept| {
+                kept.value.as_ref().map_or("marker".into(), |v| v.etag.escape_ascii().to_string())
+            };
+            versions.iter().map(|kept| name(kept) + if kept.null { " null" } else { "" }).collect()
+        };
+        let (put, delete) = (|tag| Change::Put(value(tag)), Change::Delete);
+        let (never, enabled, suspended) = (Versioning::Never, Versioning::Enabled, Versioning::Suspended);
+        let one = put("b").apply(&put("a").apply(&[], never), never);
+        assert_eq!(text(&one), ["b null"]);
+        assert_eq!(delete.apply(&one, never), []);
+        let three = delete.apply(&put("c").apply(&one, enabled), enabled);
+        assert_eq!(text(&three), ["marker", "c", "b null"]);
+        assert_eq!(text(&put("d").apply(&three, suspended)), ["d null", "marker", "c"]);
+        assert_eq!(text(&delete.apply(&three, suspended)), ["marker null", "marker", "c"]);
+        assert_eq!(text(&Change::RemoveNull.apply(&three, enabled)), ["marker", "c"]);
+        let mut numbered = three;
+        numbered[1].number = Some(Version(7));
+        assert_eq!(text(&Change::Remove(Version(7)).apply(&numbered, enabled)), ["marker", "b null"]);
     }
 }

@@ -4,6 +4,7 @@
 //! Each seed leaves out a part of the kinds ([`Kinds`]): a bug that one kind of operation hides is then seen without it.
 
 use super::model::Value;
+use crate::layout::Versioning;
 use std::rc::Rc;
 
 /// Clients of a store. Each has keys of its own, so that a key's history is one client's.
@@ -11,7 +12,7 @@ pub const CLIENTS: usize = 4;
 /// Uploads a client has open at once.
 pub const UPLOADS: usize = 2;
 
-const NAMES: [&str; 6] = ["a", "dir/b", "dir/c", "dir/sub/d", "z\0", "\u{e9}"];
+pub(super) const NAMES: [&str; 6] = ["a", "dir/b", "dir/c", "dir/sub/d", "z\0", "\u{e9}"];
 
 /// One of a client's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +149,16 @@ pub enum Operation {
     Buckets,
     /// Takes a checkpoint of every shard.
     Checkpoint,
+    /// Sets whether the client's bucket keeps versions.
+    SetVersioning { versioning: Versioning },
+    /// Lists the versions of the client's keys of a bucket.
+    ListVersions { own_bucket: bool, prefix: u8, delimiter: u8, after: Option<u8>, limit: u8 },
+    /// Reads one of a key's versions.
+    GetVersion { key: Key, nth: u8, slice: Slice },
+    /// Deletes one of a key's versions for good.
+    DeleteVersion { key: Key, nth: u8, condition: Condition },
+    /// Deletes several keys at once: those whose bit is set.
+    DeleteMany { own_bucket: bool, names: u8 },
 }
 
 /// How often each kind of operation is drawn, by weight, and how large bodies are.
@@ -160,9 +171,10 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    const COUNT: usize = 18;
+    const COUNT: usize = 23;
     /// In the order of [`Operation`]'s kinds.
-    const USUAL: [u32; Kinds::COUNT] = [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2];
+    const USUAL: [u32; Kinds::COUNT] =
+        [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2, 4, 5, 6, 6, 2];
 
     /// Leaves out a random part of the kinds; puts stay, or there would be nothing to see.
     pub fn draw(rng: &mut fastrand::Rng) -> Kinds {
@@ -236,7 +248,20 @@ impl Kinds {
             14 => Operation::CreateBucket,
             15 => Operation::DeleteBucket,
             16 => Operation::Buckets,
-            _ => Operation::Checkpoint,
+            17 => Operation::Checkpoint,
+            18 => Operation::SetVersioning {
+                versioning: if rng.u8(0..3) == 0 { Versioning::Suspended } else { Versioning::Enabled },
+            },
+            19 => Operation::ListVersions {
+                own_bucket: key.own_bucket,
+                prefix: rng.u8(..),
+                delimiter: rng.u8(..),
+                after: rng.bool().then(|| rng.u8(..NAMES.len() as u8)),
+                limit: rng.u8(1..8),
+            },
+            20 => Operation::GetVersion { key, nth: rng.u8(..), slice: slice(rng) },
+            21 => Operation::DeleteVersion { key, nth: rng.u8(..), condition: condition(rng) },
+            _ => Operation::DeleteMany { own_bucket: key.own_bucket, names: rng.u8(..) },
         }
     }
 

@@ -1,16 +1,17 @@
 //! Runs a history against the engine and compares what is there with what the clients know.
 //!
-//! Compared are, while clients work: every answer. At rest, before a close and after every recovery: each key's bytes, tag
-//! and attributes (R1, R2, R3), uploads and their parts, buckets and their usage, listings; that space is used just where
+//! Compared are, while clients work: every answer. At rest, before a close and after every recovery: the bytes, tag and
+//! attributes of each version of each key (R1, R2, R3), uploads and their parts, buckets and their usage, listings; that space is used just where
 //! it is reachable (R4), that every lease is back, and that damage is reported as damage, of no more than what was damaged
 //! (R5). All the time: that something goes on.
 
 use super::{
-    client::{Call, Shared, Tolerance, list_all, read},
+    client::{Call, Shared, Tolerance, list_all, list_all_versions, read},
     history::{End, History, Step, Trouble},
     knowledge::{Knowledge, Known},
     model::Model,
     operation::{CLIENTS, Key, Operation, SHARED_BUCKET, list_delimiter, own_bucket},
+    versions::Seen,
     world::{OpenFailure, World, WorldOptions},
 };
 use crate::{
@@ -18,7 +19,8 @@ use crate::{
     device::simulated::{Fault, FileId, Times},
     error::{Error, OpenError},
     inspect::Severity,
-    object::types::{ListOptions, ListStart, Select},
+    layout::{Version, Versioning},
+    object::types::{GetOptions, ListOptions, ListStart, Select, Which},
 };
 use bytes::Bytes;
 use std::{
@@ -121,8 +123,8 @@ pub(super) struct Run {
     damaged: bool,
     /// The store does not open for what is damaged.
     refused: bool,
-    /// Keys found corrupt.
-    corrupt: BTreeSet<(usize, Key)>,
+    /// Keys and versions found corrupt.
+    corrupt: BTreeSet<(usize, Key, Option<Version>)>,
     tolerance: Tolerance,
     /// The store may run out of room without a fault.
     little_room: bool,
@@ -420,12 +422,22 @@ impl Run {
     fn verify_client(&mut self, client: usize) -> Checked {
         let known = self.clients[client].clone();
         let name = own_bucket(client);
-        let bucket = self.ask(move |engine| async move { engine.bucket(&name).await.map(drop) })?;
+        let bucket = self.ask(move |engine| async move { engine.bucket(&name).await })?;
         {
             let mut known = known.borrow_mut();
             let is = match bucket {
-                Ok(()) => true,
-                Err(Error::NoSuchBucket) => false,
+                Ok(info) if !known.versioning.contains(&info.versioning) => {
+                    let may_be = &known.versioning;
+                    return Err(format!("client {client}: its bucket is {info:?}, where {may_be:?}"));
+                }
+                Ok(info) => {
+                    known.versioning = vec![info.versioning];
+                    true
+                }
+                Err(Error::NoSuchBucket) => {
+                    known.versioning = vec![Versioning::Never];
+                    false
+                }
                 Err(error) => return Err(format!("client {client}, its bucket: {error}")),
             };
             if !known.bucket.contains(&is) {
@@ -442,17 +454,9 @@ impl Run {
         let keys: Vec<Key> = known.borrow().keys().map(|(key, _)| key).collect();
         for key in keys {
             let call = call(self);
-            let reading = async move {
-                let (bucket, name) = (key.bucket(client), key.bytes(client));
-                let found = read(call.engine(), &bucket, &name, Select::Whole, usize::MAX).await;
-                let corrupt = matches!(found, Err(Error::Corrupt(_)));
-                (corrupt, call.check_read(key, Select::Whole, found))
-            };
-            let (corrupt, checked) = self.ask(move |_| reading)?;
+            let (corrupt, checked) = self.ask(move |_| async move { verify_key(&call, key).await })?;
             checked.map_err(|wrong| format!("client {client}, {key:?}: {wrong}"))?;
-            if corrupt {
-                self.corrupt.insert((client, key));
-            }
+            self.corrupt.extend(corrupt.into_iter().map(|version| (client, key, version)));
         }
         known.borrow_mut().resolve_completions();
         for slot in 0..super::operation::UPLOADS as u8 {
@@ -500,7 +504,16 @@ impl Run {
         let delimiter = list_delimiter(rng.u8(..));
         let limit = rng.usize(1..8);
         let expected = model.list(bucket, &prefix, delimiter, b"");
+        let expected_versions = model.list_versions(bucket, &prefix, delimiter, b"");
         let options = ListOptions { prefix, delimiter: delimiter.into(), start: ListStart::First, limit };
+        let (name, same) = (bucket.to_owned(), options.clone());
+        let versions = self.ask(|engine| async move { list_all_versions(&engine, &name, same).await })?;
+        let versions = versions.map_err(|error| format!("listing versions of {bucket}: {error}"))?;
+        if versions != expected_versions {
+            return Err(format!(
+                "listing versions of {bucket}: expected {expected_versions:?}, found {versions:?}"
+            ));
+        }
         let name = bucket.to_owned();
         let found = self.ask(|engine| async move { list_all(&engine, &name, options).await })?;
         let found = found.map_err(|error| format!("listing {bucket}: {error}"))?;
@@ -509,6 +522,33 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Reads all there is of a key at rest. Says which of it is corrupt: versions, or what a reader of the key gets.
+async fn verify_key(call: &Call, key: Key) -> (Vec<Option<Version>>, Checked) {
+    let (bucket, name) = (key.bucket(call.client()), key.bytes(call.client()));
+    let options = GetOptions { select: Select::Whole, version: Which::Current };
+    let found = read(call.engine(), &bucket, &name, options, usize::MAX).await;
+    let mut corrupt = Vec::new();
+    if matches!(found, Err(Error::Corrupt(_))) {
+        corrupt.push(None);
+    }
+    let checked = async {
+        call.check_read(key, Select::Whole, found)?;
+        let Some(numbers) = call.look_at_versions(key).await? else { return Ok(()) };
+        let versions = call.with_key(key, |known| known.certain().cloned());
+        // The newest was read.
+        for (kept, number) in versions.into_iter().flatten().zip(numbers).skip(1) {
+            let version = Which::Version(number);
+            let found = call.check_version(key, version, &kept, Select::Whole).await;
+            if found? == Seen::Corrupt {
+                corrupt.push(Some(number));
+            }
+        }
+        Ok(())
+    };
+    let checked = checked.await;
+    (corrupt, checked)
 }
 
 /// What the client's keys are, if that is certain.

@@ -1,15 +1,15 @@
 //! What a client does with uploads in parts. Each step is an operation of its own, so that crashes fall between them.
 
 use super::{
-    client::{Call, fill, give_up, upload_in},
-    knowledge::{Known, KnownUpload, State, answers, write_condition},
-    model::Value,
+    client::{Call, fill, give_up, is_absent, is_uncertain, made, upload_in},
+    knowledge::{Known, KnownUpload, Made, Ticket},
+    model::{Change, Value, Versions, current},
     operation::{Body, GivesUp, Key, Operation},
 };
 use crate::{
     core_engine::CompleteOptions,
     error::Error,
-    layout::EntityTag,
+    layout::{EntityTag, Version, Versioning},
     object::types::{CommitOptions, GetOptions, NamedPart, ObjectInfo, PartInfo, PutOptions},
 };
 use std::rc::Rc;
@@ -77,7 +77,7 @@ impl Call {
                 Ok(())
             }
             Err(error) => {
-                if !matches!(error, Error::Device(_) | Error::Closed) {
+                if !is_uncertain(&error) {
                     self.known.borrow_mut().orphans_max -= 1;
                 }
                 if self.explains_missing_bucket(key, &error) { Ok(()) } else { self.excuse(&error) }
@@ -89,8 +89,7 @@ impl Call {
         let Some(upload) = upload_in(&self.known, slot) else { return Ok(()) };
         // A part has no conditions; its tag and attributes are given like an object's.
         let value = body.value();
-        let state = Some(value.clone());
-        self.with_part(slot, number, |part| part.begin(state.clone()));
+        let Some(ticket) = self.begin_part(slot, number, vec![value.clone()]) else { return Ok(()) };
         let (client, key) = (self.client(), upload.key);
         let (bucket, name) = (key.bucket(client), key.bytes(client));
         let size = Some(value.bytes.len() as u64);
@@ -109,12 +108,12 @@ impl Call {
                 }
             }
             Ok(None) => {
-                self.with_part(slot, number, |part| part.withdraw(&state));
+                self.with_part(slot, number, |part| part.withdraw(ticket));
                 return Ok(());
             }
             Err(error) => Err(error),
         };
-        self.settle_part(slot, number, vec![state], answer)
+        self.settle_part(slot, number, ticket, &[value], answer)
     }
 
     pub(super) async fn copy_part(&self, slot: u8, number: u8, from: Key) -> Checked {
@@ -122,13 +121,11 @@ impl Call {
         // Of a part whose bytes are one of several, an object could be made whose bytes the client does not know.
         let Some(source) = self.with_key(from, |known| known.certain().cloned()) else { return Ok(()) };
         let etag = format!("part-{}", self.nonce).into_bytes();
-        let value = |source: &Value| Value {
-            bytes: source.bytes.clone(),
-            etag: etag.clone(),
-            attributes: Vec::new(),
-        };
-        let made: Vec<State> = source.iter().map(|source| Some(value(source))).collect();
-        self.with_part(slot, number, |part| made.iter().for_each(|state| part.begin(state.clone())));
+        let values: Vec<Value> = current(&source)
+            .map(|source| Value { bytes: source.bytes.clone(), etag: etag.clone(), attributes: Vec::new() })
+            .into_iter()
+            .collect();
+        let Some(ticket) = self.begin_part(slot, number, values.clone()) else { return Ok(()) };
         let (client, key) = (self.client(), upload.key);
         let (source, target) = (from.bytes(client), key.bytes(client));
         let options = CommitOptions { etag: EntityTag::new(&etag), ..CommitOptions::default() };
@@ -142,40 +139,48 @@ impl Call {
             .await;
         match answer {
             Err(error)
-                if error == Error::NoSuchKey && made.is_empty()
-                    || self.explains_missing_bucket(from, &error) =>
+                if is_absent(&error) && values.is_empty() || self.explains_missing_bucket(from, &error) =>
             {
-                self.with_part(slot, number, |part| made.iter().for_each(|state| part.withdraw(state)));
+                self.with_part(slot, number, |part| part.withdraw(ticket));
                 Ok(())
             }
-            Ok(_) if made.is_empty() => Err("copied what is not there".into()),
-            answer => self.settle_part(slot, number, made, answer),
+            Ok(_) if values.is_empty() => Err("copied what is not there".into()),
+            answer => self.settle_part(slot, number, ticket, &values, answer),
         }
+    }
+
+    /// A part is asked for, which will be one of these.
+    fn begin_part(&self, slot: u8, number: u8, values: Vec<Value>) -> Option<Ticket> {
+        let changes = values.into_iter().map(Change::Put).collect();
+        self.with_part(slot, number, |part| part.begin(changes, vec![Versioning::Never]))
     }
 
     fn settle_part(
         &self,
         slot: u8,
         number: u8,
-        states: Vec<State>,
+        ticket: Ticket,
+        values: &[Value],
         answer: Result<PartInfo, Error>,
     ) -> Checked {
         match answer {
             Ok(info) => {
-                let matches = |state: &State| {
-                    state.as_ref().is_some_and(|value| {
-                        value.bytes.len() as u64 == info.size && value.etag == info.etag.as_bytes()
-                    })
+                let matches = |value: &Value| {
+                    value.bytes.len() as u64 == info.size && value.etag == info.etag.as_bytes()
                 };
-                if info.number != u16::from(number) || !states.iter().any(matches) {
+                if info.number != u16::from(number) || !values.iter().any(matches) {
                     return Err(format!("made part {info:?}"));
                 }
-                self.with_part(slot, number, |part| part.acknowledge_any(states));
+                // Parts have no versions: they are told apart by the order in which the client puts them.
+                self.with_part(slot, number, |part| {
+                    let next = Version(part.version.0 + 1);
+                    part.acknowledge(ticket, Made::Object(next, true));
+                });
                 Ok(())
             }
             Err(error) => {
-                if !matches!(error, Error::Device(_) | Error::Closed) {
-                    self.with_part(slot, number, |part| states.iter().for_each(|state| part.withdraw(state)));
+                if !is_uncertain(&error) {
+                    self.with_part(slot, number, |part| part.withdraw(ticket));
                 }
                 self.excuse_upload(slot, &error)
             }
@@ -227,7 +232,7 @@ impl Call {
         }
         for number in 1..5u8 {
             let info = found.iter().find(|part| part.number == u16::from(number));
-            let matches = |state: &State| match (state, info) {
+            let fits = |versions: &Versions| match (current(versions), info) {
                 (None, None) => true,
                 (Some(value), Some(info)) => {
                     value.etag == info.etag.as_bytes()
@@ -236,10 +241,7 @@ impl Call {
                 }
                 _ => false,
             };
-            let possible = self.with_part(slot, number, |part| {
-                let state = part.candidates().find(|state| matches(state)).cloned();
-                state.is_some_and(|state| part.observe(&state))
-            });
+            let possible = self.with_part(slot, number, |part| part.observe(fits));
             if possible == Some(false) {
                 let known = self.with_part(slot, number, |part| part.clone());
                 return Err(format!("part {number}: found {info:?}, where {known:?} is"));
@@ -292,7 +294,7 @@ impl Call {
                 }
             }
             Err(error) => {
-                if !matches!(error, Error::Device(_) | Error::Closed) {
+                if !is_uncertain(&error) {
                     self.with_upload(slot, |upload| {
                         upload.iter_mut().for_each(|upload| upload.may_be_over = may_be_over);
                     });
@@ -318,14 +320,14 @@ impl Call {
             }
         }
         let etag = format!("{etag_seed:x}-{}", named.len()).into_bytes();
-        let state =
-            Some(Value { bytes: Rc::new(bytes), etag: etag.clone(), attributes: upload.attributes.clone() });
+        let size = bytes.len() as u64;
+        let value =
+            Value { bytes: Rc::new(bytes), etag: etag.clone(), attributes: upload.attributes.clone() };
         let key = upload.key;
-        let (mut allowed, condition) = self.with_key(key, |known| {
-            let asked = (answers(condition, known), write_condition(condition, known.likely()));
-            known.begin(state.clone());
-            asked
-        });
+        let Some((ticket, mut allowed, condition)) = self.begin(key, vec![Change::Put(value)], condition)
+        else {
+            return Ok(());
+        };
         if named.is_empty() {
             allowed = vec![Err(Error::InvalidArgument("no parts"))];
         }
@@ -356,7 +358,7 @@ impl Call {
         if let Some(rival) = rival {
             let other = rival.await;
             self.check_repetition(key, &answer, &other)?;
-            let unsure = matches!(other, Err(Error::Device(_) | Error::Closed));
+            let unsure = other.as_ref().is_err_and(is_uncertain);
             if answer.is_err() && (other.is_ok() || unsure) {
                 answer = other;
             }
@@ -367,10 +369,7 @@ impl Call {
         }
         match &answer {
             Ok(info) => {
-                let value = state.as_ref();
-                if value.is_none_or(|value| info.size != value.bytes.len() as u64)
-                    || usize::from(info.part_count) != named.len()
-                {
+                if info.size != size || usize::from(info.part_count) != named.len() {
                     return Err(format!("completed as {info:?}"));
                 }
                 self.end(slot);
@@ -392,7 +391,7 @@ impl Call {
                 }
             }
         }
-        self.settle(key, &[state], &allowed, answer.map(|info| Some(info.version)))
+        self.settle(key, ticket, &allowed, answer.as_ref().map(made).map_err(Error::clone))
     }
 
     /// A completion that is asked for twice is answered twice the same, unless something else came in between.
@@ -408,6 +407,12 @@ impl Call {
             (Ok(_), Err(Error::NoSuchUpload)) | (Err(Error::NoSuchUpload), Ok(_)) if others_float => Ok(()),
             // Something that landed between the two was judged by one of them only.
             (Err(first), Err(second)) if first == second || others_float => Ok(()),
+            (Ok(_), Err(Error::ConditionFailed | Error::NoSuchKey))
+            | (Err(Error::ConditionFailed | Error::NoSuchKey), Ok(_))
+                if others_float =>
+            {
+                Ok(())
+            }
             // A fault may have met either.
             (Err(first), Err(second)) => self.excuse(first).or_else(|_| self.excuse(second)),
             (Ok(_), Err(error)) | (Err(error), Ok(_)) => self.excuse(error),
