@@ -9,6 +9,10 @@
 //!   is read. If the front copy of its metadata does not hold, the back copy stands in. If neither holds there is a
 //!   hole: what the log said from here on is unknown, and the shard may answer only what it knows.
 //!
+//! * Of two batches that could both come next the one of the newer epoch counts. One that a recovery discarded stays where it
+//!   is if what took its place did not fit there and went to the next zone; and once that has an older epoch too, only the
+//!   two epochs tell which was discarded.
+//!
 //! A header counts only if its keyed checksum holds and its shard, epoch, sequence, previous hash and position are
 //! those expected, so that neither a client's payload nor what an earlier life of the store left behind can pass.
 
@@ -38,6 +42,8 @@ pub(crate) struct LogReader {
     /// Where zone 0 starts on the device.
     pub(crate) zones_at: u64,
     pub(crate) window: Option<Window>,
+    /// What begins the zone that was looked at last as the next one.
+    pub(crate) next_zone: Option<(u32, Option<BatchHeader>)>,
 }
 
 pub(crate) struct Window {
@@ -131,8 +137,8 @@ impl LogReader {
             let expected = Expected { sequence, previous: tail.previous, epoch };
             let before = tail.clone();
             let mut found = self.batch_at(tail.position, &expected).await?;
-            if found.is_none() && tail.position.offset > 0 {
-                let start = LogPosition { zone: tail.next_zone, offset: 0 };
+            let start = LogPosition { zone: tail.next_zone, offset: 0 };
+            if tail.position.offset > 0 && self.is_newer_at(start, &expected, found.as_ref()).await? {
                 found = self.batch_at(start, &expected).await?;
             }
             if found.is_none() {
@@ -167,6 +173,32 @@ impl LogReader {
             replayed.take(batch, apply);
         }
         Ok(replayed)
+    }
+
+    /// Whether the batch that begins a zone is the one expected, and of a newer epoch than what was found elsewhere.
+    async fn is_newer_at(
+        &mut self,
+        start: LogPosition,
+        expected: &Expected,
+        found: Option<&Found>,
+    ) -> Result<bool, OpenError> {
+        let header = match &self.next_zone {
+            Some((zone, header)) if *zone == start.zone => header.clone(),
+            _ => {
+                // Beside the window, which stays where the log is read.
+                let lease = self.pool.acquire(BLOCK_BYTES).await;
+                let block = self.read(start, BLOCK_BYTES, lease).await?;
+                let header = match BatchHeader::peek(block.as_slice(), &self.secret) {
+                    Ok((header, false)) => Some(header),
+                    _ => None,
+                };
+                self.next_zone = Some((start.zone, header.clone()));
+                header
+            }
+        };
+        let is_newer = |header: &BatchHeader| found.is_none_or(|found| header.epoch > found.header.epoch);
+        let shard = self.shard;
+        Ok(header.is_some_and(|header| is_expected(&header, shard, start, expected) && is_newer(&header)))
     }
 
     /// The batch at `position`, if its front copy, or with a readable front header its back copy, is the one expected.
@@ -243,6 +275,9 @@ impl LogReader {
         let meta = header.meta_blocks as usize * BLOCK_BYTES;
         let Some(bytes) = self.bytes(at, meta).await? else { return Ok(()) };
         if let Some((header, entries, hash)) = read_copy(bytes, &secret, true) {
+            if evidence.back_copy.as_ref().is_some_and(|known| known.header.epoch > header.epoch) {
+                return Ok(());
+            }
             // Its payloads need no look: it is used only if it was acknowledged.
             evidence.back_copy = Some(Found { header, entries, hash, payloads_hold: false, mended: true });
         }

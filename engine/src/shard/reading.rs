@@ -221,6 +221,7 @@ impl Reading {
             zone_bytes: self.identity.geometry.zone_bytes,
             zones_at: self.files.log_zones_at,
             window: None,
+            next_zone: None,
         }
     }
 
