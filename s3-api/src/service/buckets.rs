@@ -1,13 +1,17 @@
 //! Buckets, and settings that buckets and objects here have only one value of.
 
-use super::{OWNER, failure::failure, tags::check_version};
+use super::{
+    OWNER,
+    failure::failure,
+    versions::{read_failure, which},
+};
 use crate::protocol::{
     error::{ErrorCode, S3Error},
     operation::{CreateBucket, GetObjectSetting, ListBuckets, ListPosition, OperationName},
     reply::{self, ListedBucket, Reply},
 };
 use bytes::Bytes;
-use crossdock::{CoreEngine, Error, Which};
+use crossdock::{CoreEngine, Error};
 
 pub(super) async fn list(engine: &CoreEngine, request: &ListBuckets, region: &str) -> Result<Reply, S3Error> {
     let buckets = engine.buckets().await.map_err(failure)?;
@@ -84,7 +88,8 @@ pub(super) async fn object_setting(
     request: &GetObjectSetting,
     operation: OperationName,
 ) -> Result<Reply, S3Error> {
-    check_version(request.version_id.as_deref())?;
-    engine.head(&request.bucket, request.key.as_bytes(), Which::Current).await.map_err(failure)?;
+    let which = which(request.version_id.as_deref())?;
+    let found = engine.head(&request.bucket, request.key.as_bytes(), which).await;
+    found.map_err(|error| read_failure(error, which))?;
     reply::default_configuration(operation, OWNER).unwrap_or(Err(ErrorCode::NotImplemented.into()))
 }

@@ -4,7 +4,8 @@
 
 use super::{
     failure::failure,
-    tags::{check_version, checksum_of, condition, crc64, headers_of, parse_upload, text},
+    tags::{checksum_of, condition, crc64, headers_of, parse_upload, text},
+    versions::{source_failure, version_id, which},
 };
 use crate::protocol::{
     checksum::Algorithm,
@@ -33,7 +34,9 @@ async fn look(
     source: &CopySource,
     conditions: &ReadConditions,
 ) -> Result<ObjectInfo, S3Error> {
-    let info = engine.head(&source.bucket, source.key.as_bytes(), Which::Current).await.map_err(failure)?;
+    let which = which(source.version_id.as_deref())?;
+    let found = engine.head(&source.bucket, source.key.as_bytes(), which).await;
+    let info = found.map_err(|error| source_failure(error, which))?;
     conditions.evaluate_copy(Validators { etag: &text(&info.etag), modified_ms: info.modified_ms })?;
     Ok(info)
 }
@@ -68,7 +71,6 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<ObjectHeaders, S3E
 
 pub(super) async fn copy(engine: &CoreEngine, request: &CopyObject) -> Result<Reply, S3Error> {
     let source = &request.source;
-    check_version(source.version_id.as_deref())?;
     engine.bucket(&request.bucket).await.map_err(failure)?;
     for _ in 0..ATTEMPTS {
         let info = look(engine, source, &request.source_conditions).await?;
@@ -91,7 +93,14 @@ pub(super) async fn copy(engine: &CoreEngine, request: &CopyObject) -> Result<Re
             Ok(made) => {
                 let checksum = checksum_of(&made, &headers);
                 let etag = text(&made.etag);
-                return Ok(reply::copy_object(&etag, made.modified_ms, Some(&checksum), None, None));
+                let (version, source) = (version_id(&made), version_id(&info));
+                return Ok(reply::copy_object(
+                    &etag,
+                    made.modified_ms,
+                    Some(&checksum),
+                    version.as_deref(),
+                    source.as_deref(),
+                ));
             }
         }
     }
@@ -100,7 +109,6 @@ pub(super) async fn copy(engine: &CoreEngine, request: &CopyObject) -> Result<Re
 
 pub(super) async fn copy_part(engine: &CoreEngine, request: &UploadPartCopy) -> Result<Reply, S3Error> {
     let source = &request.source;
-    check_version(source.version_id.as_deref())?;
     let upload = parse_upload(&request.upload_id)?;
     for _ in 0..ATTEMPTS {
         let info = look(engine, source, &request.source_conditions).await?;
@@ -123,7 +131,13 @@ pub(super) async fn copy_part(engine: &CoreEngine, request: &UploadPartCopy) -> 
             Err(error) => return Err(failure(error)),
             Ok(part) => {
                 let (etag, checksum) = (text(&part.etag), crc64(part.crc64));
-                return Ok(reply::upload_part_copy(&etag, part.modified_ms, Some(&checksum), None));
+                let source = version_id(&info);
+                return Ok(reply::upload_part_copy(
+                    &etag,
+                    part.modified_ms,
+                    Some(&checksum),
+                    source.as_deref(),
+                ));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! ListObjects, ListObjectsV2 and ListObjectVersions.
+//! ListObjects and ListObjectsV2.
 
 use super::{
     OWNER,
@@ -8,10 +8,10 @@ use super::{
 use crate::protocol::{
     checksum::{Algorithm, ChecksumType},
     error::S3Error,
-    operation::{ListObjectVersions, ListObjects, ListObjectsV2, ListPosition, ListQuery},
+    operation::{ListObjects, ListObjectsV2, ListPosition, ListQuery},
     reply::{self, Listed, ListedObject, Reply},
 };
-use crossdock::{CoreEngine, ListItem, ListOptions, ListStart, Listing};
+use crossdock::{CoreEngine, ListItem, ListOptions, ListStart, Listing, ObjectInfo};
 
 async fn page(
     engine: &CoreEngine,
@@ -33,25 +33,27 @@ async fn page(
     engine.list(bucket, &options).await.map_err(failure)
 }
 
+/// An object as listings tell it.
+pub(super) fn listed_object<'a>(key: &'a [u8], info: &'a ObjectInfo) -> Result<ListedObject<'a>, S3Error> {
+    let headers = headers_of(&info.attributes)?;
+    let default = (Algorithm::Crc64Nvme, ChecksumType::FullObject);
+    Ok(ListedObject {
+        key,
+        etag: text(&info.etag),
+        modified_ms: info.modified_ms,
+        bytes: info.size,
+        storage_class: headers.storage_class,
+        checksum: Some(headers.checksum.map_or(default, |sum| (sum.checksum.algorithm(), sum.kind()))),
+    })
+}
+
 /// The listing's lines as replies have them.
 fn lines(listing: &Listing) -> Result<Vec<Listed<'_>>, S3Error> {
     let mut lines = Vec::with_capacity(listing.items.len());
     for item in &listing.items {
         lines.push(match item {
             ListItem::CommonPrefix(prefix) => Listed::CommonPrefix(prefix),
-            ListItem::Object { key, info } => {
-                let headers = headers_of(&info.attributes)?;
-                let stored = headers.checksum;
-                let default = (Algorithm::Crc64Nvme, ChecksumType::FullObject);
-                Listed::Object(ListedObject {
-                    key,
-                    etag: text(&info.etag),
-                    modified_ms: info.modified_ms,
-                    bytes: info.size,
-                    storage_class: headers.storage_class,
-                    checksum: Some(stored.map_or(default, |sum| (sum.checksum.algorithm(), sum.kind()))),
-                })
-            }
+            ListItem::Object { key, info } => Listed::Object(listed_object(key, info)?),
         });
     }
     Ok(lines)
@@ -73,12 +75,4 @@ pub(super) async fn list_v2(engine: &CoreEngine, request: &ListObjectsV2) -> Res
     });
     let token = next.map(|next| next.to_token());
     Ok(reply::list_objects_v2(request, &lines(&listing)?, token.as_deref(), OWNER))
-}
-
-pub(super) async fn list_versions(
-    engine: &CoreEngine,
-    request: &ListObjectVersions,
-) -> Result<Reply, S3Error> {
-    let listing = page(engine, &request.bucket, &request.query, &request.position).await?;
-    Ok(reply::list_object_versions(request, &lines(&listing)?, listing.next.is_some(), OWNER))
 }

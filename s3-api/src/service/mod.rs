@@ -5,7 +5,8 @@
 //!                                                             ▲              ├─ writes    PutObject, UploadPart, deletes
 //!                                                     document, if it has one├─ copies    CopyObject, UploadPartCopy
 //!                                                                            ├─ uploads   multipart, from begin to end
-//!                                                                            ├─ listing   of objects and uploads
+//!                                                                            ├─ listing   of objects
+//!                                                                            ├─ versions  of objects, kept or not
 //!                                                                            └─ buckets   and settings of them
 //! ```
 //!
@@ -18,13 +19,13 @@ mod access;
 mod buckets;
 mod copies;
 mod failure;
-mod groups;
 mod keys;
 mod listing;
 mod reads;
 pub(crate) mod remote;
 mod tags;
 mod uploads;
+mod versions;
 mod writes;
 
 pub use access::{Authorizer, Credentials, Principal, Secret, SignedOnly};
@@ -288,7 +289,7 @@ impl Service {
             Request::ListMultipartUploads(list) => uploads::list(engine, &list).await,
             Request::ListObjects(list) => listing::list(engine, &list).await,
             Request::ListObjectsV2(list) => listing::list_v2(engine, &list).await,
-            Request::ListObjectVersions(list) => listing::list_versions(engine, &list).await,
+            Request::ListObjectVersions(list) => versions::list(engine, &list).await,
             Request::ListBuckets(list) => buckets::list(engine, &list, &self.options.region).await,
             Request::CreateBucket(create) => buckets::create(engine, &create, &self.options.region).await,
             Request::HeadBucket(head) => buckets::head(engine, &head.bucket, &self.options.region).await,
@@ -296,6 +297,8 @@ impl Service {
             Request::GetBucketLocation(get) => {
                 buckets::location(engine, &get.bucket, &self.options.region).await
             }
+            Request::GetBucketVersioning(get) => versions::bucket_versioning(engine, &get.bucket).await,
+            Request::PutBucketVersioning(put) => versions::set_bucket_versioning(engine, &put).await,
             Request::GetBucketSetting(get) => buckets::setting(engine, &get.bucket, operation).await,
             Request::GetObjectSetting(get) => buckets::object_setting(engine, &get, operation).await,
         };

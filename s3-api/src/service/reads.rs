@@ -3,7 +3,8 @@
 use super::{
     Answer, Principal,
     failure::failure,
-    tags::{check_version, checksum_of, crc64, headers_of, text},
+    tags::{checksum_of, crc64, headers_of, text},
+    versions::{read_failure, version_id, which},
 };
 use crate::protocol::{
     checksum::Checksum,
@@ -39,13 +40,14 @@ struct Sent {
 fn reply(request: &ReadObject, info: &ObjectInfo, sent: &Sent) -> Result<Reply, S3Error> {
     let mut headers = headers_of(&info.attributes)?;
     headers.checksum = Some(checksum_of(info, &headers));
+    let version = version_id(info);
     let named_part = request.part_number.is_some() && info.part_count > 0;
     let reply = ObjectReply {
         etag: &text(&info.etag),
         modified_ms: info.modified_ms,
         size: info.size,
         headers: &headers,
-        version_id: None,
+        version_id: version.as_deref(),
         range: sent.is_range.then_some(sent.range),
         part_count: named_part.then_some(u32::from(info.part_count)),
         part_checksum: sent.part_checksum,
@@ -86,22 +88,22 @@ pub(super) async fn get(
     request: &ReadObject,
     principal: &Principal,
 ) -> Result<Answer, S3Error> {
-    check_version(request.version_id.as_deref())?;
+    let which = which(request.version_id.as_deref())?;
     check_overrides(request, principal)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
-    let options = GetOptions { select: selection(request), version: Which::Current };
+    let options = GetOptions { select: selection(request), version: which };
     let get = match engine.get(bucket, key, options).await {
         Ok(get) => get,
         Err(error @ (Error::RangeNotSatisfiable { .. } | Error::InvalidPart(_))) => {
             // Conditions come before the range (RFC 9110 §13.2.2).
-            let info = engine.head(bucket, key, Which::Current).await.map_err(failure)?;
+            let info = engine.head(bucket, key, which).await.map_err(|error| read_failure(error, which))?;
             return match judge(&request.conditions, &info)? {
                 Some(reply) => Ok(reply.into()),
                 None if matches!(error, Error::InvalidPart(_)) => Err(ErrorCode::InvalidPartNumber.into()),
                 None => Err(unsatisfiable(info.size)),
             };
         }
-        Err(error) => return Err(failure(error)),
+        Err(error) => return Err(read_failure(error, which)),
     };
     if let Some(reply) = judge(&request.conditions, get.info())? {
         return Ok(reply.into());
@@ -126,13 +128,14 @@ pub(super) async fn head(
     request: &ReadObject,
     principal: &Principal,
 ) -> Result<Reply, S3Error> {
-    check_version(request.version_id.as_deref())?;
+    let which = which(request.version_id.as_deref())?;
     check_overrides(request, principal)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
-    let (info, parts) = match request.part_number {
-        Some(_) => engine.object_parts(bucket, key, Which::Current).await.map_err(failure)?,
-        None => (engine.head(bucket, key, Which::Current).await.map_err(failure)?, Vec::new()),
+    let found = match request.part_number {
+        Some(_) => engine.object_parts(bucket, key, which).await,
+        None => engine.head(bucket, key, which).await.map(|info| (info, Vec::new())),
     };
+    let (info, parts) = found.map_err(|error| read_failure(error, which))?;
     if let Some(reply) = judge(&request.conditions, &info)? {
         return Ok(reply);
     }
@@ -166,9 +169,10 @@ pub(super) fn checksum_of_part(part: &PartInfo) -> Result<Checksum, S3Error> {
 /// "Retrieves all of the metadata from an object without returning the object itself", as far as it was asked for.
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAttributes.html>)
 pub(super) async fn attributes(engine: &CoreEngine, request: &GetObjectAttributes) -> Result<Reply, S3Error> {
-    check_version(request.version_id.as_deref())?;
+    let which = which(request.version_id.as_deref())?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
-    let (info, parts) = engine.object_parts(bucket, key, Which::Current).await.map_err(failure)?;
+    let found = engine.object_parts(bucket, key, which).await;
+    let (info, parts) = found.map_err(|error| read_failure(error, which))?;
     if let Some(reply) = judge(&request.conditions, &info)? {
         return Ok(reply);
     }
@@ -195,9 +199,10 @@ pub(super) async fn attributes(engine: &CoreEngine, request: &GetObjectAttribute
         is_truncated: skipped.saturating_add(limit) < parts.len(),
         parts: &listed,
     };
+    let version = version_id(&info);
     let reply = AttributesReply {
         modified_ms: info.modified_ms,
-        version_id: None,
+        version_id: version.as_deref(),
         etag: wanted.etag.then_some(&*etag),
         checksum: wanted.checksum.then(|| checksum_of(&info, &headers)),
         parts: (wanted.object_parts && !parts.is_empty()).then_some(object_parts),

@@ -55,14 +55,6 @@ pub(super) fn headers_of(attributes: &[u8]) -> Result<ObjectHeaders, S3Error> {
     })
 }
 
-/// Refuses a version other than the only one there is: buckets here keep none but the current, which is called `null`.
-pub(super) fn check_version(version_id: Option<&str>) -> Result<(), S3Error> {
-    match version_id {
-        None | Some("null") => Ok(()),
-        Some(version) => Err(S3Error::new(ErrorCode::NoSuchVersion).field("VersionId", version)),
-    }
-}
-
 /// An upload's identifier as clients see it.
 pub(super) fn upload_text(upload: UploadId) -> String {
     format!("{:032x}", upload.0)

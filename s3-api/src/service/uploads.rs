@@ -149,7 +149,9 @@ pub(super) async fn complete(
     let checksum = super::tags::checksum_of(&made, &headers_of(&made.attributes)?);
     let location = format!("http://{host}/{bucket}/{}", encode_listed(&request.key));
     let etag = text(&made.etag);
-    Ok(reply::complete_multipart_upload(&location, bucket, &request.key, &etag, None, Some(&checksum)))
+    let version = super::versions::version_id(&made);
+    let (key, version) = (&request.key, version.as_deref());
+    Ok(reply::complete_multipart_upload(&location, bucket, key, &etag, version, Some(&checksum)))
 }
 
 pub(super) async fn abort(engine: &CoreEngine, request: &AbortMultipartUpload) -> Result<Reply, S3Error> {

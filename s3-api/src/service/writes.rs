@@ -2,8 +2,8 @@
 
 use super::{
     failure::failure,
-    groups::in_groups,
     tags::{checksum_of, condition, crc64, parse_upload, tag_match, text},
+    versions::{marker_text, version_id, which},
 };
 use crate::{
     protocol::{
@@ -85,7 +85,7 @@ pub(super) async fn precheck(
     }
     let current = match engine.head(bucket, key, Which::Current).await {
         Ok(info) => Some(info.etag),
-        Err(Error::NoSuchKey) => None,
+        Err(Error::NoSuchKey | Error::DeleteMarker(_)) => None,
         Err(error) => return Err(failure(error)),
     };
     condition.check(current).map_err(failure)
@@ -123,7 +123,7 @@ pub(super) async fn commit(
     let options = CommitOptions { etag, attributes: Bytes::from(headers.encode()), condition };
     let info = put.finish(options).await.map_err(failure)?;
     let stored = checksum_of(&info, &headers);
-    Ok(reply::put_object(&text(&info.etag), None, Some(&stored), false))
+    Ok(reply::put_object(&text(&info.etag), version_id(&info).as_deref(), Some(&stored), false))
 }
 
 pub(super) async fn put_part(
@@ -163,25 +163,29 @@ pub(super) async fn commit_part(
     Ok(reply::put_object(&text(&part.etag), None, Some(&checksum), true))
 }
 
+/// Removes the version that is named, or the key: for good or behind a delete marker, as the bucket keeps versions.
+///
+/// The reply names the marker that was made or removed, and the version that was named. "x-amz-delete-marker: Indicates whether the
+/// specified object version that was permanently deleted was (true) or was not (false) a delete marker before deletion. In a simple
+/// DELETE, this header indicates whether (true) or not (false) the current version of the object is a delete marker."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html>, Response Elements.)
 pub(super) async fn delete(engine: &CoreEngine, request: &DeleteObject) -> Result<Reply, S3Error> {
-    let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
-    delete_one(engine, bucket, key, request.version_id.as_deref(), condition(&request.conditions)).await?;
-    Ok(reply::delete_object(request.version_id.as_deref(), false))
+    let which = which(request.version_id.as_deref())?;
+    let (key, condition) = (request.key.as_bytes().into(), condition(&request.conditions));
+    let deleted = engine.delete(&request.bucket, Delete { key, which, condition }).await.map_err(failure)?;
+    let version = request.version_id.clone().or_else(|| deleted.marker.as_ref().map(marker_text));
+    Ok(reply::delete_object(version.as_deref(), deleted.marker.is_some()))
 }
 
-/// Deletes the current version. To delete a version that is not there is no error, as to delete a key that is not.
-async fn delete_one(
-    engine: &CoreEngine,
-    bucket: &str,
-    key: &[u8],
-    version_id: Option<&str>,
-    condition: WriteCondition,
-) -> Result<(), S3Error> {
-    if version_id.is_some_and(|version| version != "null") {
-        return engine.bucket(bucket).await.map(drop).map_err(failure);
-    }
-    let delete = Delete { condition, ..Delete::current(key) };
-    engine.delete(bucket, delete).await.map(drop).map_err(failure)
+/// What the engine is asked for one object of a DeleteObjects.
+fn delete_of(bucket: &str, object: &ObjectIdentifier) -> Result<Delete, S3Error> {
+    let resource = Resource::Object { bucket: bucket.into(), key: object.key.clone() };
+    resource.check()?;
+    // In the midst of others what never was a version is one that is not there.
+    let which = which(object.version_id.as_deref()).map_err(|_| S3Error::new(ErrorCode::NoSuchVersion))?;
+    let if_match = object.if_match.as_ref().map(|tags| tag_match(tags, true));
+    let condition = WriteCondition { if_match, if_none_match: None };
+    Ok(Delete { key: object.key.as_bytes().into(), which, condition })
 }
 
 pub(super) async fn delete_many(
@@ -191,27 +195,36 @@ pub(super) async fn delete_many(
 ) -> Result<Reply, S3Error> {
     let bucket = request.bucket.as_str();
     engine.bucket(bucket).await.map_err(failure)?;
-    let one = async |object: &ObjectIdentifier| {
-        let resource = Resource::Object { bucket: bucket.into(), key: object.key.clone() };
-        allowed(&resource)?;
-        resource.check()?;
-        let condition = WriteCondition {
-            if_match: object.if_match.as_ref().map(|tags| tag_match(tags, true)),
-            if_none_match: None,
-        };
-        delete_one(engine, bucket, object.key.as_bytes(), object.version_id.as_deref(), condition).await
-    };
-    // Many at a time, so that their entries share batches of the log; in the order of the request.
     let objects = &request.delete.objects;
-    let results = in_groups(objects, DELETES_AT_ONCE, one).await;
-    let outcomes = objects.iter().zip(results).map(|(object, result)| DeleteOutcome {
+    let mut deletes = Vec::with_capacity(objects.len());
+    let mut refusals = Vec::with_capacity(objects.len());
+    for object in objects {
+        let resource = Resource::Object { bucket: bucket.into(), key: object.key.clone() };
+        match allowed(&resource).and_then(|()| delete_of(bucket, object)) {
+            Ok(delete) => {
+                deletes.push(delete);
+                refusals.push(None);
+            }
+            Err(refusal) => refusals.push(Some(refusal)),
+        }
+    }
+    // All at once, so that they share batches of the log; the answers are in the order of the request.
+    let mut answers = engine.delete_many(bucket, deletes).await.map_err(failure)?.into_iter();
+    let results: Vec<Result<Option<String>, S3Error>> = refusals
+        .into_iter()
+        .map(|refusal| match refusal {
+            Some(refusal) => Err(refusal),
+            None => {
+                let deleted = answers.next().unwrap_or(Err(Error::Closed)).map_err(failure)?;
+                Ok(deleted.marker.as_ref().map(marker_text))
+            }
+        })
+        .collect();
+    let outcomes = objects.iter().zip(&results).map(|(object, result)| DeleteOutcome {
         key: &object.key,
         version_id: object.version_id.as_deref(),
-        marker_version_id: None,
-        result,
+        marker_version_id: result.as_ref().ok().and_then(Option::as_deref),
+        result: result.as_ref().map(|_| ()).map_err(S3Error::clone),
     });
     Ok(reply::delete_objects(outcomes, request.delete.quiet))
 }
-
-/// Keys of one DeleteObjects under way at once: few enough to leave others their share of a core's operations.
-const DELETES_AT_ONCE: usize = 64;

@@ -54,6 +54,7 @@ codes! {
     IncompleteBody "IncompleteBody" 400 "The body is shorter or framed otherwise than the request said.";
     InternalError "InternalError" 500 "An internal error happened; try again.";
     InvalidAccessKeyId "InvalidAccessKeyId" 403 "The access key does not exist.";
+    IllegalVersioningConfiguration "IllegalVersioningConfigurationException" 400 "The versioning configuration is invalid.";
     InvalidArgument "InvalidArgument" 400 "An argument is invalid.";
     InvalidBucketName "InvalidBucketName" 400 "The bucket name is not valid.";
     InvalidBucketState "InvalidBucketState" 409 "The request is not valid for the current state of the bucket.";

@@ -23,12 +23,15 @@ pub struct S3Error {
     pub resource: Option<String>,
     /// Further elements of the document, such as `Key` or `MaxSizeAllowed`.
     pub fields: Vec<(&'static str, String)>,
+    /// Headers of the reply.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl S3Error {
     /// `code` with its own message.
     pub fn new(code: ErrorCode) -> Self {
-        S3Error { code, message: Cow::Borrowed(code.message()), resource: None, fields: Vec::new() }
+        let (fields, headers) = (Vec::new(), Vec::new());
+        S3Error { code, message: Cow::Borrowed(code.message()), resource: None, fields, headers }
     }
 
     /// `code` with another message.
@@ -65,6 +68,13 @@ impl S3Error {
     #[must_use]
     pub fn field(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.fields.push((name, value.into()));
+        self
+    }
+
+    /// Adds a header to the reply.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 

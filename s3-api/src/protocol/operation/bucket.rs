@@ -3,7 +3,7 @@
 use super::OperationName;
 use super::request::Input;
 use crate::protocol::error::S3Error;
-use crate::protocol::xml::CreateBucketConfiguration;
+use crate::protocol::xml::{CreateBucketConfiguration, VersioningConfiguration, VersioningStatus};
 
 /// CreateBucket. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,29 @@ pub struct GetBucketLocation {
     pub bucket: String,
 }
 
+/// GetBucketVersioning. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketVersioning.html>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetBucketVersioning {
+    /// The bucket.
+    pub bucket: String,
+}
+
+/// PutBucketVersioning. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketVersioning.html>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutBucketVersioning {
+    /// The bucket.
+    pub bucket: String,
+    /// Whether it is to keep versions.
+    pub status: VersioningStatus,
+}
+
+impl PutBucketVersioning {
+    pub(super) fn parse(input: &Input<'_>) -> Result<Self, S3Error> {
+        let status = VersioningConfiguration::parse(input.document)?.status;
+        Ok(PutBucketVersioning { bucket: input.bucket(), status })
+    }
+}
+
 /// A setting that buckets here have only one value of, but that clients ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BucketSetting {
@@ -75,8 +98,6 @@ pub enum BucketSetting {
     RequestPayment,
     /// GetBucketTagging: 404 `NoSuchTagSet`.
     Tagging,
-    /// GetBucketVersioning: never enabled.
-    Versioning,
     /// GetBucketWebsite: 404 `NoSuchWebsiteConfiguration`.
     Website,
 }
@@ -100,7 +121,6 @@ impl BucketSetting {
             O::GetBucketReplication => BucketSetting::Replication,
             O::GetBucketRequestPayment => BucketSetting::RequestPayment,
             O::GetBucketTagging => BucketSetting::Tagging,
-            O::GetBucketVersioning => BucketSetting::Versioning,
             O::GetBucketWebsite => BucketSetting::Website,
             _ => return None,
         })

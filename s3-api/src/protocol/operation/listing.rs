@@ -177,7 +177,7 @@ impl ListObjectsV2 {
     }
 }
 
-/// ListObjectVersions, of which a bucket without versioning has one for each key, `null`.
+/// ListObjectVersions.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListObjectVersions {
@@ -187,9 +187,9 @@ pub struct ListObjectVersions {
     pub query: ListQuery,
     /// The marker as sent, for the reply.
     pub key_marker: String,
-    /// The version's marker as sent, for the reply.
+    /// The version's marker as sent: with one, begin behind that version of the key.
     pub version_id_marker: String,
-    /// Where to begin.
+    /// Where to begin without a version's marker.
     pub position: ListPosition,
 }
 

@@ -20,8 +20,8 @@ mod route;
 mod tests;
 
 pub use bucket::{
-    BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetObjectSetting,
-    HeadBucket, ObjectSetting,
+    BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetBucketVersioning,
+    GetObjectSetting, HeadBucket, ObjectSetting, PutBucketVersioning,
 };
 pub use copy::{CopyObject, CopySource, UploadPartCopy};
 pub use listing::{

@@ -1,6 +1,8 @@
 //! The names of all operations.
 
-use crate::protocol::xml::{CompletedMultipartUpload, CreateBucketConfiguration, Delete};
+use crate::protocol::xml::{
+    CompletedMultipartUpload, CreateBucketConfiguration, Delete, VersioningConfiguration,
+};
 
 macro_rules! operations {
     ($($name:ident,)*) => {
@@ -167,6 +169,7 @@ impl OperationName {
             OperationName::CompleteMultipartUpload => Some(CompletedMultipartUpload::BYTES_MAX),
             OperationName::CreateBucket => Some(CreateBucketConfiguration::BYTES_MAX),
             OperationName::DeleteObjects => Some(Delete::BYTES_MAX),
+            OperationName::PutBucketVersioning => Some(VersioningConfiguration::BYTES_MAX),
             _ => None,
         }
     }

@@ -1,8 +1,8 @@
 //! A request in full: typed and validated.
 
 use super::bucket::{
-    BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetObjectSetting,
-    HeadBucket, ObjectSetting,
+    BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetBucketVersioning,
+    GetObjectSetting, HeadBucket, ObjectSetting, PutBucketVersioning,
 };
 use super::copy::{CopyObject, UploadPartCopy};
 use super::listing::{
@@ -30,6 +30,8 @@ pub enum Request {
     DeleteBucket(DeleteBucket),
     GetBucketLocation(GetBucketLocation),
     GetBucketSetting(GetBucketSetting),
+    GetBucketVersioning(GetBucketVersioning),
+    PutBucketVersioning(PutBucketVersioning),
     PutObject(PutObject),
     GetObject(ReadObject),
     HeadObject(ReadObject),
@@ -92,6 +94,8 @@ impl Input<'_> {
             O::HeadBucket => Request::HeadBucket(HeadBucket { bucket }),
             O::DeleteBucket => Request::DeleteBucket(DeleteBucket { bucket }),
             O::GetBucketLocation => Request::GetBucketLocation(GetBucketLocation { bucket }),
+            O::GetBucketVersioning => Request::GetBucketVersioning(GetBucketVersioning { bucket }),
+            O::PutBucketVersioning => Request::PutBucketVersioning(PutBucketVersioning::parse(self)?),
             O::PutObject => Request::PutObject(PutObject::parse(self)?),
             O::GetObject => Request::GetObject(ReadObject::parse(self)?),
             O::HeadObject => Request::HeadObject(ReadObject::parse(self)?),

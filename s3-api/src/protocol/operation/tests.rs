@@ -5,6 +5,7 @@ use crate::protocol::checksum::{Algorithm, ChecksumType};
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::http::{Headers, Method, RequestHead};
 use crate::protocol::range::ByteRange;
+use crate::protocol::xml::VersioningStatus;
 use Method::{Delete, Get, Head, Post, Put};
 use proptest::prelude::*;
 
@@ -40,7 +41,7 @@ fn every_operation_is_served_or_refused_by_name() {
             Err(error) => error.code != ErrorCode::NotImplemented,
         }
     });
-    assert_eq!(served.count(), 22 + 17 + 4);
+    assert_eq!(served.count(), 24 + 16 + 4);
 }
 
 #[test]
@@ -232,6 +233,26 @@ fn deletes_are_bounded_and_vouched_for() {
     let sized = "<Delete><Object><Key>k</Key><Size>1</Size></Object></Delete>";
     assert_eq!(code(Post, target, &md5, sized), ErrorCode::NotImplemented);
     assert_eq!(code(Delete, "/bucket/k", &[("If-None-Match", "*")], ""), ErrorCode::NotImplemented);
+}
+
+#[test]
+fn versioning_is_set_by_a_document() {
+    // One of two states; without a document, or with multi-factor authentication, it is refused.
+    let put = |status: &str| {
+        format!("<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>")
+    };
+    let target = "/bucket?versioning";
+    let Ok(Request::PutBucketVersioning(request)) = parse(Put, target, &[], put("Suspended").as_bytes())
+    else {
+        panic!()
+    };
+    assert_eq!((request.bucket.as_str(), request.status), ("bucket", VersioningStatus::Suspended));
+    assert!(
+        matches!(parse(Get, target, &[], b""), Ok(Request::GetBucketVersioning(get)) if get.bucket == "bucket")
+    );
+    assert_eq!(code(Put, target, &[], &put("")), ErrorCode::MalformedXml);
+    assert_eq!(code(Put, target, &[], ""), ErrorCode::MalformedXml);
+    assert_eq!(code(Put, target, &[("x-amz-mfa", "1 2")], &put("Enabled")), ErrorCode::NotImplemented);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use super::Reply;
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::operation::OperationName;
-use crate::protocol::xml::XmlWriter;
+use crate::protocol::xml::{VersioningStatus, XmlWriter};
 
 /// Who owns a bucket or an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +40,21 @@ pub fn bucket_location(region: &str) -> Reply {
     Reply::document(xml.finish())
 }
 
+/// The reply of GetBucketVersioning. "If you have never enabled versioning on a bucket, versioning is not enabled … and a
+/// GetBucketVersioning request does not return a versioning state value."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketVersioning.html>.)
+pub fn bucket_versioning(status: Option<VersioningStatus>) -> Reply {
+    let mut xml = XmlWriter::root("VersioningConfiguration");
+    xml.optional("Status", status.map(VersioningStatus::name));
+    Reply::document(xml.finish())
+}
+
 /// The answer to `operation` on a bucket or an object of `owner` that never had what it asks for; `None` if the
 /// operation reads no configuration. The caller has checked that the bucket, or the object, exists.
 ///
 /// | operation | answer |
 /// |---|---|
-/// | GetBucketVersioning, …NotificationConfiguration, …Logging, …AccelerateConfiguration, GetObjectTagging | an empty document |
+/// | GetBucketNotificationConfiguration, …Logging, …AccelerateConfiguration, GetObjectTagging | an empty document |
 /// | GetBucketAcl, GetObjectAcl | the owner has full control |
 /// | GetBucketRequestPayment | the owner pays |
 /// | GetBucketOwnershipControls | `BucketOwnerEnforced`: there are no access control lists |
@@ -72,7 +81,6 @@ pub fn default_configuration(operation: OperationName, owner: Owner<'_>) -> Opti
         O::GetObjectRetention | O::GetObjectLegalHold => {
             return none(ErrorCode::NoSuchObjectLockConfiguration);
         }
-        O::GetBucketVersioning => xml = XmlWriter::root("VersioningConfiguration"),
         O::GetBucketNotification | O::GetBucketNotificationConfiguration => {
             xml = XmlWriter::root("NotificationConfiguration");
         }
@@ -139,7 +147,6 @@ mod tests {
             <ID>id</ID><DisplayName>name</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant>\
             </AccessControlList></AccessControlPolicy>";
         let documents = [
-            (O::GetBucketVersioning, "<VersioningConfiguration></VersioningConfiguration>"),
             (
                 O::GetBucketNotificationConfiguration,
                 "<NotificationConfiguration></NotificationConfiguration>",
@@ -180,6 +187,17 @@ mod tests {
         }
         assert!(default_configuration(O::GetPublicAccessBlock, OWNER).unwrap().is_ok());
         assert!(default_configuration(O::PutObject, OWNER).is_none());
+    }
+
+    #[test]
+    fn a_bucket_that_never_kept_versions_has_no_status() {
+        // Nothing, or one of two words.
+        let around = |inside: &str| format!("<VersioningConfiguration>{inside}</VersioningConfiguration>");
+        assert_eq!(body(bucket_versioning(None)), around(""));
+        for status in [VersioningStatus::Enabled, VersioningStatus::Suspended] {
+            let inside = format!("<Status>{}</Status>", status.name());
+            assert_eq!(body(bucket_versioning(Some(status))), around(&inside));
+        }
     }
 
     #[test]

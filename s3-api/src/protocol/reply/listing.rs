@@ -192,12 +192,39 @@ pub fn list_objects_v2(
     Reply::document(xml.finish())
 }
 
-/// 200 of ListObjectVersions for a bucket that never had versioning: each object is its one version, called `null`.
+/// A version in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedVersion<'a> {
+    /// Its identifier.
+    pub version_id: String,
+    /// Whether it is the newest of its key.
+    pub is_latest: bool,
+    /// The key.
+    pub key: &'a [u8],
+    /// When it was made, in milliseconds since 1970.
+    pub modified_ms: u64,
+    /// What it holds; nothing: it is a delete marker.
+    pub object: Option<ListedObject<'a>>,
+}
+
+/// One line of a listing of versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionLine<'a> {
+    /// A version.
+    Version(ListedVersion<'a>),
+    /// All keys that begin so, told as one.
+    CommonPrefix(&'a [u8]),
+}
+
+/// 200 of ListObjectVersions. `next_version` is the marker to go on behind the page's last version, which need not be its
+/// identifier: "When the number of responses exceeds the value of MaxKeys, NextVersionIdMarker specifies the first object version
+/// not returned that satisfies the search criteria. Use this value for the version-id-marker request parameter".
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>, Response Syntax.)
 pub fn list_object_versions(
     request: &ListObjectVersions,
-    listed: &[Listed<'_>],
+    lines: &[VersionLine<'_>],
     is_truncated: bool,
+    next_version: Option<&str>,
     owner: Owner<'_>,
 ) -> Reply {
     let names = Names { url_encode: request.query.url_encode };
@@ -206,20 +233,35 @@ pub fn list_object_versions(
     names.query(&mut xml, &request.query, "MaxKeys");
     names.text(&mut xml, "KeyMarker", &request.key_marker);
     xml.text("VersionIdMarker", &request.version_id_marker).value("IsTruncated", is_truncated);
-    if let Some(next) = last_name(listed).filter(|_| is_truncated) {
-        names.bytes(&mut xml, "NextKeyMarker", next);
-        if matches!(listed.last(), Some(Listed::Object(_))) {
-            xml.text("NextVersionIdMarker", "null");
+    match lines.last().filter(|_| is_truncated) {
+        Some(VersionLine::Version(version)) => {
+            names.bytes(&mut xml, "NextKeyMarker", version.key);
+            xml.optional("NextVersionIdMarker", next_version);
         }
+        Some(VersionLine::CommonPrefix(prefix)) => names.bytes(&mut xml, "NextKeyMarker", prefix),
+        None => {}
     }
-    for line in listed {
-        if let Listed::Object(object) = line {
-            xml.open("Version").text("VersionId", "null").value("IsLatest", true);
-            write_object(&mut xml, &names, object, Some(owner));
+    for line in lines {
+        let VersionLine::Version(version) = line else { continue };
+        xml.open(if version.object.is_some() { "Version" } else { "DeleteMarker" });
+        xml.text("VersionId", &version.version_id).value("IsLatest", version.is_latest);
+        match &version.object {
+            Some(object) => write_object(&mut xml, &names, object, Some(owner)),
+            None => {
+                names.bytes(&mut xml, "Key", version.key);
+                xml.text("LastModified", &format_iso8601(version.modified_ms));
+                owner.write(&mut xml, "Owner");
+            }
+        }
+        xml.close();
+    }
+    for line in lines {
+        if let VersionLine::CommonPrefix(prefix) = line {
+            xml.open("CommonPrefixes");
+            names.bytes(&mut xml, "Prefix", prefix);
             xml.close();
         }
     }
-    write_prefixes(&mut xml, &names, listed);
     Reply::document(xml.finish())
 }
 
@@ -416,6 +458,38 @@ mod tests {
             assert!(text.contains(part) || text.contains(&spaced), "{part} in {text}");
         }
         assert!(text.contains("<EncodingType>url</EncodingType>") && text.contains("<KeyCount>1</KeyCount>"));
+    }
+
+    #[test]
+    fn versions_and_markers_stand_in_their_order() {
+        // Objects with all that is known of them, markers with what they have, and where to go on.
+        let request = ListObjectVersions {
+            bucket: "b".into(),
+            query: ListQuery { entries_max: 2, ..ListQuery::default() },
+            key_marker: "a".into(),
+            version_id_marker: "1".into(),
+            position: Default::default(),
+        };
+        let version = |version_id: &str, is_latest, object| {
+            let (version_id, modified_ms) = (version_id.to_owned(), 784_111_777_000);
+            VersionLine::Version(ListedVersion { version_id, is_latest, key: b"k", modified_ms, object })
+        };
+        let Listed::Object(object) = object("k") else { panic!() };
+        let lines = [version("7", true, None), version("null", false, Some(object))];
+        let text = body(list_object_versions(&request, &lines, true, Some("6"), OWNER));
+        for part in [
+            "<KeyMarker>a</KeyMarker><VersionIdMarker>1</VersionIdMarker><IsTruncated>true</IsTruncated>",
+            "<NextKeyMarker>k</NextKeyMarker><NextVersionIdMarker>6</NextVersionIdMarker>",
+            "<DeleteMarker><VersionId>7</VersionId><IsLatest>true</IsLatest><Key>k</Key>\
+             <LastModified>1994-11-06T08:49:37.000Z</LastModified><Owner>",
+            "</DeleteMarker><Version><VersionId>null</VersionId><IsLatest>false</IsLatest><Key>k</Key>",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let prefix = [VersionLine::CommonPrefix(b"p/")];
+        let text = body(list_object_versions(&request, &prefix, true, None, OWNER));
+        assert!(text.contains("<NextKeyMarker>p/</NextKeyMarker>") && !text.contains("NextVersionIdMarker"));
+        assert!(!body(list_object_versions(&request, &lines, false, None, OWNER)).contains("NextKeyMarker"));
     }
 
     #[test]

@@ -14,10 +14,10 @@ mod listing;
 mod object;
 mod result;
 
-pub use configuration::{Owner, bucket_location, default_configuration};
+pub use configuration::{Owner, bucket_location, bucket_versioning, default_configuration};
 pub use listing::{
-    Listed, ListedBucket, ListedObject, ListedUpload, UploadLine, UploadParts, list_buckets,
-    list_multipart_uploads, list_object_versions, list_objects, list_objects_v2,
+    Listed, ListedBucket, ListedObject, ListedUpload, ListedVersion, UploadLine, UploadParts, VersionLine,
+    list_buckets, list_multipart_uploads, list_object_versions, list_objects, list_objects_v2,
 };
 pub use object::{ObjectReply, delete_object, not_modified, put_object};
 pub use result::{
@@ -92,6 +92,9 @@ impl Reply {
     pub fn error(error: &S3Error, request_id: &str, host_id: &str) -> Self {
         let mut reply = Reply::document(error.document(request_id, host_id));
         reply.status = error.status();
+        for (name, value) in &error.headers {
+            reply = reply.header(*name, value.as_str());
+        }
         let size = error.fields.iter().find(|(name, _)| *name == "ActualObjectSize");
         if let (ErrorCode::InvalidRange, Some((_, size))) = (error.code, size) {
             reply = reply.header("Content-Range", format!("bytes */{size}"));

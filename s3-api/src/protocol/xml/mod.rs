@@ -9,7 +9,7 @@ mod writer;
 pub use reader::XmlReader;
 pub use requests::{
     CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration, DELETE_KEYS_MAX, Delete,
-    ObjectIdentifier, PARTS_MAX,
+    ObjectIdentifier, PARTS_MAX, VersioningConfiguration, VersioningStatus,
 };
 pub use writer::XmlWriter;
 

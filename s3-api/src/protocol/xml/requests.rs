@@ -61,6 +61,32 @@ pub struct CreateBucketConfiguration {
     pub location_constraint: Option<String>,
 }
 
+/// Whether a bucket keeps versions, once it was told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersioningStatus {
+    /// It does.
+    Enabled,
+    /// Not any more.
+    Suspended,
+}
+
+impl VersioningStatus {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            VersioningStatus::Enabled => "Enabled",
+            VersioningStatus::Suspended => "Suspended",
+        }
+    }
+}
+
+/// The document of PutBucketVersioning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersioningConfiguration {
+    /// What the bucket is to do.
+    pub status: VersioningStatus,
+}
+
 fn malformed() -> S3Error {
     ErrorCode::MalformedXml.into()
 }
@@ -222,6 +248,59 @@ fn object_identifier(xml: &mut XmlReader<'_>) -> Result<ObjectIdentifier, S3Erro
     }
     let key = key.filter(|key| !key.is_empty()).ok_or_else(malformed)?;
     Ok(ObjectIdentifier { key, version_id: version_id.filter(|id| !id.is_empty()), if_match })
+}
+
+impl VersioningConfiguration {
+    /// The longest document.
+    pub const BYTES_MAX: usize = 64 << 10;
+
+    /// Reads the document.
+    ///
+    /// "You can set the versioning state with one of the following values: Enabled … Suspended".
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketVersioning.html>.)
+    ///
+    /// # Errors
+    ///
+    /// 400 `MalformedXML`; `IllegalVersioningConfigurationException` without a state ("Indicates that the versioning
+    /// configuration specified in the request is invalid", *List of error codes*,
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>); 501 `NotImplemented` for MFA delete.
+    pub fn parse(document: &[u8]) -> Result<Self, S3Error> {
+        if document.len() > Self::BYTES_MAX {
+            return Err(ErrorCode::MaxMessageLengthExceeded.into());
+        }
+        let mut xml = XmlReader::new(document, 64)?;
+        xml.root("VersioningConfiguration")?;
+        let (mut status, mut mfa_delete) = (None, None);
+        while let Some(name) = xml.child()? {
+            match name {
+                "Status" => once(
+                    &mut status,
+                    match xml.text()?.trim_ascii() {
+                        "Enabled" => VersioningStatus::Enabled,
+                        "Suspended" => VersioningStatus::Suspended,
+                        _ => return Err(malformed()),
+                    },
+                )?,
+                "MfaDelete" => once(&mut mfa_delete, xml.text()?.trim_ascii().to_owned())?,
+                _ => xml.skip()?,
+            }
+        }
+        xml.finish()?;
+        match mfa_delete.as_deref() {
+            None | Some("Disabled") => {}
+            Some("Enabled") => {
+                return Err(S3Error::with_message(
+                    ErrorCode::NotImplemented,
+                    "Deleting with multi-factor authentication is not implemented.",
+                ));
+            }
+            Some(_) => return Err(malformed()),
+        }
+        status.map(|status| VersioningConfiguration { status }).ok_or_else(|| {
+            let message = "The Versioning element must be specified";
+            S3Error::with_message(ErrorCode::IllegalVersioningConfiguration, message)
+        })
+    }
 }
 
 impl CreateBucketConfiguration {
@@ -388,6 +467,29 @@ mod tests {
         assert_eq!(parse("<Tagging/>"), Err(ErrorCode::MalformedXml));
     }
 
+    #[test]
+    fn each_fault_of_a_versioning_document_has_its_code() {
+        // One of two states; MFA delete only as it is anyway.
+        let parse = |inside: &str| {
+            let document = format!("<VersioningConfiguration>{inside}</VersioningConfiguration>");
+            VersioningConfiguration::parse(document.as_bytes()).map(|c| c.status).map_err(|error| error.code)
+        };
+        assert_eq!(parse("<Status>Enabled</Status>"), Ok(VersioningStatus::Enabled));
+        assert_eq!(
+            parse("<MfaDelete>Disabled</MfaDelete><Status> Suspended\n</Status><Other/>"),
+            Ok(VersioningStatus::Suspended)
+        );
+        assert_eq!(parse(""), Err(ErrorCode::IllegalVersioningConfiguration));
+        assert_eq!(parse("<Status>enabled</Status>"), Err(ErrorCode::MalformedXml));
+        assert_eq!(parse(&"<Status>Enabled</Status>".repeat(2)), Err(ErrorCode::MalformedXml));
+        assert_eq!(parse("<MfaDelete>?</MfaDelete><Status>Enabled</Status>"), Err(ErrorCode::MalformedXml));
+        assert_eq!(
+            parse("<Status>Enabled</Status><MfaDelete>Enabled</MfaDelete>"),
+            Err(ErrorCode::NotImplemented)
+        );
+        assert_eq!(VersioningConfiguration::parse(b"").unwrap_err().code, ErrorCode::MalformedXml);
+    }
+
     proptest! {
         #[test]
         fn no_document_panics(inside in "(<(/)?(Part|Object|Key|ETag|PartNumber|Quiet)>|[a-z0-9\"&;<]){0,12}") {
@@ -395,6 +497,7 @@ mod tests {
             let _ = complete(&inside);
             let _ = Delete::parse(format!("<Delete>{inside}</Delete>").as_bytes());
             let _ = CreateBucketConfiguration::parse(inside.as_bytes());
+            let _ = VersioningConfiguration::parse(inside.as_bytes());
         }
     }
 }
