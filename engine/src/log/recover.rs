@@ -26,11 +26,18 @@ use crate::{
         checksum,
     },
 };
-use crossdock_transport::memory::{BufferLease, Pool};
+use crossdock_transport::{
+    memory::{BufferLease, Pool},
+    operation::OsError,
+};
+use rustix::io::Errno;
 use std::{collections::VecDeque, rc::Rc};
 
 /// Bytes read at a time: several batches per read, within the largest lease.
 const WINDOW_BYTES: usize = 2 * 1024 * 1024;
+
+/// How often a read is tried that gives less than there is.
+const READ_ATTEMPTS: usize = 4;
 
 /// A shard's log as recovery sees it.
 pub(crate) struct LogReader {
@@ -313,6 +320,8 @@ impl LogReader {
         Ok(window.lease.as_slice().get(start..start + bytes))
     }
 
+    /// Reads as much of this as the device has. A device may give less than is asked for at any time, and where the log seems to
+    /// end it is cut off: only the end of the device is taken for one.
     async fn read(
         &self,
         position: LogPosition,
@@ -321,23 +330,33 @@ impl LogReader {
     ) -> Result<BufferLease, OpenError> {
         let zone = u64::from(position.zone) * u64::from(self.zone_bytes);
         let offset = self.zones_at + zone + u64::from(position.offset);
-        lease.set_len(0);
-        let slot = self.device.queue().slot().await;
-        let (result, mut lease) = self.device.read(slot, offset, lease, 0, bytes).await.into_lease();
-        match result {
-            Ok(count) => {
-                lease.set_len((count as usize).min(bytes));
-                Ok(lease)
+        let there = self.device.geometry().bytes.saturating_sub(offset).min(bytes as u64);
+        let mut source = OsError(Errno::IO.raw_os_error());
+        for _ in 0..READ_ATTEMPTS {
+            lease.set_len(0);
+            let slot = self.device.queue().slot().await;
+            let (result, read) = self.device.read(slot, offset, lease, 0, bytes).await.into_lease();
+            lease = read;
+            match result {
+                Ok(count) if u64::from(count) >= there => {
+                    lease.set_len((count as usize).min(bytes));
+                    return Ok(lease);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    source = error;
+                    break;
+                }
             }
-            Err(source) => Err(OpenError::Device(DeviceError {
-                shard: self.shard,
-                region: Region::Log,
-                operation: DeviceOperation::Read,
-                offset,
-                bytes: bytes as u64,
-                source,
-            })),
         }
+        Err(OpenError::Device(DeviceError {
+            shard: self.shard,
+            region: Region::Log,
+            operation: DeviceOperation::Read,
+            offset,
+            bytes: bytes as u64,
+            source,
+        }))
     }
 }
 
