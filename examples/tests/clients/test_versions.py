@@ -61,7 +61,8 @@ def test_each_put_adds_a_version(s3, bucket):
     assert s3.get_object(Bucket=bucket, Key="k", VersionId=first, Range="bytes=1-2")["Body"].read() == b"ir"
     attributes = s3.get_object_attributes(Bucket=bucket, Key="k", VersionId=first, ObjectAttributes=["ObjectSize"])
     assert (attributes["VersionId"], attributes["ObjectSize"]) == (first, 5)
-    unknown = first[:-1] + ("0" if first[-1] != "0" else "1")
+    # Neighbours have neighbouring identifiers: one that is neither of the two.
+    unknown = next(first[:-1] + digit for digit in "012" if first[:-1] + digit not in (first, second))
     assert refused(s3.get_object, Bucket=bucket, Key="k", VersionId=unknown)[:2] == (404, "NoSuchVersion")
     assert refused(s3.get_object, Bucket=bucket, Key="k", VersionId="none")[:2] == (400, "InvalidArgument")
 
