@@ -13,6 +13,8 @@
 //! * [`remote`]: memory of somebody else, and the traits of the transports that reach it.
 //! * [`loopback`]: the reference transport, within one process.
 //! * [`shm`]: memory of other processes of this host.
+//! * [`rdma`]: memory of other hosts, by verbs.
+//! * [`rdma`]: network cards, by verbs.
 //! * [`middleware`]: what looks at the operations of any transport, delays them or makes them fail.
 //! * [`simulated`]: a network card with faults by seed.
 //! * [`exposure`]: the client's side of all of them: buffers that a server may reach.
@@ -25,9 +27,11 @@ pub mod conformance;
 mod dice;
 pub mod exposure;
 pub mod loopback;
+mod mapping;
 pub mod memory;
 pub mod middleware;
 pub mod operation;
+pub mod rdma;
 pub mod remote;
 pub mod ring;
 pub mod shm;

@@ -73,6 +73,7 @@
 //! assert_eq!(buffer[0], 7);
 //! ```
 
+pub(crate) mod ranges;
 mod session;
 
 pub use session::{Buffer, Direction, ExposeError, Exposed, Session, Source, Target, Unproven, Withdrawal};

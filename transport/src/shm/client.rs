@@ -3,10 +3,12 @@
 use super::{
     handover,
     line::{ClientLine, LINE_BYTES_MAX, ServerLine},
-    mapping::Mapping,
     socket::{self, PeerCredentials, Received},
 };
-use crate::remote::{Access, RemoteKey, RemoteSlice, SessionId};
+use crate::{
+    mapping::Mapping,
+    remote::{Access, RemoteKey, RemoteSlice, SessionId},
+};
 use std::{
     cell::Cell,
     fmt, io,

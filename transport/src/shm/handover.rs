@@ -16,7 +16,7 @@
 //! * `F_SEAL_GROW`, `F_SEAL_SEAL`: nothing about the file changes any more.
 //! * No holes: every page was paid for by the client. Looked at after the seals, or it could be punched in between.
 
-use super::mapping::Mapping;
+use crate::mapping::Mapping;
 use rustix::{
     fs::{
         FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,

@@ -8,7 +8,7 @@
 
 use super::client::{Event, ShmClient};
 use crate::{
-    exposure::{Link, LinkError},
+    exposure::{Link, LinkError, ranges::FreeRanges},
     remote::{Access, RemoteSlice, SessionId},
     token::ShmToken,
 };
@@ -16,13 +16,10 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     fmt, io,
-    ops::{Deref, DerefMut, Range},
+    ops::{Deref, DerefMut},
     os::fd::BorrowedFd,
     rc::Rc,
 };
-
-/// Buffers begin on pages, so that disks can read into them directly.
-const ALIGNMENT: usize = 4096;
 
 /// The client's side of a connection, with buffers that are used in place. As large as the client's memory, in all.
 pub struct ShmLink {
@@ -39,8 +36,7 @@ pub struct ShmLink {
 
 struct Shared {
     client: ShmClient,
-    /// In their order; no two touch.
-    free: RefCell<Vec<Range<usize>>>,
+    free: FreeRanges,
 }
 
 /// A part of the memory file. Nobody else has it.
@@ -53,14 +49,14 @@ pub struct ShmMemory {
 impl ShmLink {
     /// A link over that connection.
     pub fn new(client: ShmClient) -> ShmLink {
-        let whole = 0..client.bytes() / ALIGNMENT * ALIGNMENT;
+        let free = FreeRanges::new(client.bytes());
         ShmLink {
             exposed: RefCell::default(),
             nothing: RefCell::default(),
             unsent: RefCell::default(),
             session: Cell::new(None),
             open: Cell::new(true),
-            shared: Rc::new(Shared { client, free: RefCell::new(vec![whole]) }),
+            shared: Rc::new(Shared { client, free }),
         }
     }
 
@@ -93,16 +89,7 @@ impl Link for ShmLink {
         if !self.open.get() {
             return Err(LinkError::Ended);
         }
-        let taken = bytes.checked_next_multiple_of(ALIGNMENT).ok_or(LinkError::Exhausted)?;
-        let mut free = self.shared.free.borrow_mut();
-        let place = free.iter().position(|range| range.len() >= taken).ok_or(LinkError::Exhausted)?;
-        let range = &mut free[place];
-        let at = range.start;
-        range.start += taken;
-        if range.start == range.end {
-            free.remove(place);
-        }
-        drop(free);
+        let at = self.shared.free.take(bytes).ok_or(LinkError::Exhausted)?;
         Ok(ShmMemory { shared: Rc::clone(&self.shared), at, bytes })
     }
 
@@ -196,22 +183,7 @@ impl DerefMut for ShmMemory {
 
 impl Drop for ShmMemory {
     fn drop(&mut self) {
-        let bytes = self.bytes.next_multiple_of(ALIGNMENT);
-        if bytes == 0 {
-            return;
-        }
-        let mut free = self.shared.free.borrow_mut();
-        let place = free.partition_point(|range| range.start < self.at);
-        free.insert(place, self.at..self.at + bytes);
-        // With the one behind, then with the one before.
-        for first in [Some(place), place.checked_sub(1)].into_iter().flatten() {
-            if let [before, behind, ..] = &mut free[first..]
-                && before.end == behind.start
-            {
-                before.end = behind.end;
-                free.remove(first + 1);
-            }
-        }
+        self.shared.free.give(self.at, self.bytes);
     }
 }
 

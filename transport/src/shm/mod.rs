@@ -34,7 +34,6 @@ mod endpoint;
 mod handover;
 mod line;
 mod link;
-mod mapping;
 mod session;
 mod socket;
 mod windows;

@@ -13,7 +13,7 @@
 
 #![allow(unsafe_code)]
 
-use super::mapping::Mapping;
+use crate::mapping::Mapping;
 use crate::{
     memory::PeerLease,
     remote::{Access, RemoteKey, RemoteSlice, TransferError},

@@ -1,6 +1,6 @@
-//! Memory that two processes have mapped, and the only ways to its bytes.
+//! Memory that others write, another process or a device, and the only ways to its bytes.
 //!
-//! The other process may write any byte at any time, also while this one reads it. So there is never a slice of it: a `&[u8]`
+//! They may write any byte at any time, also while this process reads it. So there is never a slice of it: a `&[u8]`
 //! promises that the bytes stay as they are, and a compiler that believes it may read a byte twice and get two answers.
 //!
 //! Invariants
@@ -8,7 +8,7 @@
 //!   language allows beside a writer it cannot see. Whoever checks bytes checks its copy.
 //!   Words at a time they move 14 GB/s where a plain copy moves 17 (1 MiB pieces of 64 MiB, 2 virtual processors).
 //! * The mapping neither moves nor goes while anybody holds it. Whether its pages can go is the business of whoever made it:
-//!   see [`handover`](super::handover).
+//!   see [`shm`](crate::shm), for memory of other processes.
 
 #![allow(unsafe_code)]
 
@@ -22,23 +22,32 @@ use std::{
 
 const WORD_BYTES: usize = size_of::<u64>();
 
-/// A shared, writable mapping of a memory file. `Send + Sync`: its methods are all there is to be done with it.
-pub(super) struct Mapping(MmapRaw);
+/// A writable mapping. `Send + Sync`: its methods are all there is to be done with it.
+pub(crate) struct Mapping(MmapRaw);
 
 impl Mapping {
     /// Maps the first `bytes` of the file, which are there. `bytes` is not 0.
-    pub(super) fn new(file: impl AsFd, bytes: usize) -> io::Result<Mapping> {
-        let raw = MmapOptions::new().len(bytes).map_raw(file.as_fd().as_raw_fd())?;
+    pub(crate) fn new(file: impl AsFd, bytes: usize) -> io::Result<Mapping> {
+        Ok(Mapping::advised(MmapOptions::new().len(bytes).map_raw(file.as_fd().as_raw_fd())?))
+    }
+
+    fn advised(raw: MmapRaw) -> Mapping {
         // Somebody else's bytes have no place in a core file; a child process has no use for them. Nothing depends on it.
         for advice in [Advice::DontDump, Advice::DontFork] {
             if let Err(error) = raw.advise(advice) {
                 tracing::debug!(?advice, %error, "advice about shared memory refused");
             }
         }
-        Ok(Mapping(raw))
+        Mapping(raw)
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// Zeros of this process's own, for a device to write.
+    pub(crate) fn anonymous(bytes: usize) -> io::Result<Mapping> {
+        let raw: MmapRaw = MmapOptions::new().len(bytes).map_anon()?.into();
+        Ok(Mapping::advised(raw))
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
         self.0.len()
     }
 
@@ -46,7 +55,7 @@ impl Mapping {
     ///
     /// # Panics
     /// Past the end.
-    pub(super) fn at(&self, at: usize) -> *mut u8 {
+    pub(crate) fn at(&self, at: usize) -> *mut u8 {
         assert!(at <= self.bytes(), "byte {at} of {}", self.bytes());
         self.0.as_mut_ptr().wrapping_add(at)
     }
@@ -55,7 +64,7 @@ impl Mapping {
     ///
     /// # Panics
     /// If they are not all in the mapping.
-    pub(super) fn load(&self, at: usize, target: &mut [u8]) {
+    pub(crate) fn load(&self, at: usize, target: &mut [u8]) {
         self.assert_inside(at, target.len());
         let source = self.at(at);
         let (head, words) = split(source, target.len());
@@ -83,7 +92,7 @@ impl Mapping {
     ///
     /// # Panics
     /// If they are not all in the mapping.
-    pub(super) fn store(&self, at: usize, source: &[u8]) {
+    pub(crate) fn store(&self, at: usize, source: &[u8]) {
         self.assert_inside(at, source.len());
         let target = self.at(at);
         let (head, words) = split(target, source.len());

@@ -1,0 +1,512 @@
+//! The client's side of a connection: a queue pair that posts nothing but windows, and memory that the server reaches through them.
+//!
+//! Invariants
+//! * What the server can reach is what is exposed, in one direction each: a window on just those bytes, or a registration of them. The
+//!   region under the windows gives nobody any right.
+//! * An exposure is proven to have ended by the completion of its invalidation, by its deregistration, or by the end of the queue pair,
+//!   which is the only one of its protection domain.
+//! * Memory that a device may still reach is leaked rather than unmapped.
+
+#![allow(unsafe_code)]
+
+use super::{
+    SOFTWARE_VENDOR,
+    device::open,
+    error::RdmaError,
+    info::{Gid, GidEntry, GidKind, LinkLayer, PathMtu, PortInfo},
+    path::{READS_MAX, Side, nearest},
+    verbs::{
+        Batch, Completions, Domain, Path, QueuePair, QueuePairSize, Region, RegionAccess, Way, Window,
+        WorkStatus, next_key,
+    },
+};
+use crate::{
+    mapping::Mapping,
+    remote::{Access, Answer, ConnectError, Offer, RemoteKey, RemoteSlice},
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, VecDeque},
+    fmt, io, mem,
+    net::IpAddr,
+    ops::Range,
+    os::fd::BorrowedFd,
+    rc::Rc,
+    sync::Arc,
+};
+
+/// Binds and invalidations that may be under way.
+const DEPTH: usize = 128;
+
+/// How often a bind is waited for, 10 ms each, before the device is given up: it takes microseconds.
+const ROUNDS_MAX: usize = 500;
+
+/// A window's key comes back after so many binds, so then there is a new window.
+const BINDS_MAX: u32 = 255;
+
+/// How an exposure is ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Revocation {
+    /// Each has a memory window of type 2, which the device itself takes away: no call to the kernel.
+    Windows,
+    /// Each is a registration of its own, which costs two calls to the kernel that grow with its bytes.
+    Registrations,
+}
+
+/// What a client is made with.
+#[derive(Clone, Debug)]
+pub struct RdmaClientOptions {
+    /// The device, as the kernel has it. None: the one that is nearest to the server.
+    pub device: Option<String>,
+    /// Where the server is, to choose a port and an address of this host by. None: the first there are.
+    pub server: Option<IpAddr>,
+    /// Bytes of memory.
+    pub bytes: usize,
+    /// How exposures are ended. None: by windows if the device has them and is not soft-RoCE, which lets the server reach all of the
+    /// region through each window (Linux 6.12: it compares addresses with the region's bounds only).
+    pub revocation: Option<Revocation>,
+    /// The number of the first packet, which nobody should guess: 24 bits of it are used.
+    pub sequence: u32,
+}
+
+/// Memory of this process that a server reaches by RDMA. Stays on its thread.
+///
+/// The bytes are copied in and out, so that there is nothing to be wrong about while the server writes.
+/// [`RdmaLink`](super::RdmaLink) has buffers that are used in place.
+///
+/// # Drop
+/// Ends the queue pair, so that nothing reaches the memory, and unmaps it.
+pub struct RdmaClient {
+    /// None once it ended. Ends before what it can reach: see `drop`.
+    pair: RefCell<Option<QueuePair>>,
+    connected: Cell<bool>,
+    /// The queue pair could not be ended: nothing proves anything any more.
+    unproven: Cell<bool>,
+    completions: Rc<Completions>,
+    exposed: RefCell<HashMap<RemoteKey, Exposure>>,
+    /// Exposures of no bytes, which need no device, have addresses that were never used instead of keys.
+    nothings: Cell<u64>,
+    free_windows: RefCell<Vec<BoundWindow>>,
+    work: RefCell<HashMap<u64, Work>>,
+    work_made: Cell<u64>,
+    batch: RefCell<Batch>,
+    /// Proven, and not told.
+    ended: RefCell<VecDeque<RemoteSlice>>,
+    revocation: Revocation,
+    domain: Arc<Domain>,
+    region: Arc<Region>,
+    memory: Arc<Mapping>,
+    side: Side,
+    gid_index: u8,
+    mtu: PathMtu,
+}
+
+enum Exposure {
+    Window(BoundWindow),
+    Registration(Region),
+    /// The queue pair was given up, and the window with it.
+    Over,
+}
+
+struct BoundWindow {
+    window: Window,
+    binds: u32,
+}
+
+/// What was posted.
+enum Work {
+    Bind,
+    Invalidation(RemoteSlice, BoundWindow),
+}
+
+impl RdmaClient {
+    /// Opens a device, and maps and registers memory. Takes milliseconds, and about a second per GiB.
+    ///
+    /// # Errors
+    /// There is no RDMA here, or no port with a link; the device has no windows and they were asked for; the device or the kernel refused:
+    /// a limit on locked memory for instance.
+    pub fn new(options: &RdmaClientOptions) -> Result<RdmaClient, RdmaError> {
+        let names: Vec<String> = options.device.iter().cloned().collect();
+        let mut candidates = Vec::new();
+        for context in open(&names)? {
+            let info = context.info()?;
+            candidates.push((context, info));
+        }
+        let ports: Vec<_> = candidates
+            .iter()
+            .enumerate()
+            .flat_map(|(device, (_, info))| info.ports.iter().map(move |port| (device, port)))
+            .filter(|(_, port)| port.active)
+            .map(|(device, port)| ((device, port.number), port.clone()))
+            .collect();
+        let (place, entry) = choose(&ports, options.server)
+            .ok_or_else(|| RdmaError::NoRail("no port has a link and an address".to_owned()))?;
+        let port = ports.iter().find(|(known, _)| *known == place).map(|(_, port)| port.clone());
+        let port = port.expect("chosen from among them");
+        let (context, info) = candidates.swap_remove(place.0);
+        let has_windows = info.limits.windows_max > 0 && info.limits.vendor.0 != SOFTWARE_VENDOR;
+        let best = if has_windows { Revocation::Windows } else { Revocation::Registrations };
+        let revocation = options.revocation.unwrap_or(best);
+        let domain = Arc::new(Domain::new(Arc::new(context))?);
+        let memory = Mapping::anonymous(options.bytes.max(1));
+        let memory = Arc::new(memory.map_err(|source| RdmaError::Device { what: "mmap", source })?);
+        let access = match revocation {
+            Revocation::Windows => RegionAccess::Windows,
+            Revocation::Registrations => RegionAccess::Local,
+        };
+        // SAFETY: the mapping has that many bytes, and exists as long as a handle of it, such as the one that is given.
+        let region = unsafe {
+            let held = Arc::clone(&memory);
+            Region::new(Arc::clone(&domain), memory.at(0), memory.bytes(), access, held)
+        };
+        let region = Arc::new(region?);
+        let completions = Completions::new(Arc::clone(domain.context()), DEPTH + 1)?;
+        let size = QueuePairSize { depth: DEPTH as u32, pieces: 1 };
+        let pair = QueuePair::new(Arc::clone(&domain), Rc::clone(&completions), size)?;
+        let side = Side {
+            number: pair.number(),
+            gid: entry.gid,
+            port: port.number,
+            lid: port.lid,
+            sequence: (options.sequence & 0xff_ffff).max(1),
+            mtu: Some(port.mtu),
+            reads: info.limits.reads_answered_max.clamp(1, READS_MAX),
+        };
+        Ok(RdmaClient {
+            pair: RefCell::new(Some(pair)),
+            connected: Cell::new(false),
+            unproven: Cell::new(false),
+            completions,
+            exposed: RefCell::default(),
+            nothings: Cell::new(0),
+            free_windows: RefCell::default(),
+            work: RefCell::default(),
+            work_made: Cell::new(0),
+            batch: RefCell::default(),
+            ended: RefCell::default(),
+            revocation,
+            domain,
+            region,
+            memory,
+            side,
+            gid_index: entry.index,
+            mtu: port.mtu,
+        })
+    }
+
+    /// What connects to this client: its queue pair's token and parameters.
+    pub fn offer(&self) -> Offer {
+        Offer { token: self.side.token(), parameters: self.side.parameters(), descriptor: None }
+    }
+
+    /// Connects to what answered the offer.
+    ///
+    /// # Errors
+    /// The answer is none, or there is no way to its queue pair.
+    pub fn connect(&self, answer: &Answer) -> Result<(), ConnectError> {
+        let parameter = |name: &str| {
+            answer.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        };
+        let server = Side::parse(&answer.token, parameter)?;
+        let path = Path {
+            port: self.side.port,
+            gid_index: self.gid_index,
+            mtu: server.mtu.map_or(self.mtu, |mtu| mtu.min(self.mtu)),
+            peer_gid: server.gid.0,
+            peer_lid: server.lid,
+            peer_number: server.number,
+            sequence: self.side.sequence,
+            peer_sequence: server.sequence,
+            // This side reads nothing.
+            reads_asked: 1,
+            reads_answered: self.side.reads,
+        };
+        let pair = self.pair.borrow();
+        let pair = pair.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        pair.connect(&path, true).map_err(io::Error::from)?;
+        self.connected.set(true);
+        Ok(())
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+
+    /// How exposures are ended.
+    pub fn revocation(&self) -> Revocation {
+        self.revocation
+    }
+
+    /// Whether the queue pair is connected, and no error was noticed.
+    pub fn is_open(&self) -> bool {
+        self.connected.get() && self.pair.borrow().is_some()
+    }
+
+    /// Exposes a range of the memory, for one direction; in force when this returns, which takes microseconds. Ranges may overlap.
+    ///
+    /// # Errors
+    /// The connection is not made, or ended (`NotConnected`); the device refused.
+    ///
+    /// # Panics
+    /// If the range is not inside the memory.
+    pub fn expose(&self, range: Range<usize>, access: Access) -> io::Result<RemoteSlice> {
+        assert!(range.start <= range.end && range.end <= self.bytes(), "{range:?} is not in the memory");
+        if !self.is_open() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        if range.is_empty() {
+            let number = self.nothings.get() + 1;
+            self.nothings.set(number);
+            return Ok(RemoteSlice::new(number, 0, RemoteKey(0)).expect("no bytes end where they begin"));
+        }
+        let address = self.memory.at(range.start);
+        let (start, bytes) = (address.addr() as u64, range.len() as u64);
+        let (key, exposure) = match self.revocation {
+            Revocation::Windows => {
+                let window = self.bind((start, bytes), access)?;
+                (window.window.remote_key(), Exposure::Window(window))
+            }
+            Revocation::Registrations => {
+                let access = match access {
+                    Access::Read => RegionAccess::RemoteRead,
+                    Access::Write => RegionAccess::RemoteWrite,
+                };
+                let (domain, held) = (Arc::clone(&self.domain), Arc::clone(&self.memory));
+                // SAFETY: the range is in the mapping (asserted above), which exists as long as a handle of it.
+                let region = unsafe { Region::new(domain, address, range.len(), access, held)? };
+                (region.remote_key(), Exposure::Registration(region))
+            }
+        };
+        self.exposed.borrow_mut().insert(RemoteKey(key), exposure);
+        Ok(RemoteSlice::new(start, bytes, RemoteKey(key)).expect("memory ends somewhere"))
+    }
+
+    /// Begins to end an exposure. Once nothing reaches through it, [`poll`](RdmaClient::poll) says so.
+    pub fn withdraw(&self, slice: &RemoteSlice) {
+        if slice.bytes() == 0 {
+            self.ended.borrow_mut().push_back(*slice);
+            return;
+        }
+        let exposure = self.exposed.borrow_mut().remove(&slice.key());
+        match exposure {
+            None => {}
+            Some(Exposure::Over) if self.unproven.get() => {}
+            Some(Exposure::Over) => self.ended.borrow_mut().push_back(*slice),
+            Some(Exposure::Registration(region)) => match region.deregister() {
+                Ok(()) => self.ended.borrow_mut().push_back(*slice),
+                Err(error) => {
+                    tracing::error!(%error, "an exposure could not be ended, and its memory is leaked")
+                }
+            },
+            Some(Exposure::Window(window)) => {
+                let key = window.window.remote_key();
+                let work = Work::Invalidation(*slice, window);
+                if !self.post(work, |id, batch| batch.push_invalidate(id, key)) {
+                    self.give_up();
+                }
+            }
+        }
+    }
+
+    /// The next exposure that is proven to have ended, if there is one. Its bytes are the caller's again.
+    pub fn poll(&self) -> Option<RemoteSlice> {
+        self.hear();
+        self.ended.borrow_mut().pop_front()
+    }
+
+    /// A descriptor that becomes readable when there may be something to [`poll`](RdmaClient::poll).
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.completions.descriptor()
+    }
+
+    /// Copies bytes of the memory out, as they are now.
+    ///
+    /// # Panics
+    /// If they are not all in the memory.
+    pub fn load(&self, at: usize, target: &mut [u8]) {
+        self.memory.load(at, target);
+    }
+
+    /// Copies bytes into the memory.
+    ///
+    /// # Panics
+    /// If they are not all in the memory.
+    pub fn store(&self, at: usize, source: &[u8]) {
+        self.memory.store(at, source);
+    }
+
+    pub(super) fn memory(&self) -> &Mapping {
+        &self.memory
+    }
+
+    /// A window on the memory, bound.
+    fn bind(&self, place: (u64, u64), access: Access) -> io::Result<BoundWindow> {
+        let free = self.free_windows.borrow_mut().pop();
+        let mut bound = match free {
+            Some(bound) if bound.binds < BINDS_MAX => bound,
+            _ => BoundWindow { window: Window::new(Arc::clone(&self.region))?, binds: 0 },
+        };
+        let way = match access {
+            Access::Read => Way::Read,
+            Access::Write => Way::Write,
+        };
+        let number = self.work_made.get();
+        if !self.post(Work::Bind, |id, batch| batch.push_bind(id, &bound.window, place, way)) {
+            self.give_up();
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        bound.window.bound();
+        bound.binds += 1;
+        // Whoever gets the key may use it at once, so it has to be good.
+        for _ in 0..ROUNDS_MAX {
+            self.hear();
+            if !self.work.borrow().contains_key(&number) {
+                return if self.is_open() { Ok(bound) } else { Err(io::ErrorKind::NotConnected.into()) };
+            }
+            self.sleep();
+        }
+        self.give_up();
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    /// Until there may be a completion, or 10 ms.
+    fn sleep(&self) {
+        let limit = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+        // Interrupted or not, the caller looks.
+        let _ = poll(&mut [PollFd::new(&self.descriptor(), PollFlags::IN)], Some(&limit));
+    }
+
+    /// Posts one request. False if it can not be.
+    fn post(&self, work: Work, request: impl FnOnce(u64, &mut Batch)) -> bool {
+        for _ in 0..ROUNDS_MAX {
+            if self.work.borrow().len() < DEPTH {
+                break;
+            }
+            self.hear();
+            self.sleep();
+        }
+        let id = self.work_made.get();
+        self.work_made.set(id + 1);
+        let taken = {
+            let (mut batch, pair) = (self.batch.borrow_mut(), self.pair.borrow());
+            batch.clear();
+            request(id, &mut batch);
+            // SAFETY: the request has no pieces; its window is in `work` from here on, or waited for by `bind`, and regions and windows
+            // outlive the queue pair: see `drop`.
+            pair.as_ref().is_some_and(|pair| unsafe { pair.post(&mut batch) }.0 == 1)
+        };
+        self.work.borrow_mut().insert(id, work);
+        taken
+    }
+
+    /// Takes notice of what is done, and has the descriptor tell of what comes.
+    fn hear(&self) {
+        if self.pair.borrow().is_none() {
+            return;
+        }
+        self.completions.take_event();
+        // Armed before it is looked at, or what comes in between would tell nobody.
+        let mut failed = self.completions.arm().is_err();
+        loop {
+            let Ok(entries) = self.completions.poll() else {
+                failed = true;
+                break;
+            };
+            let mut any = false;
+            for entry in entries {
+                any = true;
+                let work = self.work.borrow_mut().remove(&entry.id);
+                match work {
+                    Some(Work::Invalidation(slice, window)) if entry.status == WorkStatus::Done => {
+                        self.free_windows.borrow_mut().push(window);
+                        self.ended.borrow_mut().push_back(slice);
+                    }
+                    Some(work @ Work::Invalidation(..)) => {
+                        self.work.borrow_mut().insert(entry.id, work);
+                        failed = true;
+                    }
+                    _ => failed |= entry.status != WorkStatus::Done,
+                }
+            }
+            if !any {
+                break;
+            }
+        }
+        if failed {
+            self.give_up();
+        }
+    }
+
+    /// Ends the queue pair, which proves that every exposure by a window has ended.
+    fn give_up(&self) {
+        let Some(pair) = self.pair.borrow_mut().take() else { return };
+        if self.connected.get()
+            && let Err(error) = pair.fail()
+        {
+            tracing::debug!(%error, "a queue pair could not be moved to its error state");
+        }
+        // Windows before the queue pair they are bound to: soft-RoCE waits 50 s for them otherwise (Linux 6.12).
+        let withdrawn: Vec<_> = self.work.borrow_mut().drain().collect();
+        let withdrawn = withdrawn.into_iter().filter_map(|(_, work)| match work {
+            Work::Invalidation(slice, _) => Some(slice),
+            Work::Bind => None,
+        });
+        let withdrawn: Vec<_> = withdrawn.collect();
+        for exposure in self.exposed.borrow_mut().values_mut() {
+            if matches!(exposure, Exposure::Window(_)) {
+                *exposure = Exposure::Over;
+            }
+        }
+        self.free_windows.borrow_mut().clear();
+        match pair.destroy() {
+            Ok(()) => self.ended.borrow_mut().extend(withdrawn),
+            Err(error) => {
+                tracing::error!(%error, "a queue pair is leaked, and the memory that it can reach");
+                self.unproven.set(true);
+                mem::forget((Arc::clone(&self.region), Arc::clone(&self.memory)));
+            }
+        }
+    }
+}
+
+/// The port and the address of it to be reached at.
+fn choose<P: Copy>(ports: &[(P, PortInfo)], server: Option<IpAddr>) -> Option<(P, GidEntry)> {
+    let all = || ports.iter().map(|(place, port)| (*place, port));
+    let by_server = server.and_then(|server| nearest(all(), &Gid::from_address(server), 0, |_, _| true));
+    // Without the server's address, one that most servers have one of the kind of.
+    let v4 = || nearest(all(), &Gid::from_address(IpAddr::from([0, 0, 0, 0])), 0, |_, _| true);
+    let any = || {
+        all().find_map(|(place, port)| {
+            let kind = match port.link_layer {
+                LinkLayer::InfiniBand => GidKind::InfiniBand,
+                _ => GidKind::RoceV2,
+            };
+            port.gids.iter().find(|entry| entry.kind == kind).map(|entry| (place, *entry))
+        })
+    };
+    by_server.or_else(v4).or_else(any)
+}
+
+impl Drop for RdmaClient {
+    fn drop(&mut self) {
+        // First of all: then nothing reaches regions and memory, which go in that order behind this.
+        self.give_up();
+    }
+}
+
+impl fmt::Debug for RdmaClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RdmaClient")
+            .field("bytes", &self.bytes())
+            .field("revocation", &self.revocation)
+            .field("is_open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+// The low 8 bits of a key are counted through once before a window is given up.
+const _: () = assert!(BINDS_MAX < 256);
+const _: fn(u32) -> u32 = next_key;

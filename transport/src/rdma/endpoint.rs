@@ -1,0 +1,427 @@
+//! A core's endpoint: its queues on every rail, and its sessions.
+//!
+//! Invariants
+//! * A session is in `all` for as long as the device may say something about it, and at most one is at a place: work requests are
+//!   named by the place.
+//! * Neither `all` nor the desk is borrowed while an operation completes: that wakes somebody, who may come back here.
+
+use super::{
+    path::{self, READS_MAX, Side, nearest},
+    rail::{Rail, Rails},
+    session::{Desk, Session, Terms},
+    verbs::{Completed, Completions, Path, QueuePair, QueuePairSize},
+};
+use crate::remote::{
+    Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal, RemoteMemory,
+    SessionId, SessionTable,
+};
+use rustix::event::{Timespec, epoll};
+use slab::Slab;
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::VecDeque,
+    io, mem,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Work requests of one session that may be in the device.
+const DEPTH_MAX: usize = 128;
+
+/// Pieces of one work request; what a device has less of counts.
+const PIECES_MAX: usize = 16;
+
+/// Batches of completions that one poll takes from one rail before the others have theirs.
+const TURN_BATCHES: usize = 16;
+
+pub(super) struct RdmaEndpoint(Rc<Inner>);
+
+pub(super) struct Inner {
+    own: Weak<Inner>,
+    rails: Arc<Rails>,
+    capabilities: Capabilities,
+    core: u16,
+    entropy: RefCell<Entropy>,
+    queues: Vec<Queues>,
+    sessions: RefCell<SessionTable<Rc<Session>>>,
+    /// Those the device may say something about. A place whose queue pair could not be emptied is used no more, and has nobody.
+    all: RefCell<Slab<Option<Rc<Session>>>>,
+    /// Sessions that have something to post or to complete.
+    due: RefCell<VecDeque<Rc<Session>>>,
+    desk: RefCell<Desk>,
+    epoll: OwnedFd,
+    open: Cell<bool>,
+    /// Whether somebody slept on the descriptor since the last poll.
+    slept: Cell<bool>,
+    /// Completions that were found when the core was about to sleep.
+    early: RefCell<Vec<(usize, Completed)>>,
+}
+
+/// The queues of one rail.
+struct Queues {
+    /// Made when the first session needs it: it has room for all there may be.
+    completions: OnceCell<Rc<Completions>>,
+    pairs: Cell<usize>,
+    /// What of the device's events was noticed.
+    events: Cell<u64>,
+}
+
+impl RdmaEndpoint {
+    pub(super) fn new(
+        rails: Arc<Rails>,
+        capabilities: Capabilities,
+        options: EndpointOptions,
+    ) -> io::Result<RdmaEndpoint> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for device in &rails.devices {
+            let data = epoll::EventData::new_u64(u64::MAX);
+            epoll::add(&epoll, device.context().event_descriptor(), data, epoll::EventFlags::IN)?;
+        }
+        let queues = rails.rails.iter().map(|rail| Queues {
+            completions: OnceCell::new(),
+            pairs: Cell::new(0),
+            events: Cell::new(rail.device().events()),
+        });
+        let queues = queues.collect();
+        Ok(RdmaEndpoint(Rc::new_cyclic(|own: &Weak<Inner>| Inner {
+            own: Weak::clone(own),
+            rails,
+            capabilities,
+            core: options.core,
+            entropy: RefCell::new(options.entropy),
+            queues,
+            sessions: RefCell::new(SessionTable::new(options.limits)),
+            all: RefCell::default(),
+            due: RefCell::default(),
+            desk: RefCell::default(),
+            epoll,
+            open: Cell::new(true),
+            slept: Cell::new(true),
+            early: RefCell::default(),
+        })))
+    }
+}
+
+impl Inner {
+    pub(super) fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    pub(super) fn run_later(&self, session: Rc<Session>) {
+        self.due.borrow_mut().push_back(session);
+    }
+
+    /// For posts, which wake nobody.
+    pub(super) fn with_desk<R>(&self, post: impl FnOnce(&mut Desk) -> R) -> R {
+        post(&mut self.desk.borrow_mut())
+    }
+
+    /// A queue pair of that rail is gone.
+    pub(super) fn forget_pair(&self, rail: usize, number: u32) {
+        let pairs = &self.queues[rail].pairs;
+        pairs.set(pairs.get() - 1);
+        self.rails.rails[rail].device().take_failed(number);
+    }
+
+    fn depth(&self, rail: &Rail) -> usize {
+        let credits = self.sessions.borrow().limits().credits;
+        // One more is for the end.
+        let device = rail.device().info().limits.queue_depth_max.saturating_sub(1);
+        (2 * credits).clamp(8, DEPTH_MAX).min(device.max(1))
+    }
+
+    /// How many completions a rail's queue has room for.
+    fn entries(&self, rail: &Rail) -> usize {
+        let wanted = self.sessions.borrow().limits().sessions_max.saturating_mul(self.depth(rail) + 1);
+        wanted.min(rail.device().info().limits.completions_max)
+    }
+
+    fn completions(&self, index: usize) -> Result<&Rc<Completions>, ConnectError> {
+        let (rail, queues) = (&self.rails.rails[index], &self.queues[index]);
+        if let Some(completions) = queues.completions.get() {
+            return Ok(completions);
+        }
+        let completions = Completions::new(Arc::clone(rail.device().context()), self.entries(rail));
+        let completions = completions.map_err(io::Error::from)?;
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&self.epoll, completions.descriptor(), data, epoll::EventFlags::IN)
+            .map_err(io::Error::from)?;
+        Ok(queues.completions.get_or_init(|| completions))
+    }
+
+    fn connect(&self, principal: &Principal, offer: &Offer) -> Result<Answer, ConnectError> {
+        let peer = Side::of_offer(offer)?;
+        self.sessions.borrow().admit(principal)?;
+        let ports: Vec<_> = self.rails.rails.iter().map(|rail| (rail, rail.port())).collect();
+        let usable = ports.iter().enumerate().filter(|(_, (rail, _))| rail.is_usable());
+        let usable = usable.map(|(index, (_, port))| (index, &**port));
+        let allowed = |index: usize, entry: &_| self.rails.rails[index].allows(entry);
+        let ours = nearest(usable, &peer.gid, peer.lid, allowed);
+        let no_way = ConnectError::Unsupported("no port of this server's is of the client's kind of address");
+        let (index, entry) = ours.ok_or(no_way)?;
+        let (rail, port) = &ports[index];
+        let depth = self.depth(rail);
+        if self.queues[index].pairs.get() >= (self.entries(rail) / (depth + 1)).max(1) {
+            return Err(ConnectError::TooMany);
+        }
+        let limits = &rail.device().info().limits;
+        let pieces_max = limits.pieces_max.clamp(1, PIECES_MAX);
+        let size = QueuePairSize { depth: depth as u32 + 1, pieces: pieces_max as u32 };
+        let (domain, completions) = (Arc::clone(rail.device().domain()), Rc::clone(self.completions(index)?));
+        let pair = QueuePair::new(domain, completions, size).map_err(io::Error::from)?;
+        let mtu = peer.mtu.map_or(port.mtu, |mtu| mtu.min(port.mtu));
+        let side = Side {
+            number: pair.number(),
+            gid: entry.gid,
+            port: port.number,
+            lid: port.lid,
+            sequence: self.sequence(),
+            mtu: Some(mtu),
+            // Nobody reads from a server.
+            reads: 1,
+        };
+        let path = Path {
+            port: port.number,
+            gid_index: entry.index,
+            mtu,
+            peer_gid: peer.gid.0,
+            peer_lid: peer.lid,
+            peer_number: peer.number,
+            sequence: side.sequence,
+            peer_sequence: peer.sequence,
+            reads_asked: peer.reads.min(limits.reads_asked_max).clamp(1, READS_MAX),
+            reads_answered: 1,
+        };
+        pair.connect(&path, false).map_err(io::Error::from)?;
+        let terms = Terms {
+            rail: index,
+            depth: depth as u32,
+            pieces_max,
+            message_bytes_max: port.message_bytes_max,
+            arena_key: rail.device().arena_key().expect("a usable rail has it"),
+        };
+        let id = self.enter(principal, terms, pair);
+        let credits = self.sessions.borrow().limits().credits;
+        let mut parameters = side.parameters();
+        parameters.push((path::IN_FLIGHT.to_owned(), credits.to_string()));
+        Ok(Answer { session: id, token: side.token(), parameters })
+    }
+
+    fn enter(&self, principal: &Principal, terms: Terms, pair: QueuePair) -> SessionId {
+        let mut entropy = [0; 14];
+        (self.entropy.borrow_mut())(&mut entropy);
+        let id = SessionId::new(self.core, entropy);
+        let credits = self.sessions.borrow().limits().credits;
+        let session = Session::new(terms, self.capabilities, Weak::clone(&self.own), pair, credits);
+        let pairs = &self.queues[terms.rail].pairs;
+        pairs.set(pairs.get() + 1);
+        let place = self.all.borrow_mut().insert(Some(Rc::clone(&session)));
+        // Bounded by the completions that a device has room for.
+        session.set_place(u32::try_from(place).expect("fewer than 2^32 sessions"));
+        self.sessions.borrow_mut().insert(id, principal, session);
+        id
+    }
+
+    /// A number for a first packet: 24 bits that an outsider does not guess, and not 0.
+    fn sequence(&self) -> u32 {
+        let mut bytes = [0; 3];
+        (self.entropy.borrow_mut())(&mut bytes);
+        let [a, b, c] = bytes.map(u32::from);
+        (a << 16 | b << 8 | c).max(1)
+    }
+
+    /// Takes notice of one completion, and completes what that ends.
+    fn completed(&self, entry: Completed) -> usize {
+        let (place, number) = ((entry.id >> 32) as usize, entry.id as u32);
+        let session = self.all.borrow().get(place).and_then(Option::clone);
+        let Some(session) = session else { return 0 };
+        self.with_desk(|desk| session.completed(number, entry.status, desk));
+        self.retire(&session);
+        let completed = session.settle();
+        // There may be room for more now.
+        session.become_due();
+        completed
+    }
+
+    /// Completions of all rails, and whatever is due.
+    fn run(&self) -> usize {
+        let mut completed = 0;
+        let early = mem::take(&mut *self.early.borrow_mut());
+        for (_, entry) in early {
+            completed += self.completed(entry);
+        }
+        for (index, queues) in self.queues.iter().enumerate() {
+            let Some(completions) = queues.completions.get() else { continue };
+            for _ in 0..TURN_BATCHES {
+                let count = match completions.poll() {
+                    Ok(entries) => entries.map(|entry| completed += self.completed(entry)).count(),
+                    Err(error) => {
+                        tracing::error!(rail = %self.rails.rails[index], %error, "an RDMA port can not be used");
+                        self.end_rail(index);
+                        0
+                    }
+                };
+                if count == 0 {
+                    break;
+                }
+            }
+        }
+        // What those who are woken make due is for the next time.
+        let due = mem::take(&mut *self.due.borrow_mut());
+        for session in due {
+            self.with_desk(|desk| session.ring(desk));
+            self.retire(&session);
+            completed += session.run_due();
+        }
+        completed
+    }
+
+    /// Gives up the place of a session of which nothing is in the device any more. If completions of it may still come, nobody gets the
+    /// place, or they would be taken for those of somebody else.
+    fn retire(&self, session: &Rc<Session>) {
+        if !session.is_over() {
+            return;
+        }
+        let (mut all, place) = (self.all.borrow_mut(), session.place() as usize);
+        let Some(entry) = all.get_mut(place) else { return };
+        if !entry.as_ref().is_some_and(|known| Rc::ptr_eq(known, session)) {
+            return;
+        }
+        *entry = None;
+        if !session.is_stale() {
+            all.remove(place);
+        }
+    }
+
+    /// The device says nothing more of these sessions.
+    fn end_rail(&self, index: usize) {
+        for session in self.of_rail(index) {
+            session.destroy();
+            self.retire(&session);
+            session.become_due();
+        }
+    }
+
+    fn of_rail(&self, index: usize) -> Vec<Rc<Session>> {
+        let all = self.all.borrow();
+        all.iter()
+            .filter_map(|(_, session)| session.clone())
+            .filter(|session| session.rail() == index)
+            .collect()
+    }
+
+    /// Ends the sessions whose queue pairs or devices failed, if there was an event since this was last done.
+    fn notice_events(&self) {
+        for (index, (rail, queues)) in self.rails.rails.iter().zip(&self.queues).enumerate() {
+            let events = rail.device().events();
+            if queues.events.replace(events) == events {
+                continue;
+            }
+            if rail.device().is_fatal() {
+                self.end_rail(index);
+                continue;
+            }
+            for session in self.of_rail(index) {
+                if rail.device().take_failed(session.number()) {
+                    self.end(&session);
+                }
+            }
+        }
+    }
+
+    fn end(&self, session: &Rc<Session>) {
+        self.with_desk(|desk| session.end(desk));
+        self.retire(session);
+    }
+
+    /// After a sleep: what it was ended by.
+    fn wake_up(&self) {
+        let nothing = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
+        let mut events = [nothing; 16];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let count = epoll::wait(&self.epoll, &mut events, Some(&now)).unwrap_or(0);
+        for event in events.iter().take(count) {
+            let queues = usize::try_from(event.data.u64()).ok().and_then(|index| self.queues.get(index));
+            match queues.and_then(|queues| queues.completions.get()) {
+                Some(completions) => completions.take_event(),
+                None => self.rails.take_events(),
+            }
+        }
+    }
+}
+
+impl Endpoint for RdmaEndpoint {
+    fn connect(&self, principal: &Principal, offer: Offer) -> Result<Answer, ConnectError> {
+        self.0.connect(principal, &offer)
+    }
+
+    fn session(&self, id: SessionId, principal: &Principal) -> Option<Rc<dyn RemoteMemory>> {
+        let session = Rc::clone(self.0.sessions.borrow().find(id, principal)?);
+        Some(session)
+    }
+
+    fn disconnect(&self, id: SessionId, principal: &Principal) -> bool {
+        let Some(session) = self.0.sessions.borrow_mut().remove(id, principal) else { return false };
+        self.0.end(&session);
+        true
+    }
+
+    fn expire_idle(&self, now: Duration) -> usize {
+        // For cores that never sleep.
+        self.0.rails.take_events();
+        let expired = self.0.sessions.borrow_mut().expired(now, |session| session.take_used());
+        expired.iter().filter(|(id, principal)| self.disconnect(*id, principal)).count()
+    }
+
+    fn session_count(&self) -> usize {
+        self.0.sessions.borrow().len()
+    }
+
+    fn poll(&self) -> usize {
+        if self.0.slept.replace(false) {
+            self.0.wake_up();
+        }
+        self.0.notice_events();
+        self.0.run()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.epoll.as_fd())
+    }
+
+    fn begin_wait(&self) -> bool {
+        let inner = &self.0;
+        let due: Vec<_> = inner.due.borrow().iter().cloned().collect();
+        inner.with_desk(|desk| due.iter().for_each(|session| session.ring(desk)));
+        if due.iter().any(|session| session.has_settled()) {
+            return false;
+        }
+        inner.slept.set(true);
+        for (index, queues) in inner.queues.iter().enumerate() {
+            let Some(completions) = queues.completions.get() else { continue };
+            // What came before it was armed tells nobody, so it is looked for; an error is the next poll's to find.
+            let found = completions.arm().and_then(|()| completions.poll());
+            match found {
+                Ok(entries) => inner.early.borrow_mut().extend(entries.map(|entry| (index, entry))),
+                Err(_) => return false,
+            }
+        }
+        inner.early.borrow().is_empty()
+    }
+}
+
+impl Drop for RdmaEndpoint {
+    fn drop(&mut self) {
+        let inner = &self.0;
+        inner.open.set(false);
+        let mut all: Vec<_> = inner.all.borrow().iter().filter_map(|(_, session)| session.clone()).collect();
+        all.extend(inner.due.borrow_mut().drain(..));
+        for session in all {
+            session.destroy();
+            session.settle();
+        }
+        inner.all.borrow_mut().clear();
+    }
+}

@@ -1,0 +1,147 @@
+//! RDMA by verbs: network cards that reach the memory of other hosts by themselves, over Reliable Connections.
+//!
+//! ```text
+//!   Rdma ── Device (one for the process) ── protection domain ── the arena, registered once, for no one else
+//!    │         └── Rail (a port), Rail …
+//!    └─ open ─► Endpoint (one per core) ── completion queue per rail, all slept on by one descriptor
+//!                  └── session: a queue pair to one client, on the rail that is nearest to it
+//!
+//!   client: RdmaClient ── queue pair, memory ── a window for each exposure
+//! ```
+//!
+//! The two sides tell each other of their queue pairs in an [`Offer`](crate::remote::Offer) and an [`Answer`](crate::remote::Answer),
+//! over some other path: a token of [`HipToken`](crate::token::HipToken)'s form, and these parameters.
+//!
+//! | parameter | |
+//! |---|---|
+//! | `psn` | number of the first packet, 6 hex digits, not 0; must be there |
+//! | `mtu` | bytes of a packet, 256 to 4096; the smaller of both counts; without it, the server's |
+//! | `rd-atomic` | READs that the sender of this answers at a time, 1 to 255; without it, 1 |
+//! | `inflight` | in an answer: operations that the server may have in flight |
+//!
+//! libibverbs is opened when it is first asked for ([`devices`], [`Rdma::open`]), so a program without RDMA needs nothing and says
+//! nothing.
+
+#[cfg(test)]
+mod abi_tests;
+mod client;
+mod device;
+mod endpoint;
+mod error;
+mod info;
+mod library;
+mod link;
+mod path;
+mod rail;
+mod session;
+#[allow(dead_code, reason = "declared as a whole")]
+mod sys;
+mod verbs;
+
+pub use client::{RdmaClient, RdmaClientOptions, Revocation};
+pub use device::devices;
+pub use error::RdmaError;
+pub use info::{DeviceInfo, DeviceLimits, Gid, GidEntry, GidKind, LinkLayer, PathMtu, PortInfo};
+pub use library::Unavailable;
+pub use link::RdmaLink;
+
+use crate::{
+    memory::Arena,
+    remote::{Capabilities, Endpoint, EndpointOptions, Medium, Transport},
+};
+use endpoint::RdmaEndpoint;
+use rail::Rails;
+use std::{
+    fmt, io,
+    net::IpAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Bytes of one operation: what a card takes in one message is less on some (8 MiB on soft-RoCE).
+const OPERATION_BYTES_MAX: u32 = 1 << 30;
+
+/// Pieces of one operation.
+const OPERATION_PIECES_MAX: usize = 256;
+
+const CAPABILITIES: Capabilities = Capabilities {
+    medium: Medium::Card,
+    operation_bytes_max: OPERATION_BYTES_MAX,
+    pieces_max: OPERATION_PIECES_MAX,
+    directional: true,
+    revocable: true,
+    // A queue pair that was refused something is in error.
+    survives_refusal: false,
+    foreign_memory: false,
+    peer_leases: false,
+};
+
+/// Who makes cards of software: the kernel's soft-RoCE says that its vendor is this.
+const SOFTWARE_VENDOR: u32 = 0xff_ffff;
+
+/// Which devices are used.
+#[derive(Clone, Debug, Default)]
+pub struct RdmaOptions {
+    /// Names of devices, as the kernel has them. Empty: all there are.
+    pub devices: Vec<String>,
+    /// Addresses of this host that clients are answered from. Empty: all that the ports have.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The transport.
+pub struct Rdma {
+    rails: Arc<Rails>,
+    registered: AtomicBool,
+}
+
+impl Rdma {
+    /// Opens the devices and looks for ports with a link. Takes milliseconds for each.
+    ///
+    /// # Errors
+    /// [`RdmaError::Unavailable`], [`RdmaError::NoRail`], or that a device refused.
+    pub fn open(options: &RdmaOptions) -> Result<Rdma, RdmaError> {
+        let rails = Arc::new(Rails::open(options)?);
+        tracing::info!(?rails, "RDMA ports opened");
+        Ok(Rdma { rails, registered: AtomicBool::new(false) })
+    }
+
+    /// The ports, by names such as `mlx5_0/1`, and whether sessions can be made on each.
+    pub fn rails(&self) -> Vec<(String, bool)> {
+        self.rails.rails.iter().map(|rail| (rail.to_string(), rail.is_usable())).collect()
+    }
+}
+
+impl Transport for Rdma {
+    fn name(&self) -> &'static str {
+        "rdma"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let software =
+            self.rails.devices.iter().all(|device| device.info().limits.vendor.0 == SOFTWARE_VENDOR);
+        Capabilities { medium: if software { Medium::SoftwareCard } else { Medium::Card }, ..CAPABILITIES }
+    }
+
+    fn register(&self, arena: &Arena) -> io::Result<()> {
+        if self.registered.swap(true, Ordering::Relaxed) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rails.register(arena)
+    }
+
+    fn open(&self, options: EndpointOptions) -> io::Result<Rc<dyn Endpoint>> {
+        if self.rails.devices.iter().all(|device| device.arena_key().is_none()) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        Ok(Rc::new(RdmaEndpoint::new(Arc::clone(&self.rails), self.capabilities(), options)?))
+    }
+}
+
+impl fmt::Debug for Rdma {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Rdma").field("rails", &self.rails).finish_non_exhaustive()
+    }
+}

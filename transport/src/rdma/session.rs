@@ -1,0 +1,510 @@
+//! One client's session: a queue pair, and the operations on it.
+//!
+//! ```text
+//!   post ──► line:  [ posted │ posted in part │ waits … ]        work requests are numbered as they are posted
+//!                      ▲            │ as room comes back
+//!    completions in ───┘            ▼
+//!    their order          one post for all that is due: one doorbell
+//! ```
+//!
+//! Invariants
+//! * An operation is in the line exactly as long as it is in flight in the queue, and leaves it at the front only.
+//! * The memory of an operation of which something was posted stays in the queue's table until the device is known to be done with
+//!   it: by the completion of its last work request, of a later one, or by the end of the queue pair.
+//! * The last work request of an operation is signalled, so that each completion ends one operation. A session that ends posts
+//!   one more behind everything, which comes back when the device is done with all of it.
+//! * Nothing is borrowed while an operation completes: that wakes somebody, who may come back here.
+
+#![allow(unsafe_code)]
+
+use super::{
+    endpoint::Inner,
+    verbs::{Batch, Piece, QueuePair, Way, WorkStatus},
+};
+use crate::{
+    memory::{BufferLease, ScatterList},
+    operation::{Memory, OperationId, OsError, Pending, Queue, Slot},
+    remote::{Access, Capabilities, RemoteMemory, RemoteSlice, TransferError, assert_postable},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    mem,
+    rc::{Rc, Weak},
+};
+
+/// What a session has to know of its rail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Its place among the endpoint's rails.
+    pub(super) rail: usize,
+    /// Work requests that may be posted and not done.
+    pub(super) depth: u32,
+    /// Pieces of one work request.
+    pub(super) pieces_max: usize,
+    /// Bytes of one work request.
+    pub(super) message_bytes_max: u32,
+    /// What the device knows the arena by.
+    pub(super) arena_key: u32,
+}
+
+pub(super) struct Session {
+    terms: Terms,
+    capabilities: Capabilities,
+    /// The number of its queue pair.
+    number: u32,
+    endpoint: Weak<Inner>,
+    /// Itself, for the endpoint's list.
+    own: Weak<Session>,
+    /// Its place among those whose completions may come.
+    place: Cell<u32>,
+    credits: Queue,
+    state: RefCell<State>,
+    /// Whether it is in the endpoint's list of those to be run.
+    due: Cell<bool>,
+    /// Whether it was used since somebody last asked.
+    used: Cell<bool>,
+}
+
+struct State {
+    /// None when nothing of it can be in the device any more.
+    pair: Option<QueuePair>,
+    /// Nothing new is posted.
+    ended: bool,
+    /// The queue pair went before all its completions came: they may come still.
+    stale: bool,
+    line: VecDeque<Operation>,
+    /// The number of the next work request, and of the first that is not known to be done. Numbers go round.
+    next: u32,
+    done: u32,
+}
+
+struct Operation {
+    id: OperationId,
+    access: Access,
+    remote: RemoteSlice,
+    cursor: Cursor,
+    error: Option<TransferError>,
+    cancelled: bool,
+}
+
+/// How far an operation has been posted.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    bytes: u64,
+    /// The piece that is next, and how much of it has been posted.
+    piece: usize,
+    piece_bytes: usize,
+    /// The number of its last work request.
+    last: Option<u32>,
+    /// There is nothing left to post.
+    complete: bool,
+}
+
+/// What posts are made with; one for all sessions of an endpoint.
+#[derive(Default)]
+pub(super) struct Desk {
+    batch: Batch,
+    /// Of each request in the batch, whose it is, and how far that was before.
+    before: Vec<(usize, Cursor)>,
+}
+
+/// `number` comes before `other`, where numbers go round and are never far apart.
+fn precedes(number: u32, other: u32) -> bool {
+    (number.wrapping_sub(other)).cast_signed() < 0
+}
+
+impl Session {
+    pub(super) fn new(
+        terms: Terms,
+        capabilities: Capabilities,
+        endpoint: Weak<Inner>,
+        pair: QueuePair,
+        credits: usize,
+    ) -> Rc<Session> {
+        let number = pair.number();
+        let state =
+            State { pair: Some(pair), ended: false, stale: false, line: VecDeque::new(), next: 0, done: 0 };
+        let session = Rc::new_cyclic(|own: &Weak<Session>| Session {
+            terms,
+            capabilities,
+            number,
+            endpoint,
+            own: Weak::clone(own),
+            place: Cell::new(0),
+            credits: Queue::new(credits),
+            state: RefCell::new(state),
+            due: Cell::new(false),
+            used: Cell::new(true),
+        });
+        let weak = Rc::downgrade(&session);
+        session.credits.on_abandon(Rc::new(move |id| {
+            let Some(session) = weak.upgrade() else { return };
+            let mut state = session.state.borrow_mut();
+            let waiting =
+                state.line.iter_mut().find(|operation| operation.id == id && operation.cursor.last.is_none());
+            // What is in the device is left alone: taking it out would take the queue pair.
+            if let Some(operation) = waiting {
+                operation.cancelled = true;
+                drop(state);
+                session.become_due();
+            }
+        }));
+        session
+    }
+
+    pub(super) fn rail(&self) -> usize {
+        self.terms.rail
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn place(&self) -> u32 {
+        self.place.get()
+    }
+
+    pub(super) fn set_place(&self, place: u32) {
+        self.place.set(place);
+    }
+
+    /// Whether nothing of it can be in the device any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.borrow().pair.is_none()
+    }
+
+    /// Whether completions may still come, although nothing is in the device any more.
+    pub(super) fn is_stale(&self) -> bool {
+        self.state.borrow().stale
+    }
+
+    /// Whether it was used since the last time this was asked, or has something in flight.
+    pub(super) fn take_used(&self) -> bool {
+        self.used.replace(false) || self.credits.in_flight() > 0
+    }
+
+    /// Posts what there is room for.
+    pub(super) fn ring(&self, desk: &mut Desk) {
+        let mut state = self.state.borrow_mut();
+        if state.ended {
+            return;
+        }
+        self.fill(&mut state, desk);
+        let Some(pair) = &state.pair else { return };
+        // SAFETY: the pieces are of operations that are in the line, so their memory is in the queue's table, where nobody borrows
+        // it; it stays there until `settle` takes the operation out of the line, which is after the completion of its last work
+        // request or the end of the queue pair. They lie in the arena, whose region the endpoint's device keeps. No work request names a
+        // window or region of this side.
+        let (taken, refused) = unsafe { pair.post(&mut desk.batch) };
+        let left = desk.before.split_off(taken);
+        // Backwards, so that each operation ends as it was before the first of its requests that was refused.
+        for (place, cursor) in left.iter().rev() {
+            state.line[*place].cursor = *cursor;
+        }
+        state.next = state.next.wrapping_sub(left.len() as u32);
+        match refused {
+            None => {}
+            // The device's own queue is fuller than it had said: there will be room when something is done.
+            Some(libc::ENOMEM | libc::ENOSPC | libc::EAGAIN) if state.next != state.done => {}
+            Some(number) => {
+                let first = left.first().map(|(place, _)| *place);
+                if let Some(operation) = first.and_then(|place| state.line.get_mut(place)) {
+                    operation.error = Some(TransferError::Device(OsError(number)));
+                }
+                drop(state);
+                self.end(desk);
+            }
+        }
+    }
+
+    /// Puts work requests into the batch for as long as there is room, in the order of the line.
+    fn fill(&self, state: &mut State, desk: &mut Desk) {
+        desk.batch.clear();
+        desk.before.clear();
+        let State { line, next, done, .. } = state;
+        let first = line.iter().position(|operation| !operation.cursor.complete).unwrap_or(line.len());
+        for (place, operation) in line.iter_mut().enumerate().skip(first) {
+            if operation.cancelled && operation.cursor.last.is_none() {
+                operation.error = Some(TransferError::Cancelled);
+                operation.cursor.complete = true;
+            }
+            // Nothing of nothing is exposed to everybody, and needs no device.
+            operation.cursor.complete |= operation.remote.bytes() == 0;
+            while !operation.cursor.complete {
+                if next.wrapping_sub(*done) >= self.terms.depth {
+                    return;
+                }
+                desk.before.push((place, operation.cursor));
+                operation.cursor.last = Some(*next);
+                self.credits.with_memory(operation.id, |memory| {
+                    self.push(
+                        &mut desk.batch,
+                        operation.access,
+                        &operation.remote,
+                        &mut operation.cursor,
+                        memory,
+                    );
+                });
+                *next = next.wrapping_add(1);
+            }
+        }
+    }
+
+    /// Puts the next work request of one operation into the batch.
+    fn push(
+        &self,
+        batch: &mut Batch,
+        access: Access,
+        remote: &RemoteSlice,
+        cursor: &mut Cursor,
+        memory: &mut Memory,
+    ) {
+        let number = cursor.last.expect("set by the caller");
+        let room = (remote.bytes() - cursor.bytes).min(u64::from(self.terms.message_bytes_max));
+        let id = u64::from(self.place.get()) << 32 | u64::from(number);
+        let way = match access {
+            Access::Read => Way::Read,
+            Access::Write => Way::Write,
+        };
+        batch.begin_transfer(id, way, (remote.address() + cursor.bytes, remote.key().0));
+        let (mut bytes, mut pieces) = (0, 0);
+        match memory {
+            Memory::Lease(lease) => {
+                let at = lease.len() + cursor.bytes as usize;
+                bytes = room;
+                batch.add_piece(self.piece(lease.as_ptr().wrapping_add(at), bytes));
+            }
+            Memory::Scatter(source) => {
+                while bytes < room && pieces < self.terms.pieces_max {
+                    let Some(piece) = source.pieces().get(cursor.piece) else { break };
+                    let rest = (piece.len() - cursor.piece_bytes) as u64;
+                    let part = rest.min(room - bytes);
+                    batch.add_piece(self.piece(piece.as_ptr().wrapping_add(cursor.piece_bytes), part));
+                    (bytes, pieces) = (bytes + part, pieces + 1);
+                    cursor.piece_bytes += part as usize;
+                    if part == rest {
+                        (cursor.piece, cursor.piece_bytes) = (cursor.piece + 1, 0);
+                    }
+                }
+            }
+            Memory::None | Memory::Targets(_) => unreachable!("every operation here moves payload"),
+        }
+        cursor.bytes += bytes;
+        cursor.complete = cursor.bytes == remote.bytes();
+        batch.finish_transfer(cursor.complete);
+    }
+
+    fn piece(&self, start: *const u8, bytes: u64) -> Piece {
+        // At most a lease.
+        Piece { address: start.addr() as u64, bytes: bytes as u32, local_key: self.terms.arena_key }
+    }
+
+    /// Takes notice of a completion: of the work request of that number and of all before it.
+    pub(super) fn completed(&self, number: u32, status: WorkStatus, desk: &mut Desk) {
+        let mut state = self.state.borrow_mut();
+        // None that was posted; a device that invents completions is not believed.
+        if precedes(number, state.done) || !precedes(number, state.next) {
+            return;
+        }
+        state.done = number.wrapping_add(1);
+        let error = match status {
+            WorkStatus::Done => None,
+            WorkStatus::Flushed => Some(TransferError::Ended),
+            WorkStatus::Refused => Some(TransferError::Refused),
+            WorkStatus::TimedOut => Some(TransferError::TimedOut),
+            WorkStatus::Other(_) => Some(TransferError::Device(OsError(libc::EIO))),
+        };
+        if let WorkStatus::Other(status) = status {
+            tracing::warn!(status, "an RDMA operation failed");
+        }
+        let Some(error) = error else {
+            if state.ended && state.done == state.next {
+                drop(state);
+                self.destroy();
+            }
+            return;
+        };
+        let whose = state
+            .line
+            .iter_mut()
+            .find(|operation| operation.cursor.last.is_some_and(|last| !precedes(last, number)));
+        if let Some(operation) = whose {
+            operation.error.get_or_insert(error);
+        }
+        let (ended, over) = (state.ended, state.done == state.next);
+        drop(state);
+        if !ended {
+            // A queue pair does nothing more after an error.
+            self.end(desk);
+        } else if over {
+            self.destroy();
+        }
+    }
+
+    /// Nothing new moves; what is in the device is flushed, and completes.
+    pub(super) fn end(&self, desk: &mut Desk) {
+        let mut state = self.state.borrow_mut();
+        if mem::replace(&mut state.ended, true) {
+            return;
+        }
+        let flushed = state.next != state.done && self.flush_device(&mut state, desk);
+        drop(state);
+        if !flushed {
+            self.destroy();
+        }
+        self.become_due();
+    }
+
+    /// Has everything that is in the device come back. False if it will not.
+    fn flush_device(&self, state: &mut State, desk: &mut Desk) -> bool {
+        let Some(pair) = &state.pair else { return false };
+        if let Err(error) = pair.fail() {
+            tracing::warn!(%error, "a queue pair could not be ended in order");
+            return false;
+        }
+        // Unsignalled ones that were done are not heard of: one more behind them is.
+        desk.batch.clear();
+        let id = u64::from(self.place.get()) << 32 | u64::from(state.next);
+        desk.batch.begin_transfer(id, Way::Write, (0, 0));
+        desk.batch.finish_transfer(true);
+        // SAFETY: it has no pieces.
+        let (taken, _) = unsafe { pair.post(&mut desk.batch) };
+        state.next = state.next.wrapping_add(taken as u32);
+        taken == 1
+    }
+
+    /// Ends the queue pair, so that nothing of it is in the device any more.
+    pub(super) fn destroy(&self) {
+        let mut state = self.state.borrow_mut();
+        state.ended = true;
+        let Some(pair) = state.pair.take() else { return };
+        state.stale = state.next != state.done;
+        if let Some(endpoint) = self.endpoint.upgrade() {
+            endpoint.forget_pair(self.terms.rail, self.number);
+        }
+        match pair.destroy() {
+            Ok(()) => state.done = state.next,
+            Err(error) => {
+                // The device may touch the memory of what is in flight for ever. It stays in the queue's table, which is not
+                // dropped any more.
+                tracing::error!(%error, "a queue pair is leaked, and the memory of its operations");
+                mem::forget(self.own.upgrade());
+            }
+        }
+    }
+
+    /// Completes what is done, from the front of the line. Returns how many that are.
+    pub(super) fn settle(&self) -> usize {
+        let mut completed = 0;
+        while let Some((id, result)) = self.take_settled() {
+            self.credits.complete(id, result.map_err(Into::into));
+            completed += 1;
+        }
+        completed
+    }
+
+    fn take_settled(&self) -> Option<(OperationId, Result<u32, TransferError>)> {
+        let mut state = self.state.borrow_mut();
+        let front = state.line.front()?;
+        let in_device = front.cursor.last.is_some_and(|last| !precedes(last, state.done));
+        if in_device || !(front.cursor.complete || state.ended) {
+            return None;
+        }
+        let operation = state.line.pop_front()?;
+        drop(state);
+        let unposted = !operation.cursor.complete;
+        let error = operation.error.or(unposted.then_some(TransferError::Ended));
+        // At most `operation_bytes_max`, asserted at the post.
+        let bytes = operation.remote.bytes() as u32;
+        if error.is_none() {
+            self.credits.with_memory(operation.id, |memory| {
+                if let Memory::Lease(lease) = memory {
+                    lease.set_len(lease.len() + bytes as usize);
+                }
+            });
+        }
+        Some((operation.id, error.map_or(Ok(bytes), Err)))
+    }
+
+    /// Leaves the list of those that are due, and completes what is done.
+    pub(super) fn run_due(&self) -> usize {
+        self.due.set(false);
+        self.settle()
+    }
+
+    /// Whether a poll would complete something.
+    pub(super) fn has_settled(&self) -> bool {
+        let state = self.state.borrow();
+        state.line.front().is_some_and(|front| {
+            let in_device = front.cursor.last.is_some_and(|last| !precedes(last, state.done));
+            !in_device && (front.cursor.complete || state.ended)
+        })
+    }
+
+    fn post(&self, slot: Slot, access: Access, remote: RemoteSlice, memory: Memory) -> Pending {
+        self.used.set(true);
+        let (id, pending) = self.credits.post(slot, memory);
+        let operation =
+            Operation { id, access, remote, cursor: Cursor::default(), error: None, cancelled: false };
+        self.state.borrow_mut().line.push_back(operation);
+        self.become_due();
+        pending
+    }
+
+    /// Enters the list of those that the next poll runs. If no poll comes any more, what is in the line completes now.
+    pub(super) fn become_due(&self) {
+        if self.due.replace(true) {
+            return;
+        }
+        match (self.endpoint.upgrade(), self.own.upgrade()) {
+            (Some(endpoint), Some(own)) if endpoint.is_open() => endpoint.run_later(own),
+            _ => {
+                self.due.set(false);
+                self.destroy();
+                self.settle();
+            }
+        }
+    }
+}
+
+impl RemoteMemory for Session {
+    fn credits(&self) -> &Queue {
+        &self.credits
+    }
+
+    fn read(&self, slot: Slot, source: RemoteSlice, target: BufferLease) -> Pending {
+        let room = target.capacity() - target.len();
+        assert_postable(&self.capabilities, source.bytes(), room as u64, 1);
+        self.post(slot, Access::Read, source, Memory::Lease(target))
+    }
+
+    fn write(&self, slot: Slot, source: ScatterList, target: RemoteSlice) -> Pending {
+        let bytes = source.bytes() as u64;
+        assert_postable(&self.capabilities, bytes, target.bytes(), source.pieces().len());
+        let target = target.slice(0..bytes).expect("asserted to fit");
+        self.post(slot, Access::Write, target, Memory::Scatter(source))
+    }
+
+    fn flush(&self) {
+        if let Some(endpoint) = self.endpoint.upgrade() {
+            endpoint.with_desk(|desk| self.ring(desk));
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        !self.state.borrow().ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_round() {
+        // Shows the order of numbers over the end of 32 bits.
+        assert!(precedes(1, 2) && !precedes(2, 1) && !precedes(2, 2));
+        assert!(precedes(u32::MAX, 0) && precedes(u32::MAX - 5, 3) && !precedes(3, u32::MAX));
+    }
+}

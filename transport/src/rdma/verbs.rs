@@ -1,0 +1,740 @@
+//! What is made on a device: a protection domain, registered memory, completion queues, queue pairs, memory windows.
+//!
+//! ```text
+//!   Context ◄── Domain ◄── Region (memory that the device may touch)
+//!                  ▲  ▲
+//!                  │  └─── Window (a part of a region, for one queue pair)
+//!   Completions ◄──┴────── QueuePair ── post ──► … device … ──► Completions::poll
+//! ```
+//!
+//! Each keeps what it was made on, so there is one order in which they end. What cannot be destroyed is leaked, with the memory that
+//! the device may still touch through it, and said so in the log.
+
+#![allow(unsafe_code)]
+
+use super::{
+    device::{Context, not_blocking},
+    error::RdmaError,
+    info::PathMtu,
+    sys::*,
+};
+use std::{
+    any::Any,
+    cell::Cell,
+    ffi::{c_int, c_uint},
+    mem,
+    os::fd::BorrowedFd,
+    ptr::{self, NonNull},
+    rc::Rc,
+    sync::Arc,
+};
+
+/// A protection domain: regions, windows and queue pairs of one domain know each other.
+pub(super) struct Domain {
+    context: Arc<Context>,
+    domain: NonNull<ibv_pd>,
+}
+
+// SAFETY: as for `Context`.
+unsafe impl Send for Domain {}
+// SAFETY: as for `Context`.
+unsafe impl Sync for Domain {}
+
+impl Domain {
+    pub(super) fn new(context: Arc<Context>) -> Result<Domain, RdmaError> {
+        // SAFETY: the context is open.
+        let domain = unsafe { (context.library().alloc_pd)(context.as_ptr()) };
+        let domain = NonNull::new(domain).ok_or_else(|| RdmaError::last("ibv_alloc_pd"))?;
+        Ok(Domain { context, domain })
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        // SAFETY: it is deallocated once, and what was made on it is gone: each such thing keeps it.
+        let result = unsafe { (self.context.library().dealloc_pd)(self.domain.as_ptr()) };
+        if result != 0 {
+            tracing::warn!(device = self.context.name(), result, "a protection domain is leaked");
+        }
+    }
+}
+
+/// What a region may be used for, besides being read by its own side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum RegionAccess {
+    /// The device writes it, for work that was posted here.
+    Local,
+    /// As that, and windows into it are made.
+    Windows,
+    /// The other side reads it.
+    RemoteRead,
+    /// The other side writes it.
+    RemoteWrite,
+}
+
+/// Memory that the device may touch.
+pub(super) struct Region {
+    domain: Arc<Domain>,
+    region: NonNull<ibv_mr>,
+    /// Keeps the memory mapped. Empty only while it is dropped.
+    memory: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+// SAFETY: as for `Context`; the memory is kept by something that is `Send` and `Sync`.
+unsafe impl Send for Region {}
+// SAFETY: as for `Context`.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Registers `bytes` bytes from `start` on. Pins them, which takes time.
+    ///
+    /// # Safety
+    /// They are mapped, and stay so as long as `memory` or a clone of it exists.
+    pub(super) unsafe fn new(
+        domain: Arc<Domain>,
+        start: *mut u8,
+        bytes: usize,
+        access: RegionAccess,
+        memory: Arc<dyn Any + Send + Sync>,
+    ) -> Result<Region, RdmaError> {
+        let access = match access {
+            RegionAccess::Local => IBV_ACCESS_LOCAL_WRITE,
+            RegionAccess::Windows => IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND,
+            RegionAccess::RemoteRead => IBV_ACCESS_REMOTE_READ,
+            // The device that writes for the other side writes (ibv_reg_mr(3)).
+            RegionAccess::RemoteWrite => IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
+        };
+        let register = domain.context.library().reg_mr;
+        // SAFETY: the domain exists; that the memory is mapped for as long as the region is the caller's promise, and `memory`
+        // is held until the region is gone.
+        let region = unsafe { register(domain.domain.as_ptr(), start.cast(), bytes, access) };
+        let region = NonNull::new(region).ok_or_else(|| RdmaError::last("ibv_reg_mr"))?;
+        Ok(Region { domain, region, memory: Some(memory) })
+    }
+
+    /// What work that was posted here names it by.
+    pub(super) fn local_key(&self) -> u32 {
+        // SAFETY: the region is registered, and the library does not change it.
+        unsafe { (*self.region.as_ptr()).lkey }
+    }
+
+    /// What the other side names it by.
+    pub(super) fn remote_key(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.region.as_ptr()).rkey }
+    }
+
+    /// Ends the registration.
+    ///
+    /// # Errors
+    /// The device did not: the memory is leaked, since it may still be reached.
+    pub(super) fn deregister(mut self) -> Result<(), RdmaError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), RdmaError> {
+        let Some(memory) = self.memory.take() else { return Ok(()) };
+        // SAFETY: it is registered, and this is done once: there was a memory to take.
+        let result = unsafe { (self.domain.context.library().dereg_mr)(self.region.as_ptr()) };
+        if result == 0 {
+            return Ok(());
+        }
+        mem::forget(memory);
+        Err(RdmaError::verb("ibv_dereg_mr", result))
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(device = self.domain.context.name(), %error, "registered memory is leaked");
+        }
+    }
+}
+
+/// How work ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum WorkStatus {
+    Done,
+    /// It was in a queue pair that failed or was ended before.
+    Flushed,
+    /// The other side's memory is not to be reached in that way.
+    Refused,
+    /// The other side does not answer.
+    TimedOut,
+    /// Anything else: the number that verbs have for it.
+    Other(c_int),
+}
+
+/// One entry of a completion queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Completed {
+    /// What the work was posted with.
+    pub(super) id: u64,
+    pub(super) status: WorkStatus,
+}
+
+/// Entries that one call takes from a queue.
+const BATCH: usize = 32;
+
+/// Events that are acknowledged together: each acknowledgement takes a lock.
+const EVENTS_UNACKNOWLEDGED_MAX: u32 = 64;
+
+/// What a thread sleeps on for a completion queue.
+struct Channel {
+    context: Arc<Context>,
+    channel: NonNull<ibv_comp_channel>,
+}
+
+impl Channel {
+    fn new(context: Arc<Context>) -> Result<Channel, RdmaError> {
+        // SAFETY: the context is open.
+        let channel = unsafe { (context.library().create_comp_channel)(context.as_ptr()) };
+        let channel = NonNull::new(channel).ok_or_else(|| RdmaError::last("ibv_create_comp_channel"))?;
+        let channel = Channel { context, channel };
+        not_blocking(channel.descriptor())?;
+        Ok(channel)
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: the channel exists.
+        let descriptor = unsafe { (*self.channel.as_ptr()).fd };
+        // SAFETY: it is open for as long as the channel is, which is borrowed.
+        unsafe { BorrowedFd::borrow_raw(descriptor) }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // SAFETY: it is destroyed once, and its queue is gone, which owns it.
+        let result = unsafe { (self.context.library().destroy_comp_channel)(self.channel.as_ptr()) };
+        if result != 0 {
+            tracing::warn!(device = self.context.name(), result, "a completion channel is leaked");
+        }
+    }
+}
+
+/// A completion queue. Stays on its thread.
+pub(super) struct Completions {
+    channel: Channel,
+    queue: NonNull<ibv_cq>,
+    /// Whether the descriptor becomes readable with the next completion, or is.
+    armed: Cell<bool>,
+    unacknowledged: Cell<u32>,
+}
+
+impl Completions {
+    /// A queue with room for `entries`.
+    pub(super) fn new(context: Arc<Context>, entries: usize) -> Result<Rc<Completions>, RdmaError> {
+        let channel = Channel::new(Arc::clone(&context))?;
+        let entries = c_int::try_from(entries).unwrap_or(c_int::MAX);
+        // SAFETY: context and channel exist, and are kept.
+        let queue = unsafe {
+            let create = context.library().create_cq;
+            create(context.as_ptr(), entries, ptr::null_mut(), channel.channel.as_ptr(), 0)
+        };
+        let queue = NonNull::new(queue).ok_or_else(|| RdmaError::last("ibv_create_cq"))?;
+        Ok(Rc::new(Completions { channel, queue, armed: Cell::new(false), unacknowledged: Cell::new(0) }))
+    }
+
+    fn context(&self) -> &Arc<Context> {
+        &self.channel.context
+    }
+
+    /// Becomes readable when the queue was armed and has something.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.channel.descriptor()
+    }
+
+    /// Takes what there is, up to a batch. Empty if there is nothing.
+    ///
+    /// # Errors
+    /// The queue can not be read any more.
+    pub(super) fn poll(&self) -> Result<impl Iterator<Item = Completed> + use<>, RdmaError> {
+        // SAFETY: integers only, for which zeros are a value.
+        let mut entries: [ibv_wc; BATCH] = unsafe { mem::zeroed() };
+        let poll = self.context().ops().poll_cq.ok_or_else(|| missing("ibv_poll_cq"))?;
+        // SAFETY: the queue exists; the function is its driver's, and writes as many entries as is said at most.
+        let count = unsafe { poll(self.queue.as_ptr(), BATCH as c_int, entries.as_mut_ptr()) };
+        let count = usize::try_from(count).map_err(|_| RdmaError::verb("ibv_poll_cq", libc::EIO))?;
+        Ok(entries.into_iter().take(count).map(|entry| Completed { id: entry.wr_id, status: status(&entry) }))
+    }
+
+    /// Makes the descriptor readable as soon as there is a completion that was not there before. Whoever sleeps polls once more
+    /// behind this.
+    ///
+    /// # Errors
+    /// The device refused.
+    pub(super) fn arm(&self) -> Result<(), RdmaError> {
+        if self.armed.replace(true) {
+            return Ok(());
+        }
+        let arm = self.context().ops().req_notify_cq.ok_or_else(|| missing("ibv_req_notify_cq"))?;
+        // SAFETY: the queue exists; the function is its driver's.
+        let result = unsafe { arm(self.queue.as_ptr(), 0) };
+        if result == 0 { Ok(()) } else { Err(RdmaError::verb("ibv_req_notify_cq", result)) }
+    }
+
+    /// Makes the descriptor unreadable again.
+    pub(super) fn take_event(&self) {
+        if !self.armed.get() {
+            return;
+        }
+        let (mut queue, mut nothing) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the channel exists; the two are to be written. It does not block: see `Channel::new`.
+        let result = unsafe {
+            let get = self.context().library().get_cq_event;
+            get(self.channel.channel.as_ptr(), &mut queue, &mut nothing)
+        };
+        if result != 0 {
+            return;
+        }
+        debug_assert_eq!(queue, self.queue.as_ptr(), "a channel has one queue");
+        self.armed.set(false);
+        self.unacknowledged.set(self.unacknowledged.get() + 1);
+        if self.unacknowledged.get() >= EVENTS_UNACKNOWLEDGED_MAX {
+            self.acknowledge();
+        }
+    }
+
+    fn acknowledge(&self) {
+        let count: c_uint = self.unacknowledged.replace(0);
+        if count > 0 {
+            // SAFETY: the queue exists, and so many of its events were taken and not acknowledged.
+            unsafe { (self.context().library().ack_cq_events)(self.queue.as_ptr(), count) };
+        }
+    }
+}
+
+fn missing(what: &'static str) -> RdmaError {
+    RdmaError::verb(what, libc::ENOSYS)
+}
+
+fn status(entry: &ibv_wc) -> WorkStatus {
+    match entry.status {
+        IBV_WC_SUCCESS => WorkStatus::Done,
+        IBV_WC_WR_FLUSH_ERR => WorkStatus::Flushed,
+        IBV_WC_REM_ACCESS_ERR | IBV_WC_REM_INV_REQ_ERR => WorkStatus::Refused,
+        IBV_WC_RETRY_EXC_ERR | IBV_WC_RNR_RETRY_EXC_ERR | IBV_WC_RESP_TIMEOUT_ERR => WorkStatus::TimedOut,
+        other => WorkStatus::Other(other),
+    }
+}
+
+impl Drop for Completions {
+    fn drop(&mut self) {
+        // Or destroying it would wait for ever (ibv_destroy_cq(3)).
+        self.acknowledge();
+        // SAFETY: it is destroyed once, and its queue pairs are gone: each keeps it.
+        let result = unsafe { (self.context().library().destroy_cq)(self.queue.as_ptr()) };
+        if result != 0 {
+            tracing::warn!(device = self.context().name(), result, "a completion queue is leaked");
+        }
+    }
+}
+
+/// How many of what a queue pair has room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueuePairSize {
+    /// Work that was posted and is not known to be done.
+    pub(super) depth: u32,
+    /// Pieces of one work request.
+    pub(super) pieces: u32,
+}
+
+/// The way to the other queue pair.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    pub(super) port: u8,
+    /// The place of our address among those of the port.
+    pub(super) gid_index: u8,
+    pub(super) mtu: PathMtu,
+    pub(super) peer_gid: [u8; 16],
+    pub(super) peer_lid: u16,
+    pub(super) peer_number: u32,
+    /// The number of our first packet, and of the peer's: 24 bits.
+    pub(super) sequence: u32,
+    pub(super) peer_sequence: u32,
+    /// READs of ours that the peer answers at a time.
+    pub(super) reads_asked: u8,
+    /// READs of the peer's that we answer at a time.
+    pub(super) reads_answered: u8,
+}
+
+/// Retries after a time-out. One less than the most: with 7, soft-RoCE goes on for ever when the other queue pair is gone, where with 6
+/// it gives up after half a second (measured on Linux 6.12).
+const RETRIES: u8 = 6;
+/// 4.096 µs × 2¹⁴ = 67 ms until a packet counts as lost.
+const TIMEOUT: u8 = 14;
+/// For ever. It is for receives that are not posted yet, and one-sided work has none.
+const RECEIVER_RETRIES: u8 = 7;
+/// 0.64 ms until such a retry.
+const RECEIVER_TIMER: u8 = 12;
+/// Routers between the two.
+const HOP_LIMIT: u8 = 64;
+
+/// A queue pair of a Reliable Connection. Stays on its thread.
+pub(super) struct QueuePair {
+    domain: Arc<Domain>,
+    /// Held for as long as the queue pair exists.
+    _completions: Rc<Completions>,
+    pair: NonNull<ibv_qp>,
+    destroyed: bool,
+}
+
+impl QueuePair {
+    /// A queue pair that is not connected.
+    pub(super) fn new(
+        domain: Arc<Domain>,
+        completions: Rc<Completions>,
+        size: QueuePairSize,
+    ) -> Result<QueuePair, RdmaError> {
+        let mut attributes = ibv_qp_init_attr {
+            qp_context: ptr::null_mut(),
+            send_cq: completions.queue.as_ptr(),
+            recv_cq: completions.queue.as_ptr(),
+            srq: ptr::null_mut(),
+            cap: ibv_qp_cap {
+                max_send_wr: size.depth,
+                // Nothing is received; some drivers take no 0.
+                max_recv_wr: 1,
+                max_send_sge: size.pieces,
+                max_recv_sge: 1,
+                max_inline_data: 0,
+            },
+            qp_type: IBV_QPT_RC,
+            sq_sig_all: 0,
+        };
+        // SAFETY: domain and queue exist, are of one context, and are kept; the attributes are read, and written with what became
+        // of them.
+        let pair = unsafe { (domain.context.library().create_qp)(domain.domain.as_ptr(), &mut attributes) };
+        let pair = NonNull::new(pair).ok_or_else(|| RdmaError::last("ibv_create_qp"))?;
+        Ok(QueuePair { domain, _completions: completions, pair, destroyed: false })
+    }
+
+    /// Its number, 24 bits.
+    pub(super) fn number(&self) -> u32 {
+        // SAFETY: the queue pair exists, and its number does not change.
+        unsafe { (*self.pair.as_ptr()).qp_num }
+    }
+
+    /// Connects it. `remote_access` lets the other side reach windows and regions of this domain, as each of them says.
+    ///
+    /// The attributes are those that the states need (ibv_modify_qp(3)). On Ethernet the kernel looks for the peer's hardware
+    /// address, which takes a second if nobody has it.
+    ///
+    /// # Errors
+    /// The device or the kernel refused: there is no way to that peer, for instance.
+    pub(super) fn connect(&self, path: &Path, remote_access: bool) -> Result<(), RdmaError> {
+        let remote = if remote_access { IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE } else { 0 };
+        let mut attributes = no_attributes();
+        attributes.qp_state = IBV_QPS_INIT;
+        attributes.port_num = path.port;
+        attributes.qp_access_flags = remote.cast_unsigned();
+        self.modify(&mut attributes, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS)?;
+
+        let mut attributes = no_attributes();
+        attributes.qp_state = IBV_QPS_RTR;
+        attributes.path_mtu = path.mtu as c_int;
+        attributes.dest_qp_num = path.peer_number;
+        attributes.rq_psn = path.peer_sequence;
+        attributes.max_dest_rd_atomic = path.reads_answered;
+        attributes.min_rnr_timer = RECEIVER_TIMER;
+        attributes.ah_attr.port_num = path.port;
+        attributes.ah_attr.dlid = path.peer_lid;
+        attributes.ah_attr.is_global = 1;
+        attributes.ah_attr.grh.dgid.raw = path.peer_gid;
+        attributes.ah_attr.grh.sgid_index = path.gid_index;
+        attributes.ah_attr.grh.hop_limit = HOP_LIMIT;
+        let to_receive = IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN;
+        self.modify(&mut attributes, to_receive | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER)?;
+
+        let mut attributes = no_attributes();
+        attributes.qp_state = IBV_QPS_RTS;
+        attributes.sq_psn = path.sequence;
+        attributes.max_rd_atomic = path.reads_asked;
+        attributes.timeout = TIMEOUT;
+        attributes.retry_cnt = RETRIES;
+        attributes.rnr_retry = RECEIVER_RETRIES;
+        let to_send = IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC | IBV_QP_TIMEOUT;
+        self.modify(&mut attributes, to_send | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY)
+    }
+
+    /// Ends what it has in flight: everything that was posted completes, as done or as flushed, and nothing new moves.
+    pub(super) fn fail(&self) -> Result<(), RdmaError> {
+        let mut attributes = no_attributes();
+        attributes.qp_state = IBV_QPS_ERR;
+        self.modify(&mut attributes, IBV_QP_STATE)
+    }
+
+    fn modify(&self, attributes: &mut ibv_qp_attr, mask: c_int) -> Result<(), RdmaError> {
+        // SAFETY: the queue pair exists; the attributes are read.
+        let result =
+            unsafe { (self.domain.context.library().modify_qp)(self.pair.as_ptr(), attributes, mask) };
+        if result == 0 { Ok(()) } else { Err(RdmaError::verb("ibv_modify_qp", result)) }
+    }
+
+    /// Posts what is in the batch, which is rung for once. Returns how many were taken, from the front, and the error number that
+    /// the next one was refused with; the batch is as it was.
+    ///
+    /// # Safety
+    /// Of each request that is taken, the device may touch the pieces until its completion, that of a later one of this queue
+    /// pair, or the end of [`destroy`](QueuePair::destroy): until then they stay where they are, are written by nobody, and if the
+    /// device writes them, are read by nobody. Windows and regions that they name exist until then.
+    pub(super) unsafe fn post(&self, batch: &mut Batch) -> (usize, Option<c_int>) {
+        let Some(first) = batch.link() else { return (0, None) };
+        let mut refused = ptr::null_mut();
+        let Some(post) = self.domain.context.ops().post_send else { return (0, Some(libc::ENOSYS)) };
+        // SAFETY: the queue pair exists; the requests are linked, in the batch, and are not changed during the call; what becomes
+        // of their pieces is the caller's promise.
+        let result = unsafe { post(self.pair.as_ptr(), first, &mut refused) };
+        if result == 0 {
+            return (batch.requests.len(), None);
+        }
+        let taken = batch.requests.iter().take_while(|request| !ptr::eq(*request, refused)).count();
+        // Drivers return the number, some of them negative.
+        (taken, Some(result.abs()))
+    }
+
+    /// Ends it. Nothing that was posted touches memory any more when it returns.
+    ///
+    /// # Errors
+    /// The device did not: whatever was posted may still be under way, for ever.
+    pub(super) fn destroy(mut self) -> Result<(), RdmaError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), RdmaError> {
+        if mem::replace(&mut self.destroyed, true) {
+            return Ok(());
+        }
+        // SAFETY: it exists, and is destroyed once.
+        let result = unsafe { (self.domain.context.library().destroy_qp)(self.pair.as_ptr()) };
+        if result == 0 { Ok(()) } else { Err(RdmaError::verb("ibv_destroy_qp", result)) }
+    }
+}
+
+impl Drop for QueuePair {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(device = self.domain.context.name(), %error, "a queue pair is leaked");
+        }
+    }
+}
+
+fn no_attributes() -> ibv_qp_attr {
+    // SAFETY: integers only, for which zeros are a value.
+    unsafe { mem::zeroed() }
+}
+
+/// A memory window of type 2: a part of a region, and who may do what there, changed without a call to the kernel.
+pub(super) struct Window {
+    region: Arc<Region>,
+    window: NonNull<ibv_mw>,
+}
+
+impl Window {
+    /// A window that is not bound.
+    pub(super) fn new(region: Arc<Region>) -> Result<Window, RdmaError> {
+        let domain = &region.domain;
+        let allocate = domain.context.ops().alloc_mw.ok_or_else(|| missing("ibv_alloc_mw"))?;
+        // SAFETY: the domain exists, and is kept; the function is its driver's.
+        let window = unsafe { allocate(domain.domain.as_ptr(), IBV_MW_TYPE_2) };
+        let window = NonNull::new(window).ok_or_else(|| RdmaError::last("ibv_alloc_mw"))?;
+        Ok(Window { region, window })
+    }
+
+    /// What the other side names it by, once it is bound.
+    pub(super) fn remote_key(&self) -> u32 {
+        // SAFETY: the window exists; the key is changed in `bind` only, which is on this thread.
+        unsafe { (*self.window.as_ptr()).rkey }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        let context = &self.region.domain.context;
+        // SAFETY: the window exists, and is deallocated once; the function is its driver's.
+        let deallocate = |deallocate: unsafe extern "C" fn(*mut ibv_mw) -> c_int| unsafe {
+            deallocate(self.window.as_ptr())
+        };
+        let result = context.ops().dealloc_mw.map_or(libc::ENOSYS, deallocate);
+        if result != 0 {
+            tracing::warn!(device = context.name(), result, "a memory window is leaked");
+        }
+    }
+}
+
+/// The next key of a window: the low 8 bits of a key are its user's to choose
+/// (InfiniBand Architecture Specification 1.2.1, section 10.6.3.4).
+pub(super) fn next_key(key: u32) -> u32 {
+    (key & !0xff) | (key.wrapping_add(1) & 0xff)
+}
+
+/// Work requests that are posted together, and their pieces. Used again and again, so that posting allocates nothing.
+#[derive(Default)]
+pub(super) struct Batch {
+    requests: Vec<ibv_send_wr>,
+    pieces: Vec<ibv_sge>,
+}
+
+/// One piece of memory of a registered region.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) address: u64,
+    pub(super) bytes: u32,
+    pub(super) local_key: u32,
+}
+
+/// Which way bytes go, as the one who posts sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    /// From the pieces to the other side.
+    Write,
+    /// From the other side to the pieces.
+    Read,
+}
+
+impl Batch {
+    pub(super) fn clear(&mut self) {
+        self.requests.clear();
+        self.pieces.clear();
+    }
+
+    /// Begins a request that moves bytes between its pieces and the other side's memory, from an address on, by a key.
+    pub(super) fn begin_transfer(&mut self, id: u64, way: Way, (address, key): (u64, u32)) {
+        let mut request = no_request(id, 0);
+        request.opcode = match way {
+            Way::Write => IBV_WR_RDMA_WRITE,
+            Way::Read => IBV_WR_RDMA_READ,
+        };
+        request.rdma.remote_addr = address;
+        request.rdma.rkey = key;
+        self.requests.push(request);
+    }
+
+    /// Adds a piece to the request that was begun.
+    pub(super) fn add_piece(&mut self, piece: Piece) {
+        self.pieces.push(ibv_sge { addr: piece.address, length: piece.bytes, lkey: piece.local_key });
+        if let Some(request) = self.requests.last_mut() {
+            request.num_sge += 1;
+        }
+    }
+
+    /// Ends the request that was begun. It has a completion of its own only if it is signalled, or fails.
+    pub(super) fn finish_transfer(&mut self, signalled: bool) {
+        if let (Some(request), true) = (self.requests.last_mut(), signalled) {
+            request.send_flags = IBV_SEND_SIGNALED;
+        }
+    }
+
+    /// Binds the window to `bytes` bytes from `address` on, which are in its region, under its next key, for the queue pair that this is
+    /// posted to.
+    pub(super) fn push_bind(&mut self, id: u64, window: &Window, (address, bytes): (u64, u64), way: Way) {
+        let key = next_key(window.remote_key());
+        let mut request = no_request(id, IBV_SEND_SIGNALED);
+        request.opcode = IBV_WR_BIND_MW;
+        let access = match way {
+            Way::Write => IBV_ACCESS_REMOTE_WRITE,
+            Way::Read => IBV_ACCESS_REMOTE_READ,
+        };
+        request.bind_mw = ibv_send_wr_bind_mw {
+            mw: window.window.as_ptr(),
+            rkey: key,
+            bind_info: ibv_mw_bind_info {
+                mr: window.region.region.as_ptr(),
+                addr: address,
+                length: bytes,
+                mw_access_flags: access.cast_unsigned(),
+            },
+        };
+        self.requests.push(request);
+    }
+
+    /// Unbinds the window of that key: nothing reaches through it when this has completed.
+    pub(super) fn push_invalidate(&mut self, id: u64, key: u32) {
+        let mut request = no_request(id, IBV_SEND_SIGNALED);
+        request.opcode = IBV_WR_LOCAL_INV;
+        request.invalidate_rkey = key;
+        self.requests.push(request);
+    }
+
+    /// Links the requests to each other and to their pieces, where those lie now.
+    fn link(&mut self) -> Option<*mut ibv_send_wr> {
+        let mut pieces = self.pieces.as_mut_ptr();
+        let first = self.requests.as_mut_ptr();
+        let count = self.requests.len();
+        for (place, request) in self.requests.iter_mut().enumerate() {
+            request.sg_list = pieces;
+            pieces = pieces.wrapping_add(request.num_sge as usize);
+            request.next = if place + 1 < count { first.wrapping_add(place + 1) } else { ptr::null_mut() };
+        }
+        (count > 0).then_some(first)
+    }
+}
+
+impl Window {
+    /// Notes that a bind under its next key was posted.
+    pub(super) fn bound(&self) {
+        let key = next_key(self.remote_key());
+        // SAFETY: the window exists, and its memory is the library's heap, which nobody else looks at: work that names it has been
+        // taken apart by the post. Drivers compare this key with their own at the next bind.
+        unsafe { (*self.window.as_ptr()).rkey = key };
+    }
+}
+
+fn no_request(id: u64, flags: c_uint) -> ibv_send_wr {
+    // SAFETY: integers and pointers only, for which zeros are a value.
+    let mut request: ibv_send_wr = unsafe { mem::zeroed() };
+    request.wr_id = id;
+    request.send_flags = flags;
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_linked_where_it_lies() {
+        // Shows that each request points to its own pieces and to the next request, also after the vectors moved.
+        let mut batch = Batch::default();
+        for round in 0..2 {
+            batch.clear();
+            for count in 0..40u64 {
+                batch.begin_transfer(count, Way::Write, (count, 9));
+                (0..count)
+                    .map(|piece| Piece { address: count * 100 + piece, bytes: 1, local_key: 7 })
+                    .for_each(|piece| batch.add_piece(piece));
+                batch.finish_transfer(count % 2 == round);
+            }
+            let mut at = batch.link().expect("there are some");
+            for count in 0..40u64 {
+                // SAFETY: links lead to requests of the batch, which is not changed meanwhile.
+                let request = unsafe { &*at };
+                assert_eq!((request.wr_id, request.num_sge as u64), (count, count));
+                for piece in 0..count {
+                    // SAFETY: so many pieces of this request follow each other in the batch.
+                    let sge = unsafe { &*request.sg_list.wrapping_add(piece as usize) };
+                    assert_eq!(sge.addr, count * 100 + piece);
+                }
+                at = request.next;
+            }
+            assert!(at.is_null());
+        }
+    }
+
+    #[test]
+    fn keys_of_a_window_go_round() {
+        // Shows that only the low 8 bits change, and come back after 256.
+        let mut key = 0x1234_56fe;
+        for round in 0..256u32 {
+            key = next_key(key);
+            assert_eq!((key >> 8, key & 0xff), (0x12_3456, (0xff + round) & 0xff));
+        }
+        assert_eq!(key, 0x1234_56fe);
+    }
+}
