@@ -97,6 +97,23 @@ fn with_skips(mut verdict: Verdict, log: &str) -> Verdict {
     verdict
 }
 
+/// Builds one test target, to be run elsewhere, and says where it is.
+pub(crate) fn test_program(tree: &Tree, package: &str, target: &str) -> Result<PathBuf, String> {
+    let line = cargo(tree).args(["test", "--quiet", "--package", package, "--test", target, "--no-run"]);
+    let done = line.args(["--message-format", "json"]).run_quiet()?;
+    if !done.success {
+        return Err(format!("the tests `{target}` of {package} do not build:\n{}", done.output));
+    }
+    // An artifact reads {…,"target":{"kind":["test"],…,"name":"rdma",…},…,"executable":"/…",…}
+    let named = format!("\"name\":\"{target}\"");
+    let artifact = |line: &&str| line.contains("\"kind\":[\"test\"]") && line.contains(&named);
+    let path = done.output.lines().find(artifact).and_then(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        Some(rest.split_once('"')?.0)
+    });
+    path.map(PathBuf::from).ok_or_else(|| format!("cargo names no program for the tests `{target}`"))
+}
+
 /// Builds the programs that people run, with the one release profile that clients and crashes share.
 pub(crate) fn release_programs(tree: &Tree, names: &[&str]) -> Result<bool, String> {
     let mut line = cargo(tree).args(["build", "--quiet", "--release", "--package", "crossdock-examples"]);

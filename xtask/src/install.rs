@@ -23,6 +23,14 @@ const NEEDED: &[Needed] = &[
     Needed { program: "mkfs.xfs", package: "xfsprogs", purpose: "power-loss tests" },
     Needed { program: "losetup", package: "mount", purpose: "power-loss tests" },
     Needed { program: "python3", package: "python3", purpose: "client tests" },
+    Needed { program: "qemu-system-x86_64", package: "qemu-system-x86", purpose: "RDMA tests" },
+    Needed { program: "busybox", package: "busybox-static", purpose: "RDMA tests" },
+    Needed { program: "rdma", package: "iproute2", purpose: "RDMA tests" },
+    Needed { program: "ibv_devinfo", package: "ibverbs-utils", purpose: "RDMA tests" },
+    Needed { program: "depmod", package: "kmod", purpose: "RDMA tests" },
+    Needed { program: "cpio", package: "cpio", purpose: "RDMA tests" },
+    Needed { program: "zstd", package: "zstd", purpose: "RDMA tests" },
+    Needed { program: "xz", package: "xz-utils", purpose: "RDMA tests" },
 ];
 
 /// Installs everything; true when nothing is missing afterwards.
@@ -71,6 +79,13 @@ fn debian_packages(tree: &Tree) -> Vec<String> {
     if Tree::program("python3").is_none() || !python_makes_environments(tree) {
         wanted.push("python3-venv");
     }
+    if !library_is_there("libibverbs/librxe-rdmav34.so") {
+        wanted.push("ibverbs-providers");
+    }
+    // Our declarations of the library are compared with it.
+    if !Path::new("/usr/include/infiniband/verbs.h").exists() {
+        wanted.push("libibverbs-dev");
+    }
     if wanted.is_empty() {
         return Vec::new();
     }
@@ -82,6 +97,22 @@ fn debian_packages(tree: &Tree) -> Vec<String> {
             format!("{} (Debian package {}), needed by {}", needed.program, needed.package, needed.purpose)
         })
         .collect()
+}
+
+/// Whether a shared library is where Debian puts it.
+fn library_is_there(name: &str) -> bool {
+    let directory = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    Path::new(&directory).join(name).exists()
+}
+
+/// Asks for fresh lists of packages.
+pub(crate) fn refresh_lists(tree: &Tree) -> Result<(), String> {
+    let done = match administrator(tree).ok_or("the lists of packages can not be refreshed by this user")? {
+        Administrator::Root => Line::new("apt-get", tree.root()),
+        Administrator::Sudo => Line::new("sudo", tree.root()).args(["-n", "apt-get"]),
+    };
+    let done = done.args(["-qq", "update"]).run_quiet()?;
+    if done.success { Ok(()) } else { Err(format!("apt-get update failed: {}", done.output.trim())) }
 }
 
 fn apt_install(tree: &Tree, packages: &[&str]) -> Result<(), String> {

@@ -17,6 +17,7 @@ mod report;
 mod simulate;
 mod stages;
 mod tree;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,8 @@ enum Task {
     Simulate(simulate::Options),
     /// Fuzz one target with libFuzzer
     Fuzz(fuzz::Options),
+    /// Run the RDMA tests, or a command, in a virtual machine with a card made of software
+    Vm(vm::Options),
     /// Run the benchmarks, each a ratio against a yardstick of the same run
     Bench(bench::Options),
 }
@@ -57,6 +60,10 @@ fn main() -> ExitCode {
         Task::Crash(options) => crash::run(&tree, &options),
         Task::Simulate(options) => simulate::run(&tree, &options),
         Task::Fuzz(options) => fuzz::run(&tree, &options),
+        Task::Vm(options) => {
+            install::packages(&tree).iter().for_each(|line| println!("missing: {line}"));
+            vm::run(&tree, &options)
+        }
         Task::Bench(options) => bench::run(&tree, &options),
     };
     match result {

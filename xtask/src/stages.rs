@@ -2,7 +2,7 @@
 
 use crate::report::{Table, Verdict};
 use crate::tree::Tree;
-use crate::{cargo, clients, clock, crash, fuzz, install, simulate};
+use crate::{cargo, clients, clock, crash, fuzz, install, simulate, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -31,6 +31,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "thread models", run: cargo::thread_models },
     Stage { name: "fuzz targets", run: fuzz::stage },
     Stage { name: "simulation", run: simulate::stage },
+    Stage { name: "soft-RoCE", run: vm::stage },
     Stage { name: "clients", run: clients::stage },
     Stage { name: "crashes", run: crash::stage },
 ];

@@ -1,0 +1,15 @@
+# What the machine does before the command that follows here: a network of its own, and a card made of software on it.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+mount -t tmpfs run /run
+mkdir -p /dev/shm
+mount -t tmpfs shm /dev/shm
+mount -t tmpfs tmp /tmp
+ip link set lo up
+ip link add card0 type veth peer name card1
+ip address add 10.9.0.1/24 dev card0
+# Packets of RDMA are then 4096 bytes.
+ip link set card0 mtu 9000 up
+ip link set card1 mtu 9000 up
+rdma link add rxe0 type rxe netdev card0
+ulimit -l unlimited
+export CROSSDOCK_TEST_INTERFACE=card0 CROSSDOCK_TEST_DISK=/dev/nvme0n1

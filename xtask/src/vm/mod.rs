@@ -1,0 +1,79 @@
+//! RDMA where there is no card: a virtual machine with the kernel's soft-RoCE, and the tests that need it.
+//!
+//! ```text
+//!   this host: qemu, in software, two processors          the machine: Debian's kernel, never installed here
+//!     its files, read only ───────── 9p ─────────►  /     under a layer in memory; programs that were built here run there
+//!     a file under target/ ───────── NVMe ───────►  /dev/nvme0n1
+//!                                    veth ── soft-RoCE ►  rxe0, 10.9.0.1
+//! ```
+//!
+//! It proves correctness and no speed: one gigabit a second, in software.
+
+mod machine;
+
+use machine::{Kernel, Machine};
+use std::path::PathBuf;
+
+use crate::cargo;
+use crate::report::{Verdict, libtest_counts};
+use crate::tree::Tree;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Also on the older kernel
+    #[arg(long)]
+    long: bool,
+    /// Run this in the machine instead of the tests, by bash
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+/// Longest the tests may take in the machine, whose processors are slow.
+const SECONDS_MAX: u64 = 600;
+
+/// Tests that are built for the machine: package and target.
+const TESTS: &[(&str, &str)] = &[("crossdock-transport", "rdma")];
+
+pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
+    if !options.command.is_empty() {
+        let machine = Machine::prepare(tree, Kernel::Newer)?;
+        return Ok(machine.run(&options.command.join(" "), SECONDS_MAX)?.success);
+    }
+    let kernels = if options.long { vec![Kernel::Newer, Kernel::Older] } else { vec![Kernel::Newer] };
+    let verdict = tests(tree, &kernels)?;
+    for note in &verdict.notes {
+        println!("{note}");
+    }
+    println!("{}", verdict.counts);
+    Ok(verdict.counts.failed == 0)
+}
+
+/// The stage of `cargo xtask test`.
+pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
+    tests(tree, &[Kernel::Newer])
+}
+
+fn tests(tree: &Tree, kernels: &[Kernel]) -> Result<Verdict, String> {
+    let mut programs: Vec<PathBuf> = Vec::new();
+    for (package, target) in TESTS {
+        programs.push(cargo::test_program(tree, package, target)?);
+    }
+    let mut verdict = Verdict::default();
+    for kernel in kernels {
+        // One skipped test stands for all of them: how many there are is known in the machine only.
+        let machine = match Machine::prepare(tree, *kernel) {
+            Ok(machine) => machine,
+            Err(reason) => {
+                verdict.add(Verdict::skipped(1, format!("soft-RoCE on {kernel}: {reason}")));
+                continue;
+            }
+        };
+        println!("on Linux {}", machine.release());
+        for program in &programs {
+            let command = format!("{} --test-threads=1 --color=never 2>&1", program.display());
+            let done = machine.run(&command, SECONDS_MAX)?;
+            verdict.add(Verdict::of_runner(libtest_counts(&done.output), done.success));
+        }
+    }
+    Ok(verdict)
+}
