@@ -42,7 +42,7 @@ impl RingDriver {
 
     /// Drives `endpoint`, too: this core's part of the transport of that name.
     pub fn attach(&self, name: &'static str, endpoint: Rc<dyn Endpoint>) {
-        self.endpoints.attach(name, endpoint);
+        self.endpoints.attach(name, endpoint, &self.ring);
     }
 
     /// This core's part of the transport of that name, if the store was opened with one.
@@ -70,8 +70,8 @@ impl Driver for RingDriver {
         if self.endpoints.is_empty() {
             self.ring.park(limit);
         } else {
-            self.endpoints.sleep(&self.ring, limit);
-            self.turn();
+            self.ring.park(self.endpoints.sleep_limit(limit));
+            self.endpoints.turn();
         }
     }
 
@@ -91,7 +91,7 @@ impl Driver for RingDriver {
     }
 
     fn system_calls(&self) -> u64 {
-        self.ring.syscalls() + self.endpoints.sleeps()
+        self.ring.syscalls()
     }
 
     fn endpoint(&self, transport: &str) -> Option<Rc<dyn Endpoint>> {

@@ -190,6 +190,24 @@ pub fn sessions_are_bounded(subject: &dyn Subject) {
     }
 }
 
+/// An endpoint with nothing to do lets its core sleep, and does not wake it; one that gets something to do does.
+pub fn an_idle_core_sleeps(subject: &dyn Subject) {
+    let world = World::new(subject);
+    world.assert_sleeps("without sessions");
+    let mut pair = world.connect();
+    world.assert_sleeps("with a session that did nothing");
+    for _ in 0..3 {
+        pair.assert_works(&world);
+        world.assert_sleeps("when everything is done");
+    }
+    let posted = post_all(&world, &mut pair);
+    drop(posted);
+    world.drive("what was dropped comes back", || world.pool.leases() == 0);
+    world.assert_sleeps("when everything was dropped");
+    assert!(world.endpoint.disconnect(pair.id, &world.principal));
+    world.assert_sleeps("after the end");
+}
+
 /// A session that nobody uses is ended after its time and not before; one that is used goes on.
 pub fn idle_sessions_end(subject: &dyn Subject) {
     let world = World::new(subject);

@@ -24,8 +24,9 @@ pub use data::{
 };
 pub use life::{
     a_client_that_vanishes_harms_nobody, a_dropped_future_gives_its_lease_back, an_arena_is_registered_once,
-    bad_offers_are_refused, disconnect_completes_everything, ends_come_in_any_order, idle_sessions_end,
-    nothing_is_posted_after_the_end, sessions_are_bounded, sessions_belong_to_their_principal,
+    an_idle_core_sleeps, bad_offers_are_refused, disconnect_completes_everything, ends_come_in_any_order,
+    idle_sessions_end, nothing_is_posted_after_the_end, sessions_are_bounded,
+    sessions_belong_to_their_principal,
 };
 
 use crate::remote::{Access, Answer, Offer, RemoteSlice, Transport};
@@ -87,6 +88,7 @@ macro_rules! conformance_suite {
             bad_offers_are_refused,
             a_client_that_vanishes_harms_nobody,
             an_arena_is_registered_once,
+            an_idle_core_sleeps,
         );
     };
     (@ $module:ident, $subject:expr, $($case:ident),* $(,)?) => {

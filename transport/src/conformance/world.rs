@@ -125,6 +125,22 @@ impl<'a> World<'a> {
         panic!("never: {what}");
     }
 
+    /// Turns as a core does until it may sleep, and looks whether anything wakes it.
+    pub(super) fn assert_sleeps(&self, when: &str) {
+        for _ in 0..100 {
+            self.endpoint.poll();
+            if !self.endpoint.begin_wait() {
+                continue;
+            }
+            let Some(descriptor) = self.endpoint.descriptor() else { return };
+            let limit = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            if poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit)) == Ok(0) {
+                return;
+            }
+        }
+        panic!("the core never sleeps {when}");
+    }
+
     fn sleep(&self) {
         let Some(descriptor) = self.endpoint.descriptor() else { return };
         let limit = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };

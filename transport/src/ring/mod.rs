@@ -283,6 +283,15 @@ impl Ring {
         self.finish(|driver, finished| on_driver!(driver, d => d.park(limit, finished)))
     }
 
+    /// From now on a park also ends, early and with nothing to show, while `descriptor` is readable: its owner looks after it, and makes it
+    /// unreadable before the next park. The ring keeps it open. Up to 64 of them.
+    ///
+    /// # Errors
+    /// There are too many, or the kernel does not poll it.
+    pub fn watch(&self, descriptor: OwnedFd) -> io::Result<()> {
+        on_driver!(&mut *self.0.driver.borrow_mut(), d => d.watch(descriptor))
+    }
+
     /// A descriptor for an owner that sleeps in a loop of its own, with this ring as one of several things to wait for. It
     /// becomes readable when there is something for [`Ring::turn`] to do; it means something only after
     /// [`Ring::begin_wait`] and is not to be read from.

@@ -38,6 +38,8 @@ use std::{
 
 /// The eventfd's name in the epoll set; others are named by their descriptor.
 const WAKE: u64 = u64::MAX;
+/// The name of watched descriptors in the epoll set: nothing is to be done for them.
+const WATCH: u64 = u64::MAX - 1;
 /// Events taken in one system call.
 const EVENTS_MAX: usize = 256;
 /// While closing: how long one wait is, and how many that bring nothing are enough.
@@ -58,6 +60,8 @@ pub(super) struct Portable {
     waiting: HashMap<RawFd, Vec<usize>>,
     events: Vec<epoll::Event>,
     done: Vec<Done>,
+    /// What ends a sleep besides events and wakes. Held so that it stays in the epoll set.
+    watched: Vec<OwnedFd>,
     wake: Arc<WakeState>,
     /// The owner may be waiting for the epoll set.
     waiting_outside: bool,
@@ -80,6 +84,7 @@ impl Portable {
             waiting: HashMap::new(),
             events: Vec::with_capacity(EVENTS_MAX),
             done: Vec::new(),
+            watched: Vec::new(),
             wake,
             waiting_outside: false,
             syscalls: 0,
@@ -124,6 +129,14 @@ impl Portable {
                 self.ready.push(key);
             }
         }
+    }
+
+    /// # Errors
+    /// The kernel does not poll it.
+    pub(super) fn watch(&mut self, descriptor: OwnedFd) -> io::Result<()> {
+        epoll::add(&self.epoll, &descriptor, epoll::EventData::new_u64(WATCH), epoll::EventFlags::IN)?;
+        self.watched.push(descriptor);
+        Ok(())
     }
 
     /// The epoll set is readable when something in it is: a socket, or the eventfd of a wake.
@@ -232,6 +245,7 @@ impl Portable {
                     // EAGAIN is the only error there can be, and means that there is nothing to take.
                     let _ = rustix::io::read(self.wake.eventfd(), &mut [0; 8]);
                 }
+                WATCH => {}
                 fd => {
                     if let Some(keys) = self.waiting.remove(&(fd as RawFd)) {
                         self.ready.extend(keys);

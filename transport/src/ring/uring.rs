@@ -37,6 +37,10 @@ use std::{
 const WAKE: u64 = u64::MAX;
 /// `user_data` of cancellations, whose own result says nothing that the target's does not.
 const CANCEL: u64 = u64::MAX - 1;
+/// `user_data` of polls of watched descriptors: this, less their place.
+const WATCH: u64 = u64::MAX - 2;
+/// Watched descriptors of a ring, at most.
+const WATCHED_MAX: usize = 64;
 /// `IORING_NOTIF_USAGE_ZC_COPIED` in linux/io_uring.h: a zero-copy send was copied after all.
 const COPIED: u32 = 1 << 31;
 /// Most entries of the submission queue: more than are posted between two turns.
@@ -67,11 +71,19 @@ pub(super) struct Uring {
     wake_armed: bool,
     /// Where the kernel puts what it reads from the eventfd. Boxed: it has its address.
     wake_counter: Box<u64>,
+    /// What ends a sleep besides completions and wakes.
+    watched: Vec<Watched>,
     /// Whether completions write to the signal.
     signalled: bool,
     /// The owner may be waiting for the signal.
     waiting: bool,
     syscalls: u64,
+}
+
+struct Watched {
+    descriptor: OwnedFd,
+    /// Whether the kernel polls it.
+    armed: bool,
 }
 
 struct InFlight {
@@ -115,6 +127,7 @@ impl Uring {
             wake: WakeState::new(true)?,
             wake_armed: false,
             wake_counter: Box::new(0),
+            watched: Vec::new(),
             signalled: false,
             waiting: false,
             syscalls: 0,
@@ -226,9 +239,20 @@ impl Uring {
         self.reap(finished);
     }
 
+    /// # Errors
+    /// There are too many.
+    pub(super) fn watch(&mut self, descriptor: OwnedFd) -> io::Result<()> {
+        if self.watched.len() == WATCHED_MAX {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        self.watched.push(Watched { descriptor, armed: false });
+        Ok(())
+    }
+
     /// The signal of wakes, which the kernel writes to for every completion too. The ring's own descriptor does not serve:
-    /// with deferred task work it never becomes readable. Nor does a read of the other eventfd: a completion that is
-    /// caused by a write to an eventfd signals this one at most once (seen on Linux 6.18).
+    /// with deferred task work it never becomes readable. Nor does a read of the other eventfd: where the kernel can not signal at
+    /// once, as for a completion that is caused by a write to an eventfd or by a packet in the middle of something else, it does so once for
+    /// each registration and then never again (Linux 6.12 and 6.18). So it is registered anew for each wait.
     pub(super) fn descriptor(&mut self) -> io::Result<OwnedFd> {
         let signal = self.wake.signal()?.try_clone_to_owned()?;
         if !self.signalled {
@@ -248,8 +272,18 @@ impl Uring {
             // Cleared before the flag says that the ring sleeps, and before the look: wakes and completions that come later
             // signal again. EAGAIN: there was no signal.
             let _ = rustix::io::read(signal, &mut [0; 8]);
+            let descriptor = signal.as_raw_fd();
             self.waiting = self.wake.begin_wait();
             if !self.waiting {
+                return false;
+            }
+            self.syscalls += 2;
+            let submitter = self.ring.submitter();
+            let registered =
+                submitter.unregister_eventfd().and_then(|()| submitter.register_eventfd(descriptor));
+            if let Err(error) = registered {
+                tracing::error!(%error, "completions of a ring can not be waited for");
+                self.end_wait();
                 return false;
             }
         }
@@ -279,6 +313,14 @@ impl Uring {
             let fd = types::Fd(self.wake.eventfd().as_raw_fd());
             let read = opcode::Read::new(fd, counter.cast(), size_of::<u64>() as u32);
             self.push(read.build().user_data(WAKE));
+        }
+        for place in 0..self.watched.len() {
+            let watched = &mut self.watched[place];
+            if !mem::replace(&mut watched.armed, true) {
+                let fd = types::Fd(watched.descriptor.as_raw_fd());
+                let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32);
+                self.push(poll.build().user_data(WATCH - place as u64));
+            }
         }
         self.push_backlog();
         // What could not even be queued must not wait for what sleeps.
@@ -428,6 +470,12 @@ impl Uring {
             match user_data {
                 WAKE => self.wake_armed = false,
                 CANCEL => {}
+                watch if watch > WATCH - WATCHED_MAX as u64 => {
+                    // Readable, or closed: the next sleep looks again.
+                    if let Some(watched) = self.watched.get_mut((WATCH - watch) as usize) {
+                        watched.armed = false;
+                    }
+                }
                 key => self.handle(key as usize, result, flags, finished),
             }
         }

@@ -7,13 +7,16 @@ use crate::{
 use crossdock_transport::{
     memory::{Arena, ArenaOptions, PagePolicy},
     ring::{Durability, Ring, RingOptions},
+    tcp::TcpListener,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::{
+    io::Write,
     sync::{
         Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -26,6 +29,8 @@ on_both_drivers!(
     a_ring_that_closes_finishes_what_is_in_flight,
     a_future_outlives_its_ring,
     a_loop_of_ones_own_waits_on_the_descriptor,
+    what_comes_over_a_socket_ends_a_wait_each_time,
+    a_watched_descriptor_ends_a_park,
 );
 
 const LONG: Option<Duration> = Some(Duration::from_secs(20));
@@ -207,6 +212,75 @@ fn a_loop_of_ones_own_waits_on_the_descriptor(bench: &Bench) {
             }
             ring.turn();
         }
+    }
+}
+
+/// Bytes that another thread sends end the wait of an owner that polls the descriptor, the tenth time as the first.
+fn what_comes_over_a_socket_ends_a_wait_each_time(bench: &Bench) {
+    let ring = &bench.ring;
+    let descriptor = ring.descriptor().unwrap();
+    let listener = TcpListener::bind(ring, "127.0.0.1:0".parse().unwrap(), false).unwrap();
+    let address = listener.local_addr();
+    let (ask, asked) = std::sync::mpsc::channel::<()>();
+    let sender = spawn(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        for () in asked {
+            // After the owner went to sleep, most likely.
+            std::thread::park_timeout(Duration::from_millis(5));
+            stream.write_all(b"x").unwrap();
+        }
+    });
+    let (ours, _) = bench.run(listener.accept()).unwrap();
+    for round in 0..10 {
+        let mut receive = Box::pin(ours.receive(bench.lease(4096), 1));
+        assert!(poll_once(&mut receive).is_pending());
+        ask.send(()).unwrap();
+        let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+        loop {
+            if ring.begin_wait() {
+                let told = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit)).unwrap();
+                assert_eq!(told, 1, "nobody told of the bytes of round {round}");
+            }
+            ring.turn();
+            if let Poll::Ready((_, count)) = poll_once(&mut receive) {
+                assert_eq!(count, Ok(1));
+                break;
+            }
+        }
+    }
+    drop(ask);
+    sender.join().unwrap();
+}
+
+/// A park ends when a watched descriptor becomes readable, ends at once while it is, and sleeps when it is not.
+fn a_watched_descriptor_ends_a_park(bench: &Bench) {
+    let ring = &bench.ring;
+    let event = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+    ring.watch(event.try_clone().unwrap()).unwrap();
+    let (short, long) = (Duration::from_millis(30), Duration::from_secs(20));
+    for _ in 0..5 {
+        let begin = now();
+        ring.park(Some(short));
+        assert!(begin.elapsed() >= short / 2, "it did not sleep");
+        let theirs = event.clone();
+        let begin = now();
+        let thread = spawn(move || {
+            std::thread::park_timeout(Duration::from_millis(5));
+            rustix::io::write(&*theirs, &1u64.to_ne_bytes()).unwrap();
+        });
+        while rustix::io::read(&*event, &mut [0; 8]).is_err() {
+            ring.park(Some(long));
+            assert!(begin.elapsed() < long, "nobody ended it");
+        }
+        thread.join().unwrap();
+        // Readable, and not looked after: no park sleeps.
+        rustix::io::write(&*event, &1u64.to_ne_bytes()).unwrap();
+        let begin = now();
+        for _ in 0..3 {
+            ring.park(Some(long));
+        }
+        assert!(begin.elapsed() < long);
+        rustix::io::read(&*event, &mut [0; 8]).unwrap();
     }
 }
 

@@ -1,5 +1,7 @@
 //! The transport by verbs, on whatever card this host has: soft-RoCE in the machine that `cargo xtask vm` makes.
 
+#![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
+
 mod card;
 #[allow(dead_code, reason = "shared with the other tests")]
 #[path = "../it/drive.rs"]
@@ -33,4 +35,5 @@ crossdock_transport::conformance_suite!(@ windows, Card::with_windows(),
     bad_offers_are_refused,
     a_client_that_vanishes_harms_nobody,
     an_arena_is_registered_once,
+    an_idle_core_sleeps,
 );
