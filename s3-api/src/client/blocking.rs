@@ -9,11 +9,11 @@ use crate::protocol::{
     auth::{EMPTY_SHA256_HEX, PayloadMode, Signer, encode_path},
     checksum::{Algorithm, Hasher},
     http::{ChunkedDecoder, Method, RequestHead},
-    remote::{SESSION, TOKEN, format_session},
+    remote::{PARAMETER, REPLY, SESSION, TOKEN, format_session, parse_session},
 };
 use crossdock_transport::{
     exposure::{Buffer, Direction, ExposeError, Exposed, Link, Session},
-    remote::SessionId,
+    remote::{Answer, Offer, SessionId},
 };
 use std::{
     fmt,
@@ -132,6 +132,45 @@ impl Client {
             self.exchange(Method::Post, "/.crossdock-shm/bind", &[(SESSION, &session)], &[])?;
         match head.status {
             200 => Ok(()),
+            _ => Err(refused(&head, &body)),
+        }
+    }
+
+    /// Connects a queue pair of this client's, which `offer` describes, to one of the server's; what the client's side has to be connected to
+    /// is the answer. The session is this client's from then on.
+    ///
+    /// # Errors
+    /// The server refused: it has no such transport, no way to the client's address, or no room; or it answered something else.
+    pub fn connect(&mut self, offer: &Offer) -> Result<Answer, ClientError> {
+        let parameters: Vec<(String, &str)> =
+            offer.parameters.iter().map(|(name, value)| (format!("{PARAMETER}{name}"), &**value)).collect();
+        let mut headers = vec![(TOKEN, &*offer.token)];
+        headers.extend(parameters.iter().map(|(name, value)| (&**name, *value)));
+        let (head, body) = self.exchange(Method::Post, "/.s3rdma-rc/connect", &headers, &[])?;
+        if head.status != 200 {
+            return Err(refused(&head, &body));
+        }
+        let session =
+            head.get(SESSION).and_then(parse_session).ok_or(ClientError::Malformed("no session"))?;
+        let token = head.get(REPLY).and_then(|reply| reply.strip_prefix("200:"));
+        let token = token.ok_or(ClientError::Malformed("no queue pair to connect to"))?.to_owned();
+        let parameters = head.headers().filter_map(|(name, value)| {
+            let name = name.strip_prefix(PARAMETER).filter(|_| name != SESSION && name != REPLY)?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        Ok(Answer { session: SessionId::from_bytes(session), token, parameters: parameters.collect() })
+    }
+
+    /// Ends a session of this client's. What the server still has under way is ended first.
+    ///
+    /// # Errors
+    /// No reply came, or the server refused: the session ends by itself when it has not been used for some minutes.
+    pub fn disconnect(&mut self, session: SessionId) -> Result<(), ClientError> {
+        let session = format_session(session.to_bytes());
+        let (head, body) =
+            self.exchange(Method::Post, "/.s3rdma-rc/disconnect", &[(SESSION, &session)], &[])?;
+        match head.status {
+            204 => Ok(()),
             _ => Err(refused(&head, &body)),
         }
     }

@@ -41,6 +41,11 @@ impl ReplyHead {
         found.map(|(_, value)| &**value)
     }
 
+    /// All headers, in their order; names in lower case.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// All values of a header.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let values = self.headers.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));

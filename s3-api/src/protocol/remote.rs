@@ -29,6 +29,8 @@ pub const BYTES_CHECKSUM: &str = "x-amz-rdma-checksum-crc64nvme";
 pub const TIMEOUT: &str = "x-amz-rdma-timeout-ms";
 /// The session of a connect, a bind or a disconnect, 32 hex digits.
 pub const SESSION: &str = "x-amz-rdma-session";
+/// What names of further values of a connect and its answer begin with.
+pub const PARAMETER: &str = "x-amz-rdma-";
 /// Says `unsupported` where a dialect or a kind of token is not served.
 pub const PROTOCOL_STATUS: &str = "x-amz-rdma-protocol-status";
 

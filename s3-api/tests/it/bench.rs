@@ -9,7 +9,10 @@ use crossdock_s3::{
     server::{Server, ServerLimits},
     service::{Secret, ServiceOptions, SignedOnly},
 };
-use crossdock_transport::shm::{Event, Shm, ShmClient, ShmOptions, same_user_or_root};
+use crossdock_transport::{
+    remote::Transport,
+    shm::{Event, Shm, ShmClient, ShmOptions, same_user_or_root},
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     collections::HashMap,
@@ -35,6 +38,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Bench {
+        Bench::with(None)
+    }
+
+    /// One with another transport, besides shared memory.
+    pub(crate) fn with(transport: Option<Arc<dyn Transport>>) -> Bench {
         let directory = tempfile::tempdir().unwrap();
         let secret = |(key, secret): (&str, &str)| (key.to_owned(), Secret::new(secret));
         let service = ServiceOptions {
@@ -49,7 +57,11 @@ impl Bench {
         let server = Arc::new(Server::bind(any, cores, service, ServerLimits::default()).unwrap());
         let socket = directory.path().join("shm");
         let run = server.clone();
-        let engine = Engine::builder()
+        let builder = match transport {
+            Some(transport) => Engine::builder().transport(transport),
+            None => Engine::builder(),
+        };
+        let engine = builder
             .path(directory.path().join("data"))
             .cores(cores)
             .memory_bytes(64 << 20)

@@ -89,12 +89,15 @@ pub struct RdmaOptions {
     pub devices: Vec<String>,
     /// Addresses of this host that clients are answered from. Empty: all that the ports have.
     pub addresses: Vec<IpAddr>,
+    /// That no device takes the arena is no error: there are no sessions then, and the log says why.
+    pub optional: bool,
 }
 
 /// The transport.
 pub struct Rdma {
     rails: Arc<Rails>,
     registered: AtomicBool,
+    optional: bool,
 }
 
 impl Rdma {
@@ -105,7 +108,7 @@ impl Rdma {
     pub fn open(options: &RdmaOptions) -> Result<Rdma, RdmaError> {
         let rails = Arc::new(Rails::open(options)?);
         tracing::info!(?rails, "RDMA ports opened");
-        Ok(Rdma { rails, registered: AtomicBool::new(false) })
+        Ok(Rdma { rails, registered: AtomicBool::new(false), optional: options.optional })
     }
 
     /// The ports, by names such as `mlx5_0/1`, and whether sessions can be made on each.
@@ -129,11 +132,17 @@ impl Transport for Rdma {
         if self.registered.swap(true, Ordering::Relaxed) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        self.rails.register(arena)
+        match self.rails.register(arena) {
+            Err(error) if self.optional => {
+                tracing::error!(%error, "no RDMA: no device takes the memory");
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     fn open(&self, options: EndpointOptions) -> io::Result<Rc<dyn Endpoint>> {
-        if self.rails.devices.iter().all(|device| device.arena_key().is_none()) {
+        if !self.registered.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::NotConnected.into());
         }
         Ok(Rc::new(RdmaEndpoint::new(Arc::clone(&self.rails), self.capabilities(), options)?))

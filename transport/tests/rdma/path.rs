@@ -54,6 +54,7 @@ fn only_what_is_named_is_used() {
         Rdma::open(&RdmaOptions {
             devices: devices.iter().map(|name| (*name).to_owned()).collect(),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            optional: false,
         })
     };
     let here = devices().unwrap();

@@ -1,17 +1,16 @@
-//! PUT and GET over shared memory and over HTTP, in turns, so that both meet the same noise.
+//! PUT and GET by RDMA, over shared memory and over HTTP, in turns, so that all meet the same noise.
 
 use crate::{
-    connect,
     options::{Bench, Options},
-    plain,
+    session::{self, Carrier},
 };
 use crossdock_s3::{
-    client::{Client, Policy, Way},
+    client::{Client, Fallback, Policy, Way},
     protocol::http::Method,
 };
 use crossdock_transport::{
     exposure::{Buffer, Session},
-    shm::ShmLink,
+    loopback::{LoopbackLink, LoopbackPeer},
 };
 use std::time::{Duration, Instant};
 
@@ -29,15 +28,119 @@ struct Measured {
     own: Duration,
 }
 
+/// One way of moving bytes.
+trait Lane {
+    fn name(&self) -> &'static str;
+
+    /// A buffer for objects of so many bytes.
+    fn prepare(&mut self, bytes: usize) -> Result<(), String>;
+
+    /// One object; the buffer's first byte is changed before if `fresh` says so.
+    fn put(&mut self, bucket: &str, key: &str, fresh: bool) -> Result<(), String>;
+
+    fn get(&mut self, bucket: &str, key: &str) -> Result<(), String>;
+
+    fn delete(&mut self, path: &str) -> Result<(), String>;
+
+    fn finish(self: Box<Self>);
+}
+
+struct Over<L: Carrier> {
+    client: Client,
+    session: Session<L>,
+    buffer: Option<Buffer<L>>,
+    way: Way,
+    finish: fn(&mut Client, Session<L>),
+}
+
+/// Buffers that nobody else reaches, for HTTP.
+impl Carrier for LoopbackLink {
+    const NAME: &'static str = "http";
+    const SPOKEN: &'static str = "HTTP";
+}
+
+impl<L: Carrier> Over<L> {
+    fn take(&mut self) -> Result<Buffer<L>, String> {
+        self.buffer.take().ok_or_else(|| "the buffer is in quarantine".to_owned())
+    }
+
+    fn back(&mut self, key: &str, buffer: Buffer<L>, way: Way) -> Result<(), String> {
+        self.buffer = Some(buffer);
+        if way == self.way { Ok(()) } else { Err(format!("{key} went another way: {way:?}")) }
+    }
+}
+
+impl<L: Carrier> Lane for Over<L> {
+    fn name(&self) -> &'static str {
+        L::NAME
+    }
+
+    fn prepare(&mut self, bytes: usize) -> Result<(), String> {
+        self.buffer = None;
+        self.buffer = Some(self.session.buffer(bytes).map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    fn put(&mut self, bucket: &str, key: &str, fresh: bool) -> Result<(), String> {
+        let mut buffer = self.take()?;
+        if let (true, Some(byte)) = (fresh, buffer.first_mut()) {
+            *byte = byte.wrapping_add(1);
+        }
+        let bytes = buffer.len();
+        match self.client.put_from(bucket, key, &[], buffer, bytes) {
+            Ok(stored) => self.back(key, stored.buffer, stored.way),
+            Err(failed) => Err(failed.error.to_string()),
+        }
+    }
+
+    fn get(&mut self, bucket: &str, key: &str) -> Result<(), String> {
+        let buffer = self.take()?;
+        let wanted = buffer.len();
+        match self.client.get_into(bucket, key, None, buffer) {
+            Ok(got) if got.bytes == wanted => self.back(key, got.buffer, got.way),
+            Ok(got) => Err(format!("{key}: {} bytes came", got.bytes)),
+            Err(failed) => Err(failed.error.to_string()),
+        }
+    }
+
+    fn delete(&mut self, path: &str) -> Result<(), String> {
+        self.client.exchange(Method::Delete, path, &[], &[]).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn finish(self: Box<Self>) {
+        let Over { mut client, session, buffer, finish, .. } = *self;
+        drop(buffer);
+        finish(&mut client, session);
+    }
+}
+
+/// What the options name, and HTTP.
+fn lanes(options: &Options, memory: usize) -> Result<Vec<Box<dyn Lane>>, String> {
+    let mut lanes: Vec<Box<dyn Lane>> = Vec::new();
+    if let Some(wanted) = options.rdma() {
+        let mut client = session::plain(options, Policy::Require);
+        let session = session::over_rdma(&mut client, options, &wanted, memory)?;
+        let finish = session::end_rdma;
+        lanes.push(Box::new(Over { client, session, buffer: None, way: Way::Transport, finish }));
+    }
+    if let Some(path) = &options.shm {
+        let mut client = session::plain(options, Policy::Require);
+        let session = session::over_shm(&mut client, path, memory)?;
+        let finish = |_: &mut Client, session| drop(session);
+        lanes.push(Box::new(Over { client, session, buffer: None, way: Way::Transport, finish }));
+    }
+    let client = session::plain(options, Policy::Off);
+    let session = Session::new(LoopbackLink::new(LoopbackPeer::new(0)));
+    let finish = |_: &mut Client, session| drop(session);
+    lanes.push(Box::new(Over { client, session, buffer: None, way: Way::Http(Fallback::Off), finish }));
+    Ok(lanes)
+}
+
 pub(crate) fn run(options: &Options, wanted: &Bench, memory: usize) -> Result<(), String> {
-    let (shm, session) = connect(options, memory)?;
-    let mut ways = [
-        ("shm", shm.policy(Policy::Require), Way::Transport),
-        ("http", plain(options, Policy::Off), Way::Http(crossdock_s3::client::Fallback::Off)),
-    ];
+    let mut lanes = lanes(options, memory)?;
+    let mut plain = session::plain(options, Policy::Off);
     let bucket = format!("/{}", wanted.target.bucket);
-    let [(_, first, _), _] = &mut ways;
-    let (head, _) = first.exchange(Method::Put, &bucket, &[], &[]).map_err(|error| error.to_string())?;
+    let (head, _) = plain.exchange(Method::Put, &bucket, &[], &[]).map_err(|error| error.to_string())?;
     if !matches!(head.status, 200 | 409) {
         return Err(format!("{bucket}: status {}", head.status));
     }
@@ -47,34 +150,29 @@ pub(crate) fn run(options: &Options, wanted: &Bench, memory: usize) -> Result<()
     for kib in &wanted.sizes {
         let bytes = kib.checked_mul(1024).filter(|bytes| *bytes <= memory);
         let bytes = bytes.ok_or_else(|| format!("{kib} KiB do not fit in --memory"))?;
-        let mut buffer = Some(session.buffer(bytes).map_err(|error| error.to_string())?);
+        lanes.iter_mut().try_for_each(|lane| lane.prepare(bytes))?;
         for what in ["PUT", "GET"] {
-            let mut measured = [Measured::default(), Measured::default()];
+            let mut measured: Vec<_> = lanes.iter().map(|_| Measured::default()).collect();
             for _ in 0..TURNS {
-                for ((name, client, way), measured) in ways.iter_mut().zip(&mut measured) {
-                    let turn = Turn { wanted, bytes, what, name, way: *way };
-                    turn.take(client, &mut buffer, measured)?;
+                for (lane, measured) in lanes.iter_mut().zip(&mut measured) {
+                    Turn { wanted, bytes, what }.take(&mut **lane, measured)?;
                 }
             }
-            for ((name, ..), measured) in ways.iter().zip(&mut measured) {
-                measured.print(*kib, what, name, bytes, wanted.server_pid.is_some());
+            for (lane, measured) in lanes.iter().zip(&mut measured) {
+                measured.print(*kib, what, lane.name(), bytes, wanted.server_pid.is_some());
             }
         }
-        for name in ["shm", "http"] {
+        for lane in &mut lanes {
             for index in 0..OBJECTS {
-                let path = format!("{bucket}/{}", key(&wanted.target.key, bytes, name, index));
-                let [(_, client, _), _] = &mut ways;
-                client.exchange(Method::Delete, &path, &[], &[]).map_err(|error| error.to_string())?;
+                let key = key(&wanted.target.key, bytes, lane.name(), index);
+                lane.delete(&format!("{bucket}/{key}"))?;
             }
         }
     }
-    drop_session(session);
+    for lane in lanes {
+        lane.finish();
+    }
     Ok(())
-}
-
-/// The session ends with its last clone.
-fn drop_session(session: Session<ShmLink>) {
-    drop(session);
 }
 
 fn key(prefix: &str, bytes: usize, name: &str, index: usize) -> String {
@@ -86,47 +184,25 @@ struct Turn<'a> {
     wanted: &'a Bench,
     bytes: usize,
     what: &'static str,
-    name: &'static str,
-    way: Way,
 }
 
 impl Turn<'_> {
     #[allow(clippy::disallowed_methods, reason = "a benchmark has the system's clock")]
-    fn take(
-        &self,
-        client: &mut Client,
-        buffer: &mut Option<Buffer<ShmLink>>,
-        measured: &mut Measured,
-    ) -> Result<(), String> {
+    fn take(&self, lane: &mut dyn Lane, measured: &mut Measured) -> Result<(), String> {
         let limit = Duration::from_secs_f64((self.wanted.seconds / f64::from(TURNS)).max(0.01));
         let (server, own) = (self.server_time(), own_time());
         let begin = Instant::now();
+        let bucket = &self.wanted.target.bucket;
         let mut index = 0;
         // Each object at least once, so that there is something to get.
         while begin.elapsed() < limit || (self.what == "PUT" && index < OBJECTS) {
-            let Some(mut mine) = buffer.take() else { return Err("the buffer is in quarantine".into()) };
-            let key = key(&self.wanted.target.key, self.bytes, self.name, index % OBJECTS);
-            let bucket = &self.wanted.target.bucket;
-            if let (0, Some(byte)) = (index % OBJECTS, mine.first_mut()) {
-                *byte = byte.wrapping_add(1);
-            }
+            let key = key(&self.wanted.target.key, self.bytes, lane.name(), index % OBJECTS);
             let one = Instant::now();
-            let (back, way) = match self.what {
-                "PUT" => match client.put_from(bucket, &key, &[], mine, self.bytes) {
-                    Ok(stored) => (stored.buffer, stored.way),
-                    Err(failed) => return Err(failed.error.to_string()),
-                },
-                _ => match client.get_into(bucket, &key, None, mine) {
-                    Ok(got) if got.bytes == self.bytes => (got.buffer, got.way),
-                    Ok(got) => return Err(format!("{key}: {} bytes came", got.bytes)),
-                    Err(failed) => return Err(failed.error.to_string()),
-                },
-            };
-            measured.latencies.push(one.elapsed());
-            if way != self.way {
-                return Err(format!("{key} went another way: {way:?}"));
+            match self.what {
+                "PUT" => lane.put(bucket, &key, index % OBJECTS == 0)?,
+                _ => lane.get(bucket, &key)?,
             }
-            *buffer = Some(back);
+            measured.latencies.push(one.elapsed());
             index += 1;
         }
         measured.elapsed += begin.elapsed();

@@ -8,16 +8,19 @@ use std::{
     str::FromStr,
 };
 
-/// An S3 client whose bytes go past HTTP, over memory shared with a server on this host
+/// An S3 client whose bytes go past HTTP: by RDMA, or over memory shared with a server on this host
 #[derive(clap::Parser, Debug)]
 #[command(version)]
 pub(crate) struct Options {
     /// Address of the server
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     pub(crate) server: SocketAddr,
-    /// Socket where the server takes memory: its own --shm
+    /// Go over shared memory, by the socket where the server takes it: its own --shm
     #[arg(long, value_name = "PATH")]
-    pub(crate) shm: PathBuf,
+    pub(crate) shm: Option<PathBuf>,
+    /// Go by RDMA, over the device of that name, or over the one that is nearest to the server
+    #[arg(long, value_name = "DEVICE", num_args = 0..=1, require_equals = true)]
+    rdma: Option<Option<String>>,
     /// Access key
     #[arg(long, env = "AWS_ACCESS_KEY_ID")]
     pub(crate) access_key: String,
@@ -53,7 +56,7 @@ pub(crate) enum Command {
         /// The file
         file: PathBuf,
     },
-    /// Measures PUT and GET over shared memory and over HTTP, side by side
+    /// Measures PUT and GET by RDMA, over shared memory (of those, what is named) and over HTTP, side by side
     Bench(Bench),
 }
 
@@ -72,7 +75,18 @@ pub(crate) struct Bench {
     pub(crate) server_pid: Option<u32>,
 }
 
+/// How to go by RDMA.
+#[derive(Clone, Debug)]
+pub(crate) struct RdmaOption {
+    /// The device; none: the nearest.
+    pub(crate) device: Option<String>,
+}
+
 impl Options {
+    pub(crate) fn rdma(&self) -> Option<RdmaOption> {
+        self.rdma.clone().map(|device| RdmaOption { device })
+    }
+
     pub(crate) fn policy(&self) -> Policy {
         if self.require { Policy::Require } else { Policy::Prefer }
     }

@@ -15,9 +15,10 @@ use crossdock_s3::{
     server::{Server, ServerLimits},
     service::{ServiceOptions, SignedOnly},
 };
+use crossdock_transport::rdma::{Rdma, RdmaOptions};
 use crossdock_transport::shm::{Shm, ShmOptions};
 use identities::Identities;
-use options::Options;
+use options::{Options, RdmaChoice};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -146,12 +147,32 @@ fn open(options: &Options, cores: usize, server: Arc<Server>) -> Result<Engine, 
             .map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
         builder = builder.transport(Arc::new(shm));
     }
+    if let Some(rdma) = open_rdma(&options.rdma)? {
+        builder = builder.transport(Arc::new(rdma));
+    }
     if options.portable {
         builder = builder.driver(crossdock_transport::ring::DriverChoice::Portable);
     }
     let engine = builder.open().map_err(|error| error.to_string())?;
     tell(engine.report(), cores);
     Ok(engine)
+}
+
+/// The cards. With `auto` a host without any is nothing to talk about, but with the log at `debug`.
+fn open_rdma(choice: &RdmaChoice) -> Result<Option<Rdma>, String> {
+    let options = match choice {
+        RdmaChoice::Off => return Ok(None),
+        RdmaChoice::Auto => RdmaOptions { optional: true, ..RdmaOptions::default() },
+        RdmaChoice::Devices(names) => RdmaOptions { devices: names.clone(), ..RdmaOptions::default() },
+    };
+    match Rdma::open(&options) {
+        Ok(rdma) => Ok(Some(rdma)),
+        Err(error) if *choice == RdmaChoice::Auto => {
+            tracing::debug!(%error, "no RDMA");
+            Ok(None)
+        }
+        Err(error) => Err(format!("--rdma: {error}")),
+    }
 }
 
 fn tell(report: &OpenReport, cores: usize) {

@@ -48,6 +48,9 @@ struct Given {
     /// Socket where clients of this host hand over memory that objects are moved to and from
     #[arg(long, value_name = "PATH")]
     shm: Option<PathBuf>,
+    /// RDMA: auto (any device that is there), off, or names of devices that have to be, with commas between [default: auto]
+    #[arg(long, value_name = "auto|off|DEVICE,…")]
+    rdma: Option<String>,
     /// Address for /metrics (Prometheus) and /healthz
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -61,6 +64,30 @@ struct Given {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
+}
+
+/// Which RDMA devices are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RdmaChoice {
+    /// Those that are there, if any.
+    Auto,
+    /// None.
+    Off,
+    /// These, and it is an error if one cannot be.
+    Devices(Vec<String>),
+}
+
+impl RdmaChoice {
+    fn parse(text: &str) -> Result<RdmaChoice, String> {
+        match text {
+            "auto" => Ok(RdmaChoice::Auto),
+            "off" => Ok(RdmaChoice::Off),
+            names if names.split(',').all(|name| !name.is_empty() && name != "auto" && name != "off") => {
+                Ok(RdmaChoice::Devices(names.split(',').map(str::to_owned).collect()))
+            }
+            _ => Err(format!("--rdma {text}: write auto, off, or names of devices with commas between")),
+        }
+    }
 }
 
 /// What the server is to do.
@@ -77,6 +104,7 @@ pub(crate) struct Options {
     pub(crate) region: String,
     pub(crate) domains: Vec<String>,
     pub(crate) shm: Option<PathBuf>,
+    pub(crate) rdma: RdmaChoice,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) log: String,
     pub(crate) portable: bool,
@@ -141,6 +169,7 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
         region: given.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
         domains: list(given.domains, file.domains),
         shm: given.shm.or(file.shm),
+        rdma: RdmaChoice::parse(given.rdma.or(file.rdma).as_deref().unwrap_or("auto"))?,
         metrics: given.metrics.or(file.metrics),
         log: given.log.or(file.log).unwrap_or_else(|| "info".into()),
         portable: given.portable || file.portable,

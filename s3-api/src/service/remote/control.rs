@@ -6,8 +6,8 @@ use crate::{
         error::{ErrorCode, S3Error},
         http::Headers,
         remote::{
-            Control, PROTOCOL_STATUS, REPLY, SESSION, TIMEOUT_DEFAULT, TIMEOUT_MAX, TOKEN, format_session,
-            parse_session,
+            Control, PARAMETER, PROTOCOL_STATUS, REPLY, SESSION, TIMEOUT_DEFAULT, TIMEOUT_MAX, TOKEN,
+            format_session, parse_session,
         },
         reply::{Reply, ReplyBody},
     },
@@ -15,9 +15,6 @@ use crate::{
 };
 use crossdock::CoreEngine;
 use crossdock_transport::remote::{ConnectError, Offer, SessionId};
-
-/// What values of an offer and an answer are called in headers.
-const PARAMETER_PREFIX: &str = "x-amz-rdma-";
 
 /// Performs the request of somebody who may.
 pub(in crate::service) async fn control(
@@ -46,7 +43,7 @@ fn connect(engine: &CoreEngine, principal: &Principal, headers: &Headers) -> Res
     let endpoint = engine.core().endpoint("rdma").ok_or(ErrorCode::MethodNotAllowed)?;
     let token = headers.text(TOKEN).ok_or(ErrorCode::InvalidRdmaToken)?.to_owned();
     let parameters = headers.iter().filter_map(|(name, value)| {
-        let name = name.strip_prefix(PARAMETER_PREFIX).filter(|_| name != TOKEN)?;
+        let name = name.strip_prefix(PARAMETER).filter(|_| name != TOKEN)?;
         Some((name.to_owned(), core::str::from_utf8(value).ok()?.to_owned()))
     });
     let offer = Offer { token, parameters: parameters.collect(), descriptor: None };
@@ -55,7 +52,7 @@ fn connect(engine: &CoreEngine, principal: &Principal, headers: &Headers) -> Res
         .header(SESSION, format_session(answer.session.to_bytes()))
         .header(REPLY, format!("200:{}", answer.token));
     for (name, value) in answer.parameters {
-        reply = reply.header(format!("{PARAMETER_PREFIX}{name}"), value);
+        reply = reply.header(format!("{PARAMETER}{name}"), value);
     }
     Ok(reply)
 }

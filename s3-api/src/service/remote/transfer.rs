@@ -86,6 +86,11 @@ impl Session {
         let no_such = || S3Error::from(ErrorCode::NoSuchRdmaSession);
         let endpoint = engine.core().endpoint(&route.transport).ok_or_else(no_such)?;
         let memory = endpoint.session(route.session, &route.owner).ok_or_else(no_such)?;
+        if !memory.is_open() {
+            // An error ended it: the client is to connect again.
+            endpoint.disconnect(route.session, &route.owner);
+            return Err(no_such());
+        }
         if let Some(signature) = &route.signature {
             let here = engine.attached::<Here>().ok_or(ErrorCode::InternalError)?;
             let used = here.used.borrow_mut().take(signature, route.now_seconds);
