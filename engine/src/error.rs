@@ -115,6 +115,9 @@ pub enum Error {
     /// A condition of the request does not hold.
     #[error("a precondition failed")]
     ConditionFailed,
+    /// What the caller judged by is not as it was: it may look again and repeat.
+    #[error("changed since it was looked at")]
+    Changed,
     /// The asked range starts at or past the end of the object.
     #[error("range starts past the object's {size} bytes")]
     RangeNotSatisfiable {

@@ -21,7 +21,7 @@ pub use core_engine::{CompleteOptions, CoreEngine, DELETES_MAX};
 pub use error::{Corruption, DeviceError, Error, OpenError, Resource};
 pub use handle::{Builder, Engine, GetStream, OpenReport, PutStream};
 pub use index::KEY_BYTES_MAX;
-pub use layout::{BucketId, EntityTag, UploadId, Version, Versioning};
+pub use layout::{BucketId, Documents, EntityTag, UploadId, Version, Versioning};
 pub use metrics::{CoreMetrics, Counter};
 pub use object::{
     get::Get,
@@ -29,9 +29,10 @@ pub use object::{
     put::Put,
     remote::{Delivered, RemoteError},
     types::{
-        ATTRIBUTES_BYTES_MAX, BucketInfo, CommitOptions, Delete, DeleteMarker, Deleted, GetOptions, ListItem,
-        ListOptions, ListStart, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select, TagMatch,
-        UploadInfo, VersionItem, VersionKind, VersionListing, Which, WriteCondition,
+        ATTRIBUTES_BYTES_MAX, BucketChange, BucketInfo, BucketOptions, CommitOptions, DOCUMENTS_BYTES_MAX,
+        Delete, DeleteMarker, Deleted, GetOptions, ListItem, ListOptions, ListStart, Listing, NamedPart,
+        ObjectInfo, PartInfo, PutOptions, Select, TagMatch, UploadInfo, VersionItem, VersionKind,
+        VersionListing, Which, WriteCondition,
     },
 };
 pub use shard::{ShardStatistics, open::RecoveryReport};

@@ -15,7 +15,7 @@ use super::CoreEngine;
 use crate::{
     error::Error,
     layout::{BucketId, BucketRecord, Versioning},
-    object::types::BucketInfo,
+    object::types::{BucketChange, BucketInfo, BucketOptions},
     shard::buckets::BucketHere,
 };
 use bytes::Bytes;
@@ -30,16 +30,27 @@ impl CoreEngine {
     /// # Cancellation
     /// Dropping the future does not stop the work.
     pub async fn create_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketInfo, Error> {
-        let _operation = self.admit().await?;
-        let (engine, name) = (self.clone(), Box::<str>::from(name));
-        self.core().run_through(async move { engine.make_bucket(&name, attributes).await }).await
+        self.create_bucket_with(name, BucketOptions { attributes, ..BucketOptions::default() }).await
     }
 
-    async fn make_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketInfo, Error> {
+    /// As [`CoreEngine::create_bucket`], with all that a bucket can have from the first.
+    ///
+    /// # Errors
+    /// As [`CoreEngine::create_bucket`].
+    ///
+    /// # Cancellation
+    /// Dropping the future does not stop the work.
+    pub async fn create_bucket_with(&self, name: &str, options: BucketOptions) -> Result<BucketInfo, Error> {
+        let _operation = self.admit().await?;
+        let (engine, name) = (self.clone(), Box::<str>::from(name));
+        self.core().run_through(async move { engine.make_bucket(&name, options).await }).await
+    }
+
+    async fn make_bucket(&self, name: &str, options: BucketOptions) -> Result<BucketInfo, Error> {
         let home = self.0.placement.home_of(name);
         let taken: Box<str> = name.into();
         let begun =
-            self.on_shard(home, move |shard| async move { shard.begin_bucket(&taken, attributes).await });
+            self.on_shard(home, move |shard| async move { shard.begin_bucket(&taken, options).await });
         let result = self.make_everywhere(begun.await?, home).await;
         let taken: Box<str> = name.into();
         self.send_to_shard(home, move |shard| shard.let_go_of_name(&taken));
@@ -77,16 +88,28 @@ impl CoreEngine {
     /// # Cancellation
     /// Dropping the future does not stop the work.
     pub async fn set_versioning(&self, name: &str, versioning: Versioning) -> Result<BucketInfo, Error> {
-        let _operation = self.admit().await?;
-        let (engine, name) = (self.clone(), Box::<str>::from(name));
-        self.core().run_through(async move { engine.change_versioning(&name, versioning).await }).await
+        let versioning = Some(versioning);
+        self.change_bucket(name, BucketChange { versioning, ..BucketChange::default() }).await
     }
 
-    async fn change_versioning(&self, name: &str, versioning: Versioning) -> Result<BucketInfo, Error> {
+    /// Changes a bucket: all of the change is there on every shard, durably, when this resolves.
+    ///
+    /// # Errors
+    /// As [`CoreEngine::set_versioning`]; [`Error::Changed`] if the bucket has not the revision that the caller names;
+    /// [`Error::InvalidArgument`] for documents beyond [`DOCUMENTS_BYTES_MAX`](crate::DOCUMENTS_BYTES_MAX).
+    ///
+    /// # Cancellation
+    /// Dropping the future does not stop the work.
+    pub async fn change_bucket(&self, name: &str, change: BucketChange) -> Result<BucketInfo, Error> {
+        let _operation = self.admit().await?;
+        let (engine, name) = (self.clone(), Box::<str>::from(name));
+        self.core().run_through(async move { engine.change_everywhere(&name, change).await }).await
+    }
+
+    async fn change_everywhere(&self, name: &str, change: BucketChange) -> Result<BucketInfo, Error> {
         let home = self.0.placement.home_of(name);
         let taken: Box<str> = name.into();
-        let begun =
-            self.on_shard(home, move |shard| async move { shard.begin_change(&taken, versioning).await });
+        let begun = self.on_shard(home, move |shard| async move { shard.begin_change(&taken, change).await });
         let record = begun.await?;
         let result = self.put_changed_record(&record, home).await;
         let taken: Box<str> = name.into();
@@ -117,6 +140,18 @@ impl CoreEngine {
         let home = self.0.placement.home_of(name);
         let name: Box<str> = name.into();
         self.on_shard(home, move |shard| async move { shard.bucket(&name) }).await
+    }
+
+    /// A bucket as a shard of this core knows it, and else as its home does. For what is asked with every request: on a core
+    /// with shards it costs no message. A change that resolved is seen, as every shard that takes changes has it then.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn bucket_nearby(&self, name: &str) -> Result<BucketInfo, Error> {
+        match self.own_shards().find_map(|shard| shard.bucket_if_sure(name)) {
+            Some(bucket) => Ok(bucket),
+            None => self.bucket(name).await,
+        }
     }
 
     /// Every bucket, by name.

@@ -7,7 +7,7 @@ mod tests;
 
 use crate::{
     error::{Error, Resource},
-    layout::{Geometry, Record, UploadId, Versioning},
+    layout::{Geometry, Record, UploadId, Version, Versioning},
     metrics::CoreMetrics,
     object::{
         copy,
@@ -20,7 +20,11 @@ use crate::{
         },
     },
     reactor::{Budget, Core, Grant, Signal},
-    shard::{Shard, ShardFiles, ShardStatistics, requests::upload_id, uploads::CompleteRequest},
+    shard::{
+        Shard, ShardFiles, ShardStatistics,
+        requests::{AttributesRequest, upload_id},
+        uploads::CompleteRequest,
+    },
     store::Placement,
 };
 use bytes::Bytes;
@@ -309,6 +313,27 @@ impl CoreEngine {
             deleted.pop().expect("one result for one delete")
         })
         .await
+    }
+
+    /// Gives a version other attributes: durable when it resolves. Its bytes, tag and time stay. With `judged_by`, only if it
+    /// has those attributes now, so that of two who read, decide and write one is told to look again.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if it has others; [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`],
+    /// [`Error::DeleteMarker`], [`Error::InvalidArgument`], [`Error::Full`].
+    pub async fn set_attributes(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        which: Which,
+        judged_by: Option<Bytes>,
+        attributes: Bytes,
+    ) -> Result<Version, Error> {
+        let _operation = self.admit().await?;
+        let request =
+            AttributesRequest { bucket: bucket.into(), key: key.into(), which, judged_by, attributes };
+        let shard = self.shard_of(bucket, key);
+        self.on_shard(shard, move |shard| async move { shard.set_attributes(request).await }).await
     }
 
     /// As [`CoreEngine::delete`], for at most [`DELETES_MAX`](crate::DELETES_MAX) at once, one result each in their order.

@@ -184,7 +184,7 @@ fn half_made(seed: u64, object: bool) -> World {
     world.run(async move {
         let home = engine.0.placement.home_of("b");
         let begun = engine
-            .on_shard(home, |shard| async move { shard.begin_bucket("b", Bytes::new()).await })
+            .on_shard(home, |shard| async move { shard.begin_bucket("b", Default::default()).await })
             .await
             .unwrap();
         let other = (home + 1) % engine.shard_count();
@@ -213,7 +213,7 @@ fn a_bucket_half_made_is_the_one_made_next() {
             let other = (home + 1) % work.shard_count();
             for attempt in 0..2 {
                 let begun = work
-                    .on_shard(home, |shard| async move { shard.begin_bucket("b", Bytes::new()).await })
+                    .on_shard(home, |shard| async move { shard.begin_bucket("b", Default::default()).await })
                     .await
                     .unwrap();
                 if attempt == 0 {

@@ -12,11 +12,11 @@ pub use put::PutStream;
 use crate::{
     core_engine::{CompleteOptions, CoreEngine},
     error::Error,
-    layout::{UploadId, Versioning},
+    layout::{UploadId, Version, Versioning},
     metrics::CoreMetrics,
     object::types::{
-        BucketInfo, CommitOptions, Delete, Deleted, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo,
-        PartInfo, PutOptions, UploadInfo, VersionListing, Which,
+        BucketChange, BucketInfo, BucketOptions, CommitOptions, Delete, Deleted, GetOptions, ListOptions,
+        Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, UploadInfo, VersionListing, Which,
     },
     reactor::Address,
     shard::ShardStatistics,
@@ -219,6 +219,45 @@ impl Engine {
     pub async fn set_versioning(&self, name: &str, versioning: Versioning) -> Result<BucketInfo, Error> {
         let wanted = Box::<str>::from(name);
         self.on_key(name, b"", move |engine| async move { engine.set_versioning(&wanted, versioning).await })
+            .await
+    }
+
+    /// Changes a bucket: see [`CoreEngine::change_bucket`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Changed`], [`Error::InvalidArgument`].
+    pub async fn change_bucket(&self, name: &str, change: BucketChange) -> Result<BucketInfo, Error> {
+        let wanted = Box::<str>::from(name);
+        self.on_key(name, b"", move |engine| async move { engine.change_bucket(&wanted, change).await }).await
+    }
+
+    /// Gives a version other attributes: see [`CoreEngine::set_attributes`].
+    ///
+    /// # Errors
+    /// [`Error::Changed`], [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`],
+    /// [`Error::DeleteMarker`].
+    pub async fn set_attributes(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        which: Which,
+        judged_by: Option<Bytes>,
+        attributes: Bytes,
+    ) -> Result<Version, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move {
+            engine.set_attributes(&name, &wanted, which, judged_by, attributes).await
+        })
+        .await
+    }
+
+    /// Makes a bucket with all that it can have from the first: see [`CoreEngine::create_bucket_with`].
+    ///
+    /// # Errors
+    /// [`Error::BucketExists`], [`Error::InvalidArgument`].
+    pub async fn create_bucket_with(&self, name: &str, options: BucketOptions) -> Result<BucketInfo, Error> {
+        let taken = Box::<str>::from(name);
+        self.on_key(name, b"", move |engine| async move { engine.create_bucket_with(&taken, options).await })
             .await
     }
 

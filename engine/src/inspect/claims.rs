@@ -420,6 +420,7 @@ mod tests {
             created_ms: 0,
             attributes: Bytes::new(),
             versioning: Versioning::Never,
+            documents: Default::default(),
             revision: 0,
         }));
         let placement = Placement::new(geometry, STORE, 1);

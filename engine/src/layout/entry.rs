@@ -10,10 +10,11 @@
 //! Entries have no checksum of their own: batches and chunks cover them.
 
 use super::{
-    BucketId, BucketRecord, Content, DecodeError, ENTRY_BYTES_MAX, KEY_BYTES_MAX, LogPosition, PARTS_MAX,
-    Part, Record, UploadId, UploadRecord, Version,
+    ATTRIBUTES_BYTES_MAX, BucketId, BucketRecord, Content, DecodeError, ENTRY_BYTES_MAX, KEY_BYTES_MAX,
+    LogPosition, PARTS_MAX, Part, Record, UploadId, UploadRecord, Version,
     codec::{Reader, Writer},
 };
+use bytes::Bytes;
 
 /// An unconditional, idempotent effect.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,6 +75,17 @@ pub enum Entry {
         from: LogPosition,
         /// What the owner's content is: packed, the same but for its place.
         to: Content,
+    },
+    /// A version, if it is there, has these attributes now.
+    SetAttributes {
+        /// Bucket of the key.
+        bucket: BucketId,
+        /// The key.
+        key: Box<[u8]>,
+        /// The version.
+        version: Version,
+        /// The embedder's own bytes.
+        attributes: Bytes,
     },
 }
 
@@ -150,6 +162,7 @@ mod tag {
     pub(super) const COMPLETE_UPLOAD: u8 = 7;
     pub(super) const ABORT_UPLOAD: u8 = 8;
     pub(super) const MOVE_PACKED: u8 = 9;
+    pub(super) const SET_ATTRIBUTES: u8 = 10;
 }
 
 /// Version of the bodies this build writes, but for those of [`Entry::PutBucket`]: see
@@ -207,6 +220,14 @@ impl Entry {
                     owner.encode(writer);
                     writer.position(*from);
                     to.encode(writer);
+                })
+            }
+            Entry::SetAttributes { bucket, key, version, attributes } => {
+                prefixed(target, tag::SET_ATTRIBUTES, |writer| {
+                    writer.u64(bucket.0);
+                    writer.bytes(key, KEY_BYTES_MAX);
+                    writer.u64(version.0);
+                    writer.bytes(attributes, ATTRIBUTES_BYTES_MAX);
                 })
             }
         }
@@ -295,7 +316,7 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
     reader.u32()?;
     let tag = reader.u8()?;
     let version = reader.u8()?;
-    if !(tag::PUT_OBJECT..=tag::MOVE_PACKED).contains(&tag) {
+    if !(tag::PUT_OBJECT..=tag::SET_ATTRIBUTES).contains(&tag) {
         return Err(DecodeError::Tag(tag));
     }
     let newest = if tag == tag::PUT_BUCKET { BucketRecord::BODY_VERSION_MAX } else { BODY_VERSION };
@@ -337,6 +358,12 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
                 _ => return Err(DecodeError::Bounds),
             },
         },
+        tag::SET_ATTRIBUTES => Entry::SetAttributes {
+            bucket: BucketId(reader.u64()?),
+            key: reader.bytes(KEY_BYTES_MAX)?.into(),
+            version: Version(reader.u64()?),
+            attributes: Bytes::copy_from_slice(reader.bytes(ATTRIBUTES_BYTES_MAX)?),
+        },
         unknown => return Err(DecodeError::Tag(unknown)),
     };
     if reader.0.is_empty() { Ok(entry) } else { Err(DecodeError::Bounds) }
@@ -349,6 +376,7 @@ mod tests {
         *,
     };
     use proptest::prelude::*;
+    use std::{collections::BTreeMap, sync::Arc};
 
     fn encoded(entry: &Entry) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -397,8 +425,8 @@ mod tests {
         #[test]
         fn arbitrary_bytes_do_not_panic(
             body in proptest::collection::vec(any::<u8>(), 0..600),
-            tag in 0..11u8,
-            version in 0..4u8,
+            tag in 0..12u8,
+            version in 0..5u8,
         ) {
             // Shows that no body panics, and that whole entries are never called truncated.
             let mut bytes = (body.len() as u32 + PREFIX_BYTES as u32).to_le_bytes().to_vec();
@@ -431,13 +459,19 @@ mod tests {
             created_ms: 1,
             attributes: Default::default(),
             versioning: Versioning::Never,
+            documents: Default::default(),
             revision: 0,
         };
+        let documents = BTreeMap::from([("cors".into(), Bytes::from_static(b"x"))]);
+        let documented = BucketRecord { documents: Arc::new(documents), ..made.clone() };
         let changed = BucketRecord { versioning: Versioning::Suspended, revision: 9, ..made.clone() };
         let (made, changed) = (encoded(&Entry::PutBucket(made)), encoded(&Entry::PutBucket(changed)));
         assert_eq!((made[5], changed[5]), (1, 2));
         assert_eq!(changed.len(), made.len() + 9);
         assert_eq!(changed[made.len()..], [2, 9, 0, 0, 0, 0, 0, 0, 0]);
+        let documented = encoded(&Entry::PutBucket(documented));
+        assert_eq!(documented[5], 3);
+        assert_eq!(documented[made.len() + 9..], *b"\x01\0\0\0\x04cors\x01\0\0\0x");
         // One that says nothing new in the new form has another encoding already.
         let mut twice = changed;
         twice[made.len()..].fill(0);

@@ -47,7 +47,7 @@ pub use copies::disagreeing;
 pub use entry::{Entry, PackedOwner};
 pub use hash::{MetaHash, SecretKey};
 pub use names::{BucketId, EntityTag, Extent, LogPosition, UploadId, Version, Versioning};
-pub use record::{BucketRecord, ChecksumTable, Content, Part, Record, UploadRecord};
+pub use record::{BucketRecord, ChecksumTable, Content, Documents, Part, Record, UploadRecord};
 pub use regions::{anchor_offset, superblock_offset};
 pub use superblock::{Geometry, Superblock};
 
@@ -80,6 +80,9 @@ pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 
 /// The longest attributes of a record, part, bucket or upload, bytes.
 pub const ATTRIBUTES_BYTES_MAX: usize = 1 << 20;
+
+/// The most documents of a bucket.
+pub const DOCUMENTS_MAX: usize = 64;
 
 /// The longest entry, with its prefix, bytes.
 pub const ENTRY_BYTES_MAX: usize = 64 << 20;

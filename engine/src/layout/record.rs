@@ -4,11 +4,12 @@
 //! piece of them, so that the checksum lies beside the address and a misdirected write is caught.
 
 use super::{
-    ATTRIBUTES_BYTES_MAX, BucketId, DecodeError, EXTENT_CHECKSUM_BYTES, EntityTag, Extent, KEY_BYTES_MAX,
-    LogPosition, PACKED_CHECKSUM_BYTES, PARTS_MAX, UNIT_BYTES, UploadId, Version, Versioning,
+    ATTRIBUTES_BYTES_MAX, BucketId, DOCUMENTS_MAX, DecodeError, EXTENT_CHECKSUM_BYTES, EntityTag, Extent,
+    KEY_BYTES_MAX, LogPosition, PACKED_CHECKSUM_BYTES, PARTS_MAX, UNIT_BYTES, UploadId, Version, Versioning,
     codec::{Reader, Writer},
 };
 use bytes::Bytes;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// One version of an object.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,6 +100,9 @@ pub struct Part {
     pub content: Content,
 }
 
+/// What an embedder keeps with a bucket, by name. Shared: every reader of a bucket's record gets it.
+pub type Documents = Arc<BTreeMap<Box<str>, Bytes>>;
+
 /// A bucket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BucketRecord {
@@ -112,6 +116,9 @@ pub struct BucketRecord {
     pub attributes: Bytes,
     /// Whether it keeps versions.
     pub versioning: Versioning,
+    /// The embedder's own documents by name: opaque, as [`BucketRecord::attributes`], but changed one by one. At most
+    /// [`DOCUMENTS_MAX`]; names of 1 to 255 bytes.
+    pub documents: Documents,
     /// Which change of the record this is: 0 as it was made, and greater with each. Where shards differ, as a power cut in
     /// the midst of a change leaves them, the greatest counts.
     pub revision: u64,
@@ -392,11 +399,15 @@ impl BucketRecord {
     /// knew no versioning, and which can read it; the others they must refuse, for they would not keep versions.
     pub(super) fn body_version(&self) -> u8 {
         let as_made = self.revision == 0 && self.versioning == Versioning::Never;
-        if as_made { 1 } else { BucketRecord::BODY_VERSION_MAX }
+        match self.documents.is_empty() {
+            true if as_made => 1,
+            true => 2,
+            false => BucketRecord::BODY_VERSION_MAX,
+        }
     }
 
     /// The newest version of the body.
-    pub(super) const BODY_VERSION_MAX: u8 = 2;
+    pub(super) const BODY_VERSION_MAX: u8 = 3;
 
     pub(super) fn encode(&self, writer: &mut Writer<'_>) {
         writer.u64(self.bucket.0);
@@ -407,6 +418,14 @@ impl BucketRecord {
             writer.u8(versioning_tag(self.versioning));
             writer.u64(self.revision);
         }
+        if self.body_version() > 2 {
+            writer.count(self.documents.len(), DOCUMENTS_MAX);
+            for (name, document) in self.documents.iter() {
+                assert!(!name.is_empty(), "a document has a name");
+                writer.short_bytes(name.as_bytes());
+                writer.bytes(document, ATTRIBUTES_BYTES_MAX);
+            }
+        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>, body_version: u8) -> Result<BucketRecord, DecodeError> {
@@ -416,15 +435,38 @@ impl BucketRecord {
             name: std::str::from_utf8(reader.short_bytes()?).map_err(|_| DecodeError::Bounds)?.into(),
             attributes: decode_attributes(reader)?,
             versioning: Versioning::Never,
+            documents: Documents::default(),
             revision: 0,
         };
         if body_version > 1 {
             record.versioning = decode_versioning(reader)?;
             record.revision = reader.u64()?;
         }
+        if body_version > 2 {
+            record.documents = Arc::new(decode_documents(reader)?);
+        }
         // A value has one encoding.
         if record.body_version() == body_version { Ok(record) } else { Err(DecodeError::Bounds) }
     }
+}
+
+/// Bytes of the shortest document's encoding: a name of one byte and nothing.
+const DOCUMENT_BYTES_MIN: usize = 1 + 1 + 4;
+
+fn decode_documents(reader: &mut Reader<'_>) -> Result<BTreeMap<Box<str>, Bytes>, DecodeError> {
+    let count = reader.count(DOCUMENT_BYTES_MIN, DOCUMENTS_MAX)?;
+    let mut documents = BTreeMap::new();
+    for _ in 0..count {
+        let name: Box<str> =
+            std::str::from_utf8(reader.short_bytes()?).map_err(|_| DecodeError::Bounds)?.into();
+        // In their order, each once: a value has one encoding.
+        let in_order = documents.last_key_value().is_none_or(|(last, _)| *last < name);
+        if name.is_empty() || !in_order {
+            return Err(DecodeError::Bounds);
+        }
+        documents.insert(name, decode_attributes(reader)?);
+    }
+    Ok(documents)
 }
 
 fn versioning_tag(versioning: Versioning) -> u8 {

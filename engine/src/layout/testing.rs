@@ -247,13 +247,17 @@ pub(super) fn entry() -> impl Strategy<Value = Entry> {
         (0..u64::MAX).prop_map(|revision| (Versioning::Enabled, revision)),
         any::<u64>().prop_map(|revision| (Versioning::Suspended, revision)),
     ];
-    let bucket_record = (bucket(), "\\PC{0,60}", any::<u64>(), some_bytes(), versioning).prop_map(
-        |(bucket, name, created_ms, attributes, (versioning, revision))| BucketRecord {
+    let documents = proptest::collection::btree_map("\\PC{1,20}", some_bytes(), 0..4).prop_map(|documents| {
+        std::sync::Arc::new(documents.into_iter().map(|(name, bytes)| (name.into(), bytes)).collect())
+    });
+    let bucket_record = (bucket(), "\\PC{0,60}", any::<u64>(), some_bytes(), versioning, documents).prop_map(
+        |(bucket, name, created_ms, attributes, (versioning, revision), documents)| BucketRecord {
             bucket,
             name: name.into(),
             created_ms,
             attributes,
             versioning,
+            documents,
             revision,
         },
     );
@@ -279,6 +283,9 @@ pub(super) fn entry() -> impl Strategy<Value = Entry> {
             bucket,
             key,
             version: Version(version)
+        }),
+        (bucket(), key(), any::<u64>(), some_bytes()).prop_map(|(bucket, key, version, attributes)| {
+            Entry::SetAttributes { bucket, key, version: Version(version), attributes }
         }),
         bucket_record.prop_map(Entry::PutBucket),
         bucket().prop_map(|bucket| Entry::RemoveBucket { bucket }),

@@ -2,13 +2,17 @@
 
 use crate::{
     error::Error,
-    layout::{BucketId, Content, EntityTag, Part, Record, UploadId, Version, Versioning},
+    layout::{BucketId, Content, Documents, EntityTag, Part, Record, UploadId, Version, Versioning},
 };
 use bytes::Bytes;
 use std::ops::Range;
 
 /// Most bytes of attributes an object, bucket, upload or part may carry.
 pub const ATTRIBUTES_BYTES_MAX: usize = 32 * 1024;
+/// Most bytes of a bucket's documents and their names together: with its attributes they make one entry of the log.
+pub const DOCUMENTS_BYTES_MAX: usize = 56 * 1024;
+/// Most bytes of a document's name.
+pub(crate) const DOCUMENT_NAME_BYTES_MAX: usize = 255;
 /// Most bytes of a bucket's name.
 pub(crate) const BUCKET_NAME_BYTES_MAX: usize = 255;
 /// Most parts an object can be completed from (Amazon S3 User Guide, «Amazon S3 multipart upload limits»).
@@ -102,12 +106,20 @@ pub struct Delete {
     pub which: Which,
     /// What must hold of the version that is to go, or that the marker will stand for.
     pub condition: WriteCondition,
+    /// The attributes by which the caller judged that it may go: if the version has others by now, it stays. Decided when
+    /// the delete is sequenced, as conditions are.
+    pub attributes: Option<Bytes>,
 }
 
 impl Delete {
     /// Of the key as it is now, whatever it is.
     pub fn current(key: &[u8]) -> Delete {
-        Delete { key: key.into(), which: Which::Current, condition: WriteCondition::default() }
+        Delete {
+            key: key.into(),
+            which: Which::Current,
+            condition: WriteCondition::default(),
+            attributes: None,
+        }
     }
 }
 
@@ -135,6 +147,32 @@ pub struct BucketInfo {
     pub attributes: Bytes,
     /// Whether it keeps versions.
     pub versioning: Versioning,
+    /// The embedder's own documents, by name.
+    pub documents: Documents,
+    /// Which change of the bucket this is: greater with each.
+    pub revision: u64,
+}
+
+/// A change of a bucket: all of it happens, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketChange {
+    /// Whether it is to keep versions; none: as before.
+    pub versioning: Option<Versioning>,
+    /// Documents to set, or to remove where there are no bytes. Those not named stay.
+    pub documents: Vec<(Box<str>, Option<Bytes>)>,
+    /// The revision by which the caller decided: if the bucket has another by now nothing is changed. None: whatever it has.
+    pub revision: Option<u64>,
+}
+
+/// How a bucket is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketOptions {
+    /// The embedder's own bytes, at most [`ATTRIBUTES_BYTES_MAX`].
+    pub attributes: Bytes,
+    /// Whether it keeps versions from the first.
+    pub versioning: Versioning,
+    /// The embedder's own documents: at most [`DOCUMENTS_BYTES_MAX`] with their names.
+    pub documents: Documents,
 }
 
 /// Entity tags to compare with: `*` or a list.

@@ -7,11 +7,14 @@
 use super::Shard;
 use crate::{
     error::Error,
-    layout::{BucketId, BucketRecord, Entry, Versioning},
-    object::types::{BUCKET_NAME_BYTES_MAX, BucketInfo},
+    layout::{BucketId, BucketRecord, DOCUMENTS_MAX, Documents, Entry, Versioning},
+    object::types::{
+        BUCKET_NAME_BYTES_MAX, BucketChange, BucketInfo, BucketOptions, DOCUMENT_NAME_BYTES_MAX,
+        DOCUMENTS_BYTES_MAX,
+    },
     shard::requests::check_attributes,
 };
-use bytes::Bytes;
+use std::sync::Arc;
 
 /// A bucket as one shard knows it, for the comparison of all at open.
 pub(crate) struct BucketHere {
@@ -28,6 +31,15 @@ impl Shard {
             Some(bucket) => Ok(bucket_info(&bucket.record)),
             None => Err(self.unless_hole(&state, Error::NoSuchBucket)),
         }
+    }
+
+    /// This shard's record of a bucket, if it is one to rely on: a shard that takes no changes does not hear of any.
+    pub(crate) fn bucket_if_sure(&self, name: &str) -> Option<BucketInfo> {
+        let state = self.state.borrow();
+        if state.failed.is_some() || state.hole.is_some() {
+            return None;
+        }
+        state.catalog.bucket_named(name).map(|bucket| bucket_info(&bucket.record))
     }
 
     pub(crate) fn buckets(&self) -> Vec<BucketInfo> {
@@ -70,8 +82,13 @@ impl Shard {
     ///
     /// # Errors
     /// The bucket is there; the name is then let go of.
-    pub(crate) async fn begin_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketRecord, Error> {
-        check_attributes(&attributes)?;
+    pub(crate) async fn begin_bucket(
+        &self,
+        name: &str,
+        options: BucketOptions,
+    ) -> Result<BucketRecord, Error> {
+        check_attributes(&options.attributes)?;
+        check_documents(&options.documents)?;
         if name.is_empty() || name.len() > BUCKET_NAME_BYTES_MAX {
             return Err(Error::InvalidArgument("bucket name length"));
         }
@@ -79,14 +96,14 @@ impl Shard {
         if self.room_can_be_made(&self.state.borrow()) {
             self.make_room().await;
         }
-        let judged = self.new_bucket(name, attributes);
+        let judged = self.new_bucket(name, options);
         if judged.is_err() {
             self.let_go_of_name(name);
         }
         judged
     }
 
-    fn new_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketRecord, Error> {
+    fn new_bucket(&self, name: &str, options: BucketOptions) -> Result<BucketRecord, Error> {
         let mut state = self.state.borrow_mut();
         self.check_writable(&state)?;
         if state.catalog.bucket_named(name).is_some() {
@@ -99,8 +116,9 @@ impl Shard {
             bucket,
             name: name.into(),
             created_ms: self.core.wall_clock_ms(),
-            attributes,
-            versioning: Versioning::Never,
+            attributes: options.attributes,
+            versioning: options.versioning,
+            documents: options.documents,
             revision: 0,
         })
     }
@@ -129,30 +147,39 @@ impl Shard {
     /// not logged yet.
     ///
     /// # Errors
-    /// There is no such bucket, or a bucket that keeps versions was to forget that it does; the name is then let go of.
-    pub(crate) async fn begin_change(
-        &self,
-        name: &str,
-        versioning: Versioning,
-    ) -> Result<BucketRecord, Error> {
+    /// There is no such bucket, it is not as the caller thinks, or the change can not be; the name is then let go of.
+    pub(crate) async fn begin_change(&self, name: &str, change: BucketChange) -> Result<BucketRecord, Error> {
         self.take_name(name).await;
-        let judged = self.changed_bucket(name, versioning);
+        let judged = self.changed_bucket(name, change);
         if judged.is_err() {
             self.let_go_of_name(name);
         }
         judged
     }
 
-    fn changed_bucket(&self, name: &str, versioning: Versioning) -> Result<BucketRecord, Error> {
+    fn changed_bucket(&self, name: &str, change: BucketChange) -> Result<BucketRecord, Error> {
         let mut state = self.state.borrow_mut();
         self.check_writable(&state)?;
         let record = self.known_bucket(&state, name)?.record.clone();
+        if change.revision.is_some_and(|revision| revision != record.revision) {
+            return Err(Error::Changed);
+        }
+        let versioning = change.versioning.unwrap_or(record.versioning);
         if versioning == Versioning::Never && record.versioning != Versioning::Never {
             return Err(Error::InvalidArgument("versioning can be suspended, but not undone"));
         }
+        let mut documents = record.documents;
+        for (name, document) in change.documents {
+            let documents = Arc::make_mut(&mut documents);
+            match document {
+                Some(document) => documents.insert(name, document),
+                None => documents.remove(&name),
+            };
+        }
+        check_documents(&documents)?;
         // Never used again on the name's home, where every change of the record begins.
         let revision = Self::next_version(&mut state).0;
-        Ok(BucketRecord { versioning, revision, ..record })
+        Ok(BucketRecord { versioning, documents, revision, ..record })
     }
 
     /// Logs the record of a bucket, once the log has room for it.
@@ -220,5 +247,19 @@ fn bucket_info(record: &BucketRecord) -> BucketInfo {
         created_ms: record.created_ms,
         attributes: record.attributes.clone(),
         versioning: record.versioning,
+        documents: record.documents.clone(),
+        revision: record.revision,
+    }
+}
+
+fn check_documents(documents: &Documents) -> Result<(), Error> {
+    let is_name = |name: &str| (1..=DOCUMENT_NAME_BYTES_MAX).contains(&name.len());
+    if documents.len() > DOCUMENTS_MAX || !documents.keys().all(|name| is_name(name)) {
+        return Err(Error::InvalidArgument("too many documents, or a document's name length"));
+    }
+    let bytes: usize = documents.iter().map(|(name, document)| name.len() + document.len()).sum();
+    match bytes > DOCUMENTS_BYTES_MAX {
+        true => Err(Error::InvalidArgument("documents length")),
+        false => Ok(()),
     }
 }

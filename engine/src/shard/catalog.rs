@@ -87,6 +87,11 @@ impl Catalog {
                 }
             }
             Entry::MovePacked { owner, from, to } => self.move_packed(&owner, from, to),
+            Entry::SetAttributes { bucket, key, version, attributes } => {
+                if let Some(record) = self.index.version_mut(bucket, &key, version) {
+                    record.attributes = attributes;
+                }
+            }
         }
         freed
     }

@@ -67,9 +67,15 @@ impl Shard {
             Err(error) => return at_once(error),
         };
         let (found, pending) = state.overlay.version(&state.catalog, bucket, &delete.key, delete.which);
-        if let Err(error) = delete.condition.check(found.and_then(|found| found.tag())) {
+        if let Err(error) = delete.condition.check(found.as_ref().and_then(|found| found.tag())) {
             // Refused for something that is itself not durable yet: whoever hears of it must find it there.
             return Judged { outcome: Err(error), ticket: pending.then(|| Self::newest_ticket(state)) };
+        }
+        if let (Some(found), Some(judged_by)) = (&found, &delete.attributes)
+            && found.attributes != judged_by
+        {
+            let ticket = pending.then(|| Self::newest_ticket(state));
+            return Judged { outcome: Err(Error::Changed), ticket };
         }
         if delete.which == Which::Current && versioning != Versioning::Never {
             return self.sequence_marker(state, bucket, delete.key, versioning);
@@ -97,7 +103,7 @@ impl Shard {
             false => None,
         };
         // A marker adds something. One that replaces an object gives back more than it takes, and goes on a full store too.
-        if replaced.is_none_or(|replaced| replaced.marker.is_some())
+        if replaced.as_ref().is_none_or(|replaced| replaced.marker.is_some())
             && let Err(error) = self.check_room(state)
         {
             return Judged { outcome: Err(error), ticket: None };

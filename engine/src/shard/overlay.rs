@@ -6,16 +6,18 @@ use crate::{
     layout::{BucketId, EntityTag, Entry, Record, UploadId, Version},
     object::types::{DeleteMarker, Which},
 };
+use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 /// A version of a key, as far as conditions and deletes ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) version: Version,
     pub(crate) etag: EntityTag,
     pub(crate) null: bool,
     /// When it was made, if it says that the key is deleted.
     pub(crate) marker: Option<DeleteMarker>,
+    pub(crate) attributes: Bytes,
 }
 
 impl Seen {
@@ -25,6 +27,7 @@ impl Seen {
             etag: record.etag,
             null: record.null,
             marker: record.delete_marker.then(|| DeleteMarker::of(record)),
+            attributes: record.attributes.clone(),
         }
     }
 
@@ -35,11 +38,13 @@ impl Seen {
 }
 
 /// What a sequenced entry does to its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Change {
     /// Adds a version newer than all; a null one takes the place of the null version.
     Put(Seen),
     Remove(Version),
+    /// Gives a version other attributes.
+    Attributes(Version, Bytes),
 }
 
 type Key = (BucketId, Box<[u8]>);
@@ -76,15 +81,23 @@ impl Overlay {
         };
         // From the newest change to the oldest: what is known to go is known before what it would have been.
         let (mut removed, mut null_replaced) = (BTreeSet::new(), false);
+        let mut attributes: HashMap<Version, &Bytes> = HashMap::new();
+        let with = |seen: Seen, attributes: &HashMap<Version, &Bytes>| match attributes.get(&seen.version) {
+            Some(&newest) => Seen { attributes: newest.clone(), ..seen },
+            None => seen,
+        };
         for change in pending.into_iter().flatten().rev() {
             match change {
                 Change::Remove(version) => {
                     removed.insert(*version);
                 }
+                Change::Attributes(version, newest) => {
+                    attributes.entry(*version).or_insert(newest);
+                }
                 Change::Put(seen) => {
                     let goes = removed.contains(&seen.version) || seen.null && null_replaced;
                     if !goes && is_wanted(seen) {
-                        return (Some(*seen), true);
+                        return (Some(with(seen.clone(), &attributes)), true);
                     }
                     null_replaced |= seen.null;
                 }
@@ -103,7 +116,7 @@ impl Overlay {
             }
             Which::Version(version) => index.version(bucket, key, version).filter(stands),
         };
-        (applied.map(Seen::of), pending.is_some())
+        (applied.map(|record| with(Seen::of(record), &attributes)), pending.is_some())
     }
 
     pub(crate) fn upload_is_pending(&self, upload: UploadId) -> bool {
@@ -122,6 +135,9 @@ impl Overlay {
             }
             Entry::RemoveVersion { bucket, key, version } => {
                 self.change_key(*bucket, key, Change::Remove(*version));
+            }
+            Entry::SetAttributes { bucket, key, version, attributes } => {
+                self.change_key(*bucket, key, Change::Attributes(*version, attributes.clone()));
             }
             Entry::CompleteUpload { upload, record, .. } => {
                 *self.uploads.entry(*upload).or_default() += 1;
@@ -151,7 +167,9 @@ impl Overlay {
     /// Counts an entry out just before it is applied: `catalog` does not hold it yet.
     pub(crate) fn settle(&mut self, catalog: &Catalog, entry: &Entry) {
         match entry {
-            Entry::PutObject { bucket, key, .. } | Entry::RemoveVersion { bucket, key, .. } => {
+            Entry::PutObject { bucket, key, .. }
+            | Entry::RemoveVersion { bucket, key, .. }
+            | Entry::SetAttributes { bucket, key, .. } => {
                 self.settle_key(*bucket, key);
             }
             Entry::CompleteUpload { upload, .. } => {
@@ -236,6 +254,7 @@ mod tests {
                 created_ms: 0,
                 attributes: Bytes::new(),
                 versioning: Versioning::Enabled,
+                documents: Default::default(),
                 revision: 1,
             };
             let (mut overlay, mut catalog, mut all) =

@@ -54,6 +54,15 @@ pub(crate) struct PutRequest {
     pub(crate) condition: WriteCondition,
 }
 
+pub(crate) struct AttributesRequest {
+    pub(crate) bucket: Box<str>,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) which: Which,
+    /// The attributes that the version must have.
+    pub(crate) judged_by: Option<Bytes>,
+    pub(crate) attributes: Bytes,
+}
+
 impl Shard {
     /// A version, with its space held against reuse; and whether its bucket keeps versions.
     pub(crate) fn open_object(
@@ -188,8 +197,58 @@ impl Shard {
         self.check_room(state).map_err(now)?;
         let bucket = &self.known_bucket(state, bucket).map_err(now)?.record;
         let (current, pending) = state.overlay.version(&state.catalog, bucket.bucket, key, Which::Current);
-        condition.check(current.and_then(|current| current.tag())).map_err(|error| (error, pending))?;
+        condition
+            .check(current.as_ref().and_then(|current| current.tag()))
+            .map_err(|error| (error, pending))?;
         Ok((bucket.bucket, bucket.versioning))
+    }
+
+    /// Gives a version other attributes, if it has those by which the caller judged. Nothing else of it changes.
+    pub(crate) async fn set_attributes(&self, request: AttributesRequest) -> Result<Version, Error> {
+        self.ready_to_add(&request.bucket).await;
+        match self.sequence_attributes(request) {
+            Ok((ticket, version)) => {
+                self.durable(ticket).await?;
+                Ok(version)
+            }
+            Err((error, pending)) => {
+                if let Some(ticket) = pending {
+                    self.durable(ticket).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn sequence_attributes(
+        &self,
+        request: AttributesRequest,
+    ) -> Result<(Ticket, Version), (Error, Option<Ticket>)> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let now = |error| (error, None);
+        let AttributesRequest { bucket, key, which, judged_by, attributes } = request;
+        self.check_writable(state).map_err(now)?;
+        check_key(&key).map_err(now)?;
+        check_attributes(&attributes).map_err(now)?;
+        self.check_room(state).map_err(now)?;
+        let bucket = self.bucket_id(state, &bucket).map_err(now)?;
+        let (found, pending) = state.overlay.version(&state.catalog, bucket, &key, which);
+        let ticket = pending.then(|| Self::newest_ticket(state));
+        let absent = match which {
+            Which::Current => Error::NoSuchKey,
+            Which::Null | Which::Version(_) => Error::NoSuchVersion,
+        };
+        let found = found.ok_or_else(|| (self.unless_hole(state, absent), ticket))?;
+        if let Some(marker) = found.marker {
+            return Err((Error::DeleteMarker(marker), ticket));
+        }
+        if judged_by.is_some_and(|judged_by| judged_by != found.attributes) {
+            return Err((Error::Changed, ticket));
+        }
+        let version = found.version;
+        let entry = Entry::SetAttributes { bucket, key, version, attributes };
+        Ok((self.sequence(state, Proposal { entry, payload: None, touches_data: false }), version))
     }
 
     pub(crate) fn release(&self, reservation: Reservation) {

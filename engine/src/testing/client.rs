@@ -115,6 +115,8 @@ impl Call {
                 self.delete_version(key, nth, condition).await
             }
             Operation::DeleteMany { own_bucket, names } => self.delete_many(own_bucket, names).await,
+            Operation::SetAttributes { key, nth, seed } => self.set_attributes(key, nth, seed).await,
+            Operation::SetDocument { seed } => self.set_document(seed).await,
         };
         outcome.map_err(|wrong| format!("client {}, {operation:?}: {wrong}", self.client()))
     }
@@ -296,7 +298,8 @@ impl Call {
             return Ok(());
         };
         let (client, engine) = (self.client(), self.engine());
-        let delete = Delete { key: key.bytes(client).into(), which: Which::Current, condition };
+        let delete =
+            Delete { key: key.bytes(client).into(), which: Which::Current, condition, attributes: None };
         let answer = engine.delete(&key.bucket(client), delete).await;
         self.settle_delete(key, ticket, &allowed, answer)
     }

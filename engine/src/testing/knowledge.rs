@@ -275,6 +275,8 @@ pub struct Knowledge {
     pub bucket: Vec<bool>,
     /// Whether the client's own bucket keeps versions: what it may be.
     pub versioning: Vec<Versioning>,
+    /// The document of the client's own bucket: what it may be.
+    pub document: Vec<Option<Vec<u8>>>,
     /// Uploads under way.
     pub uploads: [Option<KnownUpload>; UPLOADS],
     /// Uploads that are over.
@@ -297,6 +299,7 @@ impl Knowledge {
             keys: BTreeMap::new(),
             bucket: vec![false],
             versioning: vec![Versioning::Never],
+            document: vec![None],
             uploads: [const { None }; UPLOADS],
             over: BTreeSet::new(),
             orphans_max: 0,
@@ -374,6 +377,7 @@ impl Knowledge {
         self.bucket = vec![false];
         // What floats may land in the next one of the name.
         self.versioning = vec![Versioning::Never];
+        self.document = vec![None];
         for known in self.own_keys() {
             known.ways = Known::default().ways;
             known.also_under(Versioning::Never);

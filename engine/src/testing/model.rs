@@ -53,6 +53,8 @@ pub enum Change {
     RemoveNull,
     /// Deletes a version for good.
     Remove(Version),
+    /// Gives an object other attributes.
+    SetAttributes(Version, Vec<u8>),
 }
 
 impl Change {
@@ -61,7 +63,7 @@ impl Change {
         match self {
             Change::Put(_) => true,
             Change::Delete => versioning != Versioning::Never,
-            Change::RemoveNull | Change::Remove(_) => false,
+            Change::RemoveNull | Change::Remove(_) | Change::SetAttributes(..) => false,
         }
     }
 
@@ -72,10 +74,19 @@ impl Change {
             Change::Put(_) | Change::Delete => !(null && kept.null),
             Change::RemoveNull => !kept.null,
             Change::Remove(number) => kept.number != Some(*number),
+            Change::SetAttributes(..) => true,
+        };
+        let with_attributes = |mut kept: Kept| {
+            if let (Change::SetAttributes(number, attributes), Some(value)) = (self, &mut kept.value)
+                && kept.number == Some(*number)
+            {
+                value.attributes.clone_from(attributes);
+            }
+            kept
         };
         let value = if let Change::Put(value) = self { Some(value.clone()) } else { None };
         let added = self.adds(versioning).then_some(Kept { number: None, null, value });
-        added.into_iter().chain(versions.iter().filter(is_kept).cloned()).collect()
+        added.into_iter().chain(versions.iter().filter(is_kept).cloned().map(with_attributes)).collect()
     }
 }
 

@@ -159,6 +159,10 @@ pub enum Operation {
     DeleteVersion { key: Key, nth: u8, condition: Condition },
     /// Deletes several keys at once: those whose bit is set.
     DeleteMany { own_bucket: bool, names: u8 },
+    /// Gives one of a key's versions other attributes.
+    SetAttributes { key: Key, nth: u8, seed: u8 },
+    /// Sets a document of the client's bucket, or removes it.
+    SetDocument { seed: u8 },
 }
 
 /// How often each kind of operation is drawn, by weight, and how large bodies are.
@@ -171,10 +175,10 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    const COUNT: usize = 23;
+    const COUNT: usize = 25;
     /// In the order of [`Operation`]'s kinds.
     const USUAL: [u32; Kinds::COUNT] =
-        [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2, 4, 5, 6, 6, 2];
+        [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2, 4, 5, 6, 6, 2, 5, 2];
 
     /// Leaves out a random part of the kinds; puts stay, or there would be nothing to see.
     pub fn draw(rng: &mut fastrand::Rng) -> Kinds {
@@ -261,7 +265,9 @@ impl Kinds {
             },
             20 => Operation::GetVersion { key, nth: rng.u8(..), slice: slice(rng) },
             21 => Operation::DeleteVersion { key, nth: rng.u8(..), condition: condition(rng) },
-            _ => Operation::DeleteMany { own_bucket: key.own_bucket, names: rng.u8(..) },
+            22 => Operation::DeleteMany { own_bucket: key.own_bucket, names: rng.u8(..) },
+            23 => Operation::SetAttributes { key, nth: rng.u8(..), seed: rng.u8(..) },
+            _ => Operation::SetDocument { seed: rng.u8(..) },
         }
     }
 

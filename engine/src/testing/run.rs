@@ -432,10 +432,19 @@ impl Run {
                 }
                 Ok(info) => {
                     known.versioning = vec![info.versioning];
+                    let document = info.documents.get("document").map(|bytes| bytes.to_vec());
+                    if !known.document.contains(&document) {
+                        let may_be = &known.document;
+                        return Err(format!(
+                            "client {client}: its document is {document:?}, where {may_be:?}"
+                        ));
+                    }
+                    known.document = vec![document];
                     true
                 }
                 Err(Error::NoSuchBucket) => {
                     known.versioning = vec![Versioning::Never];
+                    known.document = vec![None];
                     false
                 }
                 Err(error) => return Err(format!("client {client}, its bucket: {error}")),

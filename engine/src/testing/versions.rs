@@ -9,8 +9,12 @@ use super::{
 use crate::{
     error::Error,
     layout::{Version, Versioning},
-    object::types::{Delete, GetOptions, ListOptions, ListStart, Select, VersionItem, VersionKind, Which},
+    object::types::{
+        BucketChange, Delete, GetOptions, ListOptions, ListStart, Select, VersionItem, VersionKind, Which,
+    },
 };
+
+use bytes::Bytes;
 
 type Checked = Result<(), String>;
 
@@ -171,10 +175,26 @@ impl Call {
         let condition = if condition == Condition::Absent { Condition::None } else { condition };
         let Some((ticket, _, _)) = self.begin(key, vec![change], Condition::None) else { return Ok(()) };
         let allowed = answers(condition, &only);
+        // A quarter is judged by the attributes that it has, and some by others.
+        let (judged, stale) =
+            (nth % 4 == 3, kept.value.is_some() && nth % 32 == 31 && condition == Condition::None);
+        let has = kept.value.as_ref().map_or(&[][..], |value| &value.attributes);
+        let has = if stale { Bytes::from([has, b"!"].concat()) } else { Bytes::copy_from_slice(has) };
+        let attributes = judged.then_some(has);
         let condition = write_condition(condition, only.likely());
         let client = self.client();
-        let delete = Delete { key: key.bytes(client).into(), which, condition };
+        let delete = Delete { key: key.bytes(client).into(), which, condition, attributes };
         let answer = self.engine().delete(&key.bucket(client), delete).await;
+        if stale {
+            return match answer {
+                Err(Error::Changed) => {
+                    self.with_key(key, |known| known.withdraw(ticket));
+                    Ok(())
+                }
+                Ok(deleted) => Err(format!("{deleted:?}, judged by attributes it has not")),
+                Err(error) => self.settle(key, ticket, &allowed, Err(error)),
+            };
+        }
         let answer = match answer {
             Err(Error::Full { .. }) => return Err("a delete was refused for lack of room".into()),
             Ok(deleted) if deleted.removed != Some(number) => {
@@ -189,6 +209,65 @@ impl Call {
         self.settle(key, ticket, &allowed, answer)
     }
 
+    /// Gives one of the key's versions other attributes, judged by those it has, by others, or by none.
+    pub(super) async fn set_attributes(&self, key: Key, nth: u8, seed: u8) -> Checked {
+        let Some((number, kept)) = self.choose(key, nth).await? else { return Ok(()) };
+        let which = if kept.null && nth.is_multiple_of(2) { Which::Null } else { Which::Version(number) };
+        let attributes = vec![seed; usize::from(seed % 16)];
+        let has = kept.value.as_ref().map_or(Vec::new(), |value| value.attributes.clone());
+        let (judged_by, stale) = match seed % 4 {
+            0 => (Some(Bytes::from([&has[..], b"!"].concat())), true),
+            1 => (Some(Bytes::from(has)), false),
+            _ => (None, false),
+        };
+        let change = Change::SetAttributes(number, attributes.clone());
+        let Some((ticket, _, _)) = self.begin(key, vec![change], Condition::None) else { return Ok(()) };
+        let client = self.client();
+        let (bucket, name) = (key.bucket(client), key.bytes(client));
+        let set = self.engine().set_attributes(&bucket, &name, which, judged_by, attributes.into()).await;
+        match (set, &kept.value) {
+            (Err(Error::DeleteMarker(marker)), None) if marker.version == number => {
+                self.with_key(key, |known| known.withdraw(ticket));
+                Ok(())
+            }
+            (Err(Error::Changed), Some(_)) if stale => {
+                self.with_key(key, |known| known.withdraw(ticket));
+                Ok(())
+            }
+            (Ok(set), Some(_)) if set == number && !stale => {
+                self.settle(key, ticket, &[Ok(())], Ok(Made::Nothing(false)))
+            }
+            (Err(error), _) => self.settle(key, ticket, &[Ok(())], Err(error)),
+            (answer, _) => Err(format!("{answer:?}, where {kept:?} is")),
+        }
+    }
+
+    /// Sets a document of the client's bucket, or removes it.
+    pub(super) async fn set_document(&self, seed: u8) -> Checked {
+        let name = own_bucket(self.client());
+        let any_key = Key { own_bucket: true, name: 0 };
+        let wanted = (seed % 4 != 0).then(|| vec![seed; usize::from(seed) * 8]);
+        let before = self.known.borrow().document.clone();
+        self.known.borrow_mut().document.push(wanted.clone());
+        let documents = vec![("document".into(), wanted.clone().map(Bytes::from))];
+        let change = BucketChange { documents, ..BucketChange::default() };
+        match self.engine().change_bucket(&name, change).await {
+            Ok(info) => {
+                self.bucket_may_exist(any_key)?;
+                let found = info.documents.get("document").map(|bytes| bytes.to_vec());
+                let right = found == wanted;
+                self.known.borrow_mut().document = vec![wanted];
+                if right { Ok(()) } else { Err(format!("made {info:?}")) }
+            }
+            Err(error) if self.explains_missing_bucket(any_key, &error) => {
+                self.known.borrow_mut().document = before;
+                Ok(())
+            }
+            // Some shards may have been told.
+            Err(error) => self.excuse(&error),
+        }
+    }
+
     pub(super) async fn delete_many(&self, own: bool, names: u8) -> Checked {
         let client = self.client();
         let keys = (0..NAMES.len() as u8).filter(|name| names & 1 << name != 0);
@@ -196,7 +275,8 @@ impl Call {
         for key in keys.map(|name| Key { own_bucket: own, name }) {
             if let Some((ticket, allowed, condition)) = self.begin(key, vec![Change::Delete], Condition::None)
             {
-                deletes.push(Delete { key: key.bytes(client).into(), which: Which::Current, condition });
+                let (key_bytes, which) = (key.bytes(client).into(), Which::Current);
+                deletes.push(Delete { key: key_bytes, which, condition, attributes: None });
                 asked.push((key, ticket, allowed));
             }
         }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
 
+mod attributes;
 mod inspect;
 mod transports;
 mod versions;

@@ -172,7 +172,10 @@ pub(super) async fn commit_part(
 pub(super) async fn delete(engine: &CoreEngine, request: &DeleteObject) -> Result<Reply, S3Error> {
     let which = which(request.version_id.as_deref())?;
     let (key, condition) = (request.key.as_bytes().into(), condition(&request.conditions));
-    let deleted = engine.delete(&request.bucket, Delete { key, which, condition }).await.map_err(failure)?;
+    let deleted = engine
+        .delete(&request.bucket, Delete { key, which, condition, attributes: None })
+        .await
+        .map_err(failure)?;
     let version = request.version_id.clone().or_else(|| deleted.marker.as_ref().map(marker_text));
     Ok(reply::delete_object(version.as_deref(), deleted.marker.is_some()))
 }
@@ -185,7 +188,7 @@ fn delete_of(bucket: &str, object: &ObjectIdentifier) -> Result<Delete, S3Error>
     let which = which(object.version_id.as_deref()).map_err(|_| S3Error::new(ErrorCode::NoSuchVersion))?;
     let if_match = object.if_match.as_ref().map(|tags| tag_match(tags, true));
     let condition = WriteCondition { if_match, if_none_match: None };
-    Ok(Delete { key: object.key.as_bytes().into(), which, condition })
+    Ok(Delete { key: object.key.as_bytes().into(), which, condition, attributes: None })
 }
 
 pub(super) async fn delete_many(

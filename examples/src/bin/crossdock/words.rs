@@ -75,11 +75,12 @@ pub(crate) fn entry(entry: &Entry, output: &mut dyn Write) -> io::Result<()> {
         }
         Entry::PutBucket(record) => writeln!(
             output,
-            "  put bucket {} {}, made {}, {} bytes of attributes, versioning {}, revision {:x}",
+            "  put bucket {} {}, made {}, {} bytes of attributes, {} documents, versioning {}, revision {:x}",
             record.bucket.0,
             record.name,
             units::time(record.created_ms),
             record.attributes.len(),
+            record.documents.len(),
             versioning(record.versioning),
             record.revision
         ),
@@ -100,6 +101,14 @@ pub(crate) fn entry(entry: &Entry, output: &mut dyn Write) -> io::Result<()> {
             writeln!(output, "  complete upload {:032x} with parts {parts:?}", upload.0)?;
             record(made, output)
         }
+        Entry::SetAttributes { bucket, key, version, attributes } => writeln!(
+            output,
+            "  set {} bytes of attributes of version {:x}, bucket {} key {}",
+            attributes.len(),
+            version.0,
+            bucket.0,
+            units::key(key)
+        ),
         Entry::AbortUpload { upload } => writeln!(output, "  abort upload {:032x}", upload.0),
         Entry::MovePacked { owner, from, to } => {
             write!(output, "  move from log zone {} offset {}: ", from.zone, from.offset)?;
