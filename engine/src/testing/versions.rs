@@ -246,7 +246,7 @@ impl Call {
     pub(super) async fn set_document(&self, seed: u8) -> Checked {
         let name = own_bucket(self.client());
         let any_key = Key { own_bucket: true, name: 0 };
-        let wanted = (seed % 4 != 0).then(|| vec![seed; usize::from(seed) * 8]);
+        let wanted = (!seed.is_multiple_of(4)).then(|| vec![seed; usize::from(seed) * 8]);
         let before = self.known.borrow().document.clone();
         self.known.borrow_mut().document.push(wanted.clone());
         let documents = vec![("document".into(), wanted.clone().map(Bytes::from))];

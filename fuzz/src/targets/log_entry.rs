@@ -69,6 +69,7 @@ pub(super) fn entries() -> Vec<Entry> {
         created_ms: 1_700_000_000_000,
         attributes: b"acl"[..].to_vec().into(),
         versioning: Versioning::Never,
+        documents: Default::default(),
         revision: 0,
     };
     let mut entries: Vec<Entry> =
@@ -76,7 +77,17 @@ pub(super) fn entries() -> Vec<Entry> {
     entries.extend([
         Entry::RemoveVersion { bucket, key: key.clone(), version: Version(9) },
         Entry::PutBucket(photos.clone()),
-        Entry::PutBucket(BucketRecord { versioning: Versioning::Enabled, revision: 3, ..photos }),
+        Entry::PutBucket(BucketRecord { versioning: Versioning::Enabled, revision: 3, ..photos.clone() }),
+        Entry::PutBucket(BucketRecord {
+            documents: std::sync::Arc::new([("cors".into(), b"rules"[..].to_vec().into())].into()),
+            ..photos
+        }),
+        Entry::SetAttributes {
+            bucket,
+            key: key.clone(),
+            version: Version(9),
+            attributes: b"tags"[..].to_vec().into(),
+        },
         Entry::RemoveBucket { bucket },
         Entry::CreateUpload(UploadRecord {
             upload,
