@@ -12,16 +12,23 @@
 //!     tag 7     storage class: one byte
 //!     tag 8     user metadata, once for each name: name, a zero byte, value
 //!     tag 9     checksum: algorithm (u8), number of parts (u32, 0 for a full-object checksum), value
+//!     tag 11    a tag, once for each: name, a zero byte, value
+//!     tag 12    access control list and owner, if they are not those of the bucket's owner alone
+//!     tag 13    retention: mode (u8), until (u64: milliseconds since 1970)
+//!     tag 14    legal hold: 0 off, 1 on
 //!     tag 10    announced checksum of a multipart upload: algorithm (u8), type (u8: 1 full object, 2 composite)
 //! ```
 //!
 //! Invariants: decoding never panics and refuses what it does not know, so an older program never gives back half of
 //! what a newer one stored; no field is stored twice.
 
+use super::acl::Acl;
 use super::body::strip_aws_chunked;
 use super::checksum::{Algorithm, Checksum, ChecksumType, ObjectChecksum};
 use super::error::{ErrorCode, S3Error};
 use super::http::Headers;
+use super::lock::{Lock, Retention, RetentionMode};
+use super::tagging::TagSet;
 
 /// The most bytes that names (without `x-amz-meta-`) and values of user metadata may have together.
 ///
@@ -35,6 +42,10 @@ const TAG_STORAGE_CLASS: u8 = 7;
 const TAG_USER: u8 = 8;
 const TAG_CHECKSUM: u8 = 9;
 const TAG_ANNOUNCED: u8 = 10;
+const TAG_TAG: u8 = 11;
+const TAG_ACL: u8 = 12;
+const TAG_RETENTION: u8 = 13;
+const TAG_LEGAL_HOLD: u8 = 14;
 
 /// The headers that are stored with an object, in the order of their tags.
 pub const STORED_HEADERS: [&str; 6] = [
@@ -122,6 +133,12 @@ pub struct ObjectHeaders {
     pub checksum: Option<ObjectChecksum>,
     /// What CreateMultipartUpload announced the checksum to be: kept with the upload, not with the object it becomes.
     pub announced: Option<(Algorithm, ChecksumType)>,
+    /// Its tags.
+    pub tags: TagSet,
+    /// Its owner and list; none: the bucket's owner's alone.
+    pub acl: Option<Acl>,
+    /// What keeps it from being deleted.
+    pub lock: Lock,
 }
 
 /// Why stored bytes are not the encoding of [`ObjectHeaders`]: they are corrupt or by a newer program.
@@ -176,7 +193,9 @@ impl ObjectHeaders {
                 .field("MaxSizeAllowed", USER_METADATA_BYTES_MAX.to_string()));
         }
         let storage_class = StorageClass::from_headers(headers)?;
-        Ok(ObjectHeaders { stored, storage_class, user, checksum: None, announced: None })
+        let tags = headers.first("x-amz-tagging").map(TagSet::from_header).transpose()?.unwrap_or_default();
+        let lock = Lock::from_headers(headers, None)?;
+        Ok(ObjectHeaders { stored, storage_class, user, tags, lock, ..ObjectHeaders::default() })
     }
 
     /// The bytes to store. [`ObjectHeaders::decode`] reads them back.
@@ -201,6 +220,18 @@ impl ObjectHeaders {
         if let Some((algorithm, kind)) = self.announced {
             let kind = if kind == ChecksumType::FullObject { 1 } else { 2 };
             push_field(&mut out, TAG_ANNOUNCED, &[&[algorithm as u8, kind]]);
+        }
+        for (name, value) in &self.tags.tags {
+            push_field(&mut out, TAG_TAG, &[name.as_bytes(), &[0], value.as_bytes()]);
+        }
+        if let Some(acl) = &self.acl {
+            push_field(&mut out, TAG_ACL, &[&acl.encode()]);
+        }
+        if let Some(Retention { mode, until_ms }) = self.lock.retention {
+            push_field(&mut out, TAG_RETENTION, &[&[mode as u8], &until_ms.to_le_bytes()]);
+        }
+        if let Some(on) = self.lock.legal_hold {
+            push_field(&mut out, TAG_LEGAL_HOLD, &[&[u8::from(on)]]);
         }
         out
     }
@@ -251,6 +282,29 @@ impl ObjectHeaders {
                 let announced = decode_announced(value).ok_or(MetadataError::Malformed)?;
                 self.announced.replace(announced).is_none()
             }
+            TAG_TAG => {
+                let text = core::str::from_utf8(value).map_err(|_| MetadataError::Malformed)?;
+                let (name, value) = text.split_once('\0').ok_or(MetadataError::Malformed)?;
+                let fresh = self.tags.value(name).is_none();
+                self.tags.tags.push((name.to_owned(), value.to_owned()));
+                fresh
+            }
+            TAG_ACL => {
+                let acl = Acl::decode(value).ok_or(MetadataError::Malformed)?;
+                self.acl.replace(acl).is_none()
+            }
+            TAG_RETENTION => {
+                let retention = decode_retention(value).ok_or(MetadataError::Malformed)?;
+                self.lock.retention.replace(retention).is_none()
+            }
+            TAG_LEGAL_HOLD => {
+                let on = match value {
+                    [0] => false,
+                    [1] => true,
+                    _ => return Err(MetadataError::Malformed),
+                };
+                self.lock.legal_hold.replace(on).is_none()
+            }
             _ => {
                 let slot = usize::from(tag).checked_sub(1).and_then(|index| self.stored.get_mut(index));
                 slot.ok_or(MetadataError::UnknownField)?.replace(value.to_vec()).is_none()
@@ -280,6 +334,14 @@ fn decode_announced(value: &[u8]) -> Option<(Algorithm, ChecksumType)> {
         [algorithm, 2] => Some((algorithm_of(algorithm)?, ChecksumType::Composite)),
         _ => None,
     }
+}
+
+fn decode_retention(value: &[u8]) -> Option<Retention> {
+    let (mode, until) = value.split_first()?;
+    let mode = [RetentionMode::Governance, RetentionMode::Compliance]
+        .into_iter()
+        .find(|known| *known as u8 == *mode)?;
+    Some(Retention { mode, until_ms: u64::from_le_bytes(until.try_into().ok()?) })
 }
 
 fn decode_checksum(value: &[u8]) -> Option<ObjectChecksum> {
@@ -355,7 +417,7 @@ mod tests {
         assert_eq!(ObjectHeaders::decode(bytes), Ok(object));
         assert_eq!(ObjectHeaders::decode(&[]), Ok(ObjectHeaders::default()));
         assert_eq!(ObjectHeaders::decode(&[2]), Err(MetadataError::Version));
-        assert_eq!(ObjectHeaders::decode(b"\x01\x0b\0\0\0\0"), Err(MetadataError::UnknownField));
+        assert_eq!(ObjectHeaders::decode(b"\x01\x0f\0\0\0\0"), Err(MetadataError::UnknownField));
         assert_eq!(ObjectHeaders::decode(b"\x01\x01\0\0\0\0\x01\0\0\0\0"), Err(MetadataError::Malformed));
     }
 
@@ -365,6 +427,7 @@ mod tests {
             stored in proptest::array::uniform6(proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20))),
             user in proptest::collection::btree_map("[a-z0-9-]{1,8}", proptest::collection::vec(any::<u8>(), 0..20), 0..4),
             class in 0usize..6, announced in any::<Option<bool>>(), digest in any::<[u8; 32]>(), count in 0u32..3,
+            tags in proptest::collection::btree_map("\\PC{1,8}", "\\PC{0,8}", 0..3), until in any::<Option<u64>>(), hold in any::<Option<bool>>(), listed in any::<bool>(),
         ) {
             // Every object's headers survive storage, and no prefix of the bytes is taken for them.
             let headers = ObjectHeaders {
@@ -375,6 +438,12 @@ mod tests {
                     let kind = if composite { ChecksumType::Composite } else { ChecksumType::FullObject };
                     (Algorithm::Crc32c, kind)
                 }),
+                tags: TagSet { tags: tags.into_iter().collect() },
+                acl: listed.then(|| Acl::private("account")),
+                lock: Lock {
+                    retention: until.map(|until_ms| Retention { mode: RetentionMode::Compliance, until_ms }),
+                    legal_hold: hold,
+                },
             };
             let bytes = headers.encode();
             for cut in 1..bytes.len() {

@@ -3,18 +3,26 @@
 //! Nothing here reads a socket, a clock or a source of randomness: the caller hands in bytes and the time,
 //! and gets decisions and bytes back.
 
+pub mod acl;
 pub mod auth;
 pub mod body;
 pub mod checksum;
 pub mod conditions;
+pub mod cors;
 pub mod error;
 pub mod etag;
+pub mod form;
 pub mod http;
+pub mod lifecycle;
+pub mod lock;
 pub mod metadata;
 pub mod names;
 pub mod operation;
+pub mod ownership;
+pub mod policy;
 pub mod range;
 pub mod remote;
 pub mod reply;
+pub mod tagging;
 pub mod time;
 pub mod xml;

@@ -15,7 +15,7 @@ use crate::{
         operation::OperationName,
         reply::{Reply, ReplyContext},
     },
-    service::{Admission, Admitted, Answer},
+    service::{Admission, Admitted, Answer, Origin},
 };
 use crossdock::reactor::Moment;
 use crossdock_transport::{memory::ScatterList, tcp::TcpStream};
@@ -170,11 +170,13 @@ impl Connection {
         self.shrink().await;
         let mut asked = self.asked(head.method, keep_alive);
         let is_old = head.version_minor == 0;
-        let now = self.shared.core.wall_clock_ms() / 1_000;
+        let origin = Origin { peer: self.peer, now_ms: self.shared.core.wall_clock_ms() };
         let shared = self.shared.clone();
-        let admitted = shared.service.admit(head, framing, now);
+        let page = shared.service.page_of(&head);
+        let admitted = shared.service.admit(head, framing, origin).await;
         let (answer, body) = match admitted {
             Err(error) => (Err(error), BodyLeft::unread(framing, expects_continue)),
+            Ok(Admission::Answered(answer)) => (Ok(*answer), BodyLeft::unread(framing, expects_continue)),
             Ok(Admission::Control(control, headers, principal)) => {
                 let answer = shared.service.control(control, &headers, &principal).await;
                 (answer, BodyLeft::unread(framing, expects_continue))
@@ -213,6 +215,11 @@ impl Connection {
         }
         asked.keep_alive &= body == BodyLeft::Nothing && !self.shared.draining.get();
         let mut answer = answer.unwrap_or_else(|error| self.refusal(&asked, &error));
+        if let Some(page) = &page
+            && asked.method != Method::Options
+        {
+            answer.reply = self.shared.service.add_cors(page, answer.reply).await;
+        }
         if is_old && asked.keep_alive {
             // An HTTP/1.0 client takes the connection for closed unless it is told otherwise (RFC 9112 §9.3).
             answer.reply = answer.reply.header("Connection", "keep-alive");

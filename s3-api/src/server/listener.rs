@@ -1,7 +1,7 @@
 //! Listening, accepting, draining.
 
 use super::{ServerLimits, connection, metrics::ServerMetrics, wire};
-use crate::service::{Service, ServiceOptions};
+use crate::service::{Service, ServiceOptions, Swept, sweep};
 use crossdock::{
     CoreEngine,
     reactor::{Core, RingDriver},
@@ -172,6 +172,9 @@ impl Server {
             turned_away: Rc::default(),
             open: Cell::new(0),
         });
+        if let Some(interval) = self.service.lifecycle_interval.filter(|_| core.index() == 0) {
+            core.spawn(act_on_rules(engine.clone(), interval)).detach();
+        }
         while let Some(accepted) = wire::unless(engine.closing(), listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) if shared.open.get() < self.limits.connections => {
@@ -204,6 +207,18 @@ impl Server {
         let deadline = core.now().after(self.limits.drain);
         while shared.open.get() > 0 && core.now() < deadline {
             core.sleep(DRAIN_STEP).await;
+        }
+    }
+}
+
+/// Acts on lifecycle rules again and again, until the engine closes.
+async fn act_on_rules(engine: CoreEngine, interval: Duration) {
+    let core = engine.core().clone();
+    while wire::unless(engine.closing(), core.sleep(interval)).await.is_some() {
+        match wire::unless(engine.closing(), sweep(&engine, core.wall_clock_ms())).await {
+            Some(Ok(swept)) if swept != Swept::default() => tracing::info!(?swept, "lifecycle rules"),
+            Some(Err(error)) => tracing::warn!(%error, "lifecycle rules wait"),
+            Some(Ok(_)) | None => {}
         }
     }
 }

@@ -54,8 +54,11 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<ObjectHeaders, S3E
     let mut made = match &request.replace_headers {
         Some(headers) => headers.clone(),
         // The storage class is not among what is copied: it is STANDARD unless named.
-        None => ObjectHeaders { storage_class: request.storage_class, announced: None, ..stored },
+        None => ObjectHeaders { storage_class: request.storage_class, announced: None, ..stored.clone() },
     };
+    made.tags = request.replace_tags.clone().unwrap_or(stored.tags);
+    // Lists and locks are not handed down: they are the request's, or the bucket's defaults.
+    made.lock = request.lock;
     if let Some(wanted) = request.checksum_algorithm {
         let kept = checksum.map_or(Algorithm::Crc64Nvme, |checksum| checksum.checksum.algorithm());
         match wanted {
@@ -69,16 +72,20 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<ObjectHeaders, S3E
     Ok(made)
 }
 
-pub(super) async fn copy(engine: &CoreEngine, request: &CopyObject) -> Result<Reply, S3Error> {
+pub(super) async fn copy(
+    engine: &CoreEngine,
+    request: &CopyObject,
+    stamp: impl Fn(&mut ObjectHeaders) -> Result<(), S3Error>,
+) -> Result<Reply, S3Error> {
     let source = &request.source;
-    engine.bucket(&request.bucket).await.map_err(failure)?;
     for _ in 0..ATTEMPTS {
         let info = look(engine, source, &request.source_conditions).await?;
         if info.size > COPY_BYTES_MAX {
             let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
             return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
         }
-        let headers = headers(request, &info)?;
+        let mut headers = headers(request, &info)?;
+        stamp(&mut headers)?;
         let options = CommitOptions {
             etag: tag(&info),
             attributes: Bytes::from(headers.encode()),

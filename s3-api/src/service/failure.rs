@@ -16,6 +16,7 @@ pub(crate) fn failure(error: Error) -> S3Error {
         Error::InvalidPart(number) => S3Error::new(C::InvalidPart).field("PartNumber", number.to_string()),
         Error::InvalidPartOrder => C::InvalidPartOrder.into(),
         Error::ConditionFailed => C::PreconditionFailed.into(),
+        Error::Changed => C::OperationAborted.into(),
         Error::RangeNotSatisfiable { size } => {
             S3Error::new(C::InvalidRange).field("ActualObjectSize", size.to_string())
         }

@@ -1,7 +1,7 @@
 //! ListObjects and ListObjectsV2.
 
 use super::{
-    OWNER,
+    Owners,
     failure::failure,
     tags::{headers_of, text},
 };
@@ -34,7 +34,11 @@ async fn page(
 }
 
 /// An object as listings tell it.
-pub(super) fn listed_object<'a>(key: &'a [u8], info: &'a ObjectInfo) -> Result<ListedObject<'a>, S3Error> {
+pub(super) fn listed_object<'a>(
+    key: &'a [u8],
+    info: &'a ObjectInfo,
+    owners: &Owners<'_>,
+) -> Result<ListedObject<'a>, S3Error> {
     let headers = headers_of(&info.attributes)?;
     let default = (Algorithm::Crc64Nvme, ChecksumType::FullObject);
     Ok(ListedObject {
@@ -42,29 +46,38 @@ pub(super) fn listed_object<'a>(key: &'a [u8], info: &'a ObjectInfo) -> Result<L
         etag: text(&info.etag),
         modified_ms: info.modified_ms,
         bytes: info.size,
+        owner: owners.other(&headers),
         storage_class: headers.storage_class,
         checksum: Some(headers.checksum.map_or(default, |sum| (sum.checksum.algorithm(), sum.kind()))),
     })
 }
 
 /// The listing's lines as replies have them.
-fn lines(listing: &Listing) -> Result<Vec<Listed<'_>>, S3Error> {
+fn lines<'a>(listing: &'a Listing, owners: &Owners<'_>) -> Result<Vec<Listed<'a>>, S3Error> {
     let mut lines = Vec::with_capacity(listing.items.len());
     for item in &listing.items {
         lines.push(match item {
             ListItem::CommonPrefix(prefix) => Listed::CommonPrefix(prefix),
-            ListItem::Object { key, info } => Listed::Object(listed_object(key, info)?),
+            ListItem::Object { key, info } => Listed::Object(listed_object(key, info, owners)?),
         });
     }
     Ok(lines)
 }
 
-pub(super) async fn list(engine: &CoreEngine, request: &ListObjects) -> Result<Reply, S3Error> {
+pub(super) async fn list(
+    engine: &CoreEngine,
+    request: &ListObjects,
+    owners: &Owners<'_>,
+) -> Result<Reply, S3Error> {
     let listing = page(engine, &request.bucket, &request.query, &request.position).await?;
-    Ok(reply::list_objects(request, &lines(&listing)?, listing.next.is_some(), OWNER))
+    Ok(reply::list_objects(request, &lines(&listing, owners)?, listing.next.is_some(), owners.bucket))
 }
 
-pub(super) async fn list_v2(engine: &CoreEngine, request: &ListObjectsV2) -> Result<Reply, S3Error> {
+pub(super) async fn list_v2(
+    engine: &CoreEngine,
+    request: &ListObjectsV2,
+    owners: &Owners<'_>,
+) -> Result<Reply, S3Error> {
     let listing = page(engine, &request.bucket, &request.query, &request.position).await?;
     let next = listing.next.as_ref().map(|next| match next {
         ListStart::First => ListPosition::Beginning,
@@ -74,5 +87,5 @@ pub(super) async fn list_v2(engine: &CoreEngine, request: &ListObjectsV2) -> Res
         ListStart::AfterVersion(key, _) => ListPosition::AfterKey(key.clone()),
     });
     let token = next.map(|next| next.to_token());
-    Ok(reply::list_objects_v2(request, &lines(&listing)?, token.as_deref(), OWNER))
+    Ok(reply::list_objects_v2(request, &lines(&listing, owners)?, token.as_deref(), owners.bucket))
 }

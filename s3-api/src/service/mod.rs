@@ -1,59 +1,105 @@
 //! The service: S3 operations on the storage engine.
 //!
 //! ```text
-//!   head ─► admit: who is it? what is asked? allowed? ─► run: typed request ─┬─ reads     GetObject, HeadObject, attributes
-//!                                                             ▲              ├─ writes    PutObject, UploadPart, deletes
-//!                                                     document, if it has one├─ copies    CopyObject, UploadPartCopy
-//!                                                                            ├─ uploads   multipart, from begin to end
-//!                                                                            ├─ listing   of objects
-//!                                                                            ├─ versions  of objects, kept or not
-//!                                                                            └─ buckets   and settings of them
+//!   head ─► admit: who is it? what is asked? of which bucket? allowed? ─► run: typed request
+//!                                                                           ▲    ├─ reads           GetObject, HeadObject, attributes
+//!                                                   document, if it has one │    ├─ writes          PutObject, UploadPart, deletes
+//!                                                                                ├─ copies          CopyObject, UploadPartCopy
+//!   OPTIONS ─► cors                                                              ├─ uploads         multipart, from begin to end
+//!   form ─► form: its fields say who and what; then as PutObject                 ├─ listing         of objects
+//!                                                                                ├─ versions        of objects, kept or not
+//!                                                                                ├─ object_changes  tags, lists and locks
+//!                                                                                ├─ configurations  of buckets
+//!                                                                                └─ buckets
 //! ```
 //!
 //! Invariants:
-//! * Every operation is authorised in one place before its body is asked for.
+//! * Every operation is authorised in one place before its body is asked for, whichever way its bytes go.
 //! * Nothing is committed before the last digest over the body agreed.
 //! * What would change the outcome and is not done here is refused, never ignored.
+//! * What can not be read is taken for what forbids most.
 
 mod access;
 mod buckets;
+mod configurations;
 mod copies;
+mod cors;
+mod facts;
 mod failure;
+mod form;
+mod identity;
 mod keys;
+mod lifecycle;
 mod listing;
+mod object_changes;
+mod perform;
 mod reads;
 pub(crate) mod remote;
+mod settings;
+mod stamp;
 mod tags;
 mod uploads;
 mod versions;
 mod writes;
 
-pub use access::{Authorizer, Credentials, Principal, Secret, SignedOnly};
+pub use access::{Access, Authorizer, BucketAccess, Decision, ObjectAccess, Policies};
+pub(crate) use facts::Origin;
+pub use identity::{Account, Credential, Credentials, Identity, Principal, Secret};
+pub use lifecycle::{Swept, sweep};
 pub use remote::{Declined, RemoteOptions};
 
-use crate::{
-    protocol::{
-        auth::{
-            Authentication, PayloadMode, Signature, SignaturePlace, Verified, adopt_parameters, authenticate,
-            verify_with_key,
-        },
-        error::{ErrorCode, S3Error},
-        http::{BodyFraming, Headers, RequestHead},
-        operation::{OperationName, Request, Resource, Routed, check_expected_owner, route},
-        remote::{Control, Proposal},
-        reply::{Owner, Reply},
+use crate::protocol::{
+    auth::{
+        Authentication, PayloadMode, Signature, SignaturePlace, Verified, adopt_parameters, authenticate,
+        verify_with_key,
     },
-    server::Body,
+    error::{ErrorCode, S3Error},
+    http::{BodyFraming, Headers, Method, RequestHead},
+    metadata::ObjectHeaders,
+    names::Query,
+    operation::{
+        CopySource, OperationName, Resource, Routed, actions, check_expected_owner, read_action, route,
+    },
+    ownership::{ObjectOwnership, PublicAccessBlock},
+    policy::Facts,
+    remote::{Control, Proposal},
+    reply::{Owner, Reply},
 };
-use crossdock::{CoreEngine, Get, reactor::Moment};
+use crossdock::{CoreEngine, Error, Get};
 use keys::KeyCache;
 use remote::Moved;
-use std::{cell::RefCell, sync::Arc};
+use settings::{BucketState, Remembered};
+use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+/// What new buckets are set to that do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketDefaults {
+    /// Who owns objects; none: no ownership controls, so that each writer owns what it writes and lists have a say.
+    pub ownership: Option<ObjectOwnership>,
+    /// What is kept from the public; none: nothing.
+    pub block: Option<PublicAccessBlock>,
+}
+
+impl Default for BucketDefaults {
+    /// As AWS sets new buckets since April 2023.
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/create-bucket-faq.html>.)
+    fn default() -> BucketDefaults {
+        BucketDefaults {
+            ownership: Some(ObjectOwnership::BucketOwnerEnforced),
+            block: Some(PublicAccessBlock::ALL),
+        }
+    }
+}
+
+impl BucketDefaults {
+    /// As AWS set them before: each writer owns what it writes, and lists and policies may be public.
+    pub const BEFORE_2023: BucketDefaults = BucketDefaults { ownership: None, block: None };
+}
 
 /// How a service is set up.
 #[derive(Clone)]
 pub struct ServiceOptions {
-    /// Secrets of access keys.
+    /// Keys and accounts.
     pub credentials: Arc<dyn Credentials>,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
@@ -63,16 +109,18 @@ pub struct ServiceOptions {
     pub base_domains: Vec<String>,
     /// How bytes go over transports, for clients that propose it.
     pub remote: Arc<RemoteOptions>,
+    /// What new buckets are set to.
+    pub bucket_defaults: BucketDefaults,
+    /// How often lifecycle rules are acted on: see [`sweep`]. None: never, because somebody else does.
+    pub lifecycle_interval: Option<Duration>,
 }
-
-/// The owner of every bucket and object: an account, and there is one.
-pub(crate) const OWNER: Owner<'static> = Owner { id: "crossdock", display_name: "crossdock" };
 
 /// The service on one core.
 pub(crate) struct Service {
     options: Arc<ServiceOptions>,
     engine: CoreEngine,
     keys: RefCell<KeyCache>,
+    buckets: Remembered,
 }
 
 /// A request whose sender is known and allowed to send it.
@@ -80,10 +128,21 @@ pub(crate) struct Admitted {
     pub(crate) routed: Routed,
     pub(crate) headers: Headers,
     principal: Principal,
+    /// The bucket it is about.
+    bucket: Option<Rc<BucketState>>,
+    facts: Facts,
+    origin: Origin,
     signature: Option<(Signature, SignaturePlace)>,
     payload: PayloadMode,
     /// That the bytes go over a transport.
     pub(crate) proposal: Option<Proposal>,
+}
+
+impl Admitted {
+    /// The bucket, which every operation on one was admitted with.
+    fn bucket(&self) -> Result<&Rc<BucketState>, S3Error> {
+        self.bucket.as_ref().ok_or_else(|| ErrorCode::NoSuchBucket.into())
+    }
 }
 
 /// What a head asks for, from somebody who may ask.
@@ -92,6 +151,8 @@ pub(crate) enum Admission {
     Operation(Box<Admitted>, Box<Verified>),
     /// Something about sessions.
     Control(Control, Headers, Principal),
+    /// Nothing more: this is the answer.
+    Answered(Box<Answer>),
 }
 
 /// What an operation answers.
@@ -109,22 +170,32 @@ impl From<Reply> for Answer {
     }
 }
 
+/// What an action is asked about with.
+struct Question<'a> {
+    principal: &'a Principal,
+    bucket: Option<&'a BucketState>,
+    facts: &'a Facts,
+    resource: &'a Resource,
+    version_id: Option<&'a str>,
+}
+
 impl Service {
     pub(crate) fn new(options: Arc<ServiceOptions>, engine: CoreEngine) -> Service {
         remote::attach(&engine);
-        Service { options, engine, keys: RefCell::default() }
+        Service { options, engine, keys: RefCell::default(), buckets: Remembered::default() }
     }
 
-    /// Who sent `head`, what it asks for, and whether that is allowed. `now` in seconds since 1970.
+    /// Who sent `head`, what it asks for, and whether that is allowed.
     ///
     /// # Errors
     /// What the client is told; nothing was done.
-    pub(crate) fn admit(
+    pub(crate) async fn admit(
         &self,
         mut head: RequestHead,
         framing: BodyFraming,
-        now: u64,
+        origin: Origin,
     ) -> Result<Admission, S3Error> {
+        let now = origin.now_ms / 1_000;
         if let Some(control) = Control::of(head.method, &head.path)? {
             let (principal, _) = self.identify(&mut head, now)?;
             return match self.options.authorizer.authorize_sessions(&principal) {
@@ -134,17 +205,51 @@ impl Service {
         }
         let resource = self.resource(&head)?;
         let name = resource.to_string();
+        if head.method == Method::Options {
+            let answer = self.preflight(&head, &resource).await.map_err(|error| error.on(&name))?;
+            return Ok(Admission::Answered(Box::new(answer.into())));
+        }
         let identified = self.identify(&mut head, now);
         let (principal, verified) = identified.map_err(|error| error.on(&name))?;
         let routed = route(&head, resource)?;
-        check_expected_owner(&head.headers, OWNER.id).map_err(|error| error.on(&name))?;
-        self.authorize(&principal, routed.operation, &routed.resource)?;
-        let (payload, signature) = (verified.payload, verified.signature);
-        let proposal = Proposal::of(routed.operation, &head.headers, framing, &payload);
-        let proposal = proposal.map_err(|error| error.on(&name))?;
-        let headers = head.headers;
-        let admitted = Admitted { routed, headers, principal, signature, payload, proposal };
+        let admitted = self.admit_routed(routed, head.headers, framing, origin, principal, &verified);
+        let admitted = admitted.await.map_err(|error| error.on(&name))?;
         Ok(Admission::Operation(Box::new(admitted), Box::new(verified)))
+    }
+
+    async fn admit_routed(
+        &self,
+        routed: Routed,
+        headers: Headers,
+        framing: BodyFraming,
+        origin: Origin,
+        principal: Principal,
+        verified: &Verified,
+    ) -> Result<Admitted, S3Error> {
+        let operation = routed.operation;
+        let bucket = match routed.resource.bucket() {
+            Some(name) if operation != OperationName::CreateBucket => Some(self.bucket(name).await?),
+            _ => None,
+        };
+        if let Some(bucket) = &bucket {
+            check_expected_owner(&headers, "x-amz-expected-bucket-owner", bucket.owner())?;
+        }
+        let (payload, signature) = (verified.payload, verified.signature);
+        let place = signature.map(|(_, place)| place);
+        let facts = facts::facts(origin, &principal, place, &headers, &routed.query);
+        let question = Question {
+            principal: &principal,
+            bucket: bucket.as_deref(),
+            facts: &facts,
+            resource: &routed.resource,
+            version_id: routed.query.value("versionId"),
+        };
+        // A form says in its fields who sends it, and each key of a DeleteObjects is asked about by itself.
+        if !matches!(operation, OperationName::PostObject | OperationName::DeleteObjects) {
+            self.authorize_operation(&question, operation, &routed.query, &headers).await?;
+        }
+        let proposal = Proposal::of(operation, &headers, framing, &payload)?;
+        Ok(Admitted { routed, headers, principal, bucket, facts, origin, signature, payload, proposal })
     }
 
     /// Performs a request about sessions.
@@ -179,138 +284,155 @@ impl Service {
         if claim.session_token.is_some() {
             return Err(ErrorCode::InvalidToken.into());
         }
-        let Some(secret) = self.options.credentials.lookup(&claim.access_key) else {
-            return Err(S3Error::new(ErrorCode::InvalidAccessKeyId)
-                .field("AWSAccessKeyId", claim.access_key.to_string()));
-        };
-        if *claim.scope.region != *self.options.region {
-            return Err(S3Error::with_message(
-                ErrorCode::AuthorizationHeaderMalformed,
-                format!(
-                    "The authorization header is malformed; the region '{}' is wrong; expecting '{}'",
-                    claim.scope.region, self.options.region
-                ),
-            )
-            .field("Region", self.options.region.to_string()));
-        }
+        let credential = self.credential(&claim.access_key)?;
+        self.check_region(&claim.scope.region)?;
         let verified = {
             let mut keys = self.keys.borrow_mut();
-            let key = keys.key(&claim.access_key, &secret, &claim.scope);
+            let key = keys.key(&claim.access_key, &credential.secret, &claim.scope);
             verify_with_key(&claim, head, key, now)?
         };
         adopt_parameters(&claim, head)?;
-        Ok((Principal::AccessKey(claim.access_key), verified))
+        Ok((Principal::Identity(credential.identity), verified))
     }
 
-    /// The one place where operations are allowed or not.
-    fn authorize(
-        &self,
-        principal: &Principal,
-        operation: OperationName,
-        resource: &Resource,
-    ) -> Result<(), S3Error> {
-        match self.options.authorizer.authorize(principal, operation, resource) {
-            true => Ok(()),
-            false => Err(S3Error::new(ErrorCode::AccessDenied).on(&resource.to_string())),
+    fn credential(&self, access_key: &str) -> Result<Credential, S3Error> {
+        self.options.credentials.lookup(access_key).ok_or_else(|| {
+            S3Error::new(ErrorCode::InvalidAccessKeyId).field("AWSAccessKeyId", access_key.to_owned())
+        })
+    }
+
+    fn check_region(&self, region: &str) -> Result<(), S3Error> {
+        if *region == *self.options.region {
+            return Ok(());
         }
+        let message = format!(
+            "The authorization header is malformed; the region '{region}' is wrong; expecting '{}'",
+            self.options.region
+        );
+        Err(S3Error::with_message(ErrorCode::AuthorizationHeaderMalformed, message)
+            .field("Region", self.options.region.to_string()))
     }
 
-    /// Performs the operation.
+    async fn bucket(&self, name: &str) -> Result<Rc<BucketState>, S3Error> {
+        self.buckets.bucket(&self.engine, name).await
+    }
+
+    /// Whether an operation is allowed, with all that it does along the way.
+    async fn authorize_operation(
+        &self,
+        question: &Question<'_>,
+        operation: OperationName,
+        query: &Query,
+        headers: &Headers,
+    ) -> Result<(), S3Error> {
+        let actions = actions(operation, query, headers);
+        self.authorize(question, actions.first, false).await?;
+        for action in actions.others {
+            self.authorize(question, action, true).await?;
+        }
+        Ok(())
+    }
+
+    /// The one place where actions are allowed or not.
     ///
     /// # Errors
-    /// What the client is told.
-    pub(crate) async fn run(
+    /// 403 `AccessDenied`.
+    async fn authorize(
         &self,
-        admitted: &Admitted,
-        begun: Moment,
-        body: &mut Body<'_>,
-    ) -> Result<Answer, S3Error> {
-        let Admitted { routed, headers, .. } = admitted;
-        let document = match routed.operation.document_bytes_max() {
-            Some(limit) => {
-                body.document(limit).await.map_err(|error| error.on(&routed.resource.to_string()))?
-            }
-            None => Vec::new(),
+        question: &Question<'_>,
+        action: &'static str,
+        is_secondary: bool,
+    ) -> Result<(), S3Error> {
+        let Question { principal, facts, resource, .. } = *question;
+        let bucket = question.bucket.map(|bucket| &bucket.access);
+        let object = ObjectAccess::Unknown;
+        let access = Access { principal, action, is_secondary, resource, bucket, object, facts };
+        let decision = match self.options.authorizer.decide(&access) {
+            Decision::LookAtObject => self.decide_by_object(question, access).await?,
+            decision => decision,
         };
-        let request = Request::parse(routed, headers, &document)?;
-        let result = self.perform(request, admitted, begun, body).await;
-        result.map_err(|error| error.on(&routed.resource.to_string()))
-    }
-
-    async fn perform(
-        &self,
-        request: Request,
-        admitted: &Admitted,
-        begun: Moment,
-        body: &mut Body<'_>,
-    ) -> Result<Answer, S3Error> {
-        let Admitted { routed, headers, principal, .. } = admitted;
-        let (engine, operation) = (&self.engine, routed.operation);
-        if let Some(proposal) = &admitted.proposal {
-            let &Admitted { payload, signature, .. } = admitted;
-            let options = &self.options.remote;
-            let asked =
-                remote::Asked { engine, options, principal, headers, payload, signature, proposal, begun };
-            match request {
-                Request::GetObject(get) => return remote::get(&asked, get).await,
-                Request::PutObject(put) => return remote::put(&asked, put).await,
-                Request::UploadPart(part) => return remote::put_part(&asked, part).await,
-                // Nothing else has a proposal.
-                _ => return Err(ErrorCode::InternalError.into()),
+        match decision {
+            Decision::Allow => Ok(()),
+            Decision::Deny | Decision::LookAtObject => {
+                Err(S3Error::new(ErrorCode::AccessDenied).on(&resource.to_string()))
             }
         }
-        let reply = match request {
-            Request::GetObject(get) => return reads::get(engine, &get, principal).await,
-            Request::HeadObject(head) => reads::head(engine, &head, principal).await,
-            Request::GetObjectAttributes(get) => reads::attributes(engine, &get).await,
-            Request::PutObject(put) => writes::put(engine, put, body).await,
-            Request::UploadPart(part) => writes::put_part(engine, &part, body).await,
-            Request::DeleteObject(delete) => writes::delete(engine, &delete).await,
-            Request::DeleteObjects(delete) => {
-                let allowed =
-                    |resource: &Resource| self.authorize(principal, OperationName::DeleteObject, resource);
-                writes::delete_many(engine, &delete, allowed).await
-            }
-            Request::CopyObject(copy) => {
-                self.authorize_source(principal, &copy.source)?;
-                copies::copy(engine, &copy).await
-            }
-            Request::UploadPartCopy(copy) => {
-                self.authorize_source(principal, &copy.source)?;
-                copies::copy_part(engine, &copy).await
-            }
-            Request::CreateMultipartUpload(create) => uploads::create(engine, &create).await,
-            Request::CompleteMultipartUpload(complete) => {
-                let host = headers.text("host").unwrap_or_default();
-                uploads::complete(engine, complete, host).await
-            }
-            Request::AbortMultipartUpload(abort) => uploads::abort(engine, &abort).await,
-            Request::ListParts(list) => uploads::list_parts(engine, &list).await,
-            Request::ListMultipartUploads(list) => uploads::list(engine, &list).await,
-            Request::ListObjects(list) => listing::list(engine, &list).await,
-            Request::ListObjectsV2(list) => listing::list_v2(engine, &list).await,
-            Request::ListObjectVersions(list) => versions::list(engine, &list).await,
-            Request::ListBuckets(list) => buckets::list(engine, &list, &self.options.region).await,
-            Request::CreateBucket(create) => buckets::create(engine, &create, &self.options.region).await,
-            Request::HeadBucket(head) => buckets::head(engine, &head.bucket, &self.options.region).await,
-            Request::DeleteBucket(delete) => buckets::delete(engine, &delete.bucket).await,
-            Request::GetBucketLocation(get) => {
-                buckets::location(engine, &get.bucket, &self.options.region).await
-            }
-            Request::GetBucketVersioning(get) => versions::bucket_versioning(engine, &get.bucket).await,
-            Request::PutBucketVersioning(put) => versions::set_bucket_versioning(engine, &put).await,
-            Request::GetBucketSetting(get) => buckets::setting(engine, &get.bucket, operation).await,
-            Request::GetObjectSetting(get) => buckets::object_setting(engine, &get, operation).await,
-        };
-        reply.map(Answer::from)
     }
 
-    fn authorize_source(
+    async fn decide_by_object(
         &self,
-        principal: &Principal,
-        source: &crate::protocol::operation::CopySource,
-    ) -> Result<(), S3Error> {
-        let resource = Resource::Object { bucket: source.bucket.clone(), key: source.key.clone() };
-        self.authorize(principal, OperationName::GetObject, &resource)
+        question: &Question<'_>,
+        access: Access<'_>,
+    ) -> Result<Decision, S3Error> {
+        let (Some(bucket), Some(key)) = (question.resource.bucket(), question.resource.key()) else {
+            return Ok(Decision::Deny);
+        };
+        let authorizer = &self.options.authorizer;
+        let which = versions::which(question.version_id)?;
+        let info = match self.engine.head(bucket, key.as_bytes(), which).await {
+            Ok(info) => info,
+            Err(Error::NoSuchKey | Error::NoSuchVersion | Error::DeleteMarker(_)) => {
+                return Ok(authorizer.decide(&Access { object: ObjectAccess::Absent, ..access }));
+            }
+            Err(error) => return Err(failure::failure(error)),
+        };
+        let headers = tags::headers_of(&info.attributes)?;
+        let object = ObjectAccess::Present { acl: headers.acl.as_ref(), tags: &headers.tags };
+        Ok(authorizer.decide(&Access { object, ..access }))
     }
+
+    /// Whether the sender may read the source of a copy, and says rightly who owns its bucket.
+    async fn authorize_source(&self, admitted: &Admitted, source: &CopySource) -> Result<(), S3Error> {
+        let bucket = self.bucket(&source.bucket).await?;
+        check_expected_owner(&admitted.headers, "x-amz-source-expected-bucket-owner", bucket.owner())?;
+        let resource = Resource::Object { bucket: source.bucket.clone(), key: source.key.clone() };
+        let question = Question {
+            principal: &admitted.principal,
+            bucket: Some(&bucket),
+            facts: &admitted.facts,
+            resource: &resource,
+            version_id: source.version_id.as_deref(),
+        };
+        self.authorize(&question, read_action(source.version_id.is_some()), false).await
+    }
+
+    /// Whether the sender asks to pass over governance mode, and may.
+    async fn may_bypass(&self, admitted: &Admitted, resource: &Resource, asks: bool) -> bool {
+        let question = Question {
+            principal: &admitted.principal,
+            bucket: admitted.bucket.as_deref(),
+            facts: &admitted.facts,
+            resource,
+            version_id: None,
+        };
+        asks && self.authorize(&question, "s3:BypassGovernanceRetention", false).await.is_ok()
+    }
+
+    /// What an account is called.
+    fn name_of(&self, id: &str) -> Option<Cow<'static, str>> {
+        self.options.credentials.account(id).map(|account| Cow::Owned(account.display_name.to_string()))
+    }
+}
+
+/// Who owns what is listed.
+struct Owners<'a> {
+    /// The bucket's owner.
+    bucket: Owner<'a>,
+    /// Whether others may own what is in it.
+    has_lists: bool,
+    name_of: &'a dyn Fn(&str) -> Option<Cow<'static, str>>,
+}
+
+impl Owners<'_> {
+    /// Another owner than the bucket's: identifier and name.
+    fn other(&self, headers: &ObjectHeaders) -> Option<(String, String)> {
+        let owner = headers.acl.as_ref().filter(|_| self.has_lists).map(|acl| acl.owner.clone())?;
+        let name = (self.name_of)(&owner).map_or_else(|| owner.clone(), Cow::into_owned);
+        Some((owner, name))
+    }
+}
+
+/// Shows `owner` as replies do.
+fn owner<'a>(id: &'a str, name: &'a Option<Cow<'static, str>>) -> Owner<'a> {
+    Owner { id, display_name: name.as_deref().unwrap_or(id) }
 }

@@ -10,9 +10,13 @@ use crate::protocol::{
     checksum::Checksum,
     conditions::{ReadConditions, ReadVerdict, Validators},
     error::{ErrorCode, S3Error},
+    lifecycle::LifecycleConfiguration,
+    metadata::ObjectHeaders,
+    names::encode_listed,
     operation::{GetObjectAttributes, ReadObject},
     range::{ByteRange, ResolvedRange},
     reply::{AttributesReply, ListedPart, ObjectParts, ObjectReply, Reply, not_modified},
+    time::format_http_date,
 };
 use crossdock::{CoreEngine, Error, GetOptions, ObjectInfo, PartInfo, Select, Which};
 
@@ -37,7 +41,12 @@ struct Sent {
     part_checksum: Option<Checksum>,
 }
 
-fn reply(request: &ReadObject, info: &ObjectInfo, sent: &Sent) -> Result<Reply, S3Error> {
+fn reply(
+    request: &ReadObject,
+    info: &ObjectInfo,
+    sent: &Sent,
+    lifecycle: Option<&LifecycleConfiguration>,
+) -> Result<Reply, S3Error> {
     let mut headers = headers_of(&info.attributes)?;
     headers.checksum = Some(checksum_of(info, &headers));
     let version = version_id(info);
@@ -54,13 +63,28 @@ fn reply(request: &ReadObject, info: &ObjectInfo, sent: &Sent) -> Result<Reply, 
         overrides: &request.overrides,
         with_checksum: request.checksum_mode,
     };
-    Ok(reply.reply())
+    // Versions that are not the current one have a time of their own to go.
+    let current = request.version_id.is_none();
+    let expires = current.then(|| expiration(lifecycle, request.key.as_bytes(), info, &headers)).flatten();
+    Ok(reply.reply().optional("x-amz-expiration", expires))
+}
+
+/// `x-amz-expiration`: "It includes the expiry-date and rule-id key-value pairs … The value of the rule-id is URL-encoded."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, x-amz-expiration.)
+pub(super) fn expiration(
+    lifecycle: Option<&LifecycleConfiguration>,
+    key: &[u8],
+    info: &ObjectInfo,
+    headers: &ObjectHeaders,
+) -> Option<String> {
+    let (due, rule) = lifecycle?.expires(key, info.size, &headers.tags, info.modified_ms)?;
+    Some(format!("expiry-date=\"{}\", rule-id=\"{}\"", format_http_date(due / 1_000), encode_listed(rule)))
 }
 
 /// "You must sign the request … when using these parameters."
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, response-content-type and others.)
 fn check_overrides(request: &ReadObject, principal: &Principal) -> Result<(), S3Error> {
-    match *principal == Principal::Anonymous && request.overrides.iter().any(Option::is_some) {
+    match principal.is_anonymous() && request.overrides.iter().any(Option::is_some) {
         false => Ok(()),
         true => Err(S3Error::with_message(
             ErrorCode::InvalidRequest,
@@ -87,6 +111,7 @@ pub(super) async fn get(
     engine: &CoreEngine,
     request: &ReadObject,
     principal: &Principal,
+    lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Answer, S3Error> {
     let which = which(request.version_id.as_deref())?;
     check_overrides(request, principal)?;
@@ -119,7 +144,7 @@ pub(super) async fn get(
         }
         _ => None,
     };
-    let reply = reply(request, get.info(), &Sent { range, is_range, part_checksum })?;
+    let reply = reply(request, get.info(), &Sent { range, is_range, part_checksum }, lifecycle)?;
     Ok(Answer { payload: Some(Box::new(get)), ..Answer::from(reply) })
 }
 
@@ -127,6 +152,7 @@ pub(super) async fn head(
     engine: &CoreEngine,
     request: &ReadObject,
     principal: &Principal,
+    lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Reply, S3Error> {
     let which = which(request.version_id.as_deref())?;
     check_overrides(request, principal)?;
@@ -150,7 +176,7 @@ pub(super) async fn head(
         (None, None) => (whole, None),
     };
     let is_range = request.range.is_some() || (request.part_number.is_some() && range.bytes > 0);
-    reply(request, &info, &Sent { range, is_range, part_checksum })
+    reply(request, &info, &Sent { range, is_range, part_checksum }, lifecycle)
 }
 
 /// The n-th part, whatever number it was uploaded under, and its bytes.

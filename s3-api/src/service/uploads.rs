@@ -4,7 +4,7 @@
 //! part's attributes hold its checksum, if it is another than the engine's own.
 
 use super::{
-    OWNER,
+    Owners,
     failure::failure,
     tags::{condition, crc64, headers_of, parse_upload, text, upload_text},
 };
@@ -17,7 +17,7 @@ use crate::protocol::{
     operation::{
         AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, ListMultipartUploads, ListParts,
     },
-    reply::{self, ListedPart, ListedUpload, Reply, UploadLine, UploadParts},
+    reply::{self, ListedPart, ListedUpload, Owner, Reply, UploadLine, UploadParts},
     xml::{CompletedPart, PARTS_MAX},
 };
 use bytes::Bytes;
@@ -149,7 +149,7 @@ pub(super) async fn complete(
     let checksum = super::tags::checksum_of(&made, &headers_of(&made.attributes)?);
     let location = format!("http://{host}/{bucket}/{}", encode_listed(&request.key));
     let etag = text(&made.etag);
-    let version = super::versions::version_id(&made);
+    let version = super::versions::written_id(&made);
     let (key, version) = (&request.key, version.as_deref());
     Ok(reply::complete_multipart_upload(&location, bucket, key, &etag, version, Some(&checksum)))
 }
@@ -160,7 +160,11 @@ pub(super) async fn abort(engine: &CoreEngine, request: &AbortMultipartUpload) -
     Ok(Reply::new(204))
 }
 
-pub(super) async fn list_parts(engine: &CoreEngine, request: &ListParts) -> Result<Reply, S3Error> {
+pub(super) async fn list_parts(
+    engine: &CoreEngine,
+    request: &ListParts,
+    owners: &Owners<'_>,
+) -> Result<Reply, S3Error> {
     let upload = parse_upload(&request.upload_id)?;
     let after = u16::try_from(request.part_number_marker).unwrap_or(PARTS_MAX);
     let limit = request.parts_max as usize;
@@ -188,10 +192,15 @@ pub(super) async fn list_parts(engine: &CoreEngine, request: &ListParts) -> Resu
         checksum: headers.announced,
         parts: &lines,
     };
-    Ok(page.reply(OWNER))
+    let other = owners.other(&headers);
+    Ok(page.reply(other.as_ref().map_or(owners.bucket, |(id, display_name)| Owner { id, display_name })))
 }
 
-pub(super) async fn list(engine: &CoreEngine, request: &ListMultipartUploads) -> Result<Reply, S3Error> {
+pub(super) async fn list(
+    engine: &CoreEngine,
+    request: &ListMultipartUploads,
+    owners: &Owners<'_>,
+) -> Result<Reply, S3Error> {
     let query = &request.query;
     let uploads = engine.list_uploads(&request.bucket, query.prefix.as_bytes()).await.map_err(failure)?;
     let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
@@ -234,13 +243,14 @@ pub(super) async fn list(engine: &CoreEngine, request: &ListMultipartUploads) ->
                     key: &upload.key,
                     upload_id: upload_text(upload.upload),
                     created_ms: upload.created_ms,
+                    owner: owners.other(&headers),
                     storage_class: headers.storage_class,
                     checksum: headers.announced,
                 })
             }
         });
     }
-    Ok(reply::list_multipart_uploads(request, &lines, truncated, OWNER))
+    Ok(reply::list_multipart_uploads(request, &lines, truncated, owners.bucket))
 }
 
 /// What a key is told as when a delimiter follows the prefix.

@@ -1,6 +1,6 @@
 //! Versions: what clients call them, what a bucket keeps, and what is answered where a delete marker stands.
 
-use super::{OWNER, failure::failure, listing::listed_object};
+use super::{Owners, failure::failure, listing::listed_object, settings::BucketState};
 use crate::protocol::{
     error::{ErrorCode, S3Error},
     operation::{ListObjectVersions, ListPosition, PutBucketVersioning},
@@ -9,8 +9,8 @@ use crate::protocol::{
     xml::VersioningStatus,
 };
 use crossdock::{
-    CoreEngine, DeleteMarker, Error, ListOptions, ListStart, ObjectInfo, Version, VersionItem, VersionKind,
-    Versioning, Which,
+    BucketChange, CoreEngine, DeleteMarker, Error, ListOptions, ListStart, ObjectInfo, Version, VersionItem,
+    VersionKind, Versioning, Which,
 };
 
 /// What the null version is called: "objects that are stored in your bucket before you set the versioning state have a version
@@ -31,6 +31,14 @@ fn number_text(version: Version) -> String {
 pub(super) fn version_id(info: &ObjectInfo) -> Option<String> {
     let told = info.versioning != Versioning::Never;
     told.then(|| version_text(info.version, info.is_null_version))
+}
+
+/// As [`version_id`], of what was just written: a null version is not told, as it is whatever is there.
+///
+/// "x-amz-version-id: … If you enable versioning for a bucket, Amazon S3 automatically generates a unique version ID for the object being
+/// stored. Amazon S3 returns this ID in the response." (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>.)
+pub(super) fn written_id(info: &ObjectInfo) -> Option<String> {
+    (info.versioning == Versioning::Enabled).then(|| version_text(info.version, info.is_null_version))
 }
 
 /// Reads what [`version_text`] writes.
@@ -100,12 +108,23 @@ pub(super) async fn bucket_versioning(engine: &CoreEngine, bucket: &str) -> Resu
 pub(super) async fn set_bucket_versioning(
     engine: &CoreEngine,
     request: &PutBucketVersioning,
+    bucket: &BucketState,
 ) -> Result<Reply, S3Error> {
+    // A lock is worth nothing where versions can be replaced. What was looked at is still so when versioning is set.
+    if bucket.lock.is_some() && request.status == VersioningStatus::Suspended {
+        let message = "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.";
+        return Err(S3Error::with_message(ErrorCode::InvalidBucketState, message));
+    }
     let versioning = match request.status {
         VersioningStatus::Enabled => Versioning::Enabled,
         VersioningStatus::Suspended => Versioning::Suspended,
     };
-    engine.set_versioning(&request.bucket, versioning).await.map_err(failure)?;
+    let change = BucketChange {
+        versioning: Some(versioning),
+        revision: Some(bucket.info.revision),
+        documents: Vec::new(),
+    };
+    engine.change_bucket(&request.bucket, change).await.map_err(failure)?;
     Ok(Reply::new(200))
 }
 
@@ -134,7 +153,11 @@ async fn start_of(engine: &CoreEngine, request: &ListObjectVersions) -> Result<L
     }
 }
 
-pub(super) async fn list(engine: &CoreEngine, request: &ListObjectVersions) -> Result<Reply, S3Error> {
+pub(super) async fn list(
+    engine: &CoreEngine,
+    request: &ListObjectVersions,
+    owners: &Owners<'_>,
+) -> Result<Reply, S3Error> {
     let query = &request.query;
     let options = ListOptions {
         prefix: query.prefix.clone().into_bytes(),
@@ -149,7 +172,7 @@ pub(super) async fn list(engine: &CoreEngine, request: &ListObjectVersions) -> R
             VersionItem::CommonPrefix(prefix) => VersionLine::CommonPrefix(prefix),
             VersionItem::Version { key, is_current, kind } => {
                 let (modified_ms, object) = match kind {
-                    VersionKind::Object(info) => (info.modified_ms, Some(listed_object(key, info)?)),
+                    VersionKind::Object(info) => (info.modified_ms, Some(listed_object(key, info, owners)?)),
                     VersionKind::DeleteMarker(marker) => (marker.modified_ms, None),
                 };
                 let version_id = version_text(kind.version(), kind.is_null_version());
@@ -167,7 +190,7 @@ pub(super) async fn list(engine: &CoreEngine, request: &ListObjectVersions) -> R
         VersionItem::Version { kind, .. } => Some(number_text(kind.version())),
         VersionItem::CommonPrefix(_) => None,
     });
-    Ok(reply::list_object_versions(request, &lines, listing.next.is_some(), next.as_deref(), OWNER))
+    Ok(reply::list_object_versions(request, &lines, listing.next.is_some(), next.as_deref(), owners.bucket))
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use super::{
     failure::failure,
+    object_changes::unlocked,
+    reads::expiration,
     tags::{checksum_of, condition, crc64, parse_upload, tag_match, text},
-    versions::{marker_text, version_id, which},
+    versions::{marker_text, which, written_id},
 };
 use crate::{
     protocol::{
@@ -12,6 +14,7 @@ use crate::{
         conditions::WriteConditions,
         error::{ErrorCode, S3Error},
         etag::md5_etag,
+        lifecycle::LifecycleConfiguration,
         metadata::ObjectHeaders,
         operation::{DeleteObject, DeleteObjects, PutObject, Resource, UploadPart},
         reply::{self, DeleteOutcome, Reply},
@@ -78,7 +81,6 @@ pub(super) async fn precheck(
     key: &[u8],
     conditions: &WriteConditions,
 ) -> Result<(), S3Error> {
-    engine.bucket(bucket).await.map_err(failure)?;
     let condition = condition(conditions);
     if condition == WriteCondition::default() {
         return Ok(());
@@ -95,19 +97,18 @@ pub(super) async fn put(
     engine: &CoreEngine,
     request: PutObject,
     body: &mut Body<'_>,
+    lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Reply, S3Error> {
     let size = size_of(body)?;
     let key = request.key.as_bytes();
     // Before the body is asked for: a client that waits for permission is spared the trouble.
     if body.is_held_back() {
         precheck(engine, &request.bucket, key, &request.conditions).await?;
-    } else {
-        engine.bucket(&request.bucket).await.map_err(failure)?;
     }
     let mut put = engine.put(&request.bucket, key, PutOptions { size: Some(size) }).await.map_err(failure)?;
     let digests = receive(&mut put, body, size).await?;
     let (etag, checksum) = outcome(&digests)?;
-    commit(put, request, etag, checksum).await
+    commit(put, request, etag, checksum, lifecycle).await
 }
 
 /// Commits what `put` took. Without a tag the engine makes one.
@@ -116,14 +117,17 @@ pub(super) async fn commit(
     request: PutObject,
     etag: Option<EntityTag>,
     checksum: Option<Checksum>,
+    lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Reply, S3Error> {
-    let PutObject { mut headers, conditions, .. } = request;
+    let PutObject { key, mut headers, conditions, .. } = request;
     headers.checksum = checksum.map(ObjectChecksum::from);
     let condition = condition(&conditions);
     let options = CommitOptions { etag, attributes: Bytes::from(headers.encode()), condition };
     let info = put.finish(options).await.map_err(failure)?;
     let stored = checksum_of(&info, &headers);
-    Ok(reply::put_object(&text(&info.etag), version_id(&info).as_deref(), Some(&stored), false))
+    let expires = expiration(lifecycle, key.as_bytes(), &info, &headers);
+    let reply = reply::put_object(&text(&info.etag), written_id(&info).as_deref(), Some(&stored), false);
+    Ok(reply.optional("x-amz-expiration", expires))
 }
 
 pub(super) async fn put_part(
@@ -169,15 +173,51 @@ pub(super) async fn commit_part(
 /// specified object version that was permanently deleted was (true) or was not (false) a delete marker before deletion. In a simple
 /// DELETE, this header indicates whether (true) or not (false) the current version of the object is a delete marker."
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html>, Response Elements.)
-pub(super) async fn delete(engine: &CoreEngine, request: &DeleteObject) -> Result<Reply, S3Error> {
+pub(super) async fn delete(
+    engine: &CoreEngine,
+    request: &DeleteObject,
+    locks: Option<Locks>,
+) -> Result<Reply, S3Error> {
     let which = which(request.version_id.as_deref())?;
-    let (key, condition) = (request.key.as_bytes().into(), condition(&request.conditions));
-    let deleted = engine
-        .delete(&request.bucket, Delete { key, which, condition, attributes: None })
-        .await
-        .map_err(failure)?;
+    let locks = locks.filter(|_| which != Which::Current);
+    let mut attempts = 0;
+    let deleted = loop {
+        let attributes = match locks {
+            Some(locks) => locks.judge(engine, &request.bucket, request.key.as_bytes(), which).await?,
+            None => None,
+        };
+        let (key, condition) = (request.key.as_bytes().into(), condition(&request.conditions));
+        attempts += 1;
+        match engine.delete(&request.bucket, Delete { key, which, condition, attributes }).await {
+            Err(Error::Changed) if attempts < ATTEMPTS => {}
+            deleted => break deleted.map_err(failure)?,
+        }
+    };
     let version = request.version_id.clone().or_else(|| deleted.marker.as_ref().map(marker_text));
     Ok(reply::delete_object(version.as_deref(), deleted.marker.is_some()))
+}
+
+/// How often a delete is judged anew because what goes with the version changed.
+const ATTEMPTS: usize = 16;
+
+/// How versions are judged that may be locked.
+#[derive(Clone, Copy)]
+pub(super) struct Locks {
+    pub(super) now_ms: u64,
+    /// The sender may pass over governance mode, and says so.
+    pub(super) may_bypass: bool,
+}
+
+impl Locks {
+    async fn judge(
+        self,
+        engine: &CoreEngine,
+        bucket: &str,
+        key: &[u8],
+        which: Which,
+    ) -> Result<Option<Bytes>, S3Error> {
+        unlocked(engine, bucket, key, which, self.now_ms, self.may_bypass).await
+    }
 }
 
 /// What the engine is asked for one object of a DeleteObjects.
@@ -194,16 +234,24 @@ fn delete_of(bucket: &str, object: &ObjectIdentifier) -> Result<Delete, S3Error>
 pub(super) async fn delete_many(
     engine: &CoreEngine,
     request: &DeleteObjects,
-    allowed: impl Fn(&Resource) -> Result<(), S3Error>,
+    allowed: impl AsyncFn(&Resource, bool) -> Result<(), S3Error>,
+    locks: Option<Locks>,
 ) -> Result<Reply, S3Error> {
     let bucket = request.bucket.as_str();
-    engine.bucket(bucket).await.map_err(failure)?;
     let objects = &request.delete.objects;
     let mut deletes = Vec::with_capacity(objects.len());
     let mut refusals = Vec::with_capacity(objects.len());
     for object in objects {
         let resource = Resource::Object { bucket: bucket.into(), key: object.key.clone() };
-        match allowed(&resource).and_then(|()| delete_of(bucket, object)) {
+        let judged = async {
+            allowed(&resource, object.version_id.is_some()).await?;
+            let mut delete = delete_of(bucket, object)?;
+            if let Some(locks) = locks.filter(|_| delete.which != Which::Current) {
+                delete.attributes = locks.judge(engine, bucket, &delete.key, delete.which).await?;
+            }
+            Ok(delete)
+        };
+        match judged.await {
             Ok(delete) => {
                 deletes.push(delete);
                 refusals.push(None);

@@ -2,12 +2,13 @@
 
 use crossdock::Engine;
 use crossdock_s3::{
+    protocol::policy::{Policy, PolicyPlace},
     protocol::{
         auth::{PayloadMode, Signer},
         http::{Method, RequestHead},
     },
     server::{Server, ServerLimits},
-    service::{Secret, ServiceOptions, SignedOnly},
+    service::{Account, BucketDefaults, Credential, Credentials, Identity, Policies, Secret, ServiceOptions},
 };
 use crossdock_transport::{
     remote::Transport,
@@ -26,6 +27,31 @@ use std::{
 
 pub(crate) const ALICE: (&str, &str) = ("alice", "secret of alice");
 pub(crate) const BOB: (&str, &str) = ("bob", "secret of bob");
+pub(crate) const CAROL: (&str, &str) = ("carol", "secret of carol");
+
+/// See [`Bench::of_strangers`].
+struct Strangers;
+
+impl Credentials for Strangers {
+    fn lookup(&self, access_key: &str) -> Option<Credential> {
+        const READ: &[u8] = br#"{"Statement":{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}}"#;
+        let (secret, identity) = match access_key {
+            "alice" => (ALICE.1, Identity::root("alice", self.account("account-a")?)),
+            "bob" => (BOB.1, Identity::root("bob", self.account("account-b")?)),
+            "carol" => {
+                let read = vec![Policy::parse(READ, PolicyPlace::User).unwrap()];
+                (CAROL.1, Identity::user("carol", self.account("account-a")?, "carol", read))
+            }
+            _ => return None,
+        };
+        Some(Credential { secret: Secret::new(secret), identity: Arc::new(identity) })
+    }
+
+    fn account(&self, id: &str) -> Option<Arc<Account>> {
+        let known = matches!(id, "account-a" | "account-b");
+        known.then(|| Arc::new(Account { id: id.into(), display_name: id.into(), email: None }))
+    }
+}
 
 /// A server, and the directory of its store.
 pub(crate) struct Bench {
@@ -37,20 +63,37 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// Alice and Bob are of one account; buckets are as AWS makes them.
     pub(crate) fn new() -> Bench {
         Bench::with(None)
     }
 
     /// One with another transport, besides shared memory.
     pub(crate) fn with(transport: Option<Arc<dyn Transport>>) -> Bench {
-        let directory = tempfile::tempdir().unwrap();
         let secret = |(key, secret): (&str, &str)| (key.to_owned(), Secret::new(secret));
+        let credentials = HashMap::from([secret(ALICE), secret(BOB)]);
+        Bench::of(Arc::new(credentials), BucketDefaults::default(), transport)
+    }
+
+    /// Alice and Bob are accounts of their own, and Carol is a user of Alice's who may only read. Buckets are as AWS made them once.
+    pub(crate) fn of_strangers() -> Bench {
+        Bench::of(Arc::new(Strangers), BucketDefaults::BEFORE_2023, None)
+    }
+
+    fn of(
+        credentials: Arc<dyn Credentials>,
+        bucket_defaults: BucketDefaults,
+        transport: Option<Arc<dyn Transport>>,
+    ) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
         let service = ServiceOptions {
-            credentials: Arc::new(HashMap::from([secret(ALICE), secret(BOB)])),
-            authorizer: Arc::new(SignedOnly { anonymous: false }),
+            credentials,
+            authorizer: Arc::new(Policies::default()),
             region: "us-east-1".into(),
             base_domains: Vec::new(),
             remote: Arc::default(),
+            bucket_defaults,
+            lifecycle_interval: None,
         };
         let cores = 2;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -79,9 +122,13 @@ impl Bench {
     }
 
     pub(crate) fn client(&self, (key, secret): (&'static str, &'static str)) -> Client {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { key, secret, host: self.address.to_string(), stream: BufReader::new(stream) }
+        let host = self.address.to_string();
+        let stream = BufReader::new(connect(&host));
+        Client { key, secret, host, stream }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
     }
 
     pub(crate) fn host(&self) -> String {
@@ -174,18 +221,32 @@ impl Client {
         head.headers.push("content-length", body.len().to_string().as_bytes());
         let signer =
             Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
-        let now = now();
-        signer.sign_header(&mut head, &PayloadMode::Unsigned, now);
-        let mut text = format!(
-            "{} {path}{}{query} HTTP/1.1\r\n",
-            method.as_str(),
-            if query.is_empty() { "" } else { "?" }
-        );
-        for (name, value) in head.headers.iter() {
-            write!(text, "{name}: {}\r\n", String::from_utf8_lossy(value)).unwrap();
-        }
-        text.push_str("\r\n");
-        [text.as_bytes(), body].concat()
+        signer.sign_header(&mut head, &PayloadMode::Unsigned, now());
+        wire(&head, body)
+    }
+
+    /// The bytes of a request that nobody signed.
+    pub(crate) fn unsigned(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Vec<u8> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut head = RequestHead::for_client(method, path, query, &self.host);
+        headers.iter().for_each(|(name, value)| head.headers.push(name, value.as_bytes()));
+        head.headers.push("content-length", body.len().to_string().as_bytes());
+        wire(&head, body)
+    }
+
+    /// The bytes of a presigned request, signed `age` seconds ago for a minute.
+    pub(crate) fn presigned(&self, method: Method, path: &str, age: u64) -> Vec<u8> {
+        let mut head = RequestHead::for_client(method, path, "", &self.host);
+        let signer =
+            Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
+        signer.presign(&mut head, 60, now() - age);
+        wire(&head, b"")
     }
 
     pub(crate) fn call(
@@ -213,8 +274,30 @@ impl Client {
         }
         let mut reply = Reply { status, headers, body: Vec::new() };
         let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
-        reply.body = vec![0; length];
-        self.stream.read_exact(&mut reply.body).unwrap();
+        // A reply to HEAD tells the length of what it leaves away.
+        if !request.starts_with(b"HEAD ") {
+            reply.body = vec![0; length];
+            self.stream.read_exact(&mut reply.body).unwrap();
+        }
+        if reply.header("connection") == Some("close") {
+            self.stream = BufReader::new(connect(&self.host));
+        }
         reply
     }
+}
+
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+fn wire(head: &RequestHead, body: &[u8]) -> Vec<u8> {
+    let mark = if head.query.is_empty() { "" } else { "?" };
+    let mut text = format!("{} {}{mark}{} HTTP/1.1\r\n", head.method.as_str(), head.path, head.query);
+    for (name, value) in head.headers.iter() {
+        write!(text, "{name}: {}\r\n", String::from_utf8_lossy(value)).unwrap();
+    }
+    text.push_str("\r\n");
+    [text.as_bytes(), body].concat()
 }

@@ -4,4 +4,6 @@
 
 mod bench;
 mod client;
+mod configurations;
+mod hostile;
 mod remote;

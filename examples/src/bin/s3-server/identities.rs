@@ -1,17 +1,32 @@
 //! Who may use the server, and for what.
 //!
 //! ```toml
+//! [[account]]                 # who owns buckets; left out: all users are of one account
+//! id = "111122223333"
+//! display-name = "Photos"
+//! email = "photos@example.com"
+//!
+//! [[user]]                    # the account itself: it may do everything that is the account's
+//! access-key = "owner"
+//! secret-key = "…"
+//! account = "111122223333"
+//!
 //! [[user]]
 //! access-key = "reader"
 //! secret-key = "…"
-//! access = "read"         # or "full", which is the default
-//! buckets = ["photos"]    # only these; left out: all
+//! account = "111122223333"
+//! name = "ann"                # how policies name it: arn:aws:iam::111122223333:user/ann
+//! access = "read"             # or "full"; for more than that, a policy:
+//! buckets = ["photos"]        # only these; left out: all
+//! # policy = '{"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::photos/*"}}'
 //! ```
+//!
+//! The file is read again when it changes. One that can not be read then changes nothing.
 
 use crate::options::Options;
 use crossdock_s3::{
-    protocol::operation::{OperationName, Resource},
-    service::{Authorizer, Credentials, Principal, Secret},
+    protocol::policy::{Policy, PolicyPlace},
+    service::{Account, Credential, Credentials, Identity, Secret},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -20,15 +35,16 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+    time::SystemTime,
 };
 
 /// The file in the store's first directory that holds the keys made at random.
 const KEYS_FILE: &str = "credentials.toml";
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Access {
-    #[default]
     Full,
     Read,
 }
@@ -38,27 +54,124 @@ enum Access {
 struct User {
     access_key: String,
     secret_key: String,
-    #[serde(default)]
-    access: Access,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    access: Option<Access>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     buckets: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 impl User {
     fn full(access_key: &str, secret_key: &str) -> User {
         let (access_key, secret_key) = (access_key.into(), secret_key.into());
-        User { access_key, secret_key, access: Access::Full, buckets: None }
+        User { access_key, secret_key, account: None, name: None, access: None, buckets: None, policy: None }
     }
+
+    fn identity(&self, account: Arc<Account>) -> Result<Identity, String> {
+        let limited = self.access == Some(Access::Read) || self.buckets.is_some() || self.policy.is_some();
+        if !limited && self.name.is_none() {
+            return Ok(Identity::root(&self.access_key, account));
+        }
+        if self.policy.is_some() && (self.access.is_some() || self.buckets.is_some()) {
+            return Err(format!("{}: a policy says it all, without access and buckets", self.access_key));
+        }
+        let text = self.policy.clone().unwrap_or_else(|| self.made_policy());
+        let policy = Policy::parse(text.as_bytes(), PolicyPlace::User)
+            .map_err(|error| format!("{}: the policy: {error}", self.access_key))?;
+        let name = self.name.as_deref().unwrap_or(&self.access_key);
+        Ok(Identity::user(&self.access_key, account, name, vec![policy]))
+    }
+
+    /// The policy that access and buckets mean.
+    fn made_policy(&self) -> String {
+        let actions: &[&str] = match self.access {
+            Some(Access::Read) => &["s3:Get*", "s3:List*"],
+            Some(Access::Full) | None => &["s3:*"],
+        };
+        let resources: Vec<String> = match &self.buckets {
+            None => vec!["*".into()],
+            Some(buckets) => buckets
+                .iter()
+                .flat_map(|name| [format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/*")])
+                .collect(),
+        };
+        serde_json::json!({
+            "Statement": { "Effect": "Allow", "Action": actions, "Resource": resources }
+        })
+        .to_string()
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct AccountEntry {
+    id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    display_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct UsersFile {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    account: Vec<AccountEntry>,
     user: Vec<User>,
 }
 
-/// Every identity, by access key.
-pub(crate) struct Identities(HashMap<String, (Secret, User)>);
+/// Every key and account, as one reading of the file has them.
+struct Table {
+    keys: HashMap<String, Credential>,
+    accounts: HashMap<String, Arc<Account>>,
+}
+
+impl Table {
+    fn new(file: UsersFile, source: &Path) -> Result<Table, String> {
+        let wrong = |what: String| format!("{}: {what}", source.display());
+        let default = Account::default_account();
+        let mut accounts = HashMap::from([(default.id.to_string(), default)]);
+        for AccountEntry { id, display_name, email } in file.account {
+            if id.is_empty() || id.chars().any(|c| c.is_control() || c.is_whitespace() || c == ':') {
+                return Err(wrong(format!("{id:?} is no identifier of an account")));
+            }
+            let display_name = display_name.unwrap_or_else(|| id.clone()).into();
+            let account = Account { id: id.as_str().into(), display_name, email: email.map(Into::into) };
+            if accounts.insert(id.clone(), Arc::new(account)).is_some() {
+                return Err(wrong(format!("the account {id} twice")));
+            }
+        }
+        let mut keys = HashMap::new();
+        for user in file.user {
+            if user.access_key.is_empty() || user.secret_key.is_empty() {
+                return Err(wrong("a user without a key".into()));
+            }
+            let name = user.account.as_deref().unwrap_or("crossdock");
+            let account =
+                accounts.get(name).cloned().ok_or_else(|| wrong(format!("there is no account {name}")))?;
+            let identity = Arc::new(user.identity(account).map_err(wrong)?);
+            let secret = Secret::new(user.secret_key);
+            if keys.insert(user.access_key.clone(), Credential { secret, identity }).is_some() {
+                return Err(wrong(format!("the access key {} twice", user.access_key)));
+            }
+        }
+        if keys.is_empty() {
+            return Err(wrong("no user".into()));
+        }
+        Ok(Table { keys, accounts })
+    }
+}
+
+/// Every identity. Written to when the file changes, which is next to never: a reader waits for nobody else.
+pub(crate) struct Identities {
+    table: RwLock<Arc<Table>>,
+    file: Option<PathBuf>,
+}
 
 /// A pair of keys to show to whoever started the server.
 pub(crate) struct Shown {
@@ -79,7 +192,8 @@ impl Shown {
     /// The file can not be written.
     pub(crate) fn keep(&self) -> Result<(), String> {
         let Some(path) = &self.kept else { return Ok(()) };
-        let file = UsersFile { user: vec![User::full(&self.access_key, &self.secret_key)] };
+        let file =
+            UsersFile { account: Vec::new(), user: vec![User::full(&self.access_key, &self.secret_key)] };
         write(path, &file).map_err(|error| format!("cannot write {}: {error}", path.display()))
     }
 }
@@ -91,41 +205,50 @@ impl Identities {
     /// A file that can not be read or says what can not be.
     pub(crate) fn of(options: &Options) -> Result<(Identities, Option<Shown>), String> {
         if let Some(path) = &options.users {
-            return Ok((Identities::new(read(path)?.user, path)?, None));
+            return Ok((Identities::new(read(path)?, path, Some(path.clone()))?, None));
         }
+        let alone = |user| UsersFile { account: Vec::new(), user: vec![user] };
         if let Some((access_key, secret_key)) = &options.keys {
-            let users = vec![User::full(access_key, secret_key)];
-            return Ok((Identities::new(users, Path::new("the command line"))?, None));
+            let user = User::full(access_key, secret_key);
+            return Ok((Identities::new(alone(user), Path::new("the command line"), None)?, None));
         }
         let directory = options.data.first().ok_or("no data path")?;
         let kept = directory.join(KEYS_FILE);
         if kept.exists() {
             let file = read(&kept)?;
             let shown = file.user.first().map(|user| Shown::of(user, None));
-            return Ok((Identities::new(file.user, &kept)?, shown));
+            return Ok((Identities::new(file, &kept, Some(kept.clone()))?, shown));
         }
         let made = User::full(&random_text(20)?.to_uppercase(), &random_text(40)?);
         // A block device has no place for them: they are new at each start.
         let has_place = !directory.exists() || directory.is_dir();
         let shown = Shown::of(&made, has_place.then(|| kept.clone()));
-        Ok((Identities::new(vec![made], &kept)?, Some(shown)))
+        Ok((Identities::new(alone(made), &kept, None)?, Some(shown)))
     }
 
-    fn new(users: Vec<User>, source: &Path) -> Result<Identities, String> {
-        let mut all = HashMap::new();
-        for user in users {
-            if user.access_key.is_empty() || user.secret_key.is_empty() {
-                return Err(format!("{}: a user without a key", source.display()));
-            }
-            let secret = Secret::new(user.secret_key.as_str());
-            if let Some((_, user)) = all.insert(user.access_key.clone(), (secret, user)) {
-                return Err(format!("{}: the access key {} twice", source.display(), user.access_key));
-            }
-        }
-        if all.is_empty() {
-            return Err(format!("{}: no user", source.display()));
-        }
-        Ok(Identities(all))
+    fn new(file: UsersFile, source: &Path, watched: Option<PathBuf>) -> Result<Identities, String> {
+        let table = RwLock::new(Arc::new(Table::new(file, source)?));
+        Ok(Identities { table, file: watched })
+    }
+
+    fn now(&self) -> Arc<Table> {
+        self.table.read().expect("nothing panics with the lock held").clone()
+    }
+
+    /// When the file was changed last; none if there is no file to watch.
+    pub(crate) fn changed(&self) -> Option<SystemTime> {
+        fs::metadata(self.file.as_ref()?).and_then(|found| found.modified()).ok()
+    }
+
+    /// Reads the file again.
+    ///
+    /// # Errors
+    /// It can not be read, or says what can not be: everything stays as it was.
+    pub(crate) fn reload(&self) -> Result<(), String> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let table = Arc::new(Table::new(read(path)?, path)?);
+        *self.table.write().expect("nothing panics with the lock held") = table;
+        Ok(())
     }
 }
 
@@ -157,66 +280,86 @@ fn random_text(length: usize) -> Result<String, String> {
 }
 
 impl Credentials for Identities {
-    fn lookup(&self, access_key: &str) -> Option<Secret> {
-        self.0.get(access_key).map(|(secret, _)| secret.clone())
+    fn lookup(&self, access_key: &str) -> Option<Credential> {
+        self.now().keys.get(access_key).cloned()
     }
-}
 
-impl Authorizer for Identities {
-    fn authorize(&self, principal: &Principal, operation: OperationName, resource: &Resource) -> bool {
-        let Principal::AccessKey(access_key) = principal else { return false };
-        let Some((_, user)) = self.0.get(&**access_key) else { return false };
-        let bucket_allowed = match (&user.buckets, resource.bucket()) {
-            (Some(buckets), Some(bucket)) => buckets.iter().any(|allowed| allowed == bucket),
-            // A list of all buckets would tell of those that are not allowed.
-            (Some(_), None) => false,
-            (None, _) => true,
-        };
-        bucket_allowed && (user.access == Access::Full || !operation.is_write())
+    fn account(&self, id: &str) -> Option<Arc<Account>> {
+        self.now().accounts.get(id).cloned()
+    }
+
+    fn account_by_email(&self, email: &str) -> Option<Arc<Account>> {
+        let table = self.now();
+        table.accounts.values().find(|account| account.email.as_deref() == Some(email)).cloned()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crossdock_s3::protocol::policy::{Facts, Subject, Verdict};
 
     fn identities(text: &str) -> Result<Identities, String> {
         let file: UsersFile = toml::from_str(text).map_err(|error| error.to_string())?;
-        Identities::new(file.user, Path::new("test"))
+        Identities::new(file, Path::new("test"), None)
     }
 
     #[test]
     fn a_user_may_do_what_its_line_says() {
-        // Reading only, some buckets only, everything; strangers nothing.
+        // The account itself, reading only some buckets, a policy; accounts by identifier and address.
         let all = identities(
-            "[[user]]\naccess-key = 'full'\nsecret-key = 's'\n\
-             [[user]]\naccess-key = 'read'\nsecret-key = 's'\naccess = 'read'\nbuckets = ['b']",
+            "[[account]]\nid = '1'\ndisplay-name = 'One'\nemail = 'one@x'\n\
+             [[user]]\naccess-key = 'full'\nsecret-key = 's'\n\
+             [[user]]\naccess-key = 'read'\nsecret-key = 's'\naccess = 'read'\nbuckets = ['b']\naccount = '1'\nname = 'ann'\n\
+             [[user]]\naccess-key = 'policy'\nsecret-key = 's'\n\
+             policy = '{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"s3:PutObject\",\"Resource\":\"arn:aws:s3:::c/*\"}}'",
         )
         .unwrap();
-        let may = |key: &str, operation, bucket: &str| {
-            let resource = match bucket {
-                "" => Resource::Service,
-                bucket => Resource::Bucket { bucket: bucket.into() },
-            };
-            all.authorize(&Principal::AccessKey(key.into()), operation, &resource)
+        let full = all.lookup("full").unwrap().identity;
+        assert!(full.user.is_none() && *full.account.id == *"crossdock");
+        let may = |key: &str, action: &str, resource: &str| {
+            let identity = all.lookup(key).unwrap().identity;
+            let verdict = identity.policies[0].judge(Subject::Anonymous, action, resource, &Facts::default());
+            verdict == Verdict::Allow
         };
-        assert!(may("full", OperationName::DeleteBucket, "x") && may("full", OperationName::ListBuckets, ""));
-        assert!(may("read", OperationName::ListObjectsV2, "b"));
-        assert!(!may("read", OperationName::PutObject, "b") && !may("read", OperationName::GetObject, "c"));
-        assert!(
-            !may("read", OperationName::ListBuckets, "") && !may("nobody", OperationName::GetObject, "b")
-        );
-        assert!(!all.authorize(&Principal::Anonymous, OperationName::GetObject, &Resource::Service));
-        assert!(all.lookup("full").is_some() && all.lookup("nobody").is_none());
+        assert_eq!(all.lookup("read").unwrap().identity.arn(), "arn:aws:iam::1:user/ann");
+        assert!(may("read", "s3:ListBucket", "b") && may("read", "s3:GetObject", "b/k"));
+        assert!(!may("read", "s3:PutObject", "b/k") && !may("read", "s3:GetObject", "c/k"));
+        assert!(!may("read", "s3:ListAllMyBuckets", ""));
+        assert!(may("policy", "s3:PutObject", "c/k") && !may("policy", "s3:GetObject", "c/k"));
+        assert!(all.lookup("nobody").is_none());
+        assert_eq!(all.account("1").unwrap().display_name, "One".into());
+        assert_eq!(all.account_by_email("one@x").unwrap().id, "1".into());
+        assert!(all.account_by_email("two@x").is_none() && all.account("2").is_none());
     }
 
     #[test]
     fn files_that_can_not_be_are_refused() {
-        // No user, a key twice, an empty key, a word that is not known.
+        // No user, a key twice, an empty key, a word that is not known, an account there is not, a policy that is none.
         let user = "[[user]]\naccess-key = 'a'\nsecret-key = 's'\n";
         assert!(identities("user = []").is_err());
         assert!(identities(&user.repeat(2)).is_err_and(|error| error.contains("twice")));
         assert!(identities(&user.replace("'s'", "''")).is_err());
         assert!(identities(&format!("{user}acess = 'read'")).is_err());
+        assert!(identities(&format!("{user}account = 'x'")).is_err_and(|error| error.contains("no account")));
+        assert!(identities(&format!("{user}policy = '{{}}'")).is_err_and(|error| error.contains("policy")));
+        assert!(identities(&format!("{user}policy = '{{}}'\naccess = 'read'")).is_err());
+        assert!(identities(&format!("[[account]]\nid = 'a:b'\n{user}")).is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_again() {
+        // What it says then counts; what can not be changes nothing.
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users.toml");
+        let user = |key: &str| format!("[[user]]\naccess-key = '{key}'\nsecret-key = 's'\n");
+        fs::write(&path, user("one")).unwrap();
+        let all = Identities::new(read(&path).unwrap(), &path, Some(path.clone())).unwrap();
+        fs::write(&path, user("two")).unwrap();
+        all.reload().unwrap();
+        assert!(all.lookup("one").is_none() && all.lookup("two").is_some());
+        fs::write(&path, "[[user]]").unwrap();
+        assert!(all.reload().is_err());
+        assert!(all.lookup("two").is_some() && all.changed().is_some());
     }
 }

@@ -10,10 +10,10 @@
 mod identities;
 mod options;
 
-use crossdock::{Engine, OpenReport};
+use crossdock::{Engine, OpenReport, reactor::Core};
 use crossdock_s3::{
     server::{Server, ServerLimits},
-    service::{ServiceOptions, SignedOnly},
+    service::{Policies, ServiceOptions},
 };
 use crossdock_transport::rdma::{Rdma, RdmaOptions};
 use crossdock_transport::shm::{Shm, ShmOptions};
@@ -34,6 +34,12 @@ use std::{
 
 /// How long a request may wait for memory or its turn before it is told to slow down.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+
+/// How often lifecycle rules are acted on. They count in days, from midnight on.
+const LIFECYCLE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How often the file of users is looked at.
+const USERS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Descriptors for what is no connection: the files of shards, rings, the log.
 const OTHER_DESCRIPTORS: u64 = 4096;
@@ -65,17 +71,19 @@ fn run() -> Result<(), String> {
     };
     let service = ServiceOptions {
         credentials: identities.clone(),
-        authorizer: if options.anonymous { Arc::new(SignedOnly { anonymous: true }) } else { identities },
+        authorizer: Arc::new(Policies { anonymous: options.anonymous }),
         region: options.region.as_str().into(),
         base_domains: options.domains.clone(),
         remote: Arc::default(),
+        bucket_defaults: options.bucket_defaults,
+        lifecycle_interval: Some(LIFECYCLE_INTERVAL),
     };
     let limits = ServerLimits::default();
     allow_descriptors(limits.connections.saturating_mul(cores));
     let server = Server::bind(options.listen, cores, service, limits)
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let server = Arc::new(server);
-    let engine = open(&options, cores, server.clone())?;
+    let engine = open(&options, cores, server.clone(), identities)?;
     server.wait_until_listening().map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
 
     if options.anonymous {
@@ -114,12 +122,40 @@ fn allow_descriptors(connections: usize) {
     }
 }
 
-fn open(options: &Options, cores: usize, server: Arc<Server>) -> Result<Engine, String> {
+/// Reads the file of users again whenever it changes.
+async fn watch(identities: Arc<Identities>, core: Core) {
+    let mut seen = identities.changed();
+    loop {
+        core.sleep(USERS_INTERVAL).await;
+        let changed = identities.changed();
+        if changed == seen {
+            continue;
+        }
+        seen = changed;
+        match identities.reload() {
+            Ok(()) => tracing::info!("the file of users was read again"),
+            Err(error) => {
+                tracing::error!(error, "the file of users is not as it must be: users stay as they were")
+            }
+        }
+    }
+}
+
+fn open(
+    options: &Options,
+    cores: usize,
+    server: Arc<Server>,
+    identities: Arc<Identities>,
+) -> Result<Engine, String> {
     let metrics = options.metrics;
     let mut builder =
         Engine::builder().cores(cores).admission_wait(ADMISSION_WAIT).on_each_core(move |engine, driver| {
-            let server = server.clone();
+            let (server, identities) = (server.clone(), identities.clone());
             async move {
+                if engine.core().index() == 0 {
+                    let core = engine.core().clone();
+                    core.spawn(watch(identities, core.clone())).detach();
+                }
                 if let Some(address) = metrics.filter(|_| engine.core().index() == 0) {
                     let (observer, engine, driver) = (server.clone(), engine.clone(), driver.clone());
                     let core = engine.core().clone();

@@ -1,11 +1,22 @@
 //! Options: from the command line, the environment and a file, in this order.
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use crossdock_s3::service::BucketDefaults;
 use serde::Deserialize;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
+
+/// What new buckets are set to.
+#[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+enum Defaults {
+    Aws,
+    #[serde(rename = "aws-before-2023")]
+    #[value(name = "aws-before-2023")]
+    AwsBefore2023,
+}
 
 /// An S3 server on the Crossdock storage engine
 #[derive(Parser, Debug, Default, Deserialize)]
@@ -42,6 +53,9 @@ struct Given {
     /// Region that signatures name [default: us-east-1]
     #[arg(long)]
     region: Option<String>,
+    /// What new buckets are set to: aws (lists disabled, nothing public) or aws-before-2023 [default: aws]
+    #[arg(long, value_name = "NAME")]
+    bucket_defaults: Option<Defaults>,
     /// Domain below which a bucket may be the first label of the host; repeat for several
     #[arg(long = "domain", value_name = "NAME")]
     domains: Vec<String>,
@@ -102,6 +116,7 @@ pub(crate) struct Options {
     pub(crate) shards: Option<u16>,
     pub(crate) memory: Option<usize>,
     pub(crate) region: String,
+    pub(crate) bucket_defaults: BucketDefaults,
     pub(crate) domains: Vec<String>,
     pub(crate) shm: Option<PathBuf>,
     pub(crate) rdma: RdmaChoice,
@@ -167,6 +182,10 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
         shards: given.shards.or(file.shards),
         memory,
         region: given.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
+        bucket_defaults: match given.bucket_defaults.or(file.bucket_defaults) {
+            None | Some(Defaults::Aws) => BucketDefaults::default(),
+            Some(Defaults::AwsBefore2023) => BucketDefaults::BEFORE_2023,
+        },
         domains: list(given.domains, file.domains),
         shm: given.shm.or(file.shm),
         rdma: RdmaChoice::parse(given.rdma.or(file.rdma).as_deref().unwrap_or("auto"))?,

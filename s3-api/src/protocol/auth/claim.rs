@@ -300,6 +300,17 @@ impl QueryAuthentication {
     }
 }
 
+/// The key and the scope of a form's `x-amz-credential`, made at `date`.
+///
+/// # Errors
+///
+/// The date is none, or the credential is malformed or of another day.
+pub(crate) fn scope_of_credential(credential: &str, date: &str) -> Result<(Box<str>, Scope), AuthError> {
+    let place = SignaturePlace::Query;
+    let timestamp = Timestamp::parse_basic(date.as_bytes()).ok_or(AuthError::MalformedDate { place })?;
+    parse_credential(credential, timestamp, place)
+}
+
 /// `access-key/day/region/s3/aws4_request`. Read from the right, so that an access key may hold slashes.
 fn parse_credential(
     credential: &str,

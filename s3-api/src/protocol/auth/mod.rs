@@ -32,6 +32,7 @@ mod timestamp;
 mod verify;
 
 pub use canonical::{canonical_request, string_to_sign};
+pub(crate) use claim::scope_of_credential;
 pub use claim::{Authentication, Claim, SignaturePlace, authenticate};
 pub use encoding::{encode_path, encode_query, percent_decode};
 pub use error::{AuthError, ScopeFault};

@@ -378,7 +378,7 @@ fn the_stored_encoding_is_without_aws_chunked() {
     // What describes the transfer goes, what describes the object stays.
     assert_eq!(strip_aws_chunked("aws-chunked"), None);
     assert_eq!(strip_aws_chunked("AWS-Chunked, gzip").as_deref(), Some("gzip"));
-    assert_eq!(strip_aws_chunked("gzip,aws-chunked , br").as_deref(), Some("gzip,br"));
+    assert_eq!(strip_aws_chunked("gzip,aws-chunked , br").as_deref(), Some("gzip, br"));
 }
 
 proptest! {

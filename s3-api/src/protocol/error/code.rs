@@ -56,6 +56,7 @@ codes! {
     InvalidAccessKeyId "InvalidAccessKeyId" 403 "The access key does not exist.";
     IllegalVersioningConfiguration "IllegalVersioningConfigurationException" 400 "The versioning configuration is invalid.";
     InvalidArgument "InvalidArgument" 400 "An argument is invalid.";
+    InvalidBucketAclWithObjectOwnership "InvalidBucketAclWithObjectOwnership" 400 "Access control lists can not be set with the object ownership BucketOwnerEnforced.";
     InvalidBucketName "InvalidBucketName" 400 "The bucket name is not valid.";
     InvalidBucketState "InvalidBucketState" 409 "The request is not valid for the current state of the bucket.";
     InvalidDigest "InvalidDigest" 400 "The Content-MD5 you sent is not valid.";
@@ -67,6 +68,8 @@ codes! {
     InvalidPartOrder "InvalidPartOrder" 400 "The list of parts was not in ascending order.";
     InvalidRdmaToken "InvalidRDMAToken" 400 "The x-amz-rdma-token is malformed.";
     InvalidRange "InvalidRange" 416 "The requested range is not satisfiable.";
+    InvalidPolicyDocument "InvalidPolicyDocument" 400 "The form's policy is not valid.";
+    InvalidRetentionPeriod "InvalidRetentionPeriod" 400 "The retention period must be a positive number, and not too long.";
     InvalidRequest "InvalidRequest" 400 "The request is not valid.";
     InvalidSecurity "InvalidSecurity" 403 "The provided security credentials are not valid.";
     InvalidStorageClass "InvalidStorageClass" 400 "The storage class is not valid.";
@@ -74,6 +77,9 @@ codes! {
     InvalidToken "InvalidToken" 400 "The provided token is malformed or otherwise not valid.";
     InvalidUri "InvalidURI" 400 "The URI could not be parsed.";
     KeyTooLong "KeyTooLongError" 400 "The key is too long.";
+    MalformedAcl "MalformedACLError" 400 "The access control list is not well formed or does not follow its schema.";
+    MalformedPolicy "MalformedPolicy" 400 "The policy is not valid.";
+    MalformedPost "MalformedPOSTRequest" 400 "The body is no well-formed multipart/form-data.";
     MalformedXml "MalformedXML" 400 "The XML you sent is not well formed or does not follow its schema.";
     MalformedTrailer "MalformedTrailerError" 400 "The trailer is malformed or does not match what was announced.";
     MaxMessageLengthExceeded "MaxMessageLengthExceeded" 400 "The request is too big.";
@@ -114,5 +120,7 @@ codes! {
     TokenRefreshRequired "TokenRefreshRequired" 400 "The provided token must be refreshed.";
     TooManyBuckets "TooManyBuckets" 400 "You have as many buckets as are allowed.";
     UnexpectedContent "UnexpectedContent" 400 "The request takes no content.";
+    UnresolvableGrantByEmailAddress "UnresolvableGrantByEmailAddress" 400 "No account has the e-mail address you provided.";
+    UserKeyMustBeSpecified "UserKeyMustBeSpecified" 400 "The form must hold the field key; if it does, it must stand before the file.";
     XAmzContentSha256Mismatch "XAmzContentSHA256Mismatch" 400 "The x-amz-content-sha256 you sent does not match the body.";
 }

@@ -63,9 +63,6 @@ pub enum HeadError {
     /// `Host` is missing in HTTP/1.1, occurs more than once, or is no host. 400.
     #[error("missing, repeated or malformed Host")]
     Host,
-    /// An expectation other than `100-continue`. 417.
-    #[error("unsupported expectation")]
-    Expectation,
     /// The end of the body can not be told for certain.
     #[error(transparent)]
     Framing(#[from] FramingError),
@@ -79,7 +76,6 @@ impl HeadError {
             HeadError::Method => 405,
             HeadError::TargetTooLong => 414,
             HeadError::TooManyHeaders | HeadError::TooLong => 431,
-            HeadError::Expectation => 417,
             HeadError::Framing(error) => error.status(),
             _ => 400,
         }
@@ -225,9 +221,6 @@ impl HeadParser {
             // host information of the request-target" (RFC 9112 §3.2.2).
             headers.set("host", authority.as_bytes());
             check_host(version_minor, &headers)?;
-        }
-        if version_minor >= 1 && headers.all("expect").any(|v| !v.eq_ignore_ascii_case(b"100-continue")) {
-            return Err(HeadError::Expectation);
         }
         let head = RequestHead {
             method,
@@ -386,7 +379,6 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: h\r\nA: b\0c\r\n\r\n", HeadError::Header, 400),
             ("GET / HTTP/1.1\r\nHost: h\r\nA: b\rc\r\n\r\n", HeadError::Header, 400),
             ("GET / HTTP/1.1\nHost: h\r\n\r\n", HeadError::LineEnd, 400),
-            ("GET / HTTP/1.1\r\nHost: h\r\nExpect: x\r\n\r\n", HeadError::Expectation, 417),
             (
                 "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
                 HeadError::Framing(FramingError::UnsupportedTransferEncoding),

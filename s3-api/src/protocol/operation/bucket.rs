@@ -2,7 +2,10 @@
 
 use super::OperationName;
 use super::request::Input;
+use crate::protocol::acl::AclRequest;
 use crate::protocol::error::S3Error;
+use crate::protocol::ownership::ObjectOwnership;
+use crate::protocol::tagging::TagSet;
 use crate::protocol::xml::{CreateBucketConfiguration, VersioningConfiguration, VersioningStatus};
 
 /// CreateBucket. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html>
@@ -12,12 +15,32 @@ pub struct CreateBucket {
     pub bucket: String,
     /// The region it is to be in, if one is named: the caller compares it with its own.
     pub location: Option<String>,
+    /// Its tags.
+    pub tags: TagSet,
+    /// Whether its objects can be locked.
+    pub object_lock: bool,
+    /// Who will own its objects, if that is said.
+    pub ownership: Option<ObjectOwnership>,
+    /// The access control list it names.
+    pub acl: Option<AclRequest>,
 }
 
 impl CreateBucket {
     pub(super) fn parse(input: &Input<'_>) -> Result<Self, S3Error> {
-        let location = CreateBucketConfiguration::parse(input.document)?.location_constraint;
-        Ok(CreateBucket { bucket: input.bucket(), location })
+        let CreateBucketConfiguration { location_constraint: location, tags } =
+            CreateBucketConfiguration::parse(input.document)?;
+        let object_lock = match input.headers.first("x-amz-bucket-object-lock-enabled") {
+            None => false,
+            Some(value) if value.eq_ignore_ascii_case(b"true") => true,
+            Some(value) if value.eq_ignore_ascii_case(b"false") => false,
+            Some(value) => {
+                let (name, value) = ("x-amz-bucket-object-lock-enabled", String::from_utf8_lossy(value));
+                return Err(S3Error::invalid_argument(name, value, "The value must be true or false."));
+            }
+        };
+        let ownership = ObjectOwnership::from_headers(input.headers)?;
+        let acl = AclRequest::from_headers(input.headers)?;
+        Ok(CreateBucket { bucket: input.bucket(), location, tags, object_lock, ownership, acl })
     }
 }
 
@@ -65,39 +88,25 @@ impl PutBucketVersioning {
     }
 }
 
-/// A setting that buckets here have only one value of, but that clients ask for.
+/// What clients ask of a bucket that is no document of its own, or that buckets here have only one value of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BucketSetting {
     /// GetBucketAccelerateConfiguration: none.
     Accelerate,
-    /// GetBucketAcl: the owner has full control.
+    /// GetBucketAcl: its list.
     Acl,
-    /// GetBucketCors: 404 `NoSuchCORSConfiguration`.
-    Cors,
     /// GetBucketEncryption: 404 `ServerSideEncryptionConfigurationNotFoundError`.
     Encryption,
-    /// GetBucketLifecycleConfiguration: 404 `NoSuchLifecycleConfiguration`.
-    Lifecycle,
     /// GetBucketLogging: off.
     Logging,
     /// GetBucketNotificationConfiguration: none.
     Notification,
-    /// GetObjectLockConfiguration: 404 `ObjectLockConfigurationNotFoundError`.
-    ObjectLock,
-    /// GetBucketOwnershipControls: the bucket's owner owns every object.
-    OwnershipControls,
-    /// GetBucketPolicy: 404 `NoSuchBucketPolicy`.
-    Policy,
-    /// GetBucketPolicyStatus: 404 `NoSuchBucketPolicy`.
+    /// GetBucketPolicyStatus: whether it is public.
     PolicyStatus,
-    /// GetPublicAccessBlock: 404 `NoSuchPublicAccessBlockConfiguration`.
-    PublicAccessBlock,
     /// GetBucketReplication: 404 `ReplicationConfigurationNotFoundError`.
     Replication,
     /// GetBucketRequestPayment: the bucket's owner pays.
     RequestPayment,
-    /// GetBucketTagging: 404 `NoSuchTagSet`.
-    Tagging,
     /// GetBucketWebsite: 404 `NoSuchWebsiteConfiguration`.
     Website,
 }
@@ -108,19 +117,12 @@ impl BucketSetting {
         Some(match operation {
             O::GetBucketAccelerateConfiguration => BucketSetting::Accelerate,
             O::GetBucketAcl => BucketSetting::Acl,
-            O::GetBucketCors => BucketSetting::Cors,
             O::GetBucketEncryption => BucketSetting::Encryption,
-            O::GetBucketLifecycleConfiguration => BucketSetting::Lifecycle,
             O::GetBucketLogging => BucketSetting::Logging,
             O::GetBucketNotificationConfiguration => BucketSetting::Notification,
-            O::GetObjectLockConfiguration => BucketSetting::ObjectLock,
-            O::GetBucketOwnershipControls => BucketSetting::OwnershipControls,
-            O::GetBucketPolicy => BucketSetting::Policy,
             O::GetBucketPolicyStatus => BucketSetting::PolicyStatus,
-            O::GetPublicAccessBlock => BucketSetting::PublicAccessBlock,
             O::GetBucketReplication => BucketSetting::Replication,
             O::GetBucketRequestPayment => BucketSetting::RequestPayment,
-            O::GetBucketTagging => BucketSetting::Tagging,
             O::GetBucketWebsite => BucketSetting::Website,
             _ => return None,
         })
@@ -136,16 +138,16 @@ pub struct GetBucketSetting {
     pub setting: BucketSetting,
 }
 
-/// A setting that objects here have only one value of.
+/// What is kept with an object beside its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectSetting {
-    /// GetObjectAcl: the owner has full control.
+    /// GetObjectAcl.
     Acl,
-    /// GetObjectLegalHold: 404 `NoSuchObjectLockConfiguration`.
+    /// GetObjectLegalHold: 404 `NoSuchObjectLockConfiguration` if it never had one.
     LegalHold,
-    /// GetObjectRetention: 404 `NoSuchObjectLockConfiguration`.
+    /// GetObjectRetention: 404 `NoSuchObjectLockConfiguration` if it has none.
     Retention,
-    /// GetObjectTagging: an empty set.
+    /// GetObjectTagging.
     Tagging,
 }
 

@@ -1,12 +1,16 @@
 //! Copies: what to copy, and into what.
 
 use super::request::Input;
+use crate::protocol::acl::AclRequest;
 use crate::protocol::checksum::Algorithm;
 use crate::protocol::conditions::{ReadConditions, WriteConditions};
 use crate::protocol::error::{ErrorCode, S3Error};
+use crate::protocol::http::Headers;
+use crate::protocol::lock::Lock;
 use crate::protocol::metadata::{ObjectHeaders, StorageClass};
 use crate::protocol::names::{check_bucket_name, check_key, decode_path};
 use crate::protocol::range::{ByteRange, parse_copy_range};
+use crate::protocol::tagging::TagSet;
 
 /// The source of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +76,12 @@ pub struct CopyObject {
     pub conditions: WriteConditions,
     /// With `x-amz-metadata-directive: REPLACE` what the copy carries, otherwise `None`: what the source carries.
     pub replace_headers: Option<ObjectHeaders>,
+    /// With `x-amz-tagging-directive: REPLACE` the copy's tags, otherwise `None`: those of the source.
+    pub replace_tags: Option<TagSet>,
+    /// What is to keep the copy; the source does not hand its own down.
+    pub lock: Lock,
+    /// The access control list of the copy, which the source does not hand down either.
+    pub acl: Option<AclRequest>,
     /// The class of the copy, which the source does not hand down.
     pub storage_class: StorageClass,
     /// The checksum the copy is to have; `None` for the source's.
@@ -105,9 +115,28 @@ impl CopyObject {
             source_conditions: ReadConditions::from_copy_headers(input.headers)?,
             conditions: WriteConditions::from_headers(input.headers)?,
             replace_headers: replaces.then(|| ObjectHeaders::from_headers(input.headers)).transpose()?,
+            replace_tags: replace_tags(input.headers)?,
+            lock: Lock::from_headers(input.headers, None)?,
+            acl: AclRequest::from_headers(input.headers)?,
             storage_class: StorageClass::from_headers(input.headers)?,
             checksum_algorithm: input.checksum_algorithm()?,
         })
+    }
+}
+
+/// "x-amz-tagging-directive: Specifies whether the object tag-set is copied from the source object or replaced with the tag-set that's
+/// provided in the request. … The default value is COPY."
+fn replace_tags(headers: &Headers) -> Result<Option<TagSet>, S3Error> {
+    const NAME: &str = "x-amz-tagging-directive";
+    match headers.first(NAME) {
+        None | Some(b"COPY") => Ok(None),
+        Some(b"REPLACE") => {
+            headers.first("x-amz-tagging").map_or(Ok(TagSet::default()), TagSet::from_header).map(Some)
+        }
+        Some(other) => {
+            let value = String::from_utf8_lossy(other);
+            Err(S3Error::invalid_argument(NAME, value, "Unknown tagging directive."))
+        }
     }
 }
 

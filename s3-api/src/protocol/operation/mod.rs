@@ -6,7 +6,9 @@
 //!
 //! Invariant: what is not understood and would change the outcome is refused, never ignored.
 
+mod action;
 mod bucket;
+mod configuration;
 mod copy;
 mod listing;
 mod multipart;
@@ -19,9 +21,14 @@ mod route;
 #[cfg(test)]
 mod tests;
 
+pub use action::{Actions, actions, delete_action, read_action};
 pub use bucket::{
     BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetBucketVersioning,
     GetObjectSetting, HeadBucket, ObjectSetting, PutBucketVersioning,
+};
+pub use configuration::{
+    ChangeObject, DeleteBucketDocument, DocumentKind, GetBucketDocument, ObjectChange, PutAcl,
+    PutBucketDocument,
 };
 pub use copy::{CopyObject, CopySource, UploadPartCopy};
 pub use listing::{
@@ -33,7 +40,7 @@ pub use name::OperationName;
 pub use object::{
     AttributeSet, DeleteObject, DeleteObjects, GetObjectAttributes, PutObject, ReadObject, ResponseOverrides,
 };
-pub use refused::check_expected_owner;
+pub use refused::{check_expected_owner, check_headers};
 pub use request::Request;
 pub use resource::Resource;
 pub use route::{Routed, route};

@@ -1,6 +1,7 @@
 //! Multipart uploads.
 
 use super::request::Input;
+use crate::protocol::acl::AclRequest;
 use crate::protocol::checksum::{
     ChecksumType, ObjectChecksum, RequestChecksum, object_checksum, request_checksum,
 };
@@ -18,6 +19,8 @@ pub struct CreateMultipartUpload {
     pub key: String,
     /// What the object will carry; [`ObjectHeaders::announced`] holds the checksum it is to have.
     pub headers: ObjectHeaders,
+    /// The access control list it names.
+    pub acl: Option<AclRequest>,
 }
 
 impl CreateMultipartUpload {
@@ -43,7 +46,8 @@ impl CreateMultipartUpload {
                 Some((algorithm, kind))
             }
         };
-        Ok(CreateMultipartUpload { bucket: input.bucket(), key: input.key(), headers })
+        let acl = AclRequest::from_headers(input.headers)?;
+        Ok(CreateMultipartUpload { bucket: input.bucket(), key: input.key(), headers, acl })
     }
 }
 

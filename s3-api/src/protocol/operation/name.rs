@@ -8,7 +8,8 @@ macro_rules! operations {
     ($($name:ident,)*) => {
         /// An operation of the S3 API.
         ///
-        /// The 116 operations of the API as the AWS SDKs describe it in November 2026; names as there
+        /// The 116 operations of the API as the AWS SDKs describe it in November 2026, and PostObject, which browsers
+        /// send without an SDK; names as there
         /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
@@ -26,6 +27,11 @@ macro_rules! operations {
             /// The name, as in the API reference and in policies behind `s3:`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(OperationName::$name => stringify!($name),)* }
+            }
+
+            /// The name as policies have it where they have no other: behind `s3:`.
+            pub(super) const fn policy_name(self) -> &'static str {
+                match self { $(OperationName::$name => concat!("s3:", stringify!($name)),)* }
             }
         }
     };
@@ -109,6 +115,7 @@ operations! {
     ListObjects,
     ListObjectsV2,
     ListParts,
+    PostObject,
     PutBucketAbac,
     PutBucketAccelerateConfiguration,
     PutBucketAcl,
@@ -170,7 +177,7 @@ impl OperationName {
             OperationName::CreateBucket => Some(CreateBucketConfiguration::BYTES_MAX),
             OperationName::DeleteObjects => Some(Delete::BYTES_MAX),
             OperationName::PutBucketVersioning => Some(VersioningConfiguration::BYTES_MAX),
-            _ => None,
+            other => super::configuration::document_bytes_max(other),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Requests for one object, or for many to be deleted.
 
 use super::request::Input;
+use crate::protocol::acl::AclRequest;
 use crate::protocol::checksum::{RequestChecksum, request_checksum};
 use crate::protocol::conditions::{ReadConditions, WriteConditions};
 use crate::protocol::error::{ErrorCode, S3Error};
@@ -21,6 +22,8 @@ pub struct PutObject {
     pub conditions: WriteConditions,
     /// The checksum of the body.
     pub checksum: RequestChecksum,
+    /// The access control list it names.
+    pub acl: Option<AclRequest>,
 }
 
 impl PutObject {
@@ -31,6 +34,7 @@ impl PutObject {
             headers: ObjectHeaders::from_headers(input.headers)?,
             conditions: WriteConditions::from_headers(input.headers)?,
             checksum: request_checksum(input.headers)?,
+            acl: AclRequest::from_headers(input.headers)?,
         })
     }
 }
@@ -107,6 +111,8 @@ pub struct DeleteObject {
     pub version_id: Option<String>,
     /// When to delete: `If-Match` only.
     pub conditions: WriteConditions,
+    /// `x-amz-bypass-governance-retention: true`.
+    pub bypass_governance: bool,
 }
 
 impl DeleteObject {
@@ -116,7 +122,14 @@ impl DeleteObject {
             return Err(S3Error::header_not_implemented("If-None-Match"));
         }
         let version_id = input.version_id()?;
-        Ok(DeleteObject { bucket: input.bucket(), key: input.key(), version_id, conditions })
+        let bypass_governance = input.bypass_governance();
+        Ok(DeleteObject {
+            bucket: input.bucket(),
+            key: input.key(),
+            version_id,
+            conditions,
+            bypass_governance,
+        })
     }
 }
 
@@ -127,12 +140,19 @@ pub struct DeleteObjects {
     pub bucket: String,
     /// What to delete. A key too long is an error of its own line in the reply.
     pub delete: Delete,
+    /// `x-amz-bypass-governance-retention: true`.
+    pub bypass_governance: bool,
 }
 
 impl DeleteObjects {
     pub(super) fn parse(input: &Input<'_>) -> Result<Self, S3Error> {
         Self::check_integrity(input)?;
-        Ok(DeleteObjects { bucket: input.bucket(), delete: Delete::parse(input.document)? })
+        let bypass_governance = input.bypass_governance();
+        Ok(DeleteObjects {
+            bucket: input.bucket(),
+            delete: Delete::parse(input.document)?,
+            bypass_governance,
+        })
     }
 
     /// "The Content-MD5 request header is required for all Multi-Object Delete requests" unless there is a checksum.

@@ -4,6 +4,9 @@ use super::bucket::{
     BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetBucketVersioning,
     GetObjectSetting, HeadBucket, ObjectSetting, PutBucketVersioning,
 };
+use super::configuration::{
+    ChangeObject, DeleteBucketDocument, DocumentKind, GetBucketDocument, PutAcl, PutBucketDocument,
+};
 use super::copy::{CopyObject, UploadPartCopy};
 use super::listing::{
     ListBuckets, ListMultipartUploads, ListObjectVersions, ListObjects, ListObjectsV2, ListParts,
@@ -30,6 +33,11 @@ pub enum Request {
     DeleteBucket(DeleteBucket),
     GetBucketLocation(GetBucketLocation),
     GetBucketSetting(GetBucketSetting),
+    GetBucketDocument(GetBucketDocument),
+    PutBucketDocument(PutBucketDocument),
+    DeleteBucketDocument(DeleteBucketDocument),
+    PutAcl(PutAcl),
+    ChangeObject(ChangeObject),
     GetBucketVersioning(GetBucketVersioning),
     PutBucketVersioning(PutBucketVersioning),
     PutObject(PutObject),
@@ -87,7 +95,20 @@ impl Input<'_> {
             let (key, version_id) = (self.key(), self.version_id()?);
             return Ok(Request::GetObjectSetting(GetObjectSetting { bucket, key, version_id, setting }));
         }
+        if let Some(kind) = DocumentKind::of_get(operation) {
+            return Ok(Request::GetBucketDocument(GetBucketDocument { bucket, kind }));
+        }
+        if let Some(kind) = DocumentKind::of_delete(operation) {
+            return Ok(Request::DeleteBucketDocument(DeleteBucketDocument { bucket, kind }));
+        }
         check_headers(self.headers)?;
+        if let Some((kind, _)) = DocumentKind::of_put(operation) {
+            let stored = kind.stored(self.document, &bucket)?;
+            return Ok(Request::PutBucketDocument(PutBucketDocument { bucket, kind, stored }));
+        }
+        if let Some(change) = ChangeObject::parse(self)? {
+            return Ok(Request::ChangeObject(change));
+        }
         Ok(match operation {
             O::ListBuckets => Request::ListBuckets(ListBuckets::parse(self)?),
             O::CreateBucket => Request::CreateBucket(CreateBucket::parse(self)?),
@@ -96,6 +117,7 @@ impl Input<'_> {
             O::GetBucketLocation => Request::GetBucketLocation(GetBucketLocation { bucket }),
             O::GetBucketVersioning => Request::GetBucketVersioning(GetBucketVersioning { bucket }),
             O::PutBucketVersioning => Request::PutBucketVersioning(PutBucketVersioning::parse(self)?),
+            O::PutBucketAcl | O::PutObjectAcl => Request::PutAcl(PutAcl::parse(self)?),
             O::PutObject => Request::PutObject(PutObject::parse(self)?),
             O::GetObject => Request::GetObject(ReadObject::parse(self)?),
             O::HeadObject => Request::HeadObject(ReadObject::parse(self)?),
@@ -143,6 +165,12 @@ impl Input<'_> {
     /// The upload: empty, which no upload is called, if the parameter is.
     pub(super) fn upload_id(&self) -> String {
         self.query().value("uploadId").unwrap_or_default().to_owned()
+    }
+
+    /// `x-amz-bypass-governance-retention`.
+    pub(super) fn bypass_governance(&self) -> bool {
+        let value = self.headers.first("x-amz-bypass-governance-retention");
+        value.is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
     }
 
     pub(super) fn version_id(&self) -> Result<Option<String>, S3Error> {

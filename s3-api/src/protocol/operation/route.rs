@@ -109,6 +109,7 @@ const ROWS: &[Row] = &[
     row(O::CreateBucketMetadataConfiguration, M::Post, K::Bucket, &["metadataConfiguration"], None, &[]),
     row(O::CreateBucketMetadataTableConfiguration, M::Post, K::Bucket, &["metadataTable"], None, &[]),
     row(O::DeleteObjects, M::Post, K::Bucket, &["delete"], None, &[]),
+    row(O::PostObject, M::Post, K::Bucket, &[], None, &[]),
     row(O::WriteGetObjectResponse, M::Post, K::Bucket, &[], Some("x-amz-request-route"), &[]),
     row(O::CreateBucket, M::Put, K::Bucket, &[], None, &[]),
     row(O::PutBucketAbac, M::Put, K::Bucket, &["abac"], None, &[]),
@@ -274,8 +275,8 @@ mod tests {
 
     #[test]
     fn every_operation_has_exactly_one_route() {
-        // All 116 names: in the table once, or the older name of one that is; and each row reaches its own operation.
-        assert_eq!(OperationName::ALL.len(), 116);
+        // All 116 names and PostObject: in the table once, or the older name of one that is; and each row reaches its own operation.
+        assert_eq!(OperationName::ALL.len(), 117);
         for &operation in OperationName::ALL {
             let rows = ROWS.iter().filter(|row| row.operation == operation).count();
             let legacy =

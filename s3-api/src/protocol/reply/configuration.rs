@@ -1,4 +1,4 @@
-//! What a bucket or an object answers about configurations it does not have.
+//! What a bucket answers about configurations that no bucket here has.
 //!
 //! Clients ask before they work (`s3cmd info`, SDK helpers, infrastructure tools), and tell "there is none" from "it is
 //! not known" by the code. Every answer here is true of a store without the feature.
@@ -49,74 +49,40 @@ pub fn bucket_versioning(status: Option<VersioningStatus>) -> Reply {
     Reply::document(xml.finish())
 }
 
-/// The answer to `operation` on a bucket or an object of `owner` that never had what it asks for; `None` if the
-/// operation reads no configuration. The caller has checked that the bucket, or the object, exists.
+/// The reply of GetBucketPolicyStatus.
+pub fn policy_status(is_public: bool) -> Reply {
+    let mut xml = XmlWriter::root("PolicyStatus");
+    xml.value("IsPublic", is_public);
+    Reply::document(xml.finish())
+}
+
+/// The answer to `operation` on a bucket, about what no bucket here has; `None` if it asks for something else. The caller has checked
+/// that the bucket exists.
 ///
 /// | operation | answer |
 /// |---|---|
-/// | GetBucketNotificationConfiguration, …Logging, …AccelerateConfiguration, GetObjectTagging | an empty document |
-/// | GetBucketAcl, GetObjectAcl | the owner has full control |
+/// | GetBucketNotificationConfiguration, …Logging, …AccelerateConfiguration | an empty document |
 /// | GetBucketRequestPayment | the owner pays |
-/// | GetBucketOwnershipControls | `BucketOwnerEnforced`: there are no access control lists |
-/// | GetPublicAccessBlock, GetBucketPolicyStatus | everything is blocked, nothing is public |
-/// | GetBucketPolicy, …Cors, …Tagging, …LifecycleConfiguration, …Encryption, …Replication, …Website, GetObjectLockConfiguration, GetObjectRetention, GetObjectLegalHold | 404 with the code of its own |
+/// | GetBucketEncryption, …Replication, …Website | 404 with the code of its own |
 ///
 /// (*List of error codes*, <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>; the documents: each
 /// operation's page, "Response Syntax".)
-pub fn default_configuration(operation: OperationName, owner: Owner<'_>) -> Option<Result<Reply, S3Error>> {
+pub fn default_configuration(operation: OperationName) -> Option<Result<Reply, S3Error>> {
     use OperationName as O;
     let none = |code: ErrorCode| Some(Err(S3Error::new(code)));
     let mut xml;
     match operation {
-        O::GetBucketPolicy => return none(ErrorCode::NoSuchBucketPolicy),
-        O::GetBucketCors => return none(ErrorCode::NoSuchCorsConfiguration),
-        O::GetBucketTagging => return none(ErrorCode::NoSuchTagSet),
-        O::GetBucketLifecycle | O::GetBucketLifecycleConfiguration => {
-            return none(ErrorCode::NoSuchLifecycleConfiguration);
-        }
         O::GetBucketEncryption => return none(ErrorCode::ServerSideEncryptionConfigurationNotFound),
         O::GetBucketReplication => return none(ErrorCode::ReplicationConfigurationNotFound),
         O::GetBucketWebsite => return none(ErrorCode::NoSuchWebsiteConfiguration),
-        O::GetObjectLockConfiguration => return none(ErrorCode::ObjectLockConfigurationNotFound),
-        O::GetObjectRetention | O::GetObjectLegalHold => {
-            return none(ErrorCode::NoSuchObjectLockConfiguration);
-        }
         O::GetBucketNotification | O::GetBucketNotificationConfiguration => {
             xml = XmlWriter::root("NotificationConfiguration");
         }
         O::GetBucketLogging => xml = XmlWriter::root("BucketLoggingStatus"),
         O::GetBucketAccelerateConfiguration => xml = XmlWriter::root("AccelerateConfiguration"),
-        O::GetObjectTagging => {
-            xml = XmlWriter::root("Tagging");
-            xml.open("TagSet");
-        }
         O::GetBucketRequestPayment => {
             xml = XmlWriter::root("RequestPaymentConfiguration");
             xml.text("Payer", "BucketOwner");
-        }
-        O::GetBucketOwnershipControls => {
-            xml = XmlWriter::root("OwnershipControls");
-            xml.open("Rule").text("ObjectOwnership", "BucketOwnerEnforced");
-        }
-        O::GetPublicAccessBlock => {
-            xml = XmlWriter::root("PublicAccessBlockConfiguration");
-            for name in ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"]
-            {
-                xml.text(name, "true");
-            }
-        }
-        O::GetBucketPolicyStatus => {
-            xml = XmlWriter::root("PolicyStatus");
-            xml.text("IsPublic", "false");
-        }
-        O::GetBucketAcl | O::GetObjectAcl => {
-            xml = XmlWriter::root("AccessControlPolicy");
-            owner.write(&mut xml, "Owner");
-            xml.open("AccessControlList").open("Grant");
-            let xsi = ("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance");
-            xml.open_raw("Grantee", &[xsi, ("xsi:type", "CanonicalUser")]);
-            owner.write_inside(&mut xml);
-            xml.close().text("Permission", "FULL_CONTROL");
         }
         _ => return None,
     }
@@ -127,8 +93,6 @@ pub fn default_configuration(operation: OperationName, owner: Owner<'_>) -> Opti
 mod tests {
     use super::*;
     use crate::protocol::reply::ReplyBody;
-
-    const OWNER: Owner<'static> = Owner { id: "id", display_name: "name" };
 
     fn body(reply: Reply) -> String {
         assert_eq!(reply.status, 200);
@@ -142,10 +106,6 @@ mod tests {
     fn each_configuration_that_is_not_there_has_its_answer() {
         // Documents as the SDKs read them, and refusals by their code; other operations are not answered.
         use OperationName as O;
-        let grant = "<AccessControlPolicy><Owner><ID>id</ID><DisplayName>name</DisplayName></Owner><AccessControlList>\
-            <Grant><Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\">\
-            <ID>id</ID><DisplayName>name</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant>\
-            </AccessControlList></AccessControlPolicy>";
         let documents = [
             (
                 O::GetBucketNotificationConfiguration,
@@ -153,40 +113,26 @@ mod tests {
             ),
             (O::GetBucketLogging, "<BucketLoggingStatus></BucketLoggingStatus>"),
             (O::GetBucketAccelerateConfiguration, "<AccelerateConfiguration></AccelerateConfiguration>"),
-            (O::GetObjectTagging, "<Tagging><TagSet></TagSet></Tagging>"),
             (
                 O::GetBucketRequestPayment,
                 "<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>",
             ),
-            (
-                O::GetBucketOwnershipControls,
-                "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>",
-            ),
-            (O::GetBucketPolicyStatus, "<PolicyStatus><IsPublic>false</IsPublic></PolicyStatus>"),
-            (O::GetBucketAcl, grant),
-            (O::GetObjectAcl, grant),
         ];
         for (operation, expected) in documents {
-            let reply = default_configuration(operation, OWNER).unwrap().unwrap();
+            let reply = default_configuration(operation).unwrap().unwrap();
             assert_eq!(body(reply), expected, "{operation:?}");
         }
         let refusals = [
-            (O::GetBucketPolicy, "NoSuchBucketPolicy"),
-            (O::GetBucketCors, "NoSuchCORSConfiguration"),
-            (O::GetBucketTagging, "NoSuchTagSet"),
-            (O::GetBucketLifecycleConfiguration, "NoSuchLifecycleConfiguration"),
             (O::GetBucketEncryption, "ServerSideEncryptionConfigurationNotFoundError"),
             (O::GetBucketReplication, "ReplicationConfigurationNotFoundError"),
             (O::GetBucketWebsite, "NoSuchWebsiteConfiguration"),
-            (O::GetObjectLockConfiguration, "ObjectLockConfigurationNotFoundError"),
-            (O::GetObjectRetention, "NoSuchObjectLockConfiguration"),
         ];
         for (operation, code) in refusals {
-            let error = default_configuration(operation, OWNER).unwrap().unwrap_err();
+            let error = default_configuration(operation).unwrap().unwrap_err();
             assert_eq!((error.code.as_str(), error.status()), (code, 404), "{operation:?}");
         }
-        assert!(default_configuration(O::GetPublicAccessBlock, OWNER).unwrap().is_ok());
-        assert!(default_configuration(O::PutObject, OWNER).is_none());
+        assert!(default_configuration(O::PutObject).is_none());
+        assert_eq!(body(policy_status(true)), "<PolicyStatus><IsPublic>true</IsPublic></PolicyStatus>");
     }
 
     #[test]

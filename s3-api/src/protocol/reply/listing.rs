@@ -65,6 +65,8 @@ pub struct ListedObject<'a> {
     pub storage_class: StorageClass,
     /// Which checksum it has.
     pub checksum: Option<(Algorithm, ChecksumType)>,
+    /// Whose it is: identifier and name; none: the bucket's owner's.
+    pub owner: Option<(String, String)>,
 }
 
 /// One line of a listing.
@@ -106,6 +108,11 @@ impl Names {
     }
 }
 
+/// The owner of a line, or the bucket's.
+fn own<'a>(line: &'a Option<(String, String)>, bucket: Owner<'a>) -> Owner<'a> {
+    line.as_ref().map_or(bucket, |(id, display_name)| Owner { id, display_name })
+}
+
 fn write_object(xml: &mut XmlWriter, names: &Names, object: &ListedObject<'_>, owner: Option<Owner<'_>>) {
     names.bytes(xml, "Key", object.key);
     xml.text("LastModified", &format_iso8601(object.modified_ms));
@@ -115,7 +122,7 @@ fn write_object(xml: &mut XmlWriter, names: &Names, object: &ListedObject<'_>, o
     }
     xml.value("Size", object.bytes);
     if let Some(owner) = owner {
-        owner.write(xml, "Owner");
+        own(&object.owner, owner).write(xml, "Owner");
     }
     xml.text("StorageClass", object.storage_class.name());
 }
@@ -278,6 +285,8 @@ pub struct ListedUpload<'a> {
     pub storage_class: StorageClass,
     /// The checksum it announced.
     pub checksum: Option<(Algorithm, ChecksumType)>,
+    /// Whose it is: identifier and name; none: the bucket's owner's.
+    pub owner: Option<(String, String)>,
 }
 
 /// One line of a listing of uploads.
@@ -319,6 +328,7 @@ pub fn list_multipart_uploads(
         xml.open("Upload");
         names.bytes(&mut xml, "Key", upload.key);
         xml.text("UploadId", &upload.upload_id);
+        let owner = own(&upload.owner, owner);
         owner.write(&mut xml, "Initiator");
         owner.write(&mut xml, "Owner");
         xml.text("StorageClass", upload.storage_class.name());
@@ -408,6 +418,7 @@ mod tests {
             bytes: 5,
             storage_class: StorageClass::Standard,
             checksum: None,
+            owner: None,
         })
     }
 
@@ -507,6 +518,7 @@ mod tests {
             created_ms: 0,
             storage_class: StorageClass::Standard,
             checksum: None,
+            owner: None,
         });
         let text = body(list_multipart_uploads(&request, &[upload], true, OWNER));
         assert!(text.contains("<NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"));

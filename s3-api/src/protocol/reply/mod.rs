@@ -14,7 +14,7 @@ mod listing;
 mod object;
 mod result;
 
-pub use configuration::{Owner, bucket_location, bucket_versioning, default_configuration};
+pub use configuration::{Owner, bucket_location, bucket_versioning, default_configuration, policy_status};
 pub use listing::{
     Listed, ListedBucket, ListedObject, ListedUpload, ListedVersion, UploadLine, UploadParts, VersionLine,
     list_buckets, list_multipart_uploads, list_object_versions, list_objects, list_objects_v2,
@@ -22,7 +22,7 @@ pub use listing::{
 pub use object::{ObjectReply, delete_object, not_modified, put_object};
 pub use result::{
     AttributesReply, DeleteOutcome, ListedPart, ObjectParts, complete_multipart_upload, copy_object,
-    create_multipart_upload, delete_objects, upload_part_copy,
+    create_multipart_upload, delete_objects, post_response, upload_part_copy,
 };
 
 use super::error::{ErrorCode, S3Error};
@@ -86,6 +86,13 @@ impl Reply {
         reply
     }
 
+    /// 200 with a JSON document.
+    pub fn json(document: Vec<u8>) -> Self {
+        let mut reply = Reply::new(200).header("Content-Type", "application/json");
+        reply.body = ReplyBody::Bytes(document);
+        reply
+    }
+
     /// The refusal `error`, with its document.
     ///
     /// A 416 names the size of the object if the error does, as `Content-Range: bytes */size` (RFC 9110 §15.5.17).
@@ -104,6 +111,13 @@ impl Reply {
             ErrorCode::RdmaTransferFailed => reply.header(remote::REPLY, "500"),
             _ => reply,
         }
+    }
+
+    /// With an XML document as its body.
+    #[must_use]
+    pub fn with_document(mut self, document: Vec<u8>) -> Self {
+        self.body = ReplyBody::Bytes(document);
+        self.header("Content-Type", "application/xml")
     }
 
     /// Adds a header.

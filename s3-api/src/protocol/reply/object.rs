@@ -4,7 +4,7 @@ use super::{Reply, ReplyBody};
 use crate::protocol::checksum::{Checksum, ObjectChecksum};
 use crate::protocol::metadata::{ObjectHeaders, STORED_HEADERS, StorageClass};
 use crate::protocol::range::ResolvedRange;
-use crate::protocol::time::format_http_date;
+use crate::protocol::time::{format_http_date, format_iso8601};
 
 /// The media type of an object that was put without one.
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>, Content-Type.)
@@ -78,6 +78,17 @@ impl ObjectReply<'_> {
         // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, x-amz-storage-class.)
         if self.headers.storage_class != StorageClass::Standard {
             reply = reply.header("x-amz-storage-class", self.headers.storage_class.name());
+        }
+        if !self.headers.tags.is_empty() {
+            reply = reply.header("x-amz-tagging-count", self.headers.tags.tags.len().to_string());
+        }
+        if let Some(retention) = self.headers.lock.retention {
+            reply = reply
+                .header("x-amz-object-lock-mode", retention.mode.name())
+                .header("x-amz-object-lock-retain-until-date", format_iso8601(retention.until_ms));
+        }
+        if let Some(on) = self.headers.lock.legal_hold {
+            reply = reply.header("x-amz-object-lock-legal-hold", if on { "ON" } else { "OFF" });
         }
         if self.with_checksum {
             // A part's checksum goes with the type of the object's: it is what the whole is made of.

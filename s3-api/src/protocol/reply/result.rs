@@ -214,6 +214,18 @@ fn write_parts(xml: &mut XmlWriter, parts: &ObjectParts<'_>) {
     xml.close();
 }
 
+/// The `PostResponse` of a form that wants to be answered 201.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html>, Response Elements.)
+pub fn post_response(location: &str, bucket: &str, key: &str, etag: &str) -> Vec<u8> {
+    let mut xml = XmlWriter::new();
+    xml.open("PostResponse")
+        .text("Location", location)
+        .text("Bucket", bucket)
+        .text("Key", key)
+        .text("ETag", &format!("\"{etag}\""));
+    xml.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ use super::XmlReader;
 use crate::protocol::checksum::{Algorithm, Checksum};
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::etag::{ETag, ETagCondition};
+use crate::protocol::tagging::{BUCKET_TAGS_MAX, TagSet, tag_list};
 
 /// The most parts of an object, and the highest number of a part.
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>.)
@@ -59,6 +60,8 @@ pub struct Delete {
 pub struct CreateBucketConfiguration {
     /// The region asked for.
     pub location_constraint: Option<String>,
+    /// Tags of the bucket.
+    pub tags: TagSet,
 }
 
 /// Whether a bucket keeps versions, once it was told to.
@@ -310,7 +313,7 @@ impl CreateBucketConfiguration {
     /// Reads the document, which may be empty. Whether the store serves the region is not checked.
     ///
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html>, Request Syntax.) `Location` and
-    /// `Bucket` ask for a directory bucket, `Tags` for tags.
+    /// `Bucket` ask for a directory bucket.
     ///
     /// # Errors
     ///
@@ -324,14 +327,15 @@ impl CreateBucketConfiguration {
         }
         let mut xml = XmlReader::new(document, 256)?;
         xml.root("CreateBucketConfiguration")?;
-        let mut location = None;
+        let (mut location, mut tags) = (None, None);
         while let Some(name) = xml.child()? {
             match name {
+                "Tags" => once(&mut tags, tag_list(&mut xml)?)?,
                 "LocationConstraint" => once(&mut location, xml.text()?.trim_ascii().to_owned())?,
-                "Location" | "Bucket" | "Tags" => {
+                "Location" | "Bucket" => {
                     return Err(S3Error::with_message(
                         ErrorCode::NotImplemented,
-                        "Directory buckets and tags of buckets are not implemented.",
+                        "Directory buckets are not implemented.",
                     ));
                 }
                 _ => xml.skip()?,
@@ -345,7 +349,8 @@ impl CreateBucketConfiguration {
         if location_constraint.as_ref().is_some_and(|name| !is_name(name)) {
             return Err(ErrorCode::InvalidLocationConstraint.into());
         }
-        Ok(CreateBucketConfiguration { location_constraint })
+        let tags = TagSet { tags: tags.unwrap_or_default() }.checked(BUCKET_TAGS_MAX)?;
+        Ok(CreateBucketConfiguration { location_constraint, tags })
     }
 }
 

@@ -144,7 +144,7 @@ struct Route {
 fn owner(principal: &Principal) -> remote::Principal {
     match principal {
         Principal::Anonymous => remote::Principal::new("anonymous"),
-        Principal::AccessKey(key) => remote::Principal::new(&format!("key {key}")),
+        Principal::Identity(identity) => remote::Principal::new(&format!("key {}", identity.access_key)),
     }
 }
 

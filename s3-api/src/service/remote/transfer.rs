@@ -8,6 +8,7 @@ use crate::{
         checksum::Algorithm,
         error::{ErrorCode, S3Error},
         http::Headers,
+        lifecycle::LifecycleConfiguration,
         operation::{PutObject, ReadObject, UploadPart},
         remote::{Proposal, declined, memory_checksum, moved, taken},
         reply::Reply,
@@ -20,6 +21,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -36,6 +38,8 @@ pub(in crate::service) struct Asked<'a> {
     pub(in crate::service) payload: PayloadMode,
     pub(in crate::service) signature: Option<(Signature, SignaturePlace)>,
     pub(in crate::service) proposal: &'a Proposal,
+    /// When objects of the bucket go by themselves.
+    pub(in crate::service) lifecycle: Option<Arc<LifecycleConfiguration>>,
     /// When the head began to come.
     pub(in crate::service) begun: Moment,
 }
@@ -132,8 +136,11 @@ pub(in crate::service) async fn get(asked: &Asked<'_>, request: ReadObject) -> R
         Ok(route) => {
             let transport = known_name(&route.transport);
             let (request, principal) = (request.clone(), asked.principal.clone());
+            let lifecycle = asked.lifecycle.clone();
             let core = usize::from(route.session.core());
-            let work = move |engine| async move { get_here(engine, route, &request, &principal).await };
+            let work = move |engine| async move {
+                get_here(engine, route, &request, &principal, lifecycle.as_deref()).await
+            };
             match asked.engine.on_core(core, work).await.map_err(failure)?? {
                 Outcome::Answered(reply) => return Ok(reply.into()),
                 Outcome::Declined(reason) => reason,
@@ -144,7 +151,7 @@ pub(in crate::service) async fn get(asked: &Asked<'_>, request: ReadObject) -> R
             }
         }
     };
-    let mut answer = reads::get(asked.engine, &request, asked.principal).await?;
+    let mut answer = reads::get(asked.engine, &request, asked.principal, asked.lifecycle.as_deref()).await?;
     if answer.payload.is_some() {
         answer.reply = declined(answer.reply);
     }
@@ -157,13 +164,14 @@ async fn get_here(
     route: Route,
     request: &ReadObject,
     principal: &Principal,
+    lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Outcome, S3Error> {
     let deadline = route.deadline;
     let session = match Session::find(engine, route)? {
         Ok(session) => session,
         Err(reason) => return Ok(Outcome::Declined(reason)),
     };
-    let answer = reads::get(&session.engine, request, principal).await?;
+    let answer = reads::get(&session.engine, request, principal, lifecycle).await?;
     let Some(mut get) = answer.payload else { return Ok(Outcome::Answered(answer.reply)) };
     let transfer = get.write_to(&*session.memory, session.route.slice, deadline);
     match session.fenced(transfer).await {
@@ -192,6 +200,7 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
     let expected = asked.expectations()?;
     let check = writes::precheck(asked.engine, &request.bucket, request.key.as_bytes(), &request.conditions);
     check.await?;
+    let lifecycle = asked.lifecycle.clone();
     take(asked, move |engine, route| async move {
         let size = Some(writes::check_size(route.slice.bytes())?);
         let options = PutOptions { size };
@@ -203,7 +212,7 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
             async move { engine.put(&bucket, key.as_bytes(), options).await.map_err(failure) },
             async move |put: Put, digests: Digests| {
                 let (etag, checksum) = outcome(&digests)?;
-                writes::commit(put, request, etag, checksum).await
+                writes::commit(put, request, etag, checksum, lifecycle.as_deref()).await
             },
         )
         .await

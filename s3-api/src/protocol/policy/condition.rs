@@ -1,0 +1,356 @@
+//! Conditions of statements, and the facts they are judged by.
+//!
+//! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html>.)
+
+use super::pattern::{expanded, matches};
+use crate::protocol::time::parse_iso8601;
+use core::net::IpAddr;
+
+/// What is known of a request. Names are compared without case; a name may have several values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    values: Vec<(String, Vec<String>)>,
+}
+
+impl Facts {
+    /// Says that `name` is `value`, in place of what was said of it.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.set_all(name, vec![value.into()]);
+    }
+
+    /// As [`Facts::set`] with several values, or none, which is not the same as a name that nothing is said of.
+    pub fn set_all(&mut self, name: &str, values: Vec<String>) {
+        let name = name.to_ascii_lowercase();
+        self.values.retain(|(known, _)| *known != name);
+        self.values.push((name, values));
+    }
+
+    fn all(&self, name: &str) -> Option<&[String]> {
+        let found = self.values.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, values)| values.as_slice())
+    }
+
+    /// The value of a name that has one.
+    pub(super) fn one(&self, name: &str) -> Option<&str> {
+        match self.all(name) {
+            Some([value]) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compare {
+    Text { ignore_case: bool },
+    Like,
+    Number(Order),
+    Date(Order),
+    Bool,
+    Address,
+    Null,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quantifier {
+    /// One value is expected.
+    One,
+    /// Each of the request's values must fit; none at all fit.
+    ForAll,
+    /// One of the request's values must fit.
+    ForAny,
+}
+
+/// An operator with a name and what is compared with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Condition {
+    compare: Compare,
+    negated: bool,
+    if_exists: bool,
+    quantifier: Quantifier,
+    pub(super) name: String,
+    pub(super) values: Vec<String>,
+}
+
+impl Condition {
+    /// None if there is no such operator, or a value is none of its kind.
+    pub(super) fn new(operator: &str, name: &str, values: Vec<String>) -> Option<Condition> {
+        let (quantifier, operator) = match operator.split_once(':') {
+            Some(("ForAllValues", rest)) => (Quantifier::ForAll, rest),
+            Some(("ForAnyValue", rest)) => (Quantifier::ForAny, rest),
+            Some(_) => return None,
+            None => (Quantifier::One, operator),
+        };
+        let (operator, if_exists) = match operator.strip_suffix("IfExists") {
+            Some(operator) => (operator, true),
+            None => (operator, false),
+        };
+        use Compare as C;
+        let (compare, negated) = match operator {
+            "StringEquals" | "BinaryEquals" => (C::Text { ignore_case: false }, false),
+            "StringNotEquals" => (C::Text { ignore_case: false }, true),
+            "StringEqualsIgnoreCase" => (C::Text { ignore_case: true }, false),
+            "StringNotEqualsIgnoreCase" => (C::Text { ignore_case: true }, true),
+            "StringLike" | "ArnLike" | "ArnEquals" => (C::Like, false),
+            "StringNotLike" | "ArnNotLike" | "ArnNotEquals" => (C::Like, true),
+            "NumericEquals" => (C::Number(Order::Equal), false),
+            "NumericNotEquals" => (C::Number(Order::Equal), true),
+            "NumericLessThan" => (C::Number(Order::Less), false),
+            "NumericLessThanEquals" => (C::Number(Order::LessOrEqual), false),
+            "NumericGreaterThan" => (C::Number(Order::Greater), false),
+            "NumericGreaterThanEquals" => (C::Number(Order::GreaterOrEqual), false),
+            "DateEquals" => (C::Date(Order::Equal), false),
+            "DateNotEquals" => (C::Date(Order::Equal), true),
+            "DateLessThan" => (C::Date(Order::Less), false),
+            "DateLessThanEquals" => (C::Date(Order::LessOrEqual), false),
+            "DateGreaterThan" => (C::Date(Order::Greater), false),
+            "DateGreaterThanEquals" => (C::Date(Order::GreaterOrEqual), false),
+            "Bool" => (C::Bool, false),
+            "IpAddress" => (C::Address, false),
+            "NotIpAddress" => (C::Address, true),
+            "Null" if !if_exists => (C::Null, false),
+            _ => return None,
+        };
+        let is_value = |value: &String| match compare {
+            _ if value.contains("${") => true,
+            C::Number(_) => number(value).is_some(),
+            C::Date(_) => date(value).is_some(),
+            C::Bool | C::Null => matches!(value.to_ascii_lowercase().as_str(), "true" | "false"),
+            C::Address => Network::parse(value).is_some(),
+            C::Text { .. } | C::Like => true,
+        };
+        let good = !values.is_empty() && values.iter().all(is_value);
+        good.then(|| Condition { compare, negated, if_exists, quantifier, name: name.to_owned(), values })
+    }
+
+    /// Whether it holds. "If the key that you specify in a policy condition is not present in the request context, the values do
+    /// not match and the condition is false. If the policy condition requires that the key is not matched, … and the right key is
+    /// not present, the condition is true." With `IfExists` a key that is not present makes every condition true.
+    pub(super) fn holds(&self, facts: &Facts) -> bool {
+        let found = facts.all(&self.name);
+        if self.compare == Compare::Null {
+            let absent = found.is_none_or(<[String]>::is_empty);
+            return self.values.iter().any(|value| value.eq_ignore_ascii_case("true") == absent);
+        }
+        let Some(found) = found else {
+            return self.if_exists || self.negated || self.quantifier == Quantifier::ForAll;
+        };
+        let one = |value: &String| {
+            let equal = self.values.iter().any(|wanted| self.fits(wanted, value, facts));
+            equal != self.negated
+        };
+        match self.quantifier {
+            Quantifier::ForAll => found.iter().all(one),
+            Quantifier::ForAny => found.iter().any(one),
+            Quantifier::One if self.negated => found.iter().all(one),
+            Quantifier::One => found.iter().any(one),
+        }
+    }
+
+    fn fits(&self, wanted: &str, value: &str, facts: &Facts) -> bool {
+        if self.compare == Compare::Like {
+            return matches(wanted, value, Some(facts));
+        }
+        let Some(wanted) = expanded(wanted, facts) else { return false };
+        match self.compare {
+            Compare::Text { ignore_case: false } => wanted == value,
+            Compare::Text { ignore_case: true } => wanted.to_lowercase() == value.to_lowercase(),
+            Compare::Number(order) => match (number(value), number(&wanted)) {
+                (Some(value), Some(wanted)) => order.holds(value.partial_cmp(&wanted)),
+                _ => false,
+            },
+            Compare::Date(order) => match (date(value), date(&wanted)) {
+                (Some(value), Some(wanted)) => order.holds(value.partial_cmp(&wanted)),
+                _ => false,
+            },
+            Compare::Bool => wanted.eq_ignore_ascii_case(value),
+            Compare::Address => match (Network::parse(&wanted), value.parse()) {
+                (Some(network), Ok(address)) => network.contains(address),
+                _ => false,
+            },
+            Compare::Like | Compare::Null => false,
+        }
+    }
+
+    /// Whether it narrows a statement down to fixed values, so that not everybody is meant: see
+    /// [`Policy::is_public`](super::Policy::is_public).
+    pub(super) fn is_fixed(&self) -> bool {
+        const KEYS: [&str; 11] = [
+            "aws:sourceip",
+            "aws:sourcearn",
+            "aws:sourcevpc",
+            "aws:sourcevpce",
+            "aws:sourceaccount",
+            "aws:sourceowner",
+            "aws:principalorgid",
+            "aws:principalaccount",
+            "aws:principalarn",
+            "aws:userid",
+            "s3:dataaccesspointarn",
+        ];
+        let fixed = |value: &String| {
+            let broad = Network::parse(value).is_some_and(|network| network.is_broad());
+            !(value.contains(['*', '?', '$']) || self.compare == Compare::Address && broad)
+        };
+        KEYS.contains(&self.name.to_ascii_lowercase().as_str())
+            && !self.negated
+            && !self.if_exists
+            && self.quantifier != Quantifier::ForAll
+            && matches!(self.compare, Compare::Text { .. } | Compare::Like | Compare::Address)
+            && self.values.iter().all(fixed)
+    }
+}
+
+impl Order {
+    fn holds(self, order: Option<core::cmp::Ordering>) -> bool {
+        order.is_some_and(|order| match self {
+            Order::Equal => order.is_eq(),
+            Order::Less => order.is_lt(),
+            Order::LessOrEqual => order.is_le(),
+            Order::Greater => order.is_gt(),
+            Order::GreaterOrEqual => order.is_ge(),
+        })
+    }
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// An instant as ISO 8601 writes it, or in seconds since 1970; in milliseconds.
+fn date(text: &str) -> Option<i64> {
+    let ms = match parse_iso8601(text.as_bytes()) {
+        Some(ms) => Some(ms),
+        None => text.parse::<u64>().ok().and_then(|seconds| seconds.checked_mul(1_000)),
+    };
+    ms.and_then(|ms| i64::try_from(ms).ok())
+}
+
+/// `address/bits`, or one address.
+struct Network {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Network {
+    fn parse(text: &str) -> Option<Network> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most)?,
+            None => most,
+        };
+        Some(Network { address, bits })
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        let same = |a: u128, b: u128, width: u32| {
+            let shift = width - self.bits;
+            a.checked_shr(shift).unwrap_or(0) == b.checked_shr(shift).unwrap_or(0)
+        };
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
+            _ => false,
+        }
+    }
+
+    /// "a fixed range … `/8` or narrower for IPv4, `/32` or narrower for IPv6".
+    fn is_broad(&self) -> bool {
+        self.bits < if self.address.is_ipv4() { 8 } else { 32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(operator: &str, wanted: &[&str], found: Option<&[&str]>) -> bool {
+        let mut facts = Facts::default();
+        if let Some(found) = found {
+            facts.set_all("S3:Key", found.iter().map(|value| (*value).to_owned()).collect());
+        }
+        let wanted = wanted.iter().map(|value| (*value).to_owned()).collect();
+        Condition::new(operator, "s3:key", wanted).unwrap().holds(&facts)
+    }
+
+    #[test]
+    fn operators_compare() {
+        // One that holds and one that does not, for each kind.
+        for (operator, wanted, good, bad) in [
+            ("StringEquals", "a", "a", "A"),
+            ("StringEqualsIgnoreCase", "Ä", "ä", "a"),
+            ("StringLike", "a*", "abc", "b"),
+            ("StringNotLike", "a*", "b", "abc"),
+            ("NumericLessThanEquals", "10", "10", "10.5"),
+            ("NumericGreaterThan", "10", "11", "x"),
+            ("DateLessThan", "2030-01-01T00:00:00Z", "2029-12-31T23:59:59Z", "2030-01-01T00:00:00Z"),
+            ("DateGreaterThan", "0", "1", "0"),
+            ("Bool", "TRUE", "true", "false"),
+            ("IpAddress", "10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
+            ("IpAddress", "10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"),
+            ("IpAddress", "::/0", "2001:db8::1", "10.0.0.1"),
+            ("NotIpAddress", "10.0.0.0/8", "11.0.0.1", "10.0.0.1"),
+            ("Null", "false", "x", ""),
+        ] {
+            assert!(holds(operator, &[wanted], Some(&[good])), "{operator} {good}");
+            assert!(bad.is_empty() || !holds(operator, &[wanted], Some(&[bad])), "{operator} {bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_absent() {
+        // False, but for negations, IfExists, Null and ForAllValues.
+        assert!(!holds("StringEquals", &["a"], None) && holds("StringNotEquals", &["a"], None));
+        assert!(
+            holds("StringEqualsIfExists", &["a"], None)
+                && !holds("StringEqualsIfExists", &["a"], Some(&["b"]))
+        );
+        assert!(holds("Null", &["true"], None) && !holds("Null", &["true"], Some(&["x"])));
+        assert!(
+            holds("ForAllValues:StringEquals", &["a"], None)
+                && !holds("ForAnyValue:StringEquals", &["a"], None)
+        );
+    }
+
+    #[test]
+    fn several_values() {
+        // Any of those wanted; each or one of those there.
+        assert!(
+            holds("StringEquals", &["a", "b"], Some(&["b"]))
+                && !holds("StringNotEquals", &["a", "b"], Some(&["b"]))
+        );
+        assert!(holds("ForAllValues:StringEquals", &["a", "b"], Some(&["b", "a"])));
+        assert!(!holds("ForAllValues:StringEquals", &["a"], Some(&["b", "a"])));
+        assert!(holds("ForAnyValue:StringLike", &["a*"], Some(&["b", "ab"])));
+    }
+
+    #[test]
+    fn what_is_no_condition() {
+        // Unknown operators and values that no value of the kind is.
+        for (operator, value) in [
+            ("StringIs", "a"),
+            ("NumericEquals", "a"),
+            ("Bool", "yes"),
+            ("IpAddress", "10.0.0.0/33"),
+            ("DateEquals", "soon"),
+            ("NullIfExists", "true"),
+            ("ForSome:StringLike", "a"),
+        ] {
+            assert_eq!(Condition::new(operator, "k", vec![value.into()]), None, "{operator}");
+        }
+        assert_eq!(Condition::new("Bool", "k", Vec::new()), None);
+    }
+}

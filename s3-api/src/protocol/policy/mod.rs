@@ -1,0 +1,46 @@
+//! Policies: who may do what, on which resources, under which conditions.
+//!
+//! ```text
+//!   document ─► Policy::parse ─► statements ─► Policy::judge(who, action, resource, facts) ─► Allow, Deny or silence
+//! ```
+//!
+//! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html>; evaluation:
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>.) A policy stands with a bucket, and then its
+//! statements name principals, or with a user, and then they do not.
+//!
+//! Invariants:
+//! * What is not understood is refused when the policy is set, so that nothing is ever skipped when it is judged.
+//! * A fact comes from the server, or from a header whose name is on a list: no request can bring a fact of its own making.
+
+mod condition;
+mod document;
+mod pattern;
+mod public;
+
+pub use condition::Facts;
+pub use document::{POLICY_BYTES_MAX, Policy, PolicyPlace, Principals};
+
+/// What a policy says about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A statement denies it, whatever others say.
+    Deny,
+    /// A statement allows it and none denies it.
+    Allow,
+    /// No statement is about it.
+    Silent,
+}
+
+/// Who asks, as policies name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// Nobody in particular: the request was not signed.
+    Anonymous,
+    /// A user of an account.
+    User {
+        /// The account's identifier.
+        account: &'a str,
+        /// `arn:aws:iam::account:user/name`, or `arn:aws:iam::account:root`.
+        arn: &'a str,
+    },
+}

@@ -1,0 +1,247 @@
+//! PostObject: a browser's upload.
+
+use super::{
+    Admitted, Credential, Principal, Question, Service, facts,
+    failure::failure,
+    reads::expiration,
+    tags::{checksum_of, text},
+    versions::written_id,
+    writes::{BODY_BYTES_MAX, etag_of},
+};
+use crate::{
+    protocol::{
+        acl::AclRequest,
+        auth::PayloadMode,
+        body::{BodyVerifier, DigestPlan, Digests, Expectations},
+        checksum::{Algorithm, ObjectChecksum, request_checksum},
+        error::{ErrorCode, S3Error},
+        form::{FileScanner, FormHead, FormPolicy, FormSignature, boundary_of},
+        http::Headers,
+        metadata::ObjectHeaders,
+        names::{Query, check_key, encode_listed},
+        operation::{OperationName, Resource},
+        reply::{self, Reply},
+        tagging::{OBJECT_TAGS_MAX, TagSet},
+    },
+    server::Body,
+};
+use bytes::Bytes;
+use crossdock::{CommitOptions, Put, PutOptions, WriteCondition};
+use crossdock_transport::memory::{CopyReason, copy_payload};
+
+/// Bytes received at a time.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Fields that stand for headers of a PutObject: any other does not.
+const HEADER_FIELDS: [&str; 7] = [
+    "cache-control",
+    "content-type",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+    "content-md5",
+];
+
+pub(super) async fn post(
+    service: &Service,
+    admitted: &Admitted,
+    body: &mut Body<'_>,
+) -> Result<Reply, S3Error> {
+    let boundary = boundary_of(admitted.headers.text("content-type"))?;
+    let mut bytes = Vec::new();
+    let form = loop {
+        if let Some(form) = FormHead::parse(&bytes, &boundary)? {
+            break form;
+        }
+        if !body.append(&mut bytes, PIECE_BYTES).await? {
+            return Err(ErrorCode::MalformedPost.into());
+        }
+    };
+    let allowed = Allowed::of(service, admitted, &form).await?;
+    let rest = bytes.get(form.head_bytes..).unwrap_or_default();
+    let (mut scanner, mut content) = (FileScanner::new(&boundary), Vec::new());
+    scanner.push(rest, &mut content);
+    store(service, &form, allowed, body, scanner, content).await
+}
+
+/// A form whose sender may send it.
+struct Allowed<'a> {
+    admitted: &'a Admitted,
+    key: String,
+    policy: Option<FormPolicy>,
+    headers: Headers,
+    object: ObjectHeaders,
+}
+
+impl<'a> Allowed<'a> {
+    async fn of(service: &Service, admitted: &'a Admitted, form: &FormHead) -> Result<Allowed<'a>, S3Error> {
+        let bucket = admitted.bucket()?;
+        let key = form.field("key").filter(|key| !key.is_empty()).ok_or(ErrorCode::UserKeyMustBeSpecified)?;
+        let key = key.replace("${filename}", &form.filename);
+        check_key(&key)?;
+        let principal = sender(service, form)?;
+        let policy = form.field("policy").map(FormPolicy::parse).transpose()?;
+        if let Some(policy) = &policy {
+            policy.check(form, &bucket.info.name, &key, admitted.origin.now_ms)?;
+        }
+        let headers = headers_of(form);
+        let tags = form.field("tagging").map(|document| TagSet::parse(document.as_bytes(), OBJECT_TAGS_MAX));
+        let tags = tags.transpose()?.unwrap_or_default();
+        let mut facts = facts::facts(admitted.origin, &principal, None, &headers, &Query::default());
+        facts.set("s3:authType", "POST");
+        facts::set_tags(&mut facts, &tags);
+        let resource = Resource::Object { bucket: bucket.info.name.to_string(), key: key.clone() };
+        let question = Question {
+            principal: &principal,
+            bucket: Some(bucket),
+            facts: &facts,
+            resource: &resource,
+            version_id: None,
+        };
+        service.authorize_operation(&question, OperationName::PutObject, &Query::default(), &headers).await?;
+        if !tags.is_empty() {
+            service.authorize(&question, "s3:PutObjectTagging", true).await?;
+        }
+        crate::protocol::operation::check_headers(&headers)?;
+        let mut object = ObjectHeaders::from_headers(&headers)?;
+        object.tags = tags;
+        let acl = AclRequest::from_headers(&headers)?;
+        service.stamp(&mut object, acl.as_ref(), admitted, &principal)?;
+        Ok(Allowed { admitted, key, policy, headers, object })
+    }
+}
+
+/// Who signed the form.
+fn sender(service: &Service, form: &FormHead) -> Result<Principal, S3Error> {
+    let Some(signature) = FormSignature::of(form)? else { return Ok(Principal::Anonymous) };
+    let Credential { secret, identity } = service.credential(&signature.access_key)?;
+    signature.region().map_or(Ok(()), |region| service.check_region(region))?;
+    signature.verify(secret.reveal(), form.field("policy").unwrap_or_default())?;
+    Ok(Principal::Identity(identity))
+}
+
+/// The headers that a PutObject of the same would have.
+fn headers_of(form: &FormHead) -> Headers {
+    let mut headers = Headers::default();
+    for (name, value) in &form.fields {
+        let signs = matches!(
+            name.as_str(),
+            "x-amz-signature"
+                | "x-amz-credential"
+                | "x-amz-date"
+                | "x-amz-algorithm"
+                | "x-amz-security-token"
+        );
+        match name.as_str() {
+            "acl" => headers.push("x-amz-acl", value.as_bytes()),
+            name if HEADER_FIELDS.contains(&name) || (name.starts_with("x-amz-") && !signs) => {
+                headers.push(name, value.as_bytes());
+            }
+            _ => {}
+        }
+    }
+    headers
+}
+
+async fn store(
+    service: &Service,
+    form: &FormHead,
+    allowed: Allowed<'_>,
+    body: &mut Body<'_>,
+    mut scanner: FileScanner,
+    mut content: Vec<u8>,
+) -> Result<Reply, S3Error> {
+    let Allowed { admitted, key, policy, headers, mut object } = allowed;
+    let bucket = admitted.bucket()?;
+    let most = policy.as_ref().and_then(FormPolicy::bytes_max).unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
+    let checksum = request_checksum(&headers)?;
+    let expected = Expectations::new(&headers, &PayloadMode::Unsigned, checksum)?;
+    let plan = DigestPlan { md5: true, default_checksum: None, supplied: None };
+    let mut verifier = BodyVerifier::new(expected, plan);
+    let put = service.engine.put(&bucket.info.name, key.as_bytes(), PutOptions::default()).await;
+    let mut put = put.map_err(failure)?;
+    let mut file_bytes = 0u64;
+    let mut piece = Vec::new();
+    loop {
+        let finished = scanner.is_finished();
+        // Leases but the last are filled, as the engine wants them.
+        while content.len() >= put.buffer_bytes() || (finished && !content.is_empty()) {
+            let bytes = content.len().min(put.buffer_bytes());
+            file_bytes += bytes as u64;
+            verifier.update(content.get(..bytes).unwrap_or_default());
+            push(&mut put, content.get(..bytes).unwrap_or_default()).await?;
+            content.drain(..bytes);
+        }
+        // Enforced as it comes: nobody may fill the store with what will be refused.
+        if file_bytes + content.len() as u64 > most {
+            let too_large = S3Error::new(ErrorCode::EntityTooLarge).field("MaxSizeAllowed", most.to_string());
+            return Err(policy
+                .map_or(Ok(()), |policy| policy.check_length(file_bytes + content.len() as u64))
+                .err()
+                .unwrap_or(too_large));
+        }
+        if finished {
+            break;
+        }
+        piece.clear();
+        if !body.append(&mut piece, PIECE_BYTES).await? {
+            return Err(ErrorCode::MalformedPost.into());
+        }
+        scanner.push(&piece, &mut content);
+    }
+    if let Some(policy) = &policy {
+        policy.check_length(file_bytes)?;
+    }
+    body.finish_ignored().await?;
+    let digests: Digests = verifier.finish(None, None)?;
+    let stored = digests.checksum.filter(|checksum| checksum.algorithm() != Algorithm::Crc64Nvme);
+    object.checksum = stored.map(ObjectChecksum::from);
+    let etag = Some(etag_of(&digests.md5.ok_or(ErrorCode::InternalError)?)?);
+    let attributes = Bytes::from(object.encode());
+    let options = CommitOptions { etag, attributes, condition: WriteCondition::default() };
+    let info = put.finish(options).await.map_err(failure)?;
+    let sum = checksum_of(&info, &object);
+    let etag = text(&info.etag);
+    let expires = expiration(bucket.lifecycle.as_deref(), key.as_bytes(), &info, &object);
+    let stored = reply::put_object(&etag, written_id(&info).as_deref(), Some(&sum), false)
+        .optional("x-amz-expiration", expires);
+    let host = admitted.headers.text("host").unwrap_or_default();
+    let location = format!("http://{host}/{}/{}", bucket.info.name, encode_listed(&key));
+    Ok(answer(form, stored, &location, &bucket.info.name, &key, &etag))
+}
+
+async fn push(put: &mut Put, bytes: &[u8]) -> Result<(), S3Error> {
+    let mut lease = put.buffer().await;
+    lease.set_len(bytes.len());
+    copy_payload(lease.as_mut_slice(), bytes, CopyReason::Edge);
+    put.push(lease).await.map_err(failure)
+}
+
+/// What the form wants to be answered.
+///
+/// "success_action_redirect: The URL to which the client is redirected upon successful upload … success_action_status: … If you don't
+/// specify success_action_redirect … Accepts the values 200, 201, or 204 (default)."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html>, Form Fields.)
+fn answer(form: &FormHead, stored: Reply, location: &str, bucket: &str, key: &str, etag: &str) -> Reply {
+    let redirect = form.field("success_action_redirect").or(form.field("redirect"));
+    if let Some(target) =
+        redirect.filter(|target| target.starts_with("http://") || target.starts_with("https://"))
+    {
+        let separator = if target.contains('?') { '&' } else { '?' };
+        let to = format!(
+            "{target}{separator}bucket={}&key={}&etag=%22{etag}%22",
+            encode_listed(bucket),
+            encode_listed(key).replace('/', "%2F")
+        );
+        return Reply { status: 303, ..stored }.header("Location", to);
+    }
+    let stored = stored.header("Location", location.to_owned());
+    match form.field("success_action_status") {
+        Some("200") => stored,
+        Some("201") => {
+            Reply { status: 201, ..stored }.with_document(reply::post_response(location, bucket, key, etag))
+        }
+        _ => Reply { status: 204, ..stored },
+    }
+}

@@ -1,0 +1,186 @@
+//! What goes with a version beside its bytes: tags, lists and locks, read and changed.
+//!
+//! A change is judged by what the version has, and made only if it still has that: else it is judged again.
+
+use super::{
+    failure::failure,
+    settings::BucketState,
+    tags::headers_of,
+    versions::{read_failure, version_text, which},
+};
+use crate::protocol::{
+    acl::Acl,
+    error::{ErrorCode, S3Error},
+    lock::{Retention, legal_hold_document},
+    metadata::ObjectHeaders,
+    operation::{ChangeObject, GetObjectSetting, ObjectChange, ObjectSetting},
+    reply::Reply,
+};
+use bytes::Bytes;
+use crossdock::{CoreEngine, Error, ObjectInfo, Versioning, Which};
+use std::borrow::Cow;
+
+/// How often a change is judged anew because somebody else made one.
+const ATTEMPTS: usize = 16;
+
+async fn look(
+    engine: &CoreEngine,
+    bucket: &str,
+    key: &str,
+    which: Which,
+) -> Result<(ObjectInfo, ObjectHeaders), S3Error> {
+    let info = engine.head(bucket, key.as_bytes(), which).await.map_err(|error| match error {
+        // What has no bytes has no tags and no lock either.
+        Error::DeleteMarker(_) if which != Which::Current => S3Error::new(ErrorCode::MethodNotAllowed),
+        error => read_failure(error, which),
+    })?;
+    let headers = headers_of(&info.attributes)?;
+    Ok((info, headers))
+}
+
+/// `x-amz-version-id` of what was read or changed.
+fn with_version(reply: Reply, info: &ObjectInfo) -> Reply {
+    let told =
+        (info.versioning != Versioning::Never).then(|| version_text(info.version, info.is_null_version));
+    reply.optional("x-amz-version-id", told)
+}
+
+fn check_has_locks(bucket: &BucketState) -> Result<(), S3Error> {
+    match bucket.lock {
+        Some(_) => Ok(()),
+        None => {
+            let message = "Bucket is missing Object Lock Configuration";
+            Err(S3Error::with_message(ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
+pub(super) async fn get<'a>(
+    engine: &CoreEngine,
+    bucket: &BucketState,
+    request: &GetObjectSetting,
+    name_of: impl Fn(&str) -> Option<Cow<'a, str>>,
+) -> Result<Reply, S3Error> {
+    if matches!(request.setting, ObjectSetting::Retention | ObjectSetting::LegalHold) {
+        check_has_locks(bucket)?;
+    }
+    let which = which(request.version_id.as_deref())?;
+    let (info, headers) = look(engine, &request.bucket, &request.key, which).await?;
+    let document = match request.setting {
+        ObjectSetting::Tagging => headers.tags.document(),
+        ObjectSetting::Acl => {
+            let acl = headers.acl.filter(|_| bucket.access.has_lists());
+            acl.unwrap_or_else(|| Acl::private(bucket.owner())).document(name_of)
+        }
+        ObjectSetting::Retention => {
+            headers.lock.retention.ok_or(ErrorCode::NoSuchObjectLockConfiguration)?.document()
+        }
+        ObjectSetting::LegalHold => {
+            legal_hold_document(headers.lock.legal_hold.ok_or(ErrorCode::NoSuchObjectLockConfiguration)?)
+        }
+    };
+    Ok(with_version(Reply::document(document), &info))
+}
+
+/// Changes what goes with a version. `may_bypass`: the sender may pass over governance mode, and says so.
+pub(super) async fn change(
+    engine: &CoreEngine,
+    bucket: &BucketState,
+    request: &ChangeObject,
+    now_ms: u64,
+    may_bypass: bool,
+) -> Result<Reply, S3Error> {
+    if !matches!(request.change, ObjectChange::Tags(_)) {
+        check_has_locks(bucket)?;
+    }
+    if let ObjectChange::Retention(Some(Retention { until_ms, .. })) = request.change
+        && until_ms <= now_ms
+    {
+        let message = "The retain until date must be in the future!";
+        return Err(S3Error::with_message(ErrorCode::InvalidArgument, message));
+    }
+    let reply = edit(engine, (&request.bucket, &request.key), request.version_id.as_deref(), |headers| {
+        match &request.change {
+            ObjectChange::Tags(tags) => headers.tags = tags.clone(),
+            ObjectChange::LegalHold(on) => headers.lock.legal_hold = Some(*on),
+            ObjectChange::Retention(new) => {
+                if !Retention::may_replace(*new, headers.lock.retention, now_ms, may_bypass) {
+                    return Err(protected());
+                }
+                headers.lock.retention = *new;
+            }
+        }
+        Ok(())
+    });
+    let reply = reply.await?;
+    let removed = matches!(&request.change, ObjectChange::Tags(tags) if tags.is_empty());
+    Ok(if removed { Reply { status: 204, ..reply } } else { reply })
+}
+
+/// Gives a version a list.
+pub(super) async fn put_acl(
+    engine: &CoreEngine,
+    object: (&str, &str),
+    version_id: Option<&str>,
+    bucket_owner: &str,
+    resolve: impl Fn(&str) -> Result<Acl, S3Error>,
+) -> Result<Reply, S3Error> {
+    edit(engine, object, version_id, |headers| {
+        let owner = headers.acl.as_ref().map_or(bucket_owner, |acl| acl.owner.as_str()).to_owned();
+        headers.acl = Some(resolve(&owner)?);
+        Ok(())
+    })
+    .await
+}
+
+async fn edit(
+    engine: &CoreEngine,
+    (bucket, key): (&str, &str),
+    version_id: Option<&str>,
+    change: impl Fn(&mut ObjectHeaders) -> Result<(), S3Error>,
+) -> Result<Reply, S3Error> {
+    let which = which(version_id)?;
+    for _ in 0..ATTEMPTS {
+        let (info, mut headers) = look(engine, bucket, key, which).await?;
+        change(&mut headers)?;
+        let attributes = Bytes::from(headers.encode());
+        let version = Which::Version(info.version);
+        let set =
+            engine.set_attributes(bucket, key.as_bytes(), version, Some(info.attributes.clone()), attributes);
+        match set.await {
+            Ok(_) => return Ok(with_version(Reply::new(200), &info)),
+            // Another change came between, or another version, or the version is gone.
+            Err(Error::Changed | Error::NoSuchVersion) => {}
+            Err(error) => return Err(failure(error)),
+        }
+    }
+    Err(ErrorCode::OperationAborted.into())
+}
+
+/// 403, as S3 answers for what is locked.
+pub(super) fn protected() -> S3Error {
+    S3Error::with_message(ErrorCode::AccessDenied, "Access Denied because object protected by object lock.")
+}
+
+/// The attributes of a version that may be deleted; none if there is no such version, or if it is a delete marker.
+///
+/// # Errors
+/// 403 `AccessDenied` while it is kept; 500 if nobody can tell.
+pub(super) async fn unlocked(
+    engine: &CoreEngine,
+    bucket: &str,
+    key: &[u8],
+    which: Which,
+    now_ms: u64,
+    may_bypass: bool,
+) -> Result<Option<Bytes>, S3Error> {
+    let info = match engine.head(bucket, key, which).await {
+        Ok(info) => info,
+        Err(Error::NoSuchVersion | Error::NoSuchKey | Error::DeleteMarker(_)) => return Ok(None),
+        Err(error) => return Err(failure(error)),
+    };
+    match headers_of(&info.attributes)?.lock.allows_delete(now_ms, may_bypass) {
+        true => Ok(Some(info.attributes)),
+        false => Err(protected()),
+    }
+}

@@ -1,0 +1,106 @@
+//! What an object gets beyond what its writer says: an owner, a list, a retention period.
+
+use super::{
+    identity::{Credentials, Principal},
+    settings::BucketState,
+};
+use crate::protocol::{
+    acl::{Acl, AclRequest, CannedAcl},
+    error::{ErrorCode, S3Error},
+    lock::Lock,
+    metadata::ObjectHeaders,
+    ownership::ObjectOwnership,
+};
+
+/// The owner of what nobody signed for: the identifier that AWS gives anonymous writers.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html> speaks of anonymous owners; the identifier is the one
+/// that lists show.)
+const ANONYMOUS: &str = "65a011a29cdf8ec533ec3d1ccaae921c";
+
+/// Resolves a list for something in `bucket` that `owner` owns.
+///
+/// # Errors
+/// 403 `AccessDenied` for a public list where those are blocked; those of [`AclRequest::resolve`].
+pub(super) fn resolve(
+    request: &AclRequest,
+    owner: &str,
+    bucket: &BucketState,
+    credentials: &dyn Credentials,
+) -> Result<Acl, S3Error> {
+    let by_email = |email: &str| credentials.account_by_email(email).map(|account| account.id.to_string());
+    let is_account = |id: &str| credentials.account(id).is_some();
+    let acl = request.resolve(owner, bucket.owner(), by_email, is_account)?;
+    if bucket.access.block.block_public_acls && acl.is_public() {
+        return Err(ErrorCode::AccessDenied.into());
+    }
+    Ok(acl)
+}
+
+/// Refuses a list where lists have no say, unless it says what is so anyway.
+///
+/// "PUT requests that don't specify an ACL or PUT requests with bucket owner full control ACLs" are taken, others "fail and return a
+/// 400 error with the error code AccessControlListNotSupported".
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html>, "Bucket owner enforced".) `private` is taken
+/// too: it grants nothing to anybody else, and older clients send it always.
+pub(super) fn check_lists(request: &AclRequest, bucket: &BucketState) -> Result<(), S3Error> {
+    let harmless =
+        matches!(request, AclRequest::Canned(CannedAcl::BucketOwnerFullControl | CannedAcl::Private));
+    match bucket.access.has_lists() || harmless {
+        true => Ok(()),
+        false => Err(ErrorCode::AccessControlListNotSupported.into()),
+    }
+}
+
+/// Completes what is stored with a new version in `bucket`.
+///
+/// # Errors
+/// 400 `AccessControlListNotSupported`, `InvalidRequest` for a lock where there are none, `InvalidArgument` for one that is over.
+pub(super) fn stamp(
+    headers: &mut ObjectHeaders,
+    request: Option<&AclRequest>,
+    bucket: &BucketState,
+    principal: &Principal,
+    credentials: &dyn Credentials,
+    now_ms: u64,
+) -> Result<(), S3Error> {
+    if let Some(request) = request {
+        check_lists(request, bucket)?;
+    }
+    headers.acl = match bucket.access.has_lists() {
+        false => None,
+        true => {
+            let owned = bucket.access.ownership == ObjectOwnership::BucketOwnerPreferred
+                && request == Some(&AclRequest::Canned(CannedAcl::BucketOwnerFullControl));
+            let writer = principal.account_id().unwrap_or(ANONYMOUS);
+            let owner = if owned { bucket.owner() } else { writer };
+            let acl = match request {
+                Some(request) => resolve(request, owner, bucket, credentials)?,
+                None => Acl::private(owner),
+            };
+            // What is not stored is the owner's alone.
+            (acl != Acl::private(bucket.owner())).then_some(acl)
+        }
+    };
+    stamp_lock(&mut headers.lock, bucket, now_ms)
+}
+
+fn stamp_lock(lock: &mut Lock, bucket: &BucketState, now_ms: u64) -> Result<(), S3Error> {
+    let Some(configuration) = &bucket.lock else {
+        if *lock != Lock::default() {
+            let message = "Bucket is missing Object Lock Configuration";
+            return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
+        }
+        return Ok(());
+    };
+    match lock.retention {
+        Some(retention) if !retention.is_active(now_ms) => {
+            let message = "The retain until date must be in the future!";
+            Err(S3Error::with_message(ErrorCode::InvalidArgument, message))
+        }
+        Some(_) => Ok(()),
+        None => {
+            lock.retention = configuration.retention(now_ms);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What buckets and objects are set to, from end to end: locks, rules, lists, what browsers are told.
+
+use crate::bench::{ALICE, BOB, Bench, now};
+use crossdock_s3::{
+    protocol::http::Method::{Delete, Get, Head, Options, Post, Put},
+    service::{Swept, sweep},
+};
+use futures_lite::future::block_on;
+
+const DAY_MS: u64 = 86_400_000;
+
+fn swept(bench: &Bench, days: u64) -> Swept {
+    let now_ms = now() * 1_000 + days * DAY_MS;
+    let work = move |engine| async move { sweep(&engine, now_ms).await };
+    block_on(bench.engine().on_core(0, work)).unwrap()
+}
+
+#[test]
+fn new_buckets_are_closed() {
+    // As AWS makes them: the owner owns everything, lists have no say, nothing may be public.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/closed", &[], b"").status, 200);
+    let text = |reply: crate::bench::Reply| String::from_utf8(reply.body).unwrap();
+    assert!(text(alice.call(Get, "/closed?ownershipControls", &[], b"")).contains("BucketOwnerEnforced"));
+    assert!(!text(alice.call(Get, "/closed?publicAccessBlock", &[], b"")).contains("false"));
+    let public = [("x-amz-acl", "public-read")];
+    assert_eq!(alice.call(Put, "/closed?acl", &public, b"").code(), "AccessControlListNotSupported");
+    assert_eq!(alice.call(Put, "/closed/k", &public, b"x").code(), "AccessControlListNotSupported");
+    assert_eq!(alice.call(Put, "/other", &public, b"").code(), "InvalidBucketAclWithObjectOwnership");
+    let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::closed/*"}}"#;
+    assert_eq!(alice.call(Put, "/closed?policy", &[], policy.as_bytes()).code(), "AccessDenied");
+    assert_eq!(alice.call(Delete, "/closed?publicAccessBlock", &[], b"").status, 204);
+    assert_eq!(alice.call(Put, "/closed?policy", &[], policy.as_bytes()).status, 204);
+    assert_eq!(alice.call(Put, "/closed/k", &[], b"x").status, 200);
+    let request = alice.unsigned(Get, "/closed/k", &[], b"");
+    assert_eq!(alice.send(&request).body, b"x");
+}
+
+#[test]
+fn buckets_are_their_accounts_own() {
+    // Names are taken for all, listings are of one's own, and nobody else may even look.
+    let bench = Bench::of_strangers();
+    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    assert_eq!(bob.call(Put, "/photos", &[], b"").code(), "BucketAlreadyExists");
+    assert!(!String::from_utf8_lossy(&bob.call(Get, "/", &[], b"").body).contains("photos"));
+    assert!(String::from_utf8_lossy(&alice.call(Get, "/", &[], b"").body).contains("photos"));
+    assert_eq!(bob.call(Get, "/photos", &[], b"").code(), "AccessDenied");
+    assert_eq!(bob.call(Delete, "/photos", &[], b"").code(), "AccessDenied");
+    let other = [("x-amz-expected-bucket-owner", "account-b")];
+    assert_eq!(alice.call(Get, "/photos", &other, b"").code(), "AccessDenied");
+}
+
+#[test]
+fn a_lock_holds_until_it_ends() {
+    // Against deletes of the version, by one or by many, and against shorter periods; a marker may always stand before it.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    let lock = [("x-amz-bucket-object-lock-enabled", "true")];
+    assert_eq!(alice.call(Put, "/vault", &lock, b"").status, 200);
+    let suspend = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
+    assert_eq!(alice.call(Put, "/vault?versioning", &[], suspend).code(), "InvalidBucketState");
+    let until = [
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z"),
+        ("x-amz-object-lock-legal-hold", "ON"),
+    ];
+    let put = alice.call(Put, "/vault/k", &until, b"kept");
+    let version = put.header("x-amz-version-id").unwrap().to_owned();
+    let head = alice.call(Head, "/vault/k", &[], b"");
+    assert_eq!(head.header("x-amz-object-lock-mode"), Some("GOVERNANCE"));
+    let path = format!("/vault/k?versionId={version}");
+    let bypass = [("x-amz-bypass-governance-retention", "true")];
+    assert_eq!(alice.call(Delete, &path, &bypass, b"").code(), "AccessDenied");
+    let hold = format!("/vault/k?legal-hold&versionId={version}");
+    let off = b"<LegalHold><Status>OFF</Status></LegalHold>";
+    assert_eq!(alice.call(Put, &hold, &[], off).status, 200);
+    assert_eq!(alice.call(Delete, &path, &[], b"").code(), "AccessDenied");
+    let many = format!("<Delete><Object><Key>k</Key><VersionId>{version}</VersionId></Object></Delete>");
+    let md5 = [("x-amz-checksum-crc64nvme", &*crc64(many.as_bytes()))];
+    let reply = alice.call(Post, "/vault?delete", &md5, many.as_bytes());
+    assert_eq!((reply.status, reply.code()), (200, "AccessDenied".into()));
+    let shorter = b"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2998-01-01T00:00:00Z</RetainUntilDate></Retention>";
+    let retention = format!("/vault/k?retention&versionId={version}");
+    assert_eq!(alice.call(Put, &retention, &[], shorter).code(), "AccessDenied");
+    assert_eq!(alice.call(Put, &retention, &bypass, shorter).status, 200);
+    assert_eq!(alice.call(Delete, "/vault/k", &[], b"").status, 204);
+    assert_eq!(alice.call(Delete, &path, &bypass, b"").status, 204);
+    assert_eq!(alice.call(Get, &path, &[], b"").code(), "NoSuchVersion");
+}
+
+fn crc64(bytes: &[u8]) -> String {
+    use crossdock_s3::protocol::checksum::{Algorithm, Hasher};
+    Hasher::checksum(Algorithm::Crc64Nvme, bytes).to_string()
+}
+
+#[test]
+fn rules_are_acted_on() {
+    // Current versions, noncurrent ones, markers and uploads go when their time has come, and what is locked or tagged otherwise stays.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    let lock = [("x-amz-bucket-object-lock-enabled", "true")];
+    assert_eq!(alice.call(Put, "/rules", &lock, b"").status, 200);
+    let rules = "<LifecycleConfiguration>\
+        <Rule><ID>a</ID><Status>Enabled</Status><Filter><Prefix>old/</Prefix></Filter><Expiration><Days>10</Days></Expiration></Rule>\
+        <Rule><ID>b</ID><Status>Enabled</Status><Filter/><NoncurrentVersionExpiration><NoncurrentDays>20</NoncurrentDays></NoncurrentVersionExpiration></Rule>\
+        <Rule><ID>c</ID><Status>Enabled</Status><Filter/><Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration></Rule>\
+        <Rule><ID>d</ID><Status>Enabled</Status><Filter/><AbortIncompleteMultipartUpload><DaysAfterInitiation>5</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule>\
+        <Rule><ID>e</ID><Status>Enabled</Status><Filter><Tag><Key>t</Key><Value>go</Value></Tag></Filter><Expiration><Days>1</Days></Expiration></Rule>\
+        <Rule><ID>f</ID><Status>Disabled</Status><Filter/><Expiration><Days>1</Days></Expiration></Rule>\
+        </LifecycleConfiguration>";
+    assert_eq!(alice.call(Put, "/rules?lifecycle", &[], rules.as_bytes()).status, 200);
+    assert_eq!(alice.call(Post, "/rules/up?uploads", &[], b"").status, 200);
+    let hold = [("x-amz-object-lock-legal-hold", "ON")];
+    let put = alice.call(Put, "/rules/old/a", &[], b"x");
+    assert!(put.header("x-amz-expiration").is_some_and(|text| text.ends_with("rule-id=\"a\"")));
+    assert_eq!(alice.call(Put, "/rules/old/held", &hold, b"x").status, 200);
+    assert_eq!(alice.call(Put, "/rules/stays", &[], b"x").status, 200);
+    assert_eq!(alice.call(Put, "/rules/tagged", &[("x-amz-tagging", "t=go")], b"x").status, 200);
+    assert_eq!(alice.call(Put, "/rules/kept", &[("x-amz-tagging", "t=stay")], b"x").status, 200);
+    assert_eq!(swept(&bench, 0), Swept::default());
+    let two = swept(&bench, 2);
+    assert_eq!((two.expired, two.uploads), (1, 0));
+    let twelve = swept(&bench, 12);
+    assert_eq!((twelve.expired, twelve.uploads, twelve.noncurrent), (2, 1, 0));
+    assert_eq!(swept(&bench, 12), Swept::default());
+    assert_eq!(alice.call(Get, "/rules/old/a", &[], b"").code(), "NoSuchKey");
+    // Behind the markers the versions go, but for the one that is held; markers that hide nothing any more follow.
+    let late = swept(&bench, 40);
+    assert_eq!((late.noncurrent, late.kept, late.markers), (2, 1, 2));
+    let text = String::from_utf8(alice.call(Get, "/rules?versions", &[], b"").body).unwrap();
+    let keys: Vec<&str> = text.split("<Key>").skip(1).filter_map(|rest| rest.split('<').next()).collect();
+    assert_eq!(keys, ["kept", "old/held", "old/held", "stays"]);
+}
+
+#[test]
+fn browsers_are_told_what_they_may() {
+    // A preflight by the rules, a reply with what they say, and nothing where there are none.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/web", &[], b"").status, 200);
+    let origin = [("Origin", "https://example.org"), ("Access-Control-Request-Method", "PUT")];
+    let request = alice.unsigned(Options, "/web/k", &origin, b"");
+    assert_eq!(alice.send(&request).code(), "AccessForbidden");
+    let rules = "<CORSConfiguration><CORSRule><AllowedOrigin>https://*.org</AllowedOrigin><AllowedMethod>PUT</AllowedMethod>\
+                 <AllowedHeader>*</AllowedHeader><MaxAgeSeconds>5</MaxAgeSeconds></CORSRule></CORSConfiguration>";
+    assert_eq!(alice.call(Put, "/web?cors", &[], rules.as_bytes()).status, 200);
+    let reply = alice.send(&request);
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("access-control-allow-origin"), Some("https://example.org"));
+    let put = alice.call(Put, "/web/k", &origin[..1], b"x");
+    assert_eq!(put.header("access-control-allow-origin"), Some("https://example.org"));
+    assert_eq!(alice.call(Get, "/web/k", &origin[..1], b"").header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn what_goes_with_an_object_changes_in_place() {
+    // Tags and lists, of the version that is named; copies take tags along and nothing else.
+    let bench = Bench::of_strangers();
+    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let put = alice.call(Put, "/photos/k", &[("x-amz-tagging", "a=1")], b"x");
+    let etag = put.header("etag").unwrap().to_owned();
+    let text = |reply: crate::bench::Reply| String::from_utf8(reply.body).unwrap();
+    let tags = "<Tagging><TagSet><Tag><Key>b</Key><Value>2</Value></Tag></TagSet></Tagging>";
+    assert_eq!(alice.call(Put, "/photos/k?tagging", &[], tags.as_bytes()).status, 200);
+    assert!(text(alice.call(Get, "/photos/k?tagging", &[], b"")).contains("<Key>b</Key><Value>2</Value>"));
+    assert_eq!(bob.call(Get, "/photos/k", &[], b"").code(), "AccessDenied");
+    assert_eq!(alice.call(Put, "/photos/k?acl", &[("x-amz-acl", "public-read")], b"").status, 200);
+    let seen = bob.call(Get, "/photos/k", &[], b"");
+    assert_eq!(
+        (seen.body.as_slice(), seen.header("etag"), seen.header("x-amz-tagging-count")),
+        (&b"x"[..], Some(&*etag), Some("1"))
+    );
+    assert_eq!(alice.call(Put, "/photos/c", &[("x-amz-copy-source", "/photos/k")], b"").status, 200);
+    assert!(text(alice.call(Get, "/photos/c?tagging", &[], b"")).contains("<Key>b</Key>"));
+    assert_eq!(bob.call(Get, "/photos/c", &[], b"").code(), "AccessDenied");
+    assert_eq!(alice.call(Delete, "/photos/k?tagging", &[], b"").status, 204);
+    assert_eq!(alice.call(Head, "/photos/k", &[], b"").header("x-amz-tagging-count"), None);
+}
