@@ -38,13 +38,17 @@ pub(super) fn resolve(
 
 /// Refuses a list where lists have no say, unless it says what is so anyway.
 ///
-/// "PUT requests that don't specify an ACL or PUT requests with bucket owner full control ACLs" are taken, others "fail and return a
-/// 400 error with the error code AccessControlListNotSupported".
+/// "PUT requests that don't specify an ACL or PUT requests with bucket owner full control ACLs" are taken, also with a list in the form of a document that
+/// says the same; others "fail and return a 400 error with the error code AccessControlListNotSupported".
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html>, "Bucket owner enforced".) `private` is taken
 /// too: it grants nothing to anybody else, and older clients send it always.
 pub(super) fn check_lists(request: &AclRequest, bucket: &BucketState) -> Result<(), S3Error> {
-    let harmless =
-        matches!(request, AclRequest::Canned(CannedAcl::BucketOwnerFullControl | CannedAcl::Private));
+    let harmless = match request {
+        AclRequest::Canned(canned) => {
+            matches!(canned, CannedAcl::BucketOwnerFullControl | CannedAcl::Private)
+        }
+        AclRequest::Grants { grants, .. } => *grants == Acl::private(bucket.owner()).grants,
+    };
     match bucket.access.has_lists() || harmless {
         true => Ok(()),
         false => Err(ErrorCode::AccessControlListNotSupported.into()),

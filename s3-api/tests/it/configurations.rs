@@ -27,6 +27,9 @@ fn new_buckets_are_closed() {
     let public = [("x-amz-acl", "public-read")];
     assert_eq!(alice.call(Put, "/closed?acl", &public, b"").code(), "AccessControlListNotSupported");
     assert_eq!(alice.call(Put, "/closed/k", &public, b"x").code(), "AccessControlListNotSupported");
+    // What says what is so anyway is taken, as tools send back what they read.
+    let list = alice.call(Get, "/closed?acl", &[], b"").body;
+    assert_eq!(alice.call(Put, "/closed?acl", &[], &list).status, 200);
     assert_eq!(alice.call(Put, "/other", &public, b"").code(), "InvalidBucketAclWithObjectOwnership");
     let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::closed/*"}}"#;
     assert_eq!(alice.call(Put, "/closed?policy", &[], policy.as_bytes()).code(), "AccessDenied");
@@ -178,4 +181,56 @@ fn what_goes_with_an_object_changes_in_place() {
     assert_eq!(bob.call(Get, "/photos/c", &[], b"").code(), "AccessDenied");
     assert_eq!(alice.call(Delete, "/photos/k?tagging", &[], b"").status, 204);
     assert_eq!(alice.call(Head, "/photos/k", &[], b"").header("x-amz-tagging-count"), None);
+}
+
+#[test]
+fn every_configuration_round_trips() {
+    // Absent it has its own code, set it is told as it was set, deleted it is absent again.
+    let bench = Bench::of_strangers();
+    let mut alice = bench.client(ALICE);
+    let lock = [("x-amz-bucket-object-lock-enabled", "true")];
+    assert_eq!(alice.call(Put, "/photos", &lock, b"").status, 200);
+    let rule = "<LifecycleConfiguration><Rule><ID>r</ID><Prefix>a/</Prefix><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
+    let cors = "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule></CORSConfiguration>";
+    let owner = "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerPreferred</ObjectOwnership></Rule></OwnershipControls>";
+    let tags = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>";
+    let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::photos/*"}}"#;
+    let block = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>false</IgnorePublicAcls>\
+                 <BlockPublicPolicy>false</BlockPublicPolicy><RestrictPublicBuckets>false</RestrictPublicBuckets></PublicAccessBlockConfiguration>";
+    let inside = |text: &str| text.split_once('>').map_or(String::new(), |(_, rest)| rest.to_owned());
+    for (name, document, absent) in [
+        ("cors", cors, "NoSuchCORSConfiguration"),
+        ("lifecycle", rule, "NoSuchLifecycleConfiguration"),
+        ("ownershipControls", owner, "OwnershipControlsNotFoundError"),
+        ("tagging", tags, "NoSuchTagSet"),
+        ("policy", policy, "NoSuchBucketPolicy"),
+        ("publicAccessBlock", block, "NoSuchPublicAccessBlockConfiguration"),
+    ] {
+        let path = format!("/photos?{name}");
+        assert_eq!(alice.call(Get, &path, &[], b"").code(), absent);
+        assert!(matches!(alice.call(Put, &path, &[], document.as_bytes()).status, 200 | 204), "{name}");
+        let told = String::from_utf8(alice.call(Get, &path, &[], b"").body).unwrap();
+        assert!(told.ends_with(&inside(document)), "{told}");
+        if name == "policy" {
+            let status = String::from_utf8(alice.call(Get, "/photos?policyStatus", &[], b"").body).unwrap();
+            assert!(status.contains("<IsPublic>true</IsPublic>"), "{status}");
+        }
+        assert_eq!(alice.call(Delete, &path, &[], b"").status, 204);
+        assert_eq!(alice.call(Get, &path, &[], b"").code(), absent);
+    }
+    let put = alice.call(Put, "/photos/k", &[], b"x");
+    assert_eq!(put.status, 200);
+    for (path, expected) in [
+        (
+            "/photos?acl",
+            "<ID>account-a</ID><DisplayName>account-a</DisplayName></Grantee><Permission>FULL_CONTROL</Permission>",
+        ),
+        ("/photos/k?acl", "<Permission>FULL_CONTROL</Permission>"),
+        ("/photos?object-lock", "<ObjectLockEnabled>Enabled</ObjectLockEnabled>"),
+        ("/photos/k?retention", "<Code>NoSuchObjectLockConfiguration</Code>"),
+        ("/photos/k?legal-hold", "<Code>NoSuchObjectLockConfiguration</Code>"),
+    ] {
+        let told = String::from_utf8(alice.call(Get, path, &[], b"").body).unwrap();
+        assert!(told.contains(expected), "{path}: {told}");
+    }
 }
