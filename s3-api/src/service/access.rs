@@ -12,7 +12,7 @@
 //! the account that owns the resource, the user's policies or the bucket's must allow; across accounts, the user's own and either
 //! the bucket's policy or a list.
 
-use super::identity::Principal;
+use super::{facts::RequestFacts, identity::Principal};
 use crate::protocol::{
     acl::{Acl, Permission},
     operation::Resource,
@@ -81,7 +81,7 @@ pub struct Access<'a> {
     /// The object.
     pub object: ObjectAccess<'a>,
     /// What else is known of the request.
-    pub facts: &'a Facts,
+    pub facts: &'a RequestFacts<'a>,
 }
 
 /// The answer.
@@ -107,7 +107,7 @@ pub trait Authorizer: Send + Sync {
         !principal.is_anonymous()
     }
 
-    /// Whether requests without a signature are everybody's, to do everything. Default: no.
+    /// Whether requests without a signature may do everything: what they write is then the bucket's owner's. Default: no.
     fn is_open(&self) -> bool {
         false
     }
@@ -126,7 +126,7 @@ impl Authorizer for Policies {
             return Decision::Allow;
         }
         let Some(bucket) = access.bucket else {
-            return allow_if(own(access, access.facts) == Verdict::Allow);
+            return allow_if(own(access, None) == Verdict::Allow);
         };
         let is_owner = access.principal.account_id() == Some(bucket.acl.owner.as_str());
         let about_object = access.resource.key().is_some() && is_about_object(access.action);
@@ -136,8 +136,8 @@ impl Authorizer for Policies {
         {
             return Decision::LookAtObject;
         }
-        let facts = with_tags(access);
-        decide_in(access, bucket, facts.as_ref().unwrap_or(access.facts), is_owner, about_object)
+        let facts = with_tags(access, bucket);
+        decide_in(access, bucket, facts.as_ref(), is_owner, about_object)
     }
 
     fn authorize_sessions(&self, principal: &Principal) -> bool {
@@ -153,10 +153,11 @@ fn allow_if(allowed: bool) -> Decision {
     if allowed { Decision::Allow } else { Decision::Deny }
 }
 
+/// `facts`: those to judge by, if not the request's own.
 fn decide_in(
     access: &Access<'_>,
     bucket: &BucketAccess,
-    facts: &Facts,
+    facts: Option<&Facts>,
     is_owner: bool,
     about_object: bool,
 ) -> Decision {
@@ -169,7 +170,7 @@ fn decide_in(
         return allow_if(by_user || access.principal.is_anonymous());
     }
     if about_object && matches!(access.object, ObjectAccess::Absent) {
-        return may_know_of_absence(access, bucket, facts);
+        return may_know_of_absence(access, bucket);
     }
     // Whose it is: an object's writer's, where lists have a say; else the bucket's owner's.
     let list = match access.object {
@@ -199,12 +200,13 @@ fn decide_in(
 }
 
 /// What the sender's own policies say. An account itself may do everything that is its own, and asks others like its users do.
-fn own(access: &Access<'_>, facts: &Facts) -> Verdict {
+fn own(access: &Access<'_>, facts: Option<&Facts>) -> Verdict {
     let Some(identity) = access.principal.identity() else { return Verdict::Silent };
     if identity.user.is_none() {
         return Verdict::Allow;
     }
     let mut verdict = Verdict::Silent;
+    let facts = facts.unwrap_or_else(|| access.facts.facts());
     for policy in &identity.policies {
         match policy.judge(access.principal.subject(), access.action, &name_of(access.resource), facts) {
             Verdict::Deny => return Verdict::Deny,
@@ -216,8 +218,9 @@ fn own(access: &Access<'_>, facts: &Facts) -> Verdict {
 }
 
 /// What the bucket's policy says.
-fn of_bucket(access: &Access<'_>, bucket: &BucketAccess, facts: &Facts, is_owner: bool) -> Verdict {
+fn of_bucket(access: &Access<'_>, bucket: &BucketAccess, facts: Option<&Facts>, is_owner: bool) -> Verdict {
     let Some(policy) = &bucket.policy else { return Verdict::Silent };
+    let facts = facts.unwrap_or_else(|| access.facts.facts());
     let verdict = policy.judge(access.principal.subject(), access.action, &name_of(access.resource), facts);
     let is_root = access.principal.identity().is_some_and(|identity| identity.user.is_none());
     match verdict {
@@ -237,14 +240,14 @@ fn of_bucket(access: &Access<'_>, bucket: &BucketAccess, facts: &Facts, is_owner
 /// "If the object you request doesn't exist, the error that Amazon S3 returns depends on whether you also have the s3:ListBucket
 /// permission."
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, Permissions.)
-fn may_know_of_absence(access: &Access<'_>, bucket: &BucketAccess, facts: &Facts) -> Decision {
+fn may_know_of_absence(access: &Access<'_>, bucket: &BucketAccess) -> Decision {
     let Some(name) = access.resource.bucket() else { return Decision::Deny };
-    let mut facts = facts.clone();
+    let mut facts = access.facts.facts().clone();
     facts.set("s3:prefix", access.resource.key().unwrap_or_default());
     let resource = Resource::Bucket { bucket: name.to_owned() };
-    let listing = Access { action: "s3:ListBucket", resource: &resource, facts: &facts, ..*access };
+    let listing = Access { action: "s3:ListBucket", resource: &resource, ..*access };
     let is_owner = access.principal.account_id() == Some(bucket.acl.owner.as_str());
-    decide_in(&listing, bucket, &facts, is_owner, false)
+    decide_in(&listing, bucket, Some(&facts), is_owner, false)
 }
 
 fn name_of(resource: &Resource) -> String {
@@ -261,10 +264,11 @@ fn asks_for_tags(access: &Access<'_>, bucket: &BucketAccess) -> bool {
     own.iter().chain(&bucket.policy).any(|policy| policy.asks_for(NAME))
 }
 
-/// The facts with those of the object, if it has any.
-fn with_tags(access: &Access<'_>) -> Option<Facts> {
+/// The facts with those of the object, if it has any that a policy asks for.
+fn with_tags(access: &Access<'_>, bucket: &BucketAccess) -> Option<Facts> {
     let ObjectAccess::Present { tags, .. } = access.object else { return None };
-    let mut facts = (!tags.is_empty()).then(|| access.facts.clone())?;
+    let wanted = !tags.is_empty() && asks_for_tags(access, bucket);
+    let mut facts = wanted.then(|| access.facts.facts().clone())?;
     for (key, value) in &tags.tags {
         facts.set(&format!("s3:ExistingObjectTag/{key}"), value.as_str());
     }
@@ -355,7 +359,7 @@ mod tests {
             "" => Resource::Bucket { bucket: "b".into() },
             key => Resource::Object { bucket: "b".into(), key: key.into() },
         };
-        let (bucket, facts) = (Some(bucket), Facts::default());
+        let (bucket, facts) = (Some(bucket), RequestFacts::ready(Facts::default()));
         let access = Access {
             principal,
             action,
@@ -450,8 +454,10 @@ mod tests {
     fn an_object_is_looked_at_when_it_matters() {
         // Not for what is written, nor where the bucket's owner owns everything and no policy asks for tags.
         let of = |bucket: &BucketAccess, action| {
-            let (resource, facts) =
-                (Resource::Object { bucket: "b".into(), key: "k".into() }, Facts::default());
+            let (resource, facts) = (
+                Resource::Object { bucket: "b".into(), key: "k".into() },
+                RequestFacts::ready(Facts::default()),
+            );
             let principal = root("owner");
             Policies::default().decide(&Access {
                 principal: &principal,

@@ -7,7 +7,7 @@ use super::identity::Principal;
 use crate::protocol::{
     auth::SignaturePlace, http::Headers, names::Query, policy::Facts, tagging::TagSet, time::format_iso8601,
 };
-use std::net::SocketAddr;
+use std::{cell::OnceCell, net::SocketAddr};
 
 /// Facts that are headers. (<https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>, "Condition keys for
 /// Amazon S3".)
@@ -51,14 +51,41 @@ pub(crate) struct Origin {
     pub(crate) now_ms: u64,
 }
 
-/// The facts of a request.
-pub(super) fn facts(
-    origin: Origin,
-    principal: &Principal,
-    place: Option<SignaturePlace>,
-    headers: &Headers,
-    query: &Query,
-) -> Facts {
+/// The facts of a request, gathered when somebody asks: most requests are decided about without a policy.
+#[derive(Debug)]
+pub struct RequestFacts<'a> {
+    gathered: OnceCell<Facts>,
+    source: Option<Source<'a>>,
+}
+
+impl<'a> RequestFacts<'a> {
+    /// Facts that are known already.
+    pub fn ready(facts: Facts) -> RequestFacts<'static> {
+        RequestFacts { gathered: OnceCell::from(facts), source: None }
+    }
+
+    pub(super) fn of(source: Source<'a>) -> RequestFacts<'a> {
+        RequestFacts { gathered: OnceCell::new(), source: Some(source) }
+    }
+
+    /// The facts.
+    pub fn facts(&self) -> &Facts {
+        self.gathered.get_or_init(|| self.source.as_ref().map(gather).unwrap_or_default())
+    }
+}
+
+/// What facts are gathered from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub(super) origin: Origin,
+    pub(super) principal: &'a Principal,
+    pub(super) place: Option<SignaturePlace>,
+    pub(super) headers: &'a Headers,
+    pub(super) query: &'a Query,
+}
+
+pub(super) fn gather(source: &Source<'_>) -> Facts {
+    let Source { origin, principal, place, headers, query } = *source;
     let mut facts = Facts::default();
     facts.set("aws:SourceIp", origin.peer.ip().to_canonical().to_string());
     facts.set("aws:SecureTransport", "false");
@@ -118,13 +145,9 @@ mod tests {
             headers.push(name, value.as_bytes());
         }
         let origin = Origin { peer: "192.0.2.1:5".parse().unwrap(), now_ms: 0 };
-        let facts = facts(
-            origin,
-            &Principal::Anonymous,
-            None,
-            &headers,
-            &Query::parse("aws%3ASourceIp=10.0.0.1").unwrap(),
-        );
+        let query = Query::parse("aws%3ASourceIp=10.0.0.1").unwrap();
+        let principal = &Principal::Anonymous;
+        let facts = gather(&Source { origin, principal, place: None, headers: &headers, query: &query });
         let holds = |condition: &str| {
             let text = format!(
                 "{{\"Statement\":{{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{{{condition}}}}}}}"

@@ -1,7 +1,8 @@
 //! PostObject: a browser's upload.
 
 use super::{
-    Admitted, Credential, Principal, Question, Service, facts,
+    Admitted, Credential, Principal, Question, RequestFacts, Service,
+    facts::{self, Source},
     failure::failure,
     reads::expiration,
     tags::{checksum_of, text},
@@ -88,9 +89,12 @@ impl<'a> Allowed<'a> {
         let headers = headers_of(form);
         let tags = form.field("tagging").map(|document| TagSet::parse(document.as_bytes(), OBJECT_TAGS_MAX));
         let tags = tags.transpose()?.unwrap_or_default();
-        let mut facts = facts::facts(admitted.origin, &principal, None, &headers, &Query::default());
+        let (origin, query) = (admitted.origin, &Query::default());
+        let source = Source { origin, principal: &principal, place: None, headers: &headers, query };
+        let mut facts = facts::gather(&source);
         facts.set("s3:authType", "POST");
         facts::set_tags(&mut facts, &tags);
+        let facts = RequestFacts::ready(facts);
         let resource = Resource::Object { bucket: bucket.info.name.to_string(), key: key.clone() };
         let question = Question {
             principal: &principal,

@@ -44,6 +44,7 @@ mod writes;
 
 pub use access::{Access, Authorizer, BucketAccess, Decision, ObjectAccess, Policies};
 pub(crate) use facts::Origin;
+pub use facts::RequestFacts;
 pub use identity::{Account, Credential, Credentials, Identity, Principal, Secret};
 pub use lifecycle::{Swept, sweep};
 pub use remote::{Declined, RemoteOptions};
@@ -61,11 +62,11 @@ use crate::protocol::{
         CopySource, OperationName, Resource, Routed, actions, check_expected_owner, read_action, route,
     },
     ownership::{ObjectOwnership, PublicAccessBlock},
-    policy::Facts,
     remote::{Control, Proposal},
     reply::{Owner, Reply},
 };
 use crossdock::{CoreEngine, Error, Get};
+use facts::Source;
 use keys::KeyCache;
 use remote::Moved;
 use settings::{BucketState, Remembered};
@@ -130,7 +131,6 @@ pub(crate) struct Admitted {
     principal: Principal,
     /// The bucket it is about.
     bucket: Option<Rc<BucketState>>,
-    facts: Facts,
     origin: Origin,
     signature: Option<(Signature, SignaturePlace)>,
     payload: PayloadMode,
@@ -139,6 +139,16 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    fn facts(&self) -> RequestFacts<'_> {
+        RequestFacts::of(Source {
+            origin: self.origin,
+            principal: &self.principal,
+            place: self.signature.map(|(_, place)| place),
+            headers: &self.headers,
+            query: &self.routed.query,
+        })
+    }
+
     /// The bucket, which every operation on one was admitted with.
     fn bucket(&self) -> Result<&Rc<BucketState>, S3Error> {
         self.bucket.as_ref().ok_or_else(|| ErrorCode::NoSuchBucket.into())
@@ -174,7 +184,7 @@ impl From<Reply> for Answer {
 struct Question<'a> {
     principal: &'a Principal,
     bucket: Option<&'a BucketState>,
-    facts: &'a Facts,
+    facts: &'a RequestFacts<'a>,
     resource: &'a Resource,
     version_id: Option<&'a str>,
 }
@@ -236,7 +246,9 @@ impl Service {
         }
         let (payload, signature) = (verified.payload, verified.signature);
         let place = signature.map(|(_, place)| place);
-        let facts = facts::facts(origin, &principal, place, &headers, &routed.query);
+        let query = &routed.query;
+        let facts =
+            RequestFacts::of(Source { origin, principal: &principal, place, headers: &headers, query });
         let question = Question {
             principal: &principal,
             bucket: bucket.as_deref(),
@@ -249,7 +261,7 @@ impl Service {
             self.authorize_operation(&question, operation, &routed.query, &headers).await?;
         }
         let proposal = Proposal::of(operation, &headers, framing, &payload)?;
-        Ok(Admitted { routed, headers, principal, bucket, facts, origin, signature, payload, proposal })
+        Ok(Admitted { routed, headers, principal, bucket, origin, signature, payload, proposal })
     }
 
     /// Performs a request about sessions.
@@ -386,10 +398,11 @@ impl Service {
         let bucket = self.bucket(&source.bucket).await?;
         check_expected_owner(&admitted.headers, "x-amz-source-expected-bucket-owner", bucket.owner())?;
         let resource = Resource::Object { bucket: source.bucket.clone(), key: source.key.clone() };
+        let facts = admitted.facts();
         let question = Question {
             principal: &admitted.principal,
             bucket: Some(&bucket),
-            facts: &admitted.facts,
+            facts: &facts,
             resource: &resource,
             version_id: source.version_id.as_deref(),
         };
@@ -398,10 +411,11 @@ impl Service {
 
     /// Whether the sender asks to pass over governance mode, and may.
     async fn may_bypass(&self, admitted: &Admitted, resource: &Resource, asks: bool) -> bool {
+        let facts = admitted.facts();
         let question = Question {
             principal: &admitted.principal,
             bucket: admitted.bucket.as_deref(),
-            facts: &admitted.facts,
+            facts: &facts,
             resource,
             version_id: None,
         };

@@ -48,8 +48,11 @@ impl Service {
         admitted: &Admitted,
         principal: &Principal,
     ) -> Result<(), S3Error> {
-        let now_ms = admitted.origin.now_ms;
-        stamp::stamp(headers, acl, admitted.bucket()?, principal, &*self.options.credentials, now_ms)
+        let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
+        // On a server that is open to everybody nobody in particular owns what everybody writes.
+        let nobody = if self.options.authorizer.is_open() { bucket.owner() } else { stamp::ANONYMOUS };
+        let writer = principal.account_id().unwrap_or(nobody);
+        stamp::stamp(headers, acl, bucket, writer, &*self.options.credentials, now_ms)
     }
 
     async fn perform(
@@ -209,11 +212,12 @@ impl Service {
         // Whether governance may be passed over is asked about the bucket's objects in general.
         let all = Resource::Object { bucket: delete.bucket.clone(), key: "*".into() };
         let bypass = self.may_bypass(admitted, &all, delete.bypass_governance).await;
+        let facts = admitted.facts();
         let allowed = async |resource: &Resource, versioned: bool| {
             let question = Question {
                 principal: &admitted.principal,
                 bucket: admitted.bucket.as_deref(),
-                facts: &admitted.facts,
+                facts: &facts,
                 resource,
                 version_id: None,
             };

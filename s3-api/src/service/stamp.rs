@@ -1,9 +1,6 @@
 //! What an object gets beyond what its writer says: an owner, a list, a retention period.
 
-use super::{
-    identity::{Credentials, Principal},
-    settings::BucketState,
-};
+use super::{identity::Credentials, settings::BucketState};
 use crate::protocol::{
     acl::{Acl, AclRequest, CannedAcl},
     error::{ErrorCode, S3Error},
@@ -15,7 +12,7 @@ use crate::protocol::{
 /// The owner of what nobody signed for: the identifier that AWS gives anonymous writers.
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html> speaks of anonymous owners; the identifier is the one
 /// that lists show.)
-const ANONYMOUS: &str = "65a011a29cdf8ec533ec3d1ccaae921c";
+pub(super) const ANONYMOUS: &str = "65a011a29cdf8ec533ec3d1ccaae921c";
 
 /// Resolves a list for something in `bucket` that `owner` owns.
 ///
@@ -55,7 +52,7 @@ pub(super) fn check_lists(request: &AclRequest, bucket: &BucketState) -> Result<
     }
 }
 
-/// Completes what is stored with a new version in `bucket`.
+/// Completes what is stored with a new version in `bucket`, which the account `writer` writes.
 ///
 /// # Errors
 /// 400 `AccessControlListNotSupported`, `InvalidRequest` for a lock where there are none, `InvalidArgument` for one that is over.
@@ -63,7 +60,7 @@ pub(super) fn stamp(
     headers: &mut ObjectHeaders,
     request: Option<&AclRequest>,
     bucket: &BucketState,
-    principal: &Principal,
+    writer: &str,
     credentials: &dyn Credentials,
     now_ms: u64,
 ) -> Result<(), S3Error> {
@@ -75,7 +72,6 @@ pub(super) fn stamp(
         true => {
             let owned = bucket.access.ownership == ObjectOwnership::BucketOwnerPreferred
                 && request == Some(&AclRequest::Canned(CannedAcl::BucketOwnerFullControl));
-            let writer = principal.account_id().unwrap_or(ANONYMOUS);
             let owner = if owned { bucket.owner() } else { writer };
             let acl = match request {
                 Some(request) => resolve(request, owner, bucket, credentials)?,

@@ -122,7 +122,7 @@ fn allow_descriptors(connections: usize) {
     }
 }
 
-/// Reads the file of users again whenever it changes.
+/// Reads the file of users again whenever it changes: on a core, as a look at a file of some kilobytes every other second is no work.
 async fn watch(identities: Arc<Identities>, core: Core) {
     let mut seen = identities.changed();
     loop {
