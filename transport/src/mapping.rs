@@ -66,26 +66,9 @@ impl Mapping {
     /// If they are not all in the mapping.
     pub(crate) fn load(&self, at: usize, target: &mut [u8]) {
         self.assert_inside(at, target.len());
-        let source = self.at(at);
-        let (head, words) = split(source, target.len());
-        let (front, rest) = target.split_at_mut(head);
-        let (middle, back) = rest.split_at_mut(words * WORD_BYTES);
-        for (index, byte) in front.iter_mut().enumerate() {
-            *byte = load_byte(source, index);
-        }
-        for (index, word) in middle.chunks_exact_mut(WORD_BYTES).enumerate() {
-            let source = source.wrapping_add(head + index * WORD_BYTES).cast::<u64>();
-            // SAFETY: `split` gave so many whole words behind `head`, which end inside the mapping (asserted above) and
-            // are aligned; the mapping lives as long as `self`; nobody in this process has a reference into it.
-            let source = unsafe { AtomicU64::from_ptr(source) };
-            let value = source.load(Ordering::Relaxed);
-            // SAFETY: `word` is 8 bytes that are borrowed mutably; the write needs no alignment.
-            unsafe { ptr::write_unaligned(word.as_mut_ptr().cast(), value) };
-        }
-        let behind = head + words * WORD_BYTES;
-        for (index, byte) in back.iter_mut().enumerate() {
-            *byte = load_byte(source, behind + index);
-        }
+        // SAFETY: the range is inside the mapping (asserted above), which lives as long as `self`; nobody in this process has a
+        // reference into it.
+        unsafe { load_bytes(self.at(at), target) };
     }
 
     /// Copies bytes in, from byte `at` on.
@@ -125,6 +108,33 @@ impl Mapping {
 fn split(address: *const u8, bytes: usize) -> (usize, usize) {
     let head = (address.addr().next_multiple_of(WORD_BYTES) - address.addr()).min(bytes);
     (head, (bytes - head) / WORD_BYTES)
+}
+
+/// Copies bytes out that others may write meanwhile: each of them is loaded once, atomically.
+///
+/// # Safety
+/// As many bytes as `target` has are mapped from `source` on, writable, for as long as this takes, and nobody in this process has
+/// a reference to any of them.
+pub(crate) unsafe fn load_bytes(source: *mut u8, target: &mut [u8]) {
+    let (head, words) = split(source, target.len());
+    let (front, rest) = target.split_at_mut(head);
+    let (middle, back) = rest.split_at_mut(words * WORD_BYTES);
+    for (index, byte) in front.iter_mut().enumerate() {
+        *byte = load_byte(source, index);
+    }
+    for (index, word) in middle.chunks_exact_mut(WORD_BYTES).enumerate() {
+        let source = source.wrapping_add(head + index * WORD_BYTES).cast::<u64>();
+        // SAFETY: `split` gave so many whole words behind `head`, which end inside the range and are aligned; that the range is
+        // mapped and has no references is the caller's promise.
+        let source = unsafe { AtomicU64::from_ptr(source) };
+        let value = source.load(Ordering::Relaxed);
+        // SAFETY: `word` is 8 bytes that are borrowed mutably; the write needs no alignment.
+        unsafe { ptr::write_unaligned(word.as_mut_ptr().cast(), value) };
+    }
+    let behind = head + words * WORD_BYTES;
+    for (index, byte) in back.iter_mut().enumerate() {
+        *byte = load_byte(source, behind + index);
+    }
 }
 
 /// The byte at `index`, which the caller found to be inside the mapping.

@@ -24,9 +24,10 @@ pub mod memory;
 pub mod simulated;
 
 use crossdock_transport::{
-    memory::{BufferLease, ScatterList},
-    operation::{Pending, Queue, Slot},
+    memory::{BufferLease, ScatterList, TargetList},
+    operation::{Memory, Pending, Queue, Slot},
 };
+use rustix::io::Errno;
 
 pub use crossdock_transport::ring::Durability;
 
@@ -61,6 +62,19 @@ pub trait BlockDevice {
     /// # Panics
     /// If `at + bytes` is past the lease's capacity.
     fn read(&self, slot: Slot, offset: u64, lease: BufferLease, at: usize, bytes: usize) -> Pending;
+
+    /// Whether [`read_targets`](BlockDevice::read_targets) works: whether the device itself fills memory of clients.
+    fn fills_targets(&self) -> bool {
+        false
+    }
+
+    /// Reads whole blocks at `offset` into all places, one behind the other. Completes with the count read, short only at the end
+    /// of the device; with `EOPNOTSUPP` unless [`fills_targets`](BlockDevice::fills_targets).
+    fn read_targets(&self, slot: Slot, _offset: u64, targets: TargetList) -> Pending {
+        let (id, pending) = self.queue().post(slot, Memory::Targets(targets));
+        self.queue().complete(id, Err(Errno::OPNOTSUPP.into()));
+        pending
+    }
 
     /// Writes all pieces at `offset`. Completes with the count written, which is all of them.
     /// [`Durability::Durable`]: completes when the bytes are on stable storage.

@@ -3,6 +3,7 @@
 //! A window of chunk reads runs ahead of the caller. Each chunk is read as whole blocks, every checksum block in it is
 //! verified while warm, and the exact slice is handed out: no byte leaves that was not checked, none is copied.
 
+use super::straight::read_straight;
 use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::ObjectInfo};
 use crate::{
     core_engine::CoreEngine,
@@ -15,7 +16,7 @@ use crate::{
     shard::space::Pin,
 };
 use bytes::Bytes;
-use crossdock_transport::memory::{BufferLease, CopyReason, FrozenLease, copy_payload};
+use crossdock_transport::memory::{BufferLease, CopyReason, FrozenLease, PeerLease, copy_payload};
 use std::{collections::VecDeque, ops::Range, rc::Rc};
 
 /// An object being read on this core.
@@ -33,6 +34,8 @@ pub struct Get {
     window: VecDeque<Task<Result<Chunk, Error>>>,
     /// Whether chunks come with their checksum.
     pub(super) with_checksums: bool,
+    /// The memory that is left for what is still to be read, where a device can fill it itself.
+    pub(super) straight: Option<PeerLease>,
     _pin: PinGuard,
     _memory: Grant,
     _operation: Grant,
@@ -40,9 +43,18 @@ pub struct Get {
 
 /// Verified bytes of the object.
 pub(super) struct Chunk {
-    pub(super) lease: FrozenLease,
-    /// CRC-64/NVME of just these bytes; 0 unless it was asked for.
+    /// Bytes that are in the peer's memory already; they come before those of the lease.
+    pub(super) straight: u64,
+    /// None if there are no others.
+    pub(super) lease: Option<FrozenLease>,
+    /// CRC-64/NVME of all of them; 0 unless it was asked for.
     pub(super) crc64: u64,
+}
+
+impl Chunk {
+    pub(super) fn bytes(&self) -> u64 {
+        self.straight + self.lease.as_ref().map_or(0, |lease| lease.len() as u64)
+    }
 }
 
 /// A stretch of the object with one content.
@@ -53,12 +65,12 @@ struct Piece {
 }
 
 /// A piece whose checksums are at hand.
-struct OpenPiece {
+pub(super) struct OpenPiece {
     start: u64,
-    bytes: u64,
+    pub(super) bytes: u64,
     place: Place,
-    checksums: Vec<u64>,
-    block_bytes: u64,
+    pub(super) checksums: Vec<u64>,
+    pub(super) block_bytes: u64,
 }
 
 enum Place {
@@ -110,6 +122,7 @@ impl Get {
             current: None,
             window: VecDeque::new(),
             with_checksums: false,
+            straight: None,
             _pin: pin,
             _memory: memory,
             _operation: operation,
@@ -126,6 +139,11 @@ impl Get {
     /// Bytes that were not handed out yet.
     pub(super) fn left(&self) -> u64 {
         self.range.end - self.handed_out
+    }
+
+    /// Whether the device fills memory of clients by itself.
+    pub(super) fn device_fills(&self) -> bool {
+        self.engine.files(self.shard).data.fills_targets()
     }
 
     pub(super) fn engine(&self) -> &CoreEngine {
@@ -151,7 +169,8 @@ impl Get {
     /// # Cancellation
     /// Dropping the future loses nothing: the next call goes on.
     pub async fn next(&mut self) -> Option<Result<FrozenLease, Error>> {
-        self.next_chunk().await.map(|chunk| chunk.map(|chunk| chunk.lease))
+        let chunk = self.next_chunk().await?;
+        Some(chunk.map(|chunk| chunk.lease.expect("only a peer's memory is filled otherwise")))
     }
 
     /// As [`Get::next`], with the checksum if those are wanted.
@@ -162,9 +181,18 @@ impl Get {
         let chunk = self.window.front_mut()?.await;
         self.window.pop_front();
         if let Ok(chunk) = &chunk {
-            self.handed_out += chunk.lease.len() as u64;
+            self.handed_out += chunk.bytes();
         }
         Some(chunk)
+    }
+
+    /// Waits for what was started, so that no device writes the peer's memory any more.
+    pub(super) async fn settle(&mut self) {
+        while let Some(task) = self.window.front_mut() {
+            // What it came to does not matter any more.
+            drop(task.await);
+            self.window.pop_front();
+        }
     }
 
     /// Starts reads until the window is full. Only the first may wait for memory: it holds nothing then, so that
@@ -172,22 +200,41 @@ impl Get {
     async fn fill(&mut self) -> Result<(), Error> {
         while self.window.len() < WINDOW && self.position < self.range.end {
             let piece = self.open_piece().await?;
-            let Some(span) = piece.span(self.position, self.range.end, self.engine.geometry().zone_bytes)
+            let zone_bytes = self.engine.geometry().zone_bytes;
+            let Some(span) = piece.span(self.position, self.range.end, zone_bytes, self.straight.is_some())
             else {
                 self.current = None;
                 continue;
             };
+            let straight = self.straight.as_ref().is_some_and(|left| span.goes_straight(left, &piece));
+            let lease_bytes = if straight { span.behind_blocks() } else { span.lease_bytes() };
             let pool = self.engine.core().pool();
-            let lease = if self.window.is_empty() {
-                Some(pool.acquire(span.lease_bytes()).await)
-            } else {
-                pool.try_acquire(span.lease_bytes())
+            let lease = match lease_bytes {
+                0 => None,
+                bytes if self.window.is_empty() => Some(pool.acquire(bytes).await),
+                bytes => match pool.try_acquire(bytes) {
+                    Some(lease) => Some(lease),
+                    None => return Ok(()),
+                },
             };
-            let Some(lease) = lease else { return Ok(()) };
-            self.position += span.wanted.end - span.wanted.start;
+            let bytes = span.wanted.end - span.wanted.start;
+            self.position += bytes;
+            let target = self.straight.take().map(|left| {
+                let (target, left) = left.split_at(bytes as usize);
+                self.straight = Some(left);
+                target
+            });
             let (engine, shard, with_checksum) = (self.engine.clone(), self.shard, self.with_checksums);
-            let read = async move { read_span(&engine, shard, &piece, span, lease, with_checksum).await };
-            self.window.push_back(self.engine.core().spawn(read));
+            let task = match target.filter(|_| straight) {
+                Some(target) => self.engine.core().spawn(async move {
+                    read_straight(&engine, shard, &piece, span, (target, lease), with_checksum).await
+                }),
+                None => self.engine.core().spawn(async move {
+                    let lease = lease.expect("every span has bytes");
+                    read_span(&engine, shard, &piece, span, lease, with_checksum).await
+                }),
+            };
+            self.window.push_back(task);
         }
         Ok(())
     }
@@ -277,14 +324,14 @@ fn pieces_of(record: Record) -> VecDeque<Piece> {
 }
 
 /// One chunk: what is wanted, and the whole blocks that are read for it.
-struct Span {
+pub(super) struct Span {
     /// The wanted bytes, within the piece.
-    wanted: Range<u64>,
+    pub(super) wanted: Range<u64>,
     /// The checksum blocks that hold them, within the piece.
-    verified: Range<u64>,
-    region: Region,
+    pub(super) verified: Range<u64>,
+    pub(super) region: Region,
     /// Where `verified` starts on the device.
-    device_offset: u64,
+    pub(super) device_offset: u64,
 }
 
 impl Span {
@@ -293,7 +340,8 @@ impl Span {
         (self.device_offset % BLOCK_BYTES as u64) as usize
     }
 
-    fn lease_bytes(&self) -> usize {
+    /// Bytes of the lease that it is read into.
+    pub(super) fn lease_bytes(&self) -> usize {
         let bytes = (self.verified.end - self.verified.start) as usize;
         (self.lead() + bytes).next_multiple_of(BLOCK_BYTES)
     }
@@ -301,16 +349,24 @@ impl Span {
 
 impl OpenPiece {
     /// The next span at `position` (of the object), at most a chunk, within one extent.
-    fn span(&self, position: u64, end: u64, zone_bytes: u32) -> Option<Span> {
-        let _ = zone_bytes;
+    ///
+    /// With `edges_apart`, a checksum block of which only a part is wanted is a span of its own, so that the others are whole.
+    fn span(&self, position: u64, end: u64, zone_bytes: u32, edges_apart: bool) -> Option<Span> {
         let from = position.checked_sub(self.start)?;
-        let to = end.saturating_sub(self.start).min(self.bytes);
+        let mut to = end.saturating_sub(self.start).min(self.bytes);
         if from >= to {
             return None;
         }
         let block = self.block_bytes;
         let first = from / block * block;
-        let chunk_end = first + CHUNK_BYTES as u64;
+        let mut chunk_end = first + CHUNK_BYTES as u64;
+        if edges_apart && from > first {
+            chunk_end = first + block;
+        }
+        let last = to / block * block;
+        if edges_apart && to < self.bytes && (from + 1..to).contains(&last) {
+            to = last;
+        }
         match &self.place {
             Place::Inline(_) => {
                 Some(Span { wanted: from..to, verified: from..to, region: Region::Log, device_offset: 0 })
@@ -351,7 +407,7 @@ impl OpenPiece {
     }
 }
 
-async fn read_span(
+pub(super) async fn read_span(
     engine: &CoreEngine,
     shard: u16,
     piece: &OpenPiece,
@@ -366,7 +422,7 @@ async fn read_span(
         lease.set_len(source.len());
         copy_payload(lease.as_mut_slice(), source, CopyReason::Inline);
         let crc64 = if with_checksum { checksum(source) } else { 0 };
-        return Ok(Chunk { lease: lease.freeze(), crc64 });
+        return Ok(Chunk { straight: 0, lease: Some(lease.freeze()), crc64 });
     }
     let base = match span.region {
         Region::Data => engine.files(shard).data_zones_at,
@@ -392,7 +448,8 @@ async fn read_span(
         }
     }
     let crc64 = if with_checksum { wanted_checksum(&lease, lead, piece, &span) } else { 0 };
-    Ok(Chunk { lease: lease.freeze().slice(lead + wanted.start..lead + wanted.end), crc64 })
+    let lease = lease.freeze().slice(lead + wanted.start..lead + wanted.end);
+    Ok(Chunk { straight: 0, lease: Some(lease), crc64 })
 }
 
 /// The checksum of what is wanted of a verified span: combined from those of whole blocks; only the two at the edges of

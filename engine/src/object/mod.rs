@@ -9,6 +9,7 @@ pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod put;
 pub(crate) mod remote;
+mod straight;
 pub(crate) mod types;
 
 /// Bytes read or written at a time: enough to keep a device busy with [`WINDOW`] of them, little enough to stay warm

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!   write_to    device ─► lease, verified ─► session.write ─► completion: the lease goes home        up to four at once
+//!               device ─► the peer's memory, verified there: where that is mapped here ([`straight`](super::straight))
 //!   read_from   session.read ─► lease ─► looked at by the caller ─► push: checksum, device           up to four at once
 //! ```
 //!
 //! Invariants
 //! * The leases that a transport moves are those that the device filled or takes: no byte is copied here.
+//! * While a device may fill the peer's memory a lease on it is held, also when the future is dropped.
 //! * Nothing is posted after the deadline, nor after the first failure, and neither function returns before all it posted has
 //!   completed: whoever answers the peer then knows that no byte moves any more. Dropping their futures cancels what has
 //!   not begun; what has goes on, with memory of its own.
@@ -76,8 +78,15 @@ impl Get {
             return Err(RemoteError::WrongSize { have: target.bytes(), want });
         }
         self.with_checksums = true;
+        // Where the transport has none the bytes go through leases.
+        let target_left = target.slice(0..want).filter(|_| self.device_fills());
+        let lease = target_left.and_then(|target| session.peer_lease(&target).ok());
+        self.straight = lease.filter(|lease| !lease.has_small_pages());
         let mut writes = Window::default();
         let posted = self.post_writes(session, target, deadline, &mut writes).await;
+        if self.straight.take().is_some() {
+            self.settle().await;
+        }
         let ended = writes.drain().await;
         let delivered = posted?;
         ended?;
@@ -92,13 +101,20 @@ impl Get {
         writes: &mut Window,
     ) -> Result<Delivered, RemoteError> {
         let mut delivered = Delivered { bytes: 0, crc64: 0 };
-        while let Some(chunk) = self.next_chunk().await {
+        loop {
+            if self.straight.is_some() && self.engine().core().now() >= deadline {
+                return Err(RemoteError::Late);
+            }
+            let Some(chunk) = self.next_chunk().await else { break };
             let chunk = chunk?;
-            let bytes = chunk.lease.len() as u64;
-            let slot = writes.slot(session, self.engine().core(), deadline).await?;
-            let place = target.slice(delivered.bytes..delivered.bytes + bytes).expect("no longer than asked");
-            writes.post(session.write(slot, ScatterList::from(chunk.lease), place), bytes);
-            session.flush();
+            let bytes = chunk.bytes();
+            if let Some(lease) = chunk.lease {
+                let slot = writes.slot(session, self.engine().core(), deadline).await?;
+                let place = delivered.bytes + chunk.straight..delivered.bytes + bytes;
+                let (count, place) = (lease.len() as u64, target.slice(place).expect("no longer than asked"));
+                writes.post(session.write(slot, ScatterList::from(lease), place), count);
+                session.flush();
+            }
             delivered.crc64 = match delivered.bytes {
                 0 => chunk.crc64,
                 _ => checksum_combine(delivered.crc64, chunk.crc64, bytes),

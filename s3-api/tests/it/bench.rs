@@ -100,6 +100,8 @@ impl Bench {
         let server = Arc::new(Server::bind(any, cores, service, ServerLimits::default()).unwrap());
         let socket = directory.path().join("shm");
         let run = server.clone();
+        // Or no test would take that way: few machines have huge pages to spare.
+        let options = ShmOptions { lend_small_pages: true, ..ShmOptions::default() };
         let builder = match transport {
             Some(transport) => Engine::builder().transport(transport),
             None => Engine::builder(),
@@ -109,7 +111,7 @@ impl Bench {
             .cores(cores)
             .memory_bytes(64 << 20)
             .capacity_bytes(1 << 30)
-            .transport(Arc::new(Shm::listen(&socket, ShmOptions::default()).unwrap()))
+            .transport(Arc::new(Shm::listen(&socket, options).unwrap()))
             .on_each_core(move |engine, driver| {
                 let server = run.clone();
                 async move { server.run(engine, driver).await }

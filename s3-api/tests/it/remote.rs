@@ -8,6 +8,7 @@ use crossdock_s3::protocol::{
 };
 use crossdock_s3::server::render;
 use crossdock_transport::{
+    memory::{CopyReason, copied_bytes},
     remote::{Access, SessionId},
     shm::ShmClient,
     token::ShmToken,
@@ -223,6 +224,70 @@ fn what_can_not_be_served_is_declined() {
     for line in ["reason=\"unknown_token\"} 2", "reason=\"not_served\"} 4", "reason=\"too_small\"} 1"] {
         assert!(text.contains(line), "{line} in {text}");
     }
+}
+
+#[test]
+fn large_objects_are_read_straight_into_memory() {
+    // Shows that a disk fills the client's pages itself: no byte of a whole object, or of a range of whole blocks, is copied; of an
+    // odd range only its edges are.
+    let bench = Bench::new();
+    let mut peer = bucket(&bench);
+    let body = pattern((5 << 20) + 3 * 65536, 9);
+    peer.http.call(Method::Put, "/bucket/key", &[], &body);
+    let mut copied = |room: usize, range: Option<(usize, usize)>| {
+        // Of several tries the least: other tests of this process may copy meanwhile.
+        let once = |_| {
+            let before = copied_bytes(CopyReason::Foreign);
+            let text = range.map(|(first, last)| format!("bytes={first}-{last}"));
+            let headers: Vec<_> = text.iter().map(|text| ("range", &**text)).collect();
+            let (reply, found) = peer.get("/bucket/key", room, &headers);
+            assert!(matches!(reply.status, 200 | 206));
+            let (first, last) = range.unwrap_or((0, body.len() - 1));
+            assert!(found == body[first..=last], "{range:?}");
+            assert_eq!(reply.header(CHECKSUM), Some(&*crc64(&body[first..=last])), "{range:?}");
+            copied_bytes(CopyReason::Foreign) - before
+        };
+        (0..5).map(once).min()
+    };
+    assert_eq!(copied(body.len(), None), Some(0));
+    assert_eq!(copied(2 << 20, Some((65536, 65536 + (1 << 20) - 1))), Some(0));
+    let edges = copied(body.len(), Some((512, (4 << 20) + 99))).unwrap();
+    assert!((1..=2 * 65536).contains(&edges), "{edges}");
+    // Memory that is not aligned as disks want it.
+    assert_eq!(copied(body.len(), Some((1, 3 << 20))), Some(3 << 20));
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a client that does two things at once")]
+fn a_client_that_scribbles_is_no_corruption() {
+    // Shows that bytes which a client changes while they come are its own affair: the object is not called corrupt, and comes whole
+    // when the client holds still.
+    let bench = Bench::new();
+    let mut peer = bucket(&bench);
+    let body = pattern(4 << 20, 5);
+    peer.http.call(Method::Put, "/bucket/key", &[], &body);
+    for _ in 0..10 {
+        let token = peer.token(0..body.len(), Access::Write);
+        let request = peer.http.request(Method::Get, "/bucket/key", &[(TOKEN, &token)], b"");
+        let (done, finished) = std::sync::mpsc::channel();
+        let mut http = bench.client(ALICE);
+        let call = std::thread::spawn(move || {
+            let reply = http.send(&request);
+            done.send(()).unwrap();
+            reply
+        });
+        let mut at = 0;
+        while finished.try_recv().is_err() {
+            peer.memory.store(at % body.len(), &[0; 64]);
+            at += 4096;
+        }
+        let reply = call.join().unwrap();
+        assert_eq!((reply.status, reply.header(REPLY)), (200, Some("200")));
+        assert_eq!(reply.header(BYTES), Some(&*body.len().to_string()));
+    }
+    let (reply, found) = peer.get("/bucket/key", body.len(), &[]);
+    assert_eq!(reply.header(REPLY), Some("200"));
+    assert!(found == body);
 }
 
 #[test]

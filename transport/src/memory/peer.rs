@@ -2,16 +2,19 @@
 
 #![allow(unsafe_code)]
 
+use crate::mapping::load_bytes;
 use std::{any::Any, fmt, sync::Arc};
 
 /// The right to let a device write a range of a client's memory: a disk reads straight into it, with no buffer in between.
 ///
 /// It keeps the mapping alive, and the exposure it came from from being withdrawn, until it is dropped: it belongs to the operation
-/// in flight, as leases do. There is no way to the bytes for anybody but a device, because the client may change
-/// them at any time: whatever was checked could be something else a moment later. `Send`; drops on any thread.
+/// in flight, as leases do. There are no slices of the bytes, because the client may change
+/// them at any time: whatever was checked could be something else a moment later. They can be copied out, to be looked at once. `Send`;
+/// drops on any thread.
 pub struct PeerLease {
     start: *mut u8,
     bytes: usize,
+    small_pages: bool,
     holder: Arc<dyn Any + Send + Sync>,
 }
 
@@ -26,7 +29,18 @@ impl PeerLease {
     ///   (a device or the kernel may write them at any time until then, without a fault that kills the process).
     /// * No reference into the range exists in this process meanwhile.
     pub unsafe fn new(start: *mut u8, bytes: usize, holder: Arc<dyn Any + Send + Sync>) -> PeerLease {
-        PeerLease { start, bytes, holder }
+        PeerLease { start, bytes, small_pages: false, holder }
+    }
+
+    /// The same, on memory of small pages: devices can fill it, but each page is looked up, pinned and named to the device for itself, which
+    /// may cost more than a copy.
+    pub fn of_small_pages(self, small_pages: bool) -> PeerLease {
+        PeerLease { small_pages, ..self }
+    }
+
+    /// Whether it is on small pages.
+    pub fn has_small_pages(&self) -> bool {
+        self.small_pages
     }
 
     /// How many bytes it is.
@@ -50,6 +64,19 @@ impl PeerLease {
         self.start.addr().next_multiple_of(alignment) - self.start.addr()
     }
 
+    /// Copies bytes out from byte `at` on, as they are when each of them is read: a checksum of the copy says what a device wrote only
+    /// if the client left it alone.
+    ///
+    /// # Panics
+    /// If they are not all in it.
+    pub fn load(&self, at: usize, target: &mut [u8]) {
+        let end = at.checked_add(target.len());
+        assert!(end.is_some_and(|end| end <= self.bytes), "{} bytes at {at} of {}", target.len(), self.bytes);
+        // SAFETY: the range is in this lease (asserted above), so it is mapped and writable as long as the holder, and has no
+        // references: the promise of `new`.
+        unsafe { load_bytes(self.start.wrapping_add(at), target) };
+    }
+
     /// The first `at` bytes, and the others.
     ///
     /// # Panics
@@ -59,6 +86,7 @@ impl PeerLease {
         let behind = PeerLease {
             start: self.start.wrapping_add(at),
             bytes: self.bytes - at,
+            small_pages: self.small_pages,
             holder: Arc::clone(&self.holder),
         };
         (PeerLease { bytes: at, ..self }, behind)

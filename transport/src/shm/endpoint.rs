@@ -238,7 +238,8 @@ impl Inner {
         let max = limits.mapped_bytes_max;
         let charge = Charge::new(&self.shared.mapped_bytes, bytes, max).ok_or(ConnectError::TooMany)?;
         let mapping = handover::take(file.as_fd(), bytes, limits.session_bytes_max).map_err(refusal)?;
-        let windows = Windows::new(Region { mapping, _charge: charge });
+        let small_pages = !limits.lend_small_pages && !handover::has_huge_pages(file.as_fd());
+        let windows = Windows::new(Region { mapping, small_pages, _charge: charge });
         let id = self.name_session();
         let credits = self.sessions.borrow().limits().credits;
         let session = Session::new(id, place, Weak::clone(&self.own), credits, windows);

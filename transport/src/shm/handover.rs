@@ -19,7 +19,7 @@
 use crate::mapping::Mapping;
 use rustix::{
     fs::{
-        FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
+        FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs,
         memfd_create,
     },
     io::Errno,
@@ -82,11 +82,31 @@ pub(super) fn take(file: BorrowedFd<'_>, bytes: u64, bytes_max: u64) -> Result<M
     Ok(mapping)
 }
 
-/// Client: memory that a server takes: zeros, all of it allocated. `bytes` is not 0.
+/// What a memory file of huge pages says it is: `HUGETLBFS_MAGIC` in linux/magic.h.
+const HUGE_PAGE_FILES: u64 = 0x9584_58f6;
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
+
+/// Whether the file is of huge pages.
+pub(super) fn has_huge_pages(file: BorrowedFd<'_>) -> bool {
+    fstatfs(file).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(HUGE_PAGE_FILES))
+}
+
+/// Client: memory that a server takes: zeros, all of it allocated. `bytes` is not 0. Of huge pages, if there are as many free ones as it
+/// takes: disks then read straight into it.
 pub(super) fn make(bytes: u64) -> io::Result<(OwnedFd, Mapping)> {
     let length = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let file = memfd_create("crossdock-client", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+    let make = |more: MemfdFlags| {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | more;
+        let file = memfd_create("crossdock-client", flags)?;
+        fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+        Ok::<_, io::Error>(file)
+    };
+    let huge =
+        bytes.is_multiple_of(HUGE_PAGE_BYTES).then(|| make(MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB));
+    let file = match huge {
+        Some(Ok(file)) => file,
+        _ => make(MemfdFlags::empty())?,
+    };
     let mapping = Mapping::new(file.as_fd(), length)?;
     Ok((file, mapping))
 }

@@ -33,6 +33,8 @@ const WINDOWS_MAX: usize = 1024;
 /// A client's memory, and what it counts for as long as it is mapped.
 pub(super) struct Region {
     pub(super) mapping: Mapping,
+    /// Whether its pages are too small to be lent to disks.
+    pub(super) small_pages: bool,
     /// Given back when the memory is unmapped.
     pub(super) _charge: Charge,
 }
@@ -160,7 +162,8 @@ impl Windows {
         // SAFETY: the range lies in the window and so in the mapping, which the window keeps alive. It is mapped to be
         // written, and its pages can not go away: they were all there when the file was sealed (see `handover`). The only ways
         // to the mapping's bytes are atomic copies and leases like this one; there are no references.
-        Ok(unsafe { PeerLease::new(start, bytes, Arc::clone(window) as Arc<dyn Any + Send + Sync>) })
+        let lease = unsafe { PeerLease::new(start, bytes, Arc::clone(window) as Arc<dyn Any + Send + Sync>) };
+        Ok(lease.of_small_pages(self.memory.small_pages))
     }
 
     pub(super) fn memory(&self) -> &Mapping {
@@ -185,7 +188,11 @@ mod tests {
 
     fn windows() -> Windows {
         let charge = Charge::new(&Arc::default(), BYTES, BYTES).unwrap();
-        Windows::new(Region { mapping: handover::make(BYTES).unwrap().1, _charge: charge })
+        Windows::new(Region {
+            mapping: handover::make(BYTES).unwrap().1,
+            small_pages: false,
+            _charge: charge,
+        })
     }
 
     fn slice(address: u64, bytes: u64) -> RemoteSlice {

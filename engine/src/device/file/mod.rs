@@ -12,7 +12,7 @@ pub use open::{OpenError, OpenFile, StoreLock, sync_directory};
 
 use super::{BlockDevice, DeviceGeometry, Durability, bounds};
 use crossdock_transport::{
-    memory::{BufferLease, ScatterList},
+    memory::{BufferLease, ScatterList, TargetList},
     operation::{Memory, OsError, Pending, Queue, Slot},
     ring::{Ring, RingFile},
 };
@@ -62,6 +62,21 @@ impl BlockDevice for FileDevice {
             Ok(0) => self.complete(slot, Memory::Lease(lease), Ok(0)),
             Ok(count) => self.ring.read(slot, &self.ring_file, offset, lease, at, count),
             Err(error) => self.complete(slot, Memory::Lease(lease), Err(error)),
+        }
+    }
+
+    fn fills_targets(&self) -> bool {
+        true
+    }
+
+    fn read_targets(&self, slot: Slot, offset: u64, targets: TargetList) -> Pending {
+        let bytes = targets.bytes();
+        let end = self.file.bytes_for(offset.saturating_add(bytes as u64));
+        match bounds::check_read(offset, bytes, end) {
+            Ok(count) if count == bytes => self.ring.read_targets(slot, &self.ring_file, offset, targets),
+            // The ring would read to the end only; nobody asks for more than there is.
+            Ok(_) => self.complete(slot, Memory::Targets(targets), Err(Errno::INVAL.into())),
+            Err(error) => self.complete(slot, Memory::Targets(targets), Err(error)),
         }
     }
 

@@ -1,0 +1,122 @@
+//! Reading straight into the memory of a client: the device fills its pages, and nothing stands in between.
+//!
+//! ```text
+//!   extent    │ whole blocks ………………………………………… │ the last, in part │
+//!                        one read                        ▼
+//!   client    │ ◄── its own pages                 lease ─┴─► session.write
+//! ```
+//!
+//! Only spans that are whole checksum blocks go this way. They are verified where they lie, by one look at each byte. The client can
+//! change its memory at any time, so a checksum that is wrong there says nothing of the object: the span is read again, into memory of
+//! our own, and judged there.
+
+use super::get::{Chunk, OpenPiece, Span, read_span};
+use crate::{
+    core_engine::CoreEngine,
+    error::{Error, Region},
+    layout::{BLOCK_BYTES, checksum, checksum_combine},
+};
+use crossdock_transport::memory::{BufferLease, PeerLease, Target, TargetList};
+
+/// What a client's memory has to be aligned to for a device to fill it: the logical blocks of disks. One that wants more refuses,
+/// and the span goes the other way.
+const ALIGNMENT: usize = 512;
+
+impl Span {
+    /// Whether it can be read into `target`, which begins with its first byte.
+    pub(super) fn goes_straight(&self, target: &PeerLease, piece: &OpenPiece) -> bool {
+        self.region == Region::Data
+            && self.wanted == self.verified
+            && self.wanted.end - self.wanted.start >= BLOCK_BYTES as u64
+            && target.misalignment(ALIGNMENT) == 0
+            && self.device_offset.is_multiple_of(BLOCK_BYTES as u64)
+            && piece.block_bytes.is_multiple_of(BLOCK_BYTES as u64)
+    }
+
+    /// Bytes of whole device blocks: those that go straight.
+    fn blocks(&self) -> usize {
+        (self.wanted.end - self.wanted.start) as usize / BLOCK_BYTES * BLOCK_BYTES
+    }
+
+    /// Bytes of the lease for the block that is wanted in part; none if there is no such block.
+    pub(super) fn behind_blocks(&self) -> usize {
+        if self.blocks() as u64 == self.wanted.end - self.wanted.start { 0 } else { BLOCK_BYTES }
+    }
+}
+
+/// Reads a span of which [`Span::goes_straight`] is true into `target`, and what is behind its blocks into the lease.
+pub(super) async fn read_straight(
+    engine: &CoreEngine,
+    shard: u16,
+    piece: &OpenPiece,
+    span: Span,
+    (target, behind): (PeerLease, Option<BufferLease>),
+    with_checksum: bool,
+) -> Result<Chunk, Error> {
+    let files = engine.files(shard);
+    let (blocks, wanted) = (span.blocks(), (span.wanted.end - span.wanted.start) as usize);
+    let mut targets = TargetList::new();
+    targets.push_peer(target.split_at(blocks).0);
+    if let Some(mut lease) = behind {
+        lease.set_len(BLOCK_BYTES);
+        targets.push_lease(lease);
+    }
+    let bytes = targets.bytes();
+    let slot = files.data.queue().slot().await;
+    let read = files.data.read_targets(slot, files.data_zones_at + span.device_offset, targets);
+    let (result, targets) = read.await.into_targets();
+    if result.is_ok_and(|count| count as usize == bytes) {
+        let (peer, behind) = parts(targets);
+        if let Some(crc64) = verify(piece, &span, &peer, behind.as_ref()) {
+            let lease = behind.map(|lease| lease.freeze().slice(0..wanted - blocks));
+            return Ok(Chunk {
+                straight: blocks as u64,
+                lease,
+                crc64: if with_checksum { crc64 } else { 0 },
+            });
+        }
+    }
+    let lease = engine.core().pool().acquire(span.lease_bytes()).await;
+    read_span(engine, shard, piece, span, lease, with_checksum).await
+}
+
+fn parts(targets: TargetList) -> (Option<PeerLease>, Option<BufferLease>) {
+    let (mut peer, mut behind) = (None, None);
+    for target in targets.into_pieces() {
+        match target {
+            Target::Peer(lease) => peer = Some(lease),
+            Target::Lease(lease) => behind = Some(lease),
+        }
+    }
+    (peer, behind)
+}
+
+/// The checksum of the span if every block of it is what was stored.
+fn verify(
+    piece: &OpenPiece,
+    span: &Span,
+    peer: &Option<PeerLease>,
+    behind: Option<&BufferLease>,
+) -> Option<u64> {
+    let peer = peer.as_ref()?;
+    let mut looked_at = vec![0; piece.block_bytes as usize];
+    let mut start = span.verified.start;
+    let mut whole = None;
+    while start < span.verified.end {
+        let bytes = piece.block_bytes.min(span.verified.end - start);
+        let block = looked_at.get_mut(..bytes as usize)?;
+        let at = (start - span.verified.start) as usize;
+        let (front, back) = block.split_at_mut(block.len().min(peer.len().saturating_sub(at)));
+        peer.load(at, front);
+        if !back.is_empty() {
+            back.copy_from_slice(behind?.as_slice().get(..back.len())?);
+        }
+        let expected = *piece.checksums.get((start / piece.block_bytes) as usize)?;
+        if checksum(block) != expected {
+            return None;
+        }
+        whole = Some(whole.map_or(expected, |whole| checksum_combine(whole, expected, bytes)));
+        start += bytes;
+    }
+    whole
+}
