@@ -40,6 +40,11 @@ const TESTS: &[(&str, &str, &str)] = &[
     ("crossdock-s3", "rdma", ""),
 ];
 
+/// Test targets that run nowhere else.
+pub(crate) fn elsewhere() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TESTS.iter().filter(|(_, target, _)| *target == "rdma").map(|(package, target, _)| (*package, *target))
+}
+
 pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     if !options.command.is_empty() {
         let machine = Machine::prepare(tree, Kernel::Newer)?;

@@ -1,4 +1,4 @@
-//! The store tool: looks at a store, open or closed, and changes nothing.
+//! The store tool: looks at a store, open or closed, and at this host's RDMA devices, and changes nothing.
 //!
 //! Invariants:
 //! * Everything it knows comes from `crossdock::inspect`; here are arguments, words and exit codes.
@@ -10,6 +10,7 @@ mod dump;
 mod fsck;
 mod ls;
 mod progress;
+mod rdma_info;
 mod report;
 mod scrub;
 mod stat;
@@ -39,7 +40,8 @@ stat, ls, scrub and dump also read a store that a server has open; fsck wants it
   crossdock fsck /srv/store --data
   crossdock scrub /srv/store --rate 50M --state /var/lib/crossdock/scrub.json
   crossdock dump /srv/store object photos/2026/1.jpg
-  crossdock dump /srv/store at 3 data 1048576"
+  crossdock dump /srv/store at 3 data 1048576
+  crossdock rdma-info"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -56,6 +58,8 @@ enum Task {
     Fsck(fsck::Options),
     /// Read and verify all data, of a store in use too
     Scrub(scrub::Options),
+    /// Say which RDMA devices this host has, whether they can be used, and why not
+    RdmaInfo(rdma_info::Options),
     /// Show a structure in words: superblock, anchor, log, checkpoint, an object, or what lies at an offset
     Dump(dump::Options),
 }
@@ -145,6 +149,7 @@ fn run(task: &Task, output: &mut dyn Write) -> Result<bool, Failure> {
         Task::Ls(options) => ls::run(options, output),
         Task::Fsck(options) => fsck::run(options, output),
         Task::Scrub(options) => scrub::run(options, output),
+        Task::RdmaInfo(options) => rdma_info::run(options, output),
         Task::Dump(options) => dump::run(options, output),
     }
 }
