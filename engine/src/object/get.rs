@@ -3,7 +3,7 @@
 //! A window of chunk reads runs ahead of the caller. Each chunk is read as whole blocks, every checksum block in it is
 //! verified while warm, and the exact slice is handed out: no byte leaves that was not checked, none is copied.
 
-use super::straight::read_straight;
+use super::straight::{Into, read_straight};
 use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::ObjectInfo};
 use crate::{
     core_engine::CoreEngine,
@@ -12,7 +12,7 @@ use crate::{
         BLOCK_BYTES, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, Record,
         checksum, checksum_combine,
     },
-    reactor::{Grant, Task},
+    reactor::{Grant, Moment, Task},
     shard::space::Pin,
 };
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub struct Get {
     pub(super) with_checksums: bool,
     /// The memory that is left for what is still to be read, where a device can fill it itself.
     pub(super) straight: Option<PeerLease>,
+    /// Until when a device may be told to.
+    pub(super) straight_until: Moment,
     _pin: PinGuard,
     _memory: Grant,
     _operation: Grant,
@@ -123,6 +125,7 @@ impl Get {
             window: VecDeque::new(),
             with_checksums: false,
             straight: None,
+            straight_until: Moment(0),
             _pin: pin,
             _memory: memory,
             _operation: operation,
@@ -206,6 +209,7 @@ impl Get {
                 self.current = None;
                 continue;
             };
+            let until = self.straight_until;
             let straight = self.straight.as_ref().is_some_and(|left| span.goes_straight(left, &piece));
             let lease_bytes = if straight { span.behind_blocks() } else { span.lease_bytes() };
             let pool = self.engine.core().pool();
@@ -227,7 +231,8 @@ impl Get {
             let (engine, shard, with_checksum) = (self.engine.clone(), self.shard, self.with_checksums);
             let task = match target.filter(|_| straight) {
                 Some(target) => self.engine.core().spawn(async move {
-                    read_straight(&engine, shard, &piece, span, (target, lease), with_checksum).await
+                    let into = Into { target, behind: lease, until };
+                    read_straight(&engine, shard, &piece, span, into, with_checksum).await
                 }),
                 None => self.engine.core().spawn(async move {
                     let lease = lease.expect("every span has bytes");

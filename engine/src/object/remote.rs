@@ -82,6 +82,7 @@ impl Get {
         let target_left = target.slice(0..want).filter(|_| self.device_fills());
         let lease = target_left.and_then(|target| session.peer_lease(&target).ok());
         self.straight = lease.filter(|lease| !lease.has_small_pages());
+        self.straight_until = deadline;
         let mut writes = Window::default();
         let posted = self.post_writes(session, target, deadline, &mut writes).await;
         if self.straight.take().is_some() {

@@ -15,6 +15,7 @@ use crate::{
     core_engine::CoreEngine,
     error::{Error, Region},
     layout::{BLOCK_BYTES, checksum, checksum_combine},
+    reactor::Moment,
 };
 use crossdock_transport::memory::{BufferLease, PeerLease, Target, TargetList};
 
@@ -44,38 +45,51 @@ impl Span {
     }
 }
 
-/// Reads a span of which [`Span::goes_straight`] is true into `target`, and what is behind its blocks into the lease.
+/// Where a span goes.
+pub(super) struct Into {
+    /// Memory for all of it.
+    pub(super) target: PeerLease,
+    /// Memory of ours for the block behind its whole blocks, if there is one.
+    pub(super) behind: Option<BufferLease>,
+    /// When nothing is begun there any more.
+    pub(super) until: Moment,
+}
+
+/// Reads a span of which [`Span::goes_straight`] is true into the client's memory, and what is behind its blocks into ours.
 pub(super) async fn read_straight(
     engine: &CoreEngine,
     shard: u16,
     piece: &OpenPiece,
     span: Span,
-    (target, behind): (PeerLease, Option<BufferLease>),
+    into: Into,
     with_checksum: bool,
 ) -> Result<Chunk, Error> {
     let files = engine.files(shard);
     let (blocks, wanted) = (span.blocks(), (span.wanted.end - span.wanted.start) as usize);
     let mut targets = TargetList::new();
-    targets.push_peer(target.split_at(blocks).0);
-    if let Some(mut lease) = behind {
+    targets.push_peer(into.target.split_at(blocks).0);
+    if let Some(mut lease) = into.behind {
         lease.set_len(BLOCK_BYTES);
         targets.push_lease(lease);
     }
     let bytes = targets.bytes();
     let slot = files.data.queue().slot().await;
+    if engine.core().now() >= into.until {
+        // It goes nowhere, which whoever waits for it finds out.
+        drop((slot, targets));
+        let lease = engine.core().pool().acquire(span.lease_bytes()).await;
+        return read_span(engine, shard, piece, span, lease, with_checksum).await;
+    }
     let read = files.data.read_targets(slot, files.data_zones_at + span.device_offset, targets);
     let (result, targets) = read.await.into_targets();
-    if result.is_ok_and(|count| count as usize == bytes) {
-        let (peer, behind) = parts(targets);
-        if let Some(crc64) = verify(piece, &span, &peer, behind.as_ref()) {
-            let lease = behind.map(|lease| lease.freeze().slice(0..wanted - blocks));
-            return Ok(Chunk {
-                straight: blocks as u64,
-                lease,
-                crc64: if with_checksum { crc64 } else { 0 },
-            });
-        }
+    let (peer, behind) = parts(targets);
+    if result.is_ok_and(|count| count as usize == bytes)
+        && let Some(crc64) = verify(piece, &span, &peer, behind.as_ref())
+    {
+        let lease = behind.map(|lease| lease.freeze().slice(0..wanted - blocks));
+        return Ok(Chunk { straight: blocks as u64, lease, crc64: if with_checksum { crc64 } else { 0 } });
     }
+    drop((peer, behind));
     let lease = engine.core().pool().acquire(span.lease_bytes()).await;
     read_span(engine, shard, piece, span, lease, with_checksum).await
 }

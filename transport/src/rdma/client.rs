@@ -303,8 +303,13 @@ impl RdmaClient {
             Some(Exposure::Window(window)) => {
                 let key = window.window.remote_key();
                 let work = Work::Invalidation(*slice, window);
-                if !self.post(work, |id, batch| batch.push_invalidate(id, key)) {
+                if let Err(refused) = self.post(work, |id, batch| batch.push_invalidate(id, key)) {
                     self.give_up();
+                    // Unbound, if the queue pair did not do it.
+                    drop(refused);
+                    if !self.unproven.get() {
+                        self.ended.borrow_mut().push_back(*slice);
+                    }
                 }
             }
         }
@@ -352,11 +357,13 @@ impl RdmaClient {
             Access::Read => Way::Read,
             Access::Write => Way::Write,
         };
-        let number = self.work_made.get();
-        if !self.post(Work::Bind, |id, batch| batch.push_bind(id, &bound.window, place, way)) {
+        let posted = self.post(Work::Bind, |id, batch| batch.push_bind(id, &bound.window, place, way));
+        let Ok(number) = posted else {
+            // Before the queue pair that it may be bound to.
+            drop(bound);
             self.give_up();
             return Err(io::ErrorKind::NotConnected.into());
-        }
+        };
         bound.window.bound();
         bound.binds += 1;
         // Whoever gets the key may use it at once, so it has to be good.
@@ -378,8 +385,11 @@ impl RdmaClient {
         let _ = poll(&mut [PollFd::new(&self.descriptor(), PollFlags::IN)], Some(&limit));
     }
 
-    /// Posts one request. False if it can not be.
-    fn post(&self, work: Work, request: impl FnOnce(u64, &mut Batch)) -> bool {
+    /// Posts one request, and gives its number.
+    ///
+    /// # Errors
+    /// The work, if it could not be posted.
+    fn post(&self, work: Work, request: impl FnOnce(u64, &mut Batch)) -> Result<u64, Work> {
         for _ in 0..ROUNDS_MAX {
             if self.work.borrow().len() < DEPTH {
                 break;
@@ -397,8 +407,11 @@ impl RdmaClient {
             // outlive the queue pair: see `drop`.
             pair.as_ref().is_some_and(|pair| unsafe { pair.post(&mut batch) }.0 == 1)
         };
+        if !taken {
+            return Err(work);
+        }
         self.work.borrow_mut().insert(id, work);
-        taken
+        Ok(id)
     }
 
     /// Takes notice of what is done, and has the descriptor tell of what comes.

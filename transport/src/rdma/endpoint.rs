@@ -66,6 +66,15 @@ struct Queues {
     pairs: Cell<usize>,
     /// What of the device's events was noticed.
     events: Cell<u64>,
+    /// Its completions can not be had any more: there are no sessions on it.
+    failed: Cell<bool>,
+}
+
+impl Queues {
+    /// Where completions come from, if some may.
+    fn completions(&self) -> Option<&Rc<Completions>> {
+        self.completions.get().filter(|_| !self.failed.get())
+    }
 }
 
 impl RdmaEndpoint {
@@ -83,6 +92,7 @@ impl RdmaEndpoint {
             completions: OnceCell::new(),
             pairs: Cell::new(0),
             events: Cell::new(rail.device().events()),
+            failed: Cell::new(false),
         });
         let queues = queues.collect();
         Ok(RdmaEndpoint(Rc::new_cyclic(|own: &Weak<Inner>| Inner {
@@ -153,9 +163,16 @@ impl Inner {
 
     fn connect(&self, principal: &Principal, offer: &Offer) -> Result<Answer, ConnectError> {
         let peer = Side::of_offer(offer)?;
+        if self.sessions.borrow().admit(principal).is_err() {
+            // Those that an error ended have waited for their disconnect for long enough.
+            self.sessions.borrow_mut().retain(|session| session.is_open());
+        }
         self.sessions.borrow().admit(principal)?;
         let ports: Vec<_> = self.rails.rails.iter().map(|rail| (rail, rail.port())).collect();
-        let usable = ports.iter().enumerate().filter(|(_, (rail, _))| rail.is_usable());
+        let usable = ports
+            .iter()
+            .enumerate()
+            .filter(|(index, (rail, _))| rail.is_usable() && !self.queues[*index].failed.get());
         let usable = usable.map(|(index, (_, port))| (index, &**port));
         let allowed = |index: usize, entry: &_| self.rails.rails[index].allows(entry);
         let ours = nearest(usable, &peer.gid, peer.lid, allowed);
@@ -171,6 +188,8 @@ impl Inner {
         let size = QueuePairSize { depth: depth as u32 + 1, pieces: pieces_max as u32 };
         let (domain, completions) = (Arc::clone(rail.device().domain()), Rc::clone(self.completions(index)?));
         let pair = QueuePair::new(domain, completions, size).map_err(io::Error::from)?;
+        // Whatever was said of an earlier one of that number.
+        rail.device().take_failed(pair.number());
         let mtu = peer.mtu.map_or(port.mtu, |mtu| mtu.min(port.mtu));
         let side = Side {
             number: pair.number(),
@@ -253,12 +272,13 @@ impl Inner {
             completed += self.completed(entry);
         }
         for (index, queues) in self.queues.iter().enumerate() {
-            let Some(completions) = queues.completions.get() else { continue };
+            let Some(completions) = queues.completions() else { continue };
             for _ in 0..TURN_BATCHES {
                 let count = match completions.poll() {
                     Ok(entries) => entries.map(|entry| completed += self.completed(entry)).count(),
                     Err(error) => {
                         tracing::error!(rail = %self.rails.rails[index], %error, "an RDMA port can not be used");
+                        queues.failed.set(true);
                         self.end_rail(index);
                         0
                     }
@@ -400,7 +420,7 @@ impl Endpoint for RdmaEndpoint {
         }
         inner.slept.set(true);
         for (index, queues) in inner.queues.iter().enumerate() {
-            let Some(completions) = queues.completions.get() else { continue };
+            let Some(completions) = queues.completions() else { continue };
             // What came before it was armed tells nobody, so it is looked for; an error is the next poll's to find.
             let found = completions.arm().and_then(|()| completions.poll());
             match found {
@@ -420,7 +440,7 @@ impl Drop for RdmaEndpoint {
         all.extend(inner.due.borrow_mut().drain(..));
         for session in all {
             session.destroy();
-            session.settle();
+            session.run_due();
         }
         inner.all.borrow_mut().clear();
     }

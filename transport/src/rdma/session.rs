@@ -11,8 +11,9 @@
 //! * An operation is in the line exactly as long as it is in flight in the queue, and leaves it at the front only.
 //! * The memory of an operation of which something was posted stays in the queue's table until the device is known to be done with
 //!   it: by the completion of its last work request, of a later one, or by the end of the queue pair.
-//! * The last work request of an operation is signalled, so that each completion ends one operation. A session that ends posts
-//!   one more behind everything, which comes back when the device is done with all of it.
+//! * The last work request of an operation is signalled, and every fourth. A session that ends posts one more behind
+//!   everything, which comes back when the device is done with all of it. It says nothing of those before it: an operation succeeds
+//!   only with a completion of its own, or a later successful one.
 //! * Nothing is borrowed while an operation completes: that wakes somebody, who may come back here.
 
 #![allow(unsafe_code)]
@@ -77,6 +78,34 @@ struct State {
     /// The number of the next work request, and of the first that is not known to be done. Numbers go round.
     next: u32,
     done: u32,
+}
+
+impl State {
+    /// Fails the operations whose last work request is one of these numbers: from the first, up to the second.
+    fn fail_between(&mut self, from: u32, to: u32) {
+        let among = |last: u32| !precedes(last, from) && precedes(last, to);
+        let lost = self.line.iter_mut().filter(|operation| operation.cursor.last.is_some_and(among));
+        for operation in lost {
+            operation.error.get_or_insert(TransferError::Ended);
+        }
+    }
+
+    /// Whether one of the work requests that are not done will be told of.
+    fn expects_completion(&self) -> bool {
+        let count = self.next.wrapping_sub(self.done);
+        let numbered = (0..count.min(SIGNALLED_EVERY)).any(|at| is_signalled(self.done.wrapping_add(at)));
+        let ends = |operation: &Operation| {
+            operation.cursor.complete && operation.cursor.last.is_some_and(|last| !precedes(last, self.done))
+        };
+        numbered || self.line.iter().any(ends)
+    }
+}
+
+/// Of the work requests of a long operation every so many are signalled, or there would be no room again.
+const SIGNALLED_EVERY: u32 = 4;
+
+fn is_signalled(number: u32) -> bool {
+    number % SIGNALLED_EVERY == SIGNALLED_EVERY - 1
 }
 
 struct Operation {
@@ -206,7 +235,7 @@ impl Session {
         match refused {
             None => {}
             // The device's own queue is fuller than it had said: there will be room when something is done.
-            Some(libc::ENOMEM | libc::ENOSPC | libc::EAGAIN) if state.next != state.done => {}
+            Some(libc::ENOMEM | libc::ENOSPC | libc::EAGAIN) if state.expects_completion() => {}
             Some(number) => {
                 let first = left.first().map(|(place, _)| *place);
                 if let Some(operation) = first.and_then(|place| state.line.get_mut(place)) {
@@ -292,7 +321,7 @@ impl Session {
         }
         cursor.bytes += bytes;
         cursor.complete = cursor.bytes == remote.bytes();
-        batch.finish_transfer(cursor.complete);
+        batch.finish_transfer(cursor.complete || is_signalled(number));
     }
 
     fn piece(&self, start: *const u8, bytes: u64) -> Piece {
@@ -307,7 +336,7 @@ impl Session {
         if precedes(number, state.done) || !precedes(number, state.next) {
             return;
         }
-        state.done = number.wrapping_add(1);
+        let before = mem::replace(&mut state.done, number.wrapping_add(1));
         let error = match status {
             WorkStatus::Done => None,
             WorkStatus::Flushed => Some(TransferError::Ended),
@@ -325,6 +354,8 @@ impl Session {
             }
             return;
         };
+        // Each of those before it should have been told of by itself: what became of them is not known.
+        state.fail_between(before, number);
         let whose = state
             .line
             .iter_mut()
@@ -380,15 +411,24 @@ impl Session {
         state.ended = true;
         let Some(pair) = state.pair.take() else { return };
         state.stale = state.next != state.done;
+        let destroyed = pair.destroy();
         if let Some(endpoint) = self.endpoint.upgrade() {
             endpoint.forget_pair(self.terms.rail, self.number);
         }
-        match pair.destroy() {
-            Ok(()) => state.done = state.next,
+        let State { line, next, done, .. } = &mut *state;
+        match destroyed {
+            Ok(()) => {
+                let (from, to) = (*done, *next);
+                *done = to;
+                // Gone without a word: whether their bytes moved is not known.
+                state.fail_between(from, to);
+            }
             Err(error) => {
                 // The device may touch the memory of what is in flight for ever. It stays in the queue's table, which is not
-                // dropped any more.
+                // dropped any more; those operations are never completed. The others are.
                 tracing::error!(%error, "a queue pair is leaked, and the memory of its operations");
+                line.retain(|operation| operation.cursor.last.is_none_or(|last| precedes(last, *done)));
+                *done = *next;
                 mem::forget(self.own.upgrade());
             }
         }
@@ -454,13 +494,13 @@ impl Session {
 
     /// Enters the list of those that the next poll runs. If no poll comes any more, what is in the line completes now.
     pub(super) fn become_due(&self) {
-        if self.due.replace(true) {
-            return;
-        }
         match (self.endpoint.upgrade(), self.own.upgrade()) {
-            (Some(endpoint), Some(own)) if endpoint.is_open() => endpoint.run_later(own),
+            (Some(endpoint), Some(own)) if endpoint.is_open() => {
+                if !self.due.replace(true) {
+                    endpoint.run_later(own);
+                }
+            }
             _ => {
-                self.due.set(false);
                 self.destroy();
                 self.settle();
             }

@@ -270,13 +270,17 @@ impl Completions {
     /// # Errors
     /// The device refused.
     pub(super) fn arm(&self) -> Result<(), RdmaError> {
-        if self.armed.replace(true) {
+        if self.armed.get() {
             return Ok(());
         }
         let arm = self.context().ops().req_notify_cq.ok_or_else(|| missing("ibv_req_notify_cq"))?;
         // SAFETY: the queue exists; the function is its driver's.
         let result = unsafe { arm(self.queue.as_ptr(), 0) };
-        if result == 0 { Ok(()) } else { Err(RdmaError::verb("ibv_req_notify_cq", result)) }
+        if result != 0 {
+            return Err(RdmaError::verb("ibv_req_notify_cq", result));
+        }
+        self.armed.set(true);
+        Ok(())
     }
 
     /// Makes the descriptor unreadable again.
@@ -369,8 +373,8 @@ pub(super) struct Path {
 const RETRIES: u8 = 6;
 /// 4.096 µs × 2¹⁴ = 67 ms until a packet counts as lost.
 const TIMEOUT: u8 = 14;
-/// For ever. It is for receives that are not posted yet, and one-sided work has none.
-const RECEIVER_RETRIES: u8 = 7;
+/// One less than for ever: a peer says so of memory that it has to fetch first, and one that says nothing else is given up after seconds.
+const RECEIVER_RETRIES: u8 = 6;
 /// 0.64 ms until such a retry.
 const RECEIVER_TIMER: u8 = 12;
 /// Routers between the two.

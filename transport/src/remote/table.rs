@@ -92,6 +92,15 @@ impl<S> SessionTable<S> {
         Some(session)
     }
 
+    /// Takes out the sessions of which `keep` is false.
+    pub fn retain(&mut self, keep: impl Fn(&S) -> bool) {
+        let gone = self.sessions.iter().filter(|(_, entry)| !keep(&entry.session));
+        let gone: Vec<_> = gone.map(|(id, entry)| (*id, entry.owner.clone())).collect();
+        for (id, owner) in gone {
+            self.remove(id, &owner);
+        }
+    }
+
     /// All sessions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &S> {
         self.sessions.values().map(|entry| &entry.session)

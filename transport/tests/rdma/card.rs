@@ -124,6 +124,10 @@ impl Side {
     }
 
     pub(crate) fn with_arena_and_pool(card: Card, arena: Arena, pool: Pool) -> Side {
+        Side::with_credits(card, arena, pool, 16)
+    }
+
+    pub(crate) fn with_credits(card: Card, arena: Arena, pool: Pool, credits: usize) -> Side {
         card.transport.register(&arena).expect("the card takes the arena");
         let mut number = 0u64;
         let entropy = move |bytes: &mut [u8]| {
@@ -131,7 +135,7 @@ impl Side {
             bytes.iter_mut().zip(number.to_le_bytes()).for_each(|(byte, entropy)| *byte = entropy);
         };
         let idle_max = Duration::from_secs(300);
-        let limits = SessionLimits { sessions_max: 16, principal_sessions_max: 16, credits: 16, idle_max };
+        let limits = SessionLimits { sessions_max: 16, principal_sessions_max: 16, credits, idle_max };
         let options = EndpointOptions { core: 0, limits, entropy: Box::new(entropy) };
         let endpoint = card.transport.open(options).expect("the endpoint opens");
         Side { pool, card, endpoint, principal: Principal::new("alice") }

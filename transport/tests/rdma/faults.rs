@@ -116,3 +116,35 @@ fn what_was_posted_is_more_than_the_card_takes_at_a_time() {
         assert!(pair.load(number * bytes..(number + 1) * bytes) == whole[..bytes], "write {number}");
     }
 }
+
+#[test]
+fn one_write_may_be_more_than_a_queue_pair_takes() {
+    // Shows that an operation of more work requests than there is room for goes on as they are done.
+    let arena = crate::drive::arena(64 << 20);
+    let pool = arena.pool(0);
+    let side = Side::with_credits(Card::with_registrations(), arena, pool, 1);
+    let pair = side.connect(4 << 20);
+    let whole = side.filled(1 << 20, 7).freeze();
+    let target = pair.client.expose(0..256 * 1000, Access::Write).unwrap();
+    for round in 0..3 {
+        let mut pieces = crossdock_transport::memory::ScatterList::new();
+        (0..256).for_each(|piece| pieces.push(whole.slice(piece * 1000 + round..(piece + 1) * 1000 + round)));
+        let slot = pair.session.credits().try_slot().unwrap();
+        let write = pair.session.write(slot, pieces, target);
+        assert_eq!(side.finish(write).result, Ok(256_000));
+        assert!(pair.load(0..256_000) == whole[round..256_000 + round], "round {round}");
+    }
+}
+
+#[test]
+fn sessions_that_failed_make_room_for_others() {
+    // Shows that a client whose sessions end by errors is not shut out by them.
+    let side = Side::new(Card::with_registrations());
+    for _ in 0..40 {
+        let pair = side.connect(4096);
+        let target = pair.client.expose(0..4096, Access::Write).unwrap();
+        let past = crossdock_transport::remote::RemoteSlice::new(target.address() + 1, 4096, target.key());
+        let refused = side.finish(pair.write(side.filled(4096, 1), past.unwrap())).result;
+        assert_eq!(refused.map_err(TransferError::from), Err(TransferError::Refused));
+    }
+}
