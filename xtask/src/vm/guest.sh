@@ -3,7 +3,9 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 mount -t tmpfs run /run
 mkdir -p /dev/shm
 mount -t tmpfs shm /dev/shm
-mount -t tmpfs tmp /tmp
+# Not over /tmp: the tree may be there.
+mkdir /run/tmp
+export TMPDIR=/run/tmp
 ip link set lo up
 ip link add card0 type veth peer name card1
 ip address add 10.9.0.1/24 dev card0
