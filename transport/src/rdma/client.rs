@@ -15,10 +15,9 @@ use super::{
     error::RdmaError,
     info::{Gid, GidEntry, GidKind, LinkLayer, PathMtu, PortInfo},
     path::{READS_MAX, Side, nearest},
-    verbs::{
-        Batch, Completions, Domain, Path, QueuePair, QueuePairSize, Region, RegionAccess, Way, Window,
-        WorkStatus, next_key,
-    },
+    verbs::{Completions, Domain, Path, QueuePair, QueuePairSize, Region, RegionAccess, WorkStatus},
+    window::{Window, next_key},
+    work::{Batch, Way},
 };
 use crate::{
     mapping::Mapping,

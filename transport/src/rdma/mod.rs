@@ -37,6 +37,8 @@ mod session;
 #[allow(dead_code, reason = "declared as a whole")]
 mod sys;
 mod verbs;
+mod window;
+mod work;
 
 pub use client::{RdmaClient, RdmaClientOptions, Revocation};
 pub use device::devices;

@@ -20,7 +20,8 @@
 
 use super::{
     endpoint::Inner,
-    verbs::{Batch, Piece, QueuePair, Way, WorkStatus},
+    verbs::{QueuePair, WorkStatus},
+    work::{Batch, Piece, Way},
 };
 use crate::{
     memory::{BufferLease, ScatterList},

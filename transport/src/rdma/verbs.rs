@@ -1,4 +1,5 @@
-//! What is made on a device: a protection domain, registered memory, completion queues, queue pairs, memory windows.
+//! What is made on a device: a protection domain, registered memory, completion queues, queue pairs. Windows are in `window`, what is
+//! posted in `work`.
 //!
 //! ```text
 //!   Context ◄── Domain ◄── Region (memory that the device may touch)
@@ -17,6 +18,7 @@ use super::{
     error::RdmaError,
     info::PathMtu,
     sys::*,
+    work::Batch,
 };
 use std::{
     any::Any,
@@ -50,6 +52,10 @@ impl Domain {
 
     pub(super) fn context(&self) -> &Arc<Context> {
         &self.context
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut ibv_pd {
+        self.domain.as_ptr()
     }
 }
 
@@ -114,6 +120,14 @@ impl Region {
         let region = unsafe { register(domain.domain.as_ptr(), start.cast(), bytes, access) };
         let region = NonNull::new(region).ok_or_else(|| RdmaError::last("ibv_reg_mr"))?;
         Ok(Region { domain, region, memory: Some(memory) })
+    }
+
+    pub(super) fn domain(&self) -> &Arc<Domain> {
+        &self.domain
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut ibv_mr {
+        self.region.as_ptr()
     }
 
     /// What work that was posted here names it by.
@@ -314,7 +328,7 @@ impl Completions {
     }
 }
 
-fn missing(what: &'static str) -> RdmaError {
+pub(super) fn missing(what: &'static str) -> RdmaError {
     RdmaError::verb(what, libc::ENOSYS)
 }
 
@@ -496,9 +510,9 @@ impl QueuePair {
         // of their pieces is the caller's promise.
         let result = unsafe { post(self.pair.as_ptr(), first, &mut refused) };
         if result == 0 {
-            return (batch.requests.len(), None);
+            return (batch.len(), None);
         }
-        let taken = batch.requests.iter().take_while(|request| !ptr::eq(*request, refused)).count();
+        let taken = batch.before(refused);
         // Drivers return the number, some of them negative.
         (taken, Some(result.abs()))
     }
@@ -532,213 +546,4 @@ impl Drop for QueuePair {
 fn no_attributes() -> ibv_qp_attr {
     // SAFETY: integers only, for which zeros are a value.
     unsafe { mem::zeroed() }
-}
-
-/// A memory window of type 2: a part of a region, and who may do what there, changed without a call to the kernel.
-pub(super) struct Window {
-    region: Arc<Region>,
-    window: NonNull<ibv_mw>,
-}
-
-impl Window {
-    /// A window that is not bound.
-    pub(super) fn new(region: Arc<Region>) -> Result<Window, RdmaError> {
-        let domain = &region.domain;
-        let allocate = domain.context.ops().alloc_mw.ok_or_else(|| missing("ibv_alloc_mw"))?;
-        // SAFETY: the domain exists, and is kept; the function is its driver's.
-        let window = unsafe { allocate(domain.domain.as_ptr(), IBV_MW_TYPE_2) };
-        let window = NonNull::new(window).ok_or_else(|| RdmaError::last("ibv_alloc_mw"))?;
-        Ok(Window { region, window })
-    }
-
-    /// What the other side names it by, once it is bound.
-    pub(super) fn remote_key(&self) -> u32 {
-        // SAFETY: the window exists; the key is changed in `bind` only, which is on this thread.
-        unsafe { (*self.window.as_ptr()).rkey }
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        let context = &self.region.domain.context;
-        // SAFETY: the window exists, and is deallocated once; the function is its driver's.
-        let deallocate = |deallocate: unsafe extern "C" fn(*mut ibv_mw) -> c_int| unsafe {
-            deallocate(self.window.as_ptr())
-        };
-        let result = context.ops().dealloc_mw.map_or(libc::ENOSYS, deallocate);
-        if result != 0 {
-            tracing::warn!(device = context.name(), result, "a memory window is leaked");
-        }
-    }
-}
-
-/// The next key of a window: the low 8 bits of a key are its user's to choose
-/// (InfiniBand Architecture Specification 1.2.1, section 10.6.3.4).
-pub(super) fn next_key(key: u32) -> u32 {
-    (key & !0xff) | (key.wrapping_add(1) & 0xff)
-}
-
-/// Work requests that are posted together, and their pieces. Used again and again, so that posting allocates nothing.
-#[derive(Default)]
-pub(super) struct Batch {
-    requests: Vec<ibv_send_wr>,
-    pieces: Vec<ibv_sge>,
-}
-
-/// One piece of memory of a registered region.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) address: u64,
-    pub(super) bytes: u32,
-    pub(super) local_key: u32,
-}
-
-/// Which way bytes go, as the one who posts sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Way {
-    /// From the pieces to the other side.
-    Write,
-    /// From the other side to the pieces.
-    Read,
-}
-
-impl Batch {
-    pub(super) fn clear(&mut self) {
-        self.requests.clear();
-        self.pieces.clear();
-    }
-
-    /// Begins a request that moves bytes between its pieces and the other side's memory, from an address on, by a key.
-    pub(super) fn begin_transfer(&mut self, id: u64, way: Way, (address, key): (u64, u32)) {
-        let mut request = no_request(id, 0);
-        request.opcode = match way {
-            Way::Write => IBV_WR_RDMA_WRITE,
-            Way::Read => IBV_WR_RDMA_READ,
-        };
-        request.rdma.remote_addr = address;
-        request.rdma.rkey = key;
-        self.requests.push(request);
-    }
-
-    /// Adds a piece to the request that was begun.
-    pub(super) fn add_piece(&mut self, piece: Piece) {
-        self.pieces.push(ibv_sge { addr: piece.address, length: piece.bytes, lkey: piece.local_key });
-        if let Some(request) = self.requests.last_mut() {
-            request.num_sge += 1;
-        }
-    }
-
-    /// Ends the request that was begun. It has a completion of its own only if it is signalled, or fails.
-    pub(super) fn finish_transfer(&mut self, signalled: bool) {
-        if let (Some(request), true) = (self.requests.last_mut(), signalled) {
-            request.send_flags = IBV_SEND_SIGNALED;
-        }
-    }
-
-    /// Binds the window to `bytes` bytes from `address` on, which are in its region, under its next key, for the queue pair that this is
-    /// posted to.
-    pub(super) fn push_bind(&mut self, id: u64, window: &Window, (address, bytes): (u64, u64), way: Way) {
-        let key = next_key(window.remote_key());
-        let mut request = no_request(id, IBV_SEND_SIGNALED);
-        request.opcode = IBV_WR_BIND_MW;
-        let access = match way {
-            Way::Write => IBV_ACCESS_REMOTE_WRITE,
-            Way::Read => IBV_ACCESS_REMOTE_READ,
-        };
-        request.bind_mw = ibv_send_wr_bind_mw {
-            mw: window.window.as_ptr(),
-            rkey: key,
-            bind_info: ibv_mw_bind_info {
-                mr: window.region.region.as_ptr(),
-                addr: address,
-                length: bytes,
-                mw_access_flags: access.cast_unsigned(),
-            },
-        };
-        self.requests.push(request);
-    }
-
-    /// Unbinds the window of that key: nothing reaches through it when this has completed.
-    pub(super) fn push_invalidate(&mut self, id: u64, key: u32) {
-        let mut request = no_request(id, IBV_SEND_SIGNALED);
-        request.opcode = IBV_WR_LOCAL_INV;
-        request.invalidate_rkey = key;
-        self.requests.push(request);
-    }
-
-    /// Links the requests to each other and to their pieces, where those lie now.
-    fn link(&mut self) -> Option<*mut ibv_send_wr> {
-        let mut pieces = self.pieces.as_mut_ptr();
-        let first = self.requests.as_mut_ptr();
-        let count = self.requests.len();
-        for (place, request) in self.requests.iter_mut().enumerate() {
-            request.sg_list = pieces;
-            pieces = pieces.wrapping_add(request.num_sge as usize);
-            request.next = if place + 1 < count { first.wrapping_add(place + 1) } else { ptr::null_mut() };
-        }
-        (count > 0).then_some(first)
-    }
-}
-
-impl Window {
-    /// Notes that a bind under its next key was posted.
-    pub(super) fn bound(&self) {
-        let key = next_key(self.remote_key());
-        // SAFETY: the window exists, and its memory is the library's heap, which nobody else looks at: work that names it has been
-        // taken apart by the post. Drivers compare this key with their own at the next bind.
-        unsafe { (*self.window.as_ptr()).rkey = key };
-    }
-}
-
-fn no_request(id: u64, flags: c_uint) -> ibv_send_wr {
-    // SAFETY: integers and pointers only, for which zeros are a value.
-    let mut request: ibv_send_wr = unsafe { mem::zeroed() };
-    request.wr_id = id;
-    request.send_flags = flags;
-    request
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_is_linked_where_it_lies() {
-        // Shows that each request points to its own pieces and to the next request, also after the vectors moved.
-        let mut batch = Batch::default();
-        for round in 0..2 {
-            batch.clear();
-            for count in 0..40u64 {
-                batch.begin_transfer(count, Way::Write, (count, 9));
-                (0..count)
-                    .map(|piece| Piece { address: count * 100 + piece, bytes: 1, local_key: 7 })
-                    .for_each(|piece| batch.add_piece(piece));
-                batch.finish_transfer(count % 2 == round);
-            }
-            let mut at = batch.link().expect("there are some");
-            for count in 0..40u64 {
-                // SAFETY: links lead to requests of the batch, which is not changed meanwhile.
-                let request = unsafe { &*at };
-                assert_eq!((request.wr_id, request.num_sge as u64), (count, count));
-                for piece in 0..count {
-                    // SAFETY: so many pieces of this request follow each other in the batch.
-                    let sge = unsafe { &*request.sg_list.wrapping_add(piece as usize) };
-                    assert_eq!(sge.addr, count * 100 + piece);
-                }
-                at = request.next;
-            }
-            assert!(at.is_null());
-        }
-    }
-
-    #[test]
-    fn keys_of_a_window_go_round() {
-        // Shows that only the low 8 bits change, and come back after 256.
-        let mut key = 0x1234_56fe;
-        for round in 0..256u32 {
-            key = next_key(key);
-            assert_eq!((key >> 8, key & 0xff), (0x12_3456, (0xff + round) & 0xff));
-        }
-        assert_eq!(key, 0x1234_56fe);
-    }
 }
