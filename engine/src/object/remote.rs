@@ -63,7 +63,8 @@ pub enum RemoteError {
 
 impl Get {
     /// Writes what is left of the selected bytes to the front of `target`, which the peer exposes to be written, and resolves
-    /// when the last of it has arrived there. No byte leaves that was not verified, none goes past the object's.
+    /// when the last of it has arrived there. No byte leaves that was not verified, none goes past the object's. A peer that asked for
+    /// notices gets one behind the last byte, with the number of the slice's key; if there is no byte, it gets none.
     ///
     /// # Errors
     /// See [`RemoteError`]; after any but `WrongSize` an unknown part of the bytes may have arrived.
@@ -101,6 +102,7 @@ impl Get {
         deadline: Moment,
         writes: &mut Window,
     ) -> Result<Delivered, RemoteError> {
+        let want = self.left();
         let mut delivered = Delivered { bytes: 0, crc64: 0 };
         loop {
             if self.straight.is_some() && self.engine().core().now() >= deadline {
@@ -113,7 +115,13 @@ impl Get {
                 let slot = writes.slot(session, self.engine().core(), deadline).await?;
                 let place = delivered.bytes + chunk.straight..delivered.bytes + bytes;
                 let (count, place) = (lease.len() as u64, target.slice(place).expect("no longer than asked"));
-                writes.post(session.write(slot, ScatterList::from(lease), place), count);
+                let source = ScatterList::from(lease);
+                // The reply takes another way than the bytes, and may be there first: who asked for it is told by the last of them.
+                let pending = match delivered.bytes + bytes == want && session.notifies() {
+                    true => session.write_notify(slot, source, place, target.key().0),
+                    false => session.write(slot, source, place),
+                };
+                writes.post(pending, count);
                 session.flush();
             }
             delivered.crc64 = match delivered.bytes {

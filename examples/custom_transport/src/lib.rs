@@ -56,6 +56,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     survives_refusal: true,
     foreign_memory: false,
     peer_leases: false,
+    notices: false,
 };
 
 /// The transport. Cheap to clone; clones are the same transport.

@@ -330,6 +330,8 @@ impl Client {
         token: &str,
     ) -> Result<Result<Got<L>, (Buffer<L>, Option<ReplyHead>, Fallback)>, Failed<L>> {
         let room = exposed.len();
+        let session = exposed.session().clone();
+        let key = exposed.slice(0..0).map(|slice| slice.key().0);
         let headers = [headers, &[(TOKEN, token)]].concat();
         let result = self.call(Method::Get, path, &headers, &[]);
         // Whatever the reply says: first nobody reaches the buffer any more.
@@ -346,6 +348,11 @@ impl Client {
             GetVerdict::Moved { bytes, checksum } => {
                 if let Err(error) = self.document(&head) {
                     return fail(error, buffer);
+                }
+                let told =
+                    bytes == 0 || !session.is_notified() || key.is_some_and(|key| noticed(&session, key));
+                if !told {
+                    return fail(ClientError::Unproven("no notice that the bytes are there"), buffer);
                 }
                 let bytes = bytes as usize;
                 if checksum.is_some_and(|checksum| checksum != crc64(&buffer[..bytes])) {
@@ -526,6 +533,19 @@ fn refused(head: &ReplyHead, document: &[u8]) -> ClientError {
         value.unwrap_or_default().to_owned()
     };
     ClientError::Refused { status: head.status, code: element("Code"), message: element("Message") }
+}
+
+/// Waits for the notice of that number, which may come later than the reply to what it is about.
+fn noticed<L: Link>(session: &Session<L>, notice: u32) -> bool {
+    for _ in 0..PROOF_LOOKS {
+        if session.take_notice(notice) {
+            return true;
+        }
+        if !session.is_open() || session.wait(PROOF / PROOF_LOOKS).is_err() {
+            break;
+        }
+    }
+    false
 }
 
 /// Withdraws the exposure, and waits for the proof that it has ended.

@@ -175,7 +175,7 @@ fn bad_offers_and_false_sessions_are_answered() {
     // Shows what a server answers to offers that are none, and to tokens of sessions that never were, as after its restart.
     let bench = server();
     let mut peer = Peer::with_bucket(&bench, 8192);
-    let offer = card(4096).offer();
+    let offer = card(4096, false).offer();
     let connect = |headers: &[(&str, &str)]| {
         let reply = bench.client(ALICE).call(Method::Post, "/.s3rdma-rc/connect", headers, b"");
         (reply.status, reply.code())

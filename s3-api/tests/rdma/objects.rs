@@ -64,10 +64,12 @@ fn objects_of_every_size_go_both_ways() {
 /// A session of the library's client.
 fn session(bench: &Bench, bytes: usize) -> (crossdock_s3::client::Client, Session<RdmaLink>) {
     let mut client = library_client(bench, Policy::Require);
-    let link = RdmaLink::new(card(bytes));
+    let link = RdmaLink::new(card(bytes, true));
     let answer = client.connect(&link.offer()).unwrap();
     link.connect(&answer).unwrap();
-    (client, Session::new(link))
+    let session = Session::new(link);
+    assert!(session.is_notified(), "what was asked for is granted");
+    (client, session)
 }
 
 #[test]

@@ -21,8 +21,9 @@ pub(crate) fn server() -> Bench {
     Bench::with(Some(Arc::new(rdma)))
 }
 
-pub(crate) fn card(bytes: usize) -> RdmaClient {
-    let options = RdmaClientOptions { device: None, server: None, bytes, revocation: None, sequence: 0x1234 };
+pub(crate) fn card(bytes: usize, notices: bool) -> RdmaClient {
+    let options =
+        RdmaClientOptions { device: None, server: None, bytes, revocation: None, sequence: 0x1234, notices };
     RdmaClient::new(&options).expect("this host has a card")
 }
 
@@ -43,7 +44,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(bench: &Bench, bytes: usize) -> Peer {
-        let memory = card(bytes);
+        let memory = card(bytes, false);
         let answer = library_client(bench, client::Policy::Require).connect(&memory.offer()).unwrap();
         memory.connect(&answer).unwrap();
         Peer { http: bench.client(ALICE), memory, session: answer.session }

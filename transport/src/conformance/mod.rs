@@ -15,6 +15,7 @@
 
 mod data;
 mod life;
+mod notices;
 mod world;
 
 pub use data::{
@@ -28,6 +29,8 @@ pub use life::{
     idle_sessions_end, nothing_is_posted_after_the_end, sessions_are_bounded,
     sessions_belong_to_their_principal,
 };
+
+pub use notices::{nobody_is_told_who_did_not_ask, notices_come_behind_their_bytes};
 
 use crate::remote::{Access, Answer, Offer, RemoteSlice, Transport};
 use std::ops::Range;
@@ -61,6 +64,13 @@ pub trait Client {
     /// Changes its memory.
     fn store(&mut self, at: usize, source: &[u8]);
 
+    /// The next notice that has come, once. None if none has for now. Only called where
+    /// [`Capabilities::notices`](crate::remote::Capabilities::notices) is set, of clients whose offer asks for them by
+    /// [`NOTIFY`](crate::remote::NOTIFY), as offers have it then: the case takes it out where it is to be without.
+    fn take_notice(&mut self) -> Option<u32> {
+        None
+    }
+
     /// Goes away without a word, memory and all.
     fn vanish(&mut self);
 }
@@ -78,6 +88,8 @@ macro_rules! conformance_suite {
             what_is_not_exposed_is_not_touched,
             what_is_revoked_is_not_touched,
             peer_leases_are_for_devices,
+            notices_come_behind_their_bytes,
+            nobody_is_told_who_did_not_ask,
             disconnect_completes_everything,
             a_dropped_future_gives_its_lease_back,
             ends_come_in_any_order,

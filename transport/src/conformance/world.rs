@@ -5,7 +5,8 @@ use crate::{
     memory::{Arena, ArenaOptions, BufferLease, PagePolicy, Pool, ScatterList},
     operation::{Completion, Pending, Slot},
     remote::{
-        Access, Endpoint, EndpointOptions, Principal, RemoteMemory, RemoteSlice, SessionId, SessionLimits,
+        Access, Endpoint, EndpointOptions, Offer, Principal, RemoteMemory, RemoteSlice, SessionId,
+        SessionLimits,
     },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -69,9 +70,15 @@ impl<'a> World<'a> {
 
     /// A session of the world's principal, its client's memory full of poison.
     pub(super) fn connect(&self) -> Connected {
+        self.connect_by(|offer| offer)
+    }
+
+    /// As [`connect`](World::connect), by an offer that was changed.
+    pub(super) fn connect_by(&self, change: impl FnOnce(Offer) -> Offer) -> Connected {
         let mut client = self.subject.client(CLIENT_BYTES);
         client.store(0, &vec![POISON; CLIENT_BYTES]);
-        let answer = self.endpoint.connect(&self.principal, client.offer()).expect("the offer is good");
+        let offer = change(client.offer());
+        let answer = self.endpoint.connect(&self.principal, offer).expect("the offer is good");
         client.answered(&answer);
         let id = answer.session;
         let session = self.endpoint.session(id, &self.principal).expect("it was just made");

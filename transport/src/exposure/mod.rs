@@ -123,6 +123,17 @@ pub trait Link {
     /// A descriptor that becomes readable when there is something to poll. None if polls find everything at once.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
+    /// Whether the server tells when bytes are there ([`RemoteMemory::write_notify`](crate::remote::RemoteMemory::write_notify)).
+    fn is_notified(&self) -> bool {
+        false
+    }
+
+    /// The next notice that has come, once. What it speaks of is in the memory. Does not wait. There may be as many notices that are not
+    /// taken as a server has credits.
+    fn take_notice(&self) -> Option<u32> {
+        None
+    }
+
     /// The text that names the slice in a request. None if the transport has none, or no session yet.
     fn token(&self, slice: &RemoteSlice) -> Option<String>;
 }

@@ -9,7 +9,7 @@ use crate::remote::{Access, RemoteKey, RemoteSlice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     future::Future,
     io,
@@ -27,8 +27,13 @@ pub struct Session<L: Link>(Rc<Shared<L>>);
 
 struct Shared<L: Link> {
     out: RefCell<HashMap<Name, Out<L::Memory>>>,
+    /// Notices that came while somebody waited for another one.
+    notices: RefCell<VecDeque<u32>>,
     link: L,
 }
+
+/// Notices that are kept for whoever waits for them: of older ones nobody asked.
+const NOTICES_MAX: usize = 1024;
 
 /// What tells exposures of one session apart.
 type Name = (u64, RemoteKey);
@@ -52,7 +57,7 @@ enum State<M> {
 impl<L: Link> Session<L> {
     /// A session over `link`.
     pub fn new(link: L) -> Session<L> {
-        Session(Rc::new(Shared { out: RefCell::default(), link }))
+        Session(Rc::new(Shared { out: RefCell::default(), notices: RefCell::default(), link }))
     }
 
     /// `bytes` bytes of the session's memory, holding anything.
@@ -73,6 +78,25 @@ impl<L: Link> Session<L> {
     /// Whether the session goes on.
     pub fn is_open(&self) -> bool {
         self.0.link.is_open()
+    }
+
+    /// Whether the server tells when bytes are there.
+    pub fn is_notified(&self) -> bool {
+        self.0.link.is_notified()
+    }
+
+    /// Whether that notice has come, which is taken then: what it speaks of is in the memory. Does not wait: call it again when
+    /// [`wait`](Session::wait) returns. Others that have come meanwhile are kept, up to 1024 of them.
+    pub fn take_notice(&self, notice: u32) -> bool {
+        let mut notices = self.0.notices.borrow_mut();
+        while let Some(come) = self.0.link.take_notice() {
+            if notices.len() >= NOTICES_MAX {
+                notices.pop_front();
+            }
+            notices.push_back(come);
+        }
+        let place = notices.iter().position(|come| *come == notice);
+        place.is_some_and(|place| notices.remove(place).is_some())
     }
 
     /// Bytes that nobody has, and that are not free because nothing proves yet that their exposure has ended.

@@ -10,8 +10,8 @@ use crate::{
     memory::{BufferLease, ScatterList},
     operation::{Memory, OperationId, Pending, Queue, Slot},
     remote::{
-        Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal,
-        RemoteMemory, RemoteSlice, SessionId, SessionTable, TransferError, assert_postable,
+        Answer, ConnectError, Endpoint, EndpointOptions, Entropy, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal,
+        RemoteMemory, RemoteSlice, SessionId, SessionTable, TransferError, assert_postable, unsupported,
     },
 };
 use std::{
@@ -34,6 +34,7 @@ pub(super) struct LoopbackEndpoint {
 struct Session {
     credits: Queue,
     peer: LoopbackPeer,
+    notifies: bool,
     /// In flight, oldest first.
     line: RefCell<VecDeque<Operation>>,
     open: Cell<bool>,
@@ -45,6 +46,8 @@ struct Session {
 struct Operation {
     id: OperationId,
     remote: RemoteSlice,
+    /// What the peer is told behind it.
+    notice: Option<u32>,
     cancelled: bool,
 }
 
@@ -75,8 +78,13 @@ impl Endpoint for LoopbackEndpoint {
         (self.entropy.borrow_mut())(&mut entropy);
         let id = SessionId::new(self.core, entropy);
         let credits = self.sessions.borrow().limits().credits;
-        self.sessions.borrow_mut().insert(id, principal, Session::new(peer, credits));
-        Ok(Answer { session: id, token: String::new(), parameters: Vec::new() })
+        let notifies = offer.asks_for_notices();
+        if notifies {
+            peer.set_notified();
+        }
+        self.sessions.borrow_mut().insert(id, principal, Session::new(peer, notifies, credits));
+        let granted = notifies.then(|| (NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
+        Ok(Answer { session: id, token: String::new(), parameters: granted.into_iter().collect() })
     }
 
     fn session(&self, id: SessionId, principal: &Principal) -> Option<Rc<dyn RemoteMemory>> {
@@ -128,10 +136,11 @@ impl Drop for LoopbackEndpoint {
 }
 
 impl Session {
-    fn new(peer: LoopbackPeer, credits: usize) -> Rc<Session> {
+    fn new(peer: LoopbackPeer, notifies: bool, credits: usize) -> Rc<Session> {
         let session = Rc::new(Session {
             credits: Queue::new(credits),
             peer,
+            notifies,
             line: RefCell::new(VecDeque::new()),
             open: Cell::new(true),
             used: Cell::new(true),
@@ -187,11 +196,12 @@ impl Session {
             }
             Memory::None | Memory::Targets(_) => unreachable!("every operation here moves payload"),
         })?;
+        operation.notice.map_or(Ok(()), |notice| self.peer.notify(notice))?;
         // At most `operation_bytes_max`, asserted at the post.
         Ok(remote.bytes() as u32)
     }
 
-    fn post(&self, slot: Slot, remote: RemoteSlice, memory: Memory) -> Pending {
+    fn post(&self, slot: Slot, remote: RemoteSlice, memory: Memory, notice: Option<u32>) -> Pending {
         self.used.set(true);
         let (id, pending) = self.credits.post(slot, memory);
         let ended = !self.open.get() || self.peer.is_gone();
@@ -200,13 +210,22 @@ impl Session {
             self.open.set(false);
             self.credits.complete(id, Err(TransferError::Ended.into()));
         } else {
-            self.line.borrow_mut().push_back(Operation { id, remote, cancelled: false });
+            self.line.borrow_mut().push_back(Operation { id, remote, notice, cancelled: false });
         }
         pending
     }
 
-    fn capabilities(&self) -> &'static Capabilities {
-        &CAPABILITIES
+    fn post_write(
+        &self,
+        slot: Slot,
+        source: ScatterList,
+        target: RemoteSlice,
+        notice: Option<u32>,
+    ) -> Pending {
+        let bytes = source.bytes() as u64;
+        assert_postable(&CAPABILITIES, bytes, target.bytes(), source.pieces().len());
+        let target = target.slice(0..bytes).expect("asserted to fit");
+        self.post(slot, target, Memory::Scatter(source), notice)
     }
 }
 
@@ -217,15 +236,23 @@ impl RemoteMemory for Session {
 
     fn read(&self, slot: Slot, source: RemoteSlice, target: BufferLease) -> Pending {
         let room = target.capacity() - target.len();
-        assert_postable(self.capabilities(), source.bytes(), room as u64, 1);
-        self.post(slot, source, Memory::Lease(target))
+        assert_postable(&CAPABILITIES, source.bytes(), room as u64, 1);
+        self.post(slot, source, Memory::Lease(target), None)
     }
 
     fn write(&self, slot: Slot, source: ScatterList, target: RemoteSlice) -> Pending {
-        let bytes = source.bytes() as u64;
-        assert_postable(self.capabilities(), bytes, target.bytes(), source.pieces().len());
-        let target = target.slice(0..bytes).expect("asserted to fit");
-        self.post(slot, target, Memory::Scatter(source))
+        self.post_write(slot, source, target, None)
+    }
+
+    fn notifies(&self) -> bool {
+        self.notifies
+    }
+
+    fn write_notify(&self, slot: Slot, source: ScatterList, target: RemoteSlice, notice: u32) -> Pending {
+        if !self.notifies {
+            return unsupported(&self.credits, slot, Memory::Scatter(source));
+        }
+        self.post_write(slot, source, target, Some(notice))
     }
 
     fn flush(&self) {

@@ -49,6 +49,14 @@ impl Link for LoopbackLink {
         None
     }
 
+    fn is_notified(&self) -> bool {
+        self.peer.is_notified()
+    }
+
+    fn take_notice(&self) -> Option<u32> {
+        self.peer.take_notice()
+    }
+
     fn token(&self, _slice: &RemoteSlice) -> Option<String> {
         // Whoever is in the same process has the slice itself.
         None

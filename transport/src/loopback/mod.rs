@@ -37,6 +37,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     survives_refusal: true,
     foreign_memory: false,
     peer_leases: false,
+    notices: true,
 };
 
 /// The transport. Cheap to clone; clones are the same transport.

@@ -5,7 +5,7 @@ use crate::{
     remote::{Access, RemoteKey, RemoteSlice, TransferError},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,6 +13,9 @@ use std::{
 
 /// Address of the first byte of every peer's memory, so that no address is an offset by chance.
 const BASE_ADDRESS: u64 = 0x10_0000;
+
+/// Notices that a client has room for.
+const NOTICES_MAX: usize = 128;
 
 /// Memory that a client in this process owns, and what it exposes of it. Cheap to clone; any thread.
 ///
@@ -26,6 +29,10 @@ struct State {
     /// Memory that was handed over whole, by its key.
     lent: HashMap<RemoteKey, (RemoteSlice, Access, Box<[u8]>)>,
     keys_made: u32,
+    /// A session tells when bytes are there.
+    notified: bool,
+    /// Told, and not taken.
+    notices: VecDeque<u32>,
     gone: bool,
 }
 
@@ -37,6 +44,8 @@ impl LoopbackPeer {
             exposures: Vec::new(),
             lent: HashMap::new(),
             keys_made: 0,
+            notified: false,
+            notices: VecDeque::new(),
             gone: false,
         };
         LoopbackPeer(Arc::new(Mutex::new(state)))
@@ -79,6 +88,35 @@ impl LoopbackPeer {
     /// The client disappears: nothing reaches its memory any more.
     pub fn vanish(&self) {
         self.lock().gone = true;
+    }
+
+    /// Whether a session tells when bytes are there.
+    pub fn is_notified(&self) -> bool {
+        self.lock().notified
+    }
+
+    /// A session will.
+    pub(crate) fn set_notified(&self) {
+        self.lock().notified = true;
+    }
+
+    /// The next notice of a session's, if there is one: the bytes that it speaks of are there.
+    pub fn take_notice(&self) -> Option<u32> {
+        self.lock().notices.pop_front()
+    }
+
+    /// The other side tells that bytes are there.
+    pub(crate) fn notify(&self, notice: u32) -> Result<(), TransferError> {
+        let mut state = self.lock();
+        if state.gone {
+            return Err(TransferError::Ended);
+        }
+        // A card would say that the receiver is not ready, several times, and give up.
+        if state.notices.len() >= NOTICES_MAX {
+            return Err(TransferError::TimedOut);
+        }
+        state.notices.push_back(notice);
+        Ok(())
     }
 
     /// Looks at the memory.
@@ -135,6 +173,10 @@ impl State {
     fn reach(&mut self, slice: &RemoteSlice, access: Access) -> Result<&mut [u8], TransferError> {
         if self.gone {
             return Err(TransferError::Ended);
+        }
+        if slice.bytes() == 0 {
+            // Nothing of nothing is exposed to everybody.
+            return Ok(&mut []);
         }
         let (start, end) = (slice.address(), slice.address() + slice.bytes());
         let exposes = |whole: &RemoteSlice, allowed: Access| {

@@ -116,6 +116,8 @@ struct Operation {
     id: OperationId,
     observed: Observed,
     remote: RemoteSlice,
+    /// What the peer is told behind it.
+    notice: Option<u32>,
     state: State,
 }
 
@@ -240,7 +242,14 @@ impl Session {
         session
     }
 
-    fn post(&self, slot: Slot, access: Access, remote: RemoteSlice, memory: Memory) -> Pending {
+    fn post(
+        &self,
+        slot: Slot,
+        access: Access,
+        remote: RemoteSlice,
+        memory: Memory,
+        notice: Option<u32>,
+    ) -> Pending {
         let observed = Observed { session: self.id, access, bytes: remote.bytes() };
         let state = match self.middleware.before(&observed) {
             Fate::Pass => State::Held(0),
@@ -248,7 +257,7 @@ impl Session {
             Fate::Fail(error) => State::Failed(error),
         };
         let (id, pending) = self.credits.post(slot, memory);
-        self.line.borrow_mut().push_back(Operation { id, observed, remote, state });
+        self.line.borrow_mut().push_back(Operation { id, observed, remote, notice, state });
         self.forward();
         if !self.inner.is_open() {
             // Perhaps no poll gets here any more.
@@ -285,7 +294,10 @@ impl Session {
                     let take = |memory: &mut Memory| std::mem::replace(memory, Memory::None);
                     let pending = match self.credits.with_memory(operation.id, take) {
                         Memory::Lease(target) => self.inner.read(slot, operation.remote, target),
-                        Memory::Scatter(source) => self.inner.write(slot, source, operation.remote),
+                        Memory::Scatter(source) => match operation.notice {
+                            None => self.inner.write(slot, source, operation.remote),
+                            Some(notice) => self.inner.write_notify(slot, source, operation.remote, notice),
+                        },
                         Memory::None | Memory::Targets(_) => {
                             unreachable!("every operation here moves payload")
                         }
@@ -337,14 +349,25 @@ impl RemoteMemory for Session {
     fn read(&self, slot: Slot, source: RemoteSlice, target: BufferLease) -> Pending {
         let room = target.capacity() - target.len();
         assert_postable(&self.capabilities, source.bytes(), room as u64, 1);
-        self.post(slot, Access::Read, source, Memory::Lease(target))
+        self.post(slot, Access::Read, source, Memory::Lease(target), None)
     }
 
     fn write(&self, slot: Slot, source: ScatterList, target: RemoteSlice) -> Pending {
         let bytes = source.bytes() as u64;
         assert_postable(&self.capabilities, bytes, target.bytes(), source.pieces().len());
         let target = target.slice(0..bytes).expect("asserted to fit");
-        self.post(slot, Access::Write, target, Memory::Scatter(source))
+        self.post(slot, Access::Write, target, Memory::Scatter(source), None)
+    }
+
+    fn notifies(&self) -> bool {
+        self.inner.notifies()
+    }
+
+    fn write_notify(&self, slot: Slot, source: ScatterList, target: RemoteSlice, notice: u32) -> Pending {
+        let bytes = source.bytes() as u64;
+        assert_postable(&self.capabilities, bytes, target.bytes(), source.pieces().len());
+        let target = target.slice(0..bytes).expect("asserted to fit");
+        self.post(slot, Access::Write, target, Memory::Scatter(source), Some(notice))
     }
 
     fn peer_lease(&self, target: &RemoteSlice) -> Result<PeerLease, TransferError> {

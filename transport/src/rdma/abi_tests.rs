@@ -53,8 +53,8 @@ fn claims() -> Claims {
     constants!(claims: IBV_QP_STATE, IBV_QP_ACCESS_FLAGS, IBV_QP_PKEY_INDEX, IBV_QP_PORT, IBV_QP_AV);
     constants!(claims: IBV_QP_PATH_MTU, IBV_QP_TIMEOUT, IBV_QP_RETRY_CNT, IBV_QP_RNR_RETRY, IBV_QP_RQ_PSN);
     constants!(claims: IBV_QP_MAX_QP_RD_ATOMIC, IBV_QP_MIN_RNR_TIMER, IBV_QP_SQ_PSN, IBV_QP_MAX_DEST_RD_ATOMIC);
-    constants!(claims: IBV_QP_DEST_QPN, IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ, IBV_WR_LOCAL_INV, IBV_WR_BIND_MW);
-    constants!(claims: IBV_SEND_SIGNALED, IBV_WC_BIND_MW, IBV_WC_LOCAL_INV);
+    constants!(claims: IBV_QP_DEST_QPN, IBV_WR_RDMA_WRITE, IBV_WR_RDMA_WRITE_WITH_IMM, IBV_WR_SEND, IBV_WR_RDMA_READ, IBV_WR_LOCAL_INV, IBV_WR_BIND_MW);
+    constants!(claims: IBV_SEND_SIGNALED, IBV_WC_BIND_MW, IBV_WC_LOCAL_INV, IBV_WC_RECV, IBV_WC_RECV_RDMA_WITH_IMM, IBV_WC_WITH_IMM);
     layout!(claims: whole ibv_device_attr {
         fw_ver, node_guid, max_mr_size, page_size_cap, vendor_id, vendor_part_id, hw_ver, max_qp, max_qp_wr,
         device_cap_flags, max_sge, max_sge_rd, max_cq, max_cqe, max_mr, max_pd, max_qp_rd_atom,
@@ -95,6 +95,7 @@ fn claims() -> Claims {
         wr_id, next, sg_list, num_sge, opcode, send_flags, invalidate_rkey,
         rdma as "wr.rdma.remote_addr", remote_srqn as "qp_type.xrc.remote_srqn", bind_mw as "bind_mw.mw",
     });
+    layout!(claims: whole ibv_recv_wr { wr_id, next, sg_list, num_sge });
     claims.push((
         "offsetof(struct ibv_send_wr, wr.rdma.rkey)".to_owned(),
         offset_of!(ibv_send_wr, rdma.rkey) as u64,
@@ -107,7 +108,7 @@ fn claims() -> Claims {
         "offsetof(struct ibv_send_wr, bind_mw.bind_info)".to_owned(),
         offset_of!(ibv_send_wr, bind_mw.bind_info) as u64,
     ));
-    layout!(claims: whole ibv_context_ops { alloc_mw, dealloc_mw, poll_cq, req_notify_cq, post_send });
+    layout!(claims: whole ibv_context_ops { alloc_mw, dealloc_mw, poll_cq, req_notify_cq, post_send, post_recv });
     layout!(claims: front ibv_context { device, ops, cmd_fd, async_fd, num_comp_vectors });
     claims
 }

@@ -1,4 +1,4 @@
-//! The client's side of a connection: a queue pair that posts nothing but windows, and memory that the server reaches through them.
+//! The client's side of a connection: a queue pair that posts windows and receives of nothing, and memory that the server reaches through them.
 //!
 //! Invariants
 //! * What the server can reach is what is exposed, in one direction each: a window on just those bytes, or a registration of them. The
@@ -15,13 +15,15 @@ use super::{
     error::RdmaError,
     info::{Gid, GidEntry, GidKind, LinkLayer, PathMtu, PortInfo},
     path::{READS_MAX, Side, nearest},
-    verbs::{Completions, Domain, Path, QueuePair, QueuePairSize, Region, RegionAccess, WorkStatus},
+    verbs::{
+        Completed, Completions, Domain, Path, QueuePair, QueuePairSize, Region, RegionAccess, WorkStatus,
+    },
     window::{Window, next_key},
     work::{Batch, Way},
 };
 use crate::{
     mapping::Mapping,
-    remote::{Access, Answer, ConnectError, Offer, RemoteKey, RemoteSlice},
+    remote::{Access, Answer, ConnectError, NOTIFY, NOTIFY_IMMEDIATE, Offer, RemoteKey, RemoteSlice},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
@@ -37,6 +39,13 @@ use std::{
 
 /// Binds and invalidations that may be under way.
 const DEPTH: usize = 128;
+
+/// Receives that are posted, each for a notice that may come before the last one was taken: more than a server has credits by default.
+/// A server with more credits may find no receive, and tries again for some milliseconds.
+const RECEIVES: usize = 128;
+
+/// Marks the numbers of receives, which are not work that was posted to the other queue.
+const RECEIVE: u64 = 1 << 63;
 
 /// How often a bind is waited for, 10 ms each, before the device is given up: it takes microseconds.
 const ROUNDS_MAX: usize = 500;
@@ -67,6 +76,8 @@ pub struct RdmaClientOptions {
     pub revocation: Option<Revocation>,
     /// The number of the first packet, which nobody should guess: 24 bits of it are used.
     pub sequence: u32,
+    /// Ask the server to tell when bytes are there ([`RdmaClient::take_notice`]). One that can not, or does not know of it, does not.
+    pub notices: bool,
 }
 
 /// Memory of this process that a server reaches by RDMA. Stays on its thread.
@@ -90,6 +101,10 @@ pub struct RdmaClient {
     work: RefCell<HashMap<u64, Work>>,
     work_made: Cell<u64>,
     batch: RefCell<Batch>,
+    /// The server tells when bytes are there.
+    notified: Cell<bool>,
+    /// Told, and not taken.
+    notices: RefCell<VecDeque<u32>>,
     /// Proven, and not told.
     ended: RefCell<VecDeque<RemoteSlice>>,
     revocation: Revocation,
@@ -97,6 +112,7 @@ pub struct RdmaClient {
     region: Arc<Region>,
     memory: Arc<Mapping>,
     side: Side,
+    asks_for_notices: bool,
     gid_index: u8,
     mtu: PathMtu,
 }
@@ -160,8 +176,9 @@ impl RdmaClient {
             Region::new(Arc::clone(&domain), memory.at(0), memory.bytes(), access, held)
         };
         let region = Arc::new(region?);
-        let completions = Completions::new(Arc::clone(domain.context()), DEPTH + 1)?;
-        let size = QueuePairSize { depth: DEPTH as u32, pieces: 1 };
+        let receives = if options.notices { RECEIVES } else { 0 };
+        let completions = Completions::new(Arc::clone(domain.context()), DEPTH + 1 + receives)?;
+        let size = QueuePairSize { depth: DEPTH as u32, receives: receives as u32, pieces: 1 };
         let pair = QueuePair::new(Arc::clone(&domain), Rc::clone(&completions), size)?;
         let side = Side {
             number: pair.number(),
@@ -183,12 +200,15 @@ impl RdmaClient {
             work: RefCell::default(),
             work_made: Cell::new(0),
             batch: RefCell::default(),
+            notified: Cell::new(false),
+            notices: RefCell::default(),
             ended: RefCell::default(),
             revocation,
             domain,
             region,
             memory,
             side,
+            asks_for_notices: options.notices,
             gid_index: entry.index,
             mtu: port.mtu,
         })
@@ -196,7 +216,11 @@ impl RdmaClient {
 
     /// What connects to this client: its queue pair's token and parameters.
     pub fn offer(&self) -> Offer {
-        Offer { token: self.side.token(), parameters: self.side.parameters(), descriptor: None }
+        let mut parameters = self.side.parameters();
+        if self.asks_for_notices {
+            parameters.push((NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
+        }
+        Offer { token: self.side.token(), parameters, descriptor: None }
     }
 
     /// Connects to what answered the offer.
@@ -204,9 +228,7 @@ impl RdmaClient {
     /// # Errors
     /// The answer is none, or there is no way to its queue pair.
     pub fn connect(&self, answer: &Answer) -> Result<(), ConnectError> {
-        let parameter = |name: &str| {
-            answer.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
-        };
+        let parameter = |name: &str| answer.parameter(name).map(str::to_owned);
         let server = Side::parse(&answer.token, parameter)?;
         let path = Path {
             port: self.side.port,
@@ -225,6 +247,12 @@ impl RdmaClient {
         let pair = pair.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         pair.connect(&path, true).map_err(io::Error::from)?;
         self.connected.set(true);
+        if self.asks_for_notices && answer.grants_notices() {
+            for _ in 0..RECEIVES {
+                pair.post_receive(RECEIVE).map_err(io::Error::from_raw_os_error)?;
+            }
+            self.notified.set(true);
+        }
         Ok(())
     }
 
@@ -318,6 +346,23 @@ impl RdmaClient {
     pub fn poll(&self) -> Option<RemoteSlice> {
         self.hear();
         self.ended.borrow_mut().pop_front()
+    }
+
+    /// Whether the server tells when bytes are there.
+    pub fn is_notified(&self) -> bool {
+        self.notified.get()
+    }
+
+    /// The next notice, if one has come: the bytes that it speaks of are in the memory. Its number is what the server gave it. They
+    /// are to be taken before 128 more come, or the server finds nobody to tell, and ends the session.
+    pub fn take_notice(&self) -> Option<u32> {
+        self.hear();
+        let notice = self.notices.borrow_mut().pop_front()?;
+        // Only now there is room for another, so that a server cannot make this side remember more of them.
+        if self.is_open() && !self.post_receive() {
+            self.give_up();
+        }
+        Some(notice)
     }
 
     /// A descriptor that becomes readable when there may be something to [`poll`](RdmaClient::poll).
@@ -429,6 +474,10 @@ impl RdmaClient {
             let mut any = false;
             for entry in entries {
                 any = true;
+                if entry.id == RECEIVE {
+                    failed |= !self.received(entry);
+                    continue;
+                }
                 let work = self.work.borrow_mut().remove(&entry.id);
                 match work {
                     Some(Work::Invalidation(slice, window)) if entry.status == WorkStatus::Done => {
@@ -449,6 +498,25 @@ impl RdmaClient {
         if failed {
             self.give_up();
         }
+    }
+
+    /// Takes notice of a notice. False if the queue pair is of no use any more.
+    fn received(&self, entry: Completed) -> bool {
+        if entry.status != WorkStatus::Done {
+            return false;
+        }
+        match entry.immediate {
+            Some(notice) => {
+                self.notices.borrow_mut().push_back(notice);
+                true
+            }
+            // A message of nothing, which nobody asked for.
+            None => self.post_receive(),
+        }
+    }
+
+    fn post_receive(&self) -> bool {
+        self.pair.borrow().as_ref().is_some_and(|pair| pair.post_receive(RECEIVE).is_ok())
     }
 
     /// Ends the queue pair, which proves that every exposure by a window has ended.

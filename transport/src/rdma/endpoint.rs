@@ -12,8 +12,8 @@ use super::{
     verbs::{Completed, Completions, Path, QueuePair, QueuePairSize},
 };
 use crate::remote::{
-    Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal, RemoteMemory,
-    SessionId, SessionTable,
+    Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, NOTIFY, NOTIFY_IMMEDIATE, Offer,
+    Principal, RemoteMemory, SessionId, SessionTable,
 };
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -185,7 +185,7 @@ impl Inner {
         }
         let limits = &rail.device().info().limits;
         let pieces_max = limits.pieces_max.clamp(1, PIECES_MAX);
-        let size = QueuePairSize { depth: depth as u32 + 1, pieces: pieces_max as u32 };
+        let size = QueuePairSize { depth: depth as u32 + 1, receives: 0, pieces: pieces_max as u32 };
         let (domain, completions) = (Arc::clone(rail.device().domain()), Rc::clone(self.completions(index)?));
         let pair = QueuePair::new(domain, completions, size).map_err(io::Error::from)?;
         // Whatever was said of an earlier one of that number.
@@ -220,11 +220,15 @@ impl Inner {
             pieces_max,
             message_bytes_max: port.message_bytes_max,
             arena_key: rail.device().arena_key().expect("a usable rail has it"),
+            notifies: offer.asks_for_notices(),
         };
         let id = self.enter(principal, terms, pair);
         let credits = self.sessions.borrow().limits().credits;
         let mut parameters = side.parameters();
         parameters.push((path::IN_FLIGHT.to_owned(), credits.to_string()));
+        if terms.notifies {
+            parameters.push((NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
+        }
         Ok(Answer { session: id, token: side.token(), parameters })
     }
 

@@ -110,6 +110,14 @@ impl Link for RdmaLink {
         Some(self.shared.client.descriptor())
     }
 
+    fn is_notified(&self) -> bool {
+        self.shared.client.is_notified()
+    }
+
+    fn take_notice(&self) -> Option<u32> {
+        self.shared.client.take_notice()
+    }
+
     fn token(&self, slice: &RemoteSlice) -> Option<String> {
         Some(RcToken { session: self.session.get()?, slice: *slice }.to_string())
     }

@@ -17,6 +17,7 @@
 //! | `psn` | number of the first packet, 6 hex digits, not 0; must be there |
 //! | `mtu` | bytes of a packet, 256 to 4096; the smaller of both counts; without it, the server's |
 //! | `rd-atomic` | READs that the sender of this answers at a time, 1 to 255; without it, 1 |
+//! | `notify` | `imm`: the client has receives posted, and is to be told by immediate data when bytes are there; in an answer: it will be |
 //! | `inflight` | in an answer: operations that the server may have in flight |
 //!
 //! libibverbs is opened when it is first asked for ([`devices`], [`Rdma::open`]), so a program without RDMA needs nothing and says
@@ -79,6 +80,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     survives_refusal: false,
     foreign_memory: false,
     peer_leases: false,
+    notices: true,
 };
 
 /// Who makes cards of software: the kernel's soft-RoCE says that its vendor is this.

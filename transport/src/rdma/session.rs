@@ -26,7 +26,7 @@ use super::{
 use crate::{
     memory::{BufferLease, ScatterList},
     operation::{Memory, OperationId, OsError, Pending, Queue, Slot},
-    remote::{Access, Capabilities, RemoteMemory, RemoteSlice, TransferError, assert_postable},
+    remote::{Access, Capabilities, RemoteMemory, RemoteSlice, TransferError, assert_postable, unsupported},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -48,6 +48,8 @@ pub(super) struct Terms {
     pub(super) message_bytes_max: u32,
     /// What the device knows the arena by.
     pub(super) arena_key: u32,
+    /// The peer posts receives, to be told when bytes are there.
+    pub(super) notifies: bool,
 }
 
 pub(super) struct Session {
@@ -113,6 +115,8 @@ struct Operation {
     id: OperationId,
     access: Access,
     remote: RemoteSlice,
+    /// What the peer is told behind it.
+    notice: Option<u32>,
     cursor: Cursor,
     error: Option<TransferError>,
     cancelled: bool,
@@ -260,7 +264,7 @@ impl Session {
                 operation.cursor.complete = true;
             }
             // Nothing of nothing is exposed to everybody, and needs no device.
-            operation.cursor.complete |= operation.remote.bytes() == 0;
+            operation.cursor.complete |= operation.remote.bytes() == 0 && operation.notice.is_none();
             while !operation.cursor.complete {
                 if next.wrapping_sub(*done) >= self.terms.depth {
                     return;
@@ -272,6 +276,7 @@ impl Session {
                         &mut desk.batch,
                         operation.access,
                         &operation.remote,
+                        operation.notice,
                         &mut operation.cursor,
                         memory,
                     );
@@ -287,6 +292,7 @@ impl Session {
         batch: &mut Batch,
         access: Access,
         remote: &RemoteSlice,
+        notice: Option<u32>,
         cursor: &mut Cursor,
         memory: &mut Memory,
     ) {
@@ -322,6 +328,9 @@ impl Session {
         }
         cursor.bytes += bytes;
         cursor.complete = cursor.bytes == remote.bytes();
+        if let (true, Some(notice)) = (cursor.complete, notice) {
+            batch.add_immediate(notice);
+        }
         batch.finish_transfer(cursor.complete || is_signalled(number));
     }
 
@@ -483,14 +492,34 @@ impl Session {
         })
     }
 
-    fn post(&self, slot: Slot, access: Access, remote: RemoteSlice, memory: Memory) -> Pending {
+    fn post(
+        &self,
+        slot: Slot,
+        access: Access,
+        remote: RemoteSlice,
+        memory: Memory,
+        notice: Option<u32>,
+    ) -> Pending {
         self.used.set(true);
         let (id, pending) = self.credits.post(slot, memory);
-        let operation =
-            Operation { id, access, remote, cursor: Cursor::default(), error: None, cancelled: false };
+        let cursor = Cursor::default();
+        let operation = Operation { id, access, remote, notice, cursor, error: None, cancelled: false };
         self.state.borrow_mut().line.push_back(operation);
         self.become_due();
         pending
+    }
+
+    fn post_write(
+        &self,
+        slot: Slot,
+        source: ScatterList,
+        target: RemoteSlice,
+        notice: Option<u32>,
+    ) -> Pending {
+        let bytes = source.bytes() as u64;
+        assert_postable(&self.capabilities, bytes, target.bytes(), source.pieces().len());
+        let target = target.slice(0..bytes).expect("asserted to fit");
+        self.post(slot, Access::Write, target, Memory::Scatter(source), notice)
     }
 
     /// Enters the list of those that the next poll runs. If no poll comes any more, what is in the line completes now.
@@ -517,14 +546,23 @@ impl RemoteMemory for Session {
     fn read(&self, slot: Slot, source: RemoteSlice, target: BufferLease) -> Pending {
         let room = target.capacity() - target.len();
         assert_postable(&self.capabilities, source.bytes(), room as u64, 1);
-        self.post(slot, Access::Read, source, Memory::Lease(target))
+        self.post(slot, Access::Read, source, Memory::Lease(target), None)
     }
 
     fn write(&self, slot: Slot, source: ScatterList, target: RemoteSlice) -> Pending {
-        let bytes = source.bytes() as u64;
-        assert_postable(&self.capabilities, bytes, target.bytes(), source.pieces().len());
-        let target = target.slice(0..bytes).expect("asserted to fit");
-        self.post(slot, Access::Write, target, Memory::Scatter(source))
+        self.post_write(slot, source, target, None)
+    }
+
+    fn notifies(&self) -> bool {
+        self.terms.notifies
+    }
+
+    fn write_notify(&self, slot: Slot, source: ScatterList, target: RemoteSlice, notice: u32) -> Pending {
+        if !self.terms.notifies {
+            // It would find no receive, and end the session.
+            return unsupported(&self.credits, slot, Memory::Scatter(source));
+        }
+        self.post_write(slot, source, target, Some(notice))
     }
 
     fn flush(&self) {

@@ -361,10 +361,15 @@ pub(super) struct ibv_qp_attr {
     pub(super) rate_limit: u32,
 }
 
+pub(super) const IBV_WC_RECV: c_int = 1 << 7;
+pub(super) const IBV_WC_RECV_RDMA_WITH_IMM: c_int = IBV_WC_RECV + 1;
+pub(super) const IBV_WC_WITH_IMM: c_uint = 1 << 1;
 pub(super) const IBV_WC_BIND_MW: c_int = 5;
 pub(super) const IBV_WC_LOCAL_INV: c_int = 6;
 
 pub(super) const IBV_WR_RDMA_WRITE: c_int = 0;
+pub(super) const IBV_WR_RDMA_WRITE_WITH_IMM: c_int = 1;
+pub(super) const IBV_WR_SEND: c_int = 2;
 pub(super) const IBV_WR_RDMA_READ: c_int = 4;
 pub(super) const IBV_WR_LOCAL_INV: c_int = 7;
 pub(super) const IBV_WR_BIND_MW: c_int = 8;
@@ -407,11 +412,21 @@ pub(super) struct ibv_send_wr {
     pub(super) num_sge: c_int,
     pub(super) opcode: c_int,
     pub(super) send_flags: c_uint,
-    /// Or immediate data.
+    /// Or immediate data, in network order.
     pub(super) invalidate_rkey: u32,
     pub(super) rdma: ibv_send_wr_rdma,
     pub(super) remote_srqn: u32,
     pub(super) bind_mw: ibv_send_wr_bind_mw,
+}
+
+/// `ibv_post_recv(3)`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct ibv_recv_wr {
+    pub(super) wr_id: u64,
+    pub(super) next: *mut ibv_recv_wr,
+    pub(super) sg_list: *mut ibv_sge,
+    pub(super) num_sge: c_int,
 }
 
 type unused_op = Option<unsafe extern "C" fn()>;
@@ -432,7 +447,10 @@ pub(super) struct ibv_context_ops {
     pub(super) post_send: Option<
         unsafe extern "C" fn(qp: *mut ibv_qp, wr: *mut ibv_send_wr, bad_wr: *mut *mut ibv_send_wr) -> c_int,
     >,
-    _behind_post_send: [unused_op; 6],
+    pub(super) post_recv: Option<
+        unsafe extern "C" fn(qp: *mut ibv_qp, wr: *mut ibv_recv_wr, bad_wr: *mut *mut ibv_recv_wr) -> c_int,
+    >,
+    _behind_post_recv: [unused_op; 5],
 }
 
 /// The front of it; locks of the library follow.

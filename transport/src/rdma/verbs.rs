@@ -190,6 +190,8 @@ pub(super) struct Completed {
     /// What the work was posted with.
     pub(super) id: u64,
     pub(super) status: WorkStatus,
+    /// Of a receive: what came with it.
+    pub(super) immediate: Option<u32>,
 }
 
 /// Entries that one call takes from a queue.
@@ -275,7 +277,7 @@ impl Completions {
         // SAFETY: the queue exists; the function is its driver's, and writes as many entries as is said at most.
         let count = unsafe { poll(self.queue.as_ptr(), BATCH as c_int, entries.as_mut_ptr()) };
         let count = usize::try_from(count).map_err(|_| RdmaError::verb("ibv_poll_cq", libc::EIO))?;
-        Ok(entries.into_iter().take(count).map(|entry| Completed { id: entry.wr_id, status: status(&entry) }))
+        Ok(entries.into_iter().take(count).map(|entry| completed(&entry)))
     }
 
     /// Makes the descriptor readable as soon as there is a completion that was not there before. Whoever sleeps polls once more
@@ -332,6 +334,14 @@ pub(super) fn missing(what: &'static str) -> RdmaError {
     RdmaError::verb(what, libc::ENOSYS)
 }
 
+fn completed(entry: &ibv_wc) -> Completed {
+    let status = status(entry);
+    // Of one that failed the flags mean nothing.
+    let with_immediate = status == WorkStatus::Done && entry.wc_flags & IBV_WC_WITH_IMM != 0;
+    let immediate = with_immediate.then(|| u32::from_be(entry.imm_data));
+    Completed { id: entry.wr_id, status, immediate }
+}
+
 fn status(entry: &ibv_wc) -> WorkStatus {
     match entry.status {
         IBV_WC_SUCCESS => WorkStatus::Done,
@@ -359,6 +369,8 @@ impl Drop for Completions {
 pub(super) struct QueuePairSize {
     /// Work that was posted and is not known to be done.
     pub(super) depth: u32,
+    /// Receives that were posted and are not done.
+    pub(super) receives: u32,
     /// Pieces of one work request.
     pub(super) pieces: u32,
 }
@@ -417,8 +429,8 @@ impl QueuePair {
             srq: ptr::null_mut(),
             cap: ibv_qp_cap {
                 max_send_wr: size.depth,
-                // Nothing is received; some drivers take no 0.
-                max_recv_wr: 1,
+                // Some drivers take no 0.
+                max_recv_wr: size.receives.max(1),
                 max_send_sge: size.pieces,
                 max_recv_sge: 1,
                 max_inline_data: 0,
@@ -515,6 +527,20 @@ impl QueuePair {
         let taken = batch.before(refused);
         // Drivers return the number, some of them negative.
         (taken, Some(result.abs()))
+    }
+
+    /// Posts a receive that has no memory: what it is for is the immediate data of a write.
+    ///
+    /// # Errors
+    /// The error number that it was refused with.
+    pub(super) fn post_receive(&self, id: u64) -> Result<(), c_int> {
+        let mut request =
+            ibv_recv_wr { wr_id: id, next: ptr::null_mut(), sg_list: ptr::null_mut(), num_sge: 0 };
+        let mut refused = ptr::null_mut();
+        let post = self.domain.context.ops().post_recv.ok_or(libc::ENOSYS)?;
+        // SAFETY: the queue pair exists; the request lives through the call, which takes it apart, and has no pieces.
+        let result = unsafe { post(self.pair.as_ptr(), &mut request, &mut refused) };
+        if result == 0 { Ok(()) } else { Err(result.abs()) }
     }
 
     /// Ends it. Nothing that was posted touches memory any more when it returns.

@@ -68,6 +68,16 @@ impl Batch {
         }
     }
 
+    /// Has the request that was begun, a write, end one of the other side's receives, with this number.
+    pub(super) fn add_immediate(&mut self, immediate: u32) {
+        if let Some(request) = self.requests.last_mut() {
+            debug_assert_eq!(request.opcode, IBV_WR_RDMA_WRITE, "only writes bring immediate data");
+            request.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+            // The field that has it is of network order.
+            request.invalidate_rkey = immediate.to_be();
+        }
+    }
+
     /// Ends the request that was begun. It has a completion of its own only if it is signalled, or fails.
     pub(super) fn finish_transfer(&mut self, signalled: bool) {
         if let (Some(request), true) = (self.requests.last_mut(), signalled) {

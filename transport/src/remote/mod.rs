@@ -40,7 +40,7 @@ pub use table::{SessionLimits, SessionTable};
 
 use crate::{
     memory::{Arena, BufferLease, PeerLease, ScatterList},
-    operation::{OsError, Pending, Queue, Slot},
+    operation::{Memory, OsError, Pending, Queue, Slot},
 };
 use std::{
     fmt, io,
@@ -83,6 +83,8 @@ pub struct Capabilities {
     pub foreign_memory: bool,
     /// A disk can read straight into the peer's memory ([`RemoteMemory::peer_lease`]).
     pub peer_leases: bool,
+    /// A peer that asks for it is told when bytes are there ([`RemoteMemory::write_notify`]).
+    pub notices: bool,
 }
 
 /// Memory of another device, as a dma-buf.
@@ -95,6 +97,12 @@ pub struct ForeignMemory {
     /// How many bytes.
     pub bytes: u64,
 }
+
+/// The parameter by which a client asks for notices in its [`Offer`], and an [`Answer`] grants them.
+pub const NOTIFY: &str = "notify";
+
+/// The value of [`NOTIFY`] that transports of this crate know: immediate data, in the terms of verbs.
+pub const NOTIFY_IMMEDIATE: &str = "imm";
 
 /// Fills what it is given with bytes that nobody can guess.
 pub type Entropy = Box<dyn FnMut(&mut [u8])>;
@@ -204,6 +212,27 @@ pub trait RemoteMemory {
     /// pieces than the transport takes.
     fn write(&self, slot: Slot, source: ScatterList, target: RemoteSlice) -> Pending;
 
+    /// Whether the peer asked for notices at connect, and gets them.
+    fn notifies(&self) -> bool {
+        false
+    }
+
+    /// Posts a write as [`write`](RemoteMemory::write) does, and behind its last byte a notice for the peer. When the peer has the notice,
+    /// all bytes of this write and of those that were posted before it on this session are in its memory. The completion of a
+    /// write says less: that they are on their way there, and a reply over another path may overtake them. No pieces and nothing
+    /// of a target make a notice alone. A write that fails gives no notice.
+    ///
+    /// A peer has room for as many notices as this side has credits; one that does not take them fails the session in the end.
+    ///
+    /// # Errors
+    /// By the completion: `EOPNOTSUPP`, and nothing moves, unless the peer asked ([`notifies`](RemoteMemory::notifies)).
+    ///
+    /// # Panics
+    /// As [`write`](RemoteMemory::write).
+    fn write_notify(&self, slot: Slot, source: ScatterList, _target: RemoteSlice, _notice: u32) -> Pending {
+        unsupported(self.credits(), slot, Memory::Scatter(source))
+    }
+
     /// The right to let a device of this host write `target`, which the peer exposes to be written: a disk then reads straight
     /// into the client's memory. The exposure is not withdrawn, nor its memory unmapped, before the lease and all parts of it are
     /// dropped, also when the session or the endpoint ends. Not a posted operation: it takes no credit, and is not in order with
@@ -221,6 +250,13 @@ pub trait RemoteMemory {
 
     /// Whether the session still moves bytes. What is posted on one that does not completes with [`TransferError::Ended`].
     fn is_open(&self) -> bool;
+}
+
+/// Completes at once, as what a session does not do.
+pub fn unsupported(credits: &Queue, slot: Slot, memory: Memory) -> Pending {
+    let (id, pending) = credits.post(slot, memory);
+    credits.complete(id, Err(OsError(libc::EOPNOTSUPP)));
+    pending
 }
 
 /// Asserts what posts of every transport require of their callers.

@@ -1,5 +1,6 @@
 //! Sessions: their names, whose they are, and how they come about.
 
+use super::{NOTIFY, NOTIFY_IMMEDIATE};
 use crate::operation::OsError;
 use std::{fmt, io, os::fd::OwnedFd, sync::Arc};
 
@@ -68,8 +69,17 @@ pub struct Offer {
 impl Offer {
     /// The value of a parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        value_of(&self.parameters, name)
     }
+
+    /// Whether the client asks to be told when bytes are there. Any other value than the one that is known asks for nothing.
+    pub fn asks_for_notices(&self) -> bool {
+        self.parameter(NOTIFY) == Some(NOTIFY_IMMEDIATE)
+    }
+}
+
+fn value_of<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 /// What a client is told when it is connected.
@@ -81,6 +91,18 @@ pub struct Answer {
     pub token: String,
     /// Further values by name.
     pub parameters: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// The value of a parameter.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        value_of(&self.parameters, name)
+    }
+
+    /// Whether the server tells when bytes are there.
+    pub fn grants_notices(&self) -> bool {
+        self.parameter(NOTIFY) == Some(NOTIFY_IMMEDIATE)
+    }
 }
 
 /// Why there is no session.

@@ -67,6 +67,8 @@ const CAPABILITIES: Capabilities = Capabilities {
     survives_refusal: true,
     foreign_memory: false,
     peer_leases: true,
+    // What this process wrote is there for every process when it goes on: a notice would say nothing more.
+    notices: false,
 };
 
 /// What becomes of a client that connects to the path.

@@ -4,8 +4,8 @@ use super::{Shared, session::Session};
 use crate::{
     dice::Dice,
     remote::{
-        Answer, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal, RemoteMemory, SessionId,
-        SessionTable,
+        Answer, ConnectError, Endpoint, EndpointOptions, Entropy, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal,
+        RemoteMemory, SessionId, SessionTable,
     },
 };
 use std::{cell::RefCell, os::fd::BorrowedFd, rc::Rc, sync::Arc, time::Duration};
@@ -59,10 +59,15 @@ impl Endpoint for SimulatedEndpoint {
         (self.entropy.borrow_mut())(&mut entropy);
         let id = SessionId::new(self.core, entropy);
         let credits = self.sessions.borrow().limits().credits;
-        let session = Session::new(peer, credits, self.shared.faults, Rc::clone(&self.dice));
+        let notifies = offer.asks_for_notices();
+        if notifies {
+            peer.set_notified();
+        }
+        let session = Session::new(peer, notifies, credits, self.shared.faults, Rc::clone(&self.dice));
         self.sessions.borrow_mut().insert(id, principal, Rc::clone(&session));
         self.all.borrow_mut().push(Listed { id, session, disconnected: false });
-        Ok(Answer { session: id, token: String::new(), parameters: Vec::new() })
+        let granted = notifies.then(|| (NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
+        Ok(Answer { session: id, token: String::new(), parameters: granted.into_iter().collect() })
     }
 
     fn session(&self, id: SessionId, principal: &Principal) -> Option<Rc<dyn RemoteMemory>> {

@@ -39,6 +39,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     survives_refusal: false,
     foreign_memory: false,
     peer_leases: false,
+    notices: true,
 };
 
 /// What the card does to its users.

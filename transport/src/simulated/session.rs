@@ -11,7 +11,7 @@ use crate::{
     loopback::LoopbackPeer,
     memory::{BufferLease, ScatterList},
     operation::{Memory, OperationId, Pending, Queue, Slot},
-    remote::{Access, RemoteMemory, RemoteSlice, TransferError, assert_postable},
+    remote::{Access, RemoteMemory, RemoteSlice, TransferError, assert_postable, unsupported},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -22,6 +22,7 @@ use std::{
 pub(super) struct Session {
     credits: Queue,
     peer: LoopbackPeer,
+    notifies: bool,
     faults: SimulatedFaults,
     /// The card's.
     dice: Rc<Dice>,
@@ -40,6 +41,8 @@ struct Operation {
     id: OperationId,
     access: Access,
     remote: RemoteSlice,
+    /// What the peer is told behind it.
+    notice: Option<u32>,
     /// Bytes that have arrived. None before the first step.
     moved: Option<u64>,
     /// Steps that were lost in a row.
@@ -50,6 +53,7 @@ struct Operation {
 impl Session {
     pub(super) fn new(
         peer: LoopbackPeer,
+        notifies: bool,
         credits: usize,
         faults: SimulatedFaults,
         dice: Rc<Dice>,
@@ -57,6 +61,7 @@ impl Session {
         let session = Rc::new(Session {
             credits: Queue::new(credits),
             peer,
+            notifies,
             faults,
             dice,
             line: RefCell::default(),
@@ -164,6 +169,7 @@ impl Session {
     }
 
     fn finish(&self, head: &Operation) -> Result<u32, TransferError> {
+        head.notice.map_or(Ok(()), |notice| self.peer.notify(notice))?;
         let bytes = head.remote.bytes() as usize;
         self.credits.with_memory(head.id, |memory| {
             if let Memory::Lease(target) = memory {
@@ -198,13 +204,24 @@ impl Session {
     }
 
     fn post(&self, slot: Slot, access: Access, remote: RemoteSlice, memory: Memory) -> Pending {
+        self.post_with_notice(slot, access, remote, memory, None)
+    }
+
+    fn post_with_notice(
+        &self,
+        slot: Slot,
+        access: Access,
+        remote: RemoteSlice,
+        memory: Memory,
+        notice: Option<u32>,
+    ) -> Pending {
         self.used.set(true);
         let (id, pending) = self.credits.post(slot, memory);
         // Perhaps no poll gets here any more.
         if self.closed.get() || (!self.is_open() && self.is_drained()) {
             self.credits.complete(id, Err(TransferError::Ended.into()));
         } else {
-            let operation = Operation { id, access, remote, moved: None, lost: 0, cancelled: false };
+            let operation = Operation { id, access, remote, notice, moved: None, lost: 0, cancelled: false };
             self.line.borrow_mut().push_back(operation);
         }
         pending
@@ -227,6 +244,20 @@ impl RemoteMemory for Session {
         assert_postable(&CAPABILITIES, bytes, target.bytes(), source.pieces().len());
         let target = target.slice(0..bytes).expect("asserted to fit");
         self.post(slot, Access::Write, target, Memory::Scatter(source))
+    }
+
+    fn notifies(&self) -> bool {
+        self.notifies
+    }
+
+    fn write_notify(&self, slot: Slot, source: ScatterList, target: RemoteSlice, notice: u32) -> Pending {
+        if !self.notifies {
+            return unsupported(&self.credits, slot, Memory::Scatter(source));
+        }
+        let bytes = source.bytes() as u64;
+        assert_postable(&CAPABILITIES, bytes, target.bytes(), source.pieces().len());
+        let target = target.slice(0..bytes).expect("asserted to fit");
+        self.post_with_notice(slot, Access::Write, target, Memory::Scatter(source), Some(notice))
     }
 
     fn flush(&self) {

@@ -4,7 +4,7 @@ use crossdock_transport::{
     conformance::{Client, Subject},
     conformance_suite,
     loopback::{Loopback, LoopbackPeer},
-    remote::{Access, Answer, Offer, RemoteSlice, Transport},
+    remote::{Access, Answer, NOTIFY, NOTIFY_IMMEDIATE, Offer, RemoteSlice, Transport},
 };
 use std::ops::Range;
 
@@ -46,7 +46,9 @@ impl Subject for LoopbackSubject {
 
 impl Client for LoopbackClient {
     fn offer(&mut self) -> Offer {
-        (self.make_offer)(&self.peer)
+        let mut offer = (self.make_offer)(&self.peer);
+        offer.parameters.push((NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
+        offer
     }
 
     fn answered(&mut self, _answer: &Answer) {}
@@ -67,6 +69,10 @@ impl Client for LoopbackClient {
         self.peer.with_bytes(|bytes| {
             bytes[at..at + source.len()].iter_mut().zip(source).for_each(|(to, from)| *to = *from);
         });
+    }
+
+    fn take_notice(&mut self) -> Option<u32> {
+        self.peer.take_notice()
     }
 
     fn vanish(&mut self) {

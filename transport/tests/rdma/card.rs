@@ -49,7 +49,14 @@ impl Card {
     pub(crate) fn default_options(&self, bytes: usize) -> RdmaClientOptions {
         let number = self.clients.get() + 1;
         self.clients.set(number);
-        RdmaClientOptions { device: None, server: None, bytes, revocation: None, sequence: number * 1000 }
+        RdmaClientOptions {
+            device: None,
+            server: None,
+            bytes,
+            revocation: None,
+            sequence: number * 1000,
+            notices: true,
+        }
     }
 }
 
@@ -98,6 +105,10 @@ impl Client for Peer {
 
     fn store(&mut self, at: usize, source: &[u8]) {
         self.client().store(at, source);
+    }
+
+    fn take_notice(&mut self) -> Option<u32> {
+        self.client().take_notice()
     }
 
     fn vanish(&mut self) {
