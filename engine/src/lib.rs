@@ -17,7 +17,7 @@ mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use core_engine::{CompleteOptions, CoreEngine, DELETES_MAX};
+pub use core_engine::{Caller, CompleteOptions, CoreEngine, DELETES_MAX};
 pub use error::{Corruption, DeviceError, Error, OpenError, Resource};
 pub use handle::{Builder, Engine, GetStream, OpenReport, PutStream};
 pub use index::KEY_BYTES_MAX;
@@ -34,5 +34,6 @@ pub use object::{
         ObjectInfo, PartInfo, PutOptions, Select, TagMatch, UploadInfo, VersionItem, VersionKind,
         VersionListing, Which, WriteCondition,
     },
+    until::Until,
 };
 pub use shard::{ShardStatistics, open::RecoveryReport};

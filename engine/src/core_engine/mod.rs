@@ -5,6 +5,8 @@ mod reach;
 #[cfg(test)]
 mod tests;
 
+pub use reach::Caller;
+
 use crate::{
     error::{Error, Resource},
     layout::{Geometry, Record, UploadId, Version, Versioning},

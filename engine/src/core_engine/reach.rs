@@ -2,7 +2,9 @@
 
 use super::CoreEngine;
 use crate::{error::Error, shard::Shard};
+use futures_channel::oneshot;
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
     rc::Rc,
@@ -10,6 +12,26 @@ use std::{
 };
 
 impl CoreEngine {
+    /// As [`CoreEngine::on_core`], for work that should end early when nobody waits for its result any more: it is told so by
+    /// [`Caller`].
+    ///
+    /// # Errors
+    /// [`Error::Closed`]: there is no such core, or it has stopped.
+    ///
+    /// # Cancellation
+    /// The work runs until it ends by itself.
+    pub async fn on_core_for<T, W, F>(&self, core: usize, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(CoreEngine, Caller) -> F + Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let (waits, caller) = oneshot::channel::<()>();
+        let result = self.on_core(core, move |engine| work(engine, Caller(caller))).await;
+        drop(waits);
+        result
+    }
+
     /// Runs `work` on the core that owns the shard.
     ///
     /// # Cancellation
@@ -53,6 +75,24 @@ impl CoreEngine {
                 work(&shard);
             }
         });
+    }
+}
+
+/// Whoever waits for work that runs on another core. Resolves when nobody does any more; not to be polled again then.
+pub struct Caller(oneshot::Receiver<()>);
+
+impl Future for Caller {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Nothing is ever sent: what is waited for is that the other end goes away.
+        Pin::new(&mut self.0).poll(cx).map(drop)
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Caller")
     }
 }
 

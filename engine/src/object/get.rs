@@ -4,7 +4,7 @@
 //! verified while warm, and the exact slice is handed out: no byte leaves that was not checked, none is copied.
 
 use super::straight::{Into, read_straight};
-use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::ObjectInfo};
+use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::ObjectInfo, until::Until};
 use crate::{
     core_engine::CoreEngine,
     error::{Corruption, DeviceError, DeviceOperation, Error, Region},
@@ -12,7 +12,7 @@ use crate::{
         BLOCK_BYTES, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, Record,
         checksum, checksum_combine,
     },
-    reactor::{Grant, Moment, Task},
+    reactor::{Grant, Task},
     shard::space::Pin,
 };
 use bytes::Bytes;
@@ -36,8 +36,8 @@ pub struct Get {
     pub(super) with_checksums: bool,
     /// The memory that is left for what is still to be read, where a device can fill it itself.
     pub(super) straight: Option<PeerLease>,
-    /// Until when a device may be told to.
-    pub(super) straight_until: Moment,
+    /// Until when a device may be told to; there where the memory is.
+    pub(super) straight_until: Option<Until>,
     _pin: PinGuard,
     _memory: Grant,
     _operation: Grant,
@@ -125,7 +125,7 @@ impl Get {
             window: VecDeque::new(),
             with_checksums: false,
             straight: None,
-            straight_until: Moment(0),
+            straight_until: None,
             _pin: pin,
             _memory: memory,
             _operation: operation,
@@ -209,7 +209,7 @@ impl Get {
                 self.current = None;
                 continue;
             };
-            let until = self.straight_until;
+            let until = self.straight_until.clone();
             let straight = self.straight.as_ref().is_some_and(|left| span.goes_straight(left, &piece));
             let lease_bytes = if straight { span.behind_blocks() } else { span.lease_bytes() };
             let pool = self.engine.core().pool();
@@ -229,8 +229,8 @@ impl Get {
                 target
             });
             let (engine, shard, with_checksum) = (self.engine.clone(), self.shard, self.with_checksums);
-            let task = match target.filter(|_| straight) {
-                Some(target) => self.engine.core().spawn(async move {
+            let task = match target.filter(|_| straight).zip(until) {
+                Some((target, until)) => self.engine.core().spawn(async move {
                     let into = Into { target, behind: lease, until };
                     read_straight(&engine, shard, &piece, span, into, with_checksum).await
                 }),

@@ -11,6 +11,7 @@ pub(crate) mod put;
 pub(crate) mod remote;
 mod straight;
 pub(crate) mod types;
+pub(crate) mod until;
 
 /// Bytes read or written at a time: enough to keep a device busy with [`WINDOW`] of them, little enough to stay warm
 /// for the checksum pass.

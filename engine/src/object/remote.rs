@@ -10,21 +10,23 @@
 //! * The leases that a transport moves are those that the device filled or takes: no byte is copied here.
 //! * While a device may fill the peer's memory a lease on it is held, also when the future is dropped.
 //! * Nothing is posted after the deadline, nor after the first failure, and neither function returns before all it posted has
-//!   completed: whoever answers the peer then knows that no byte moves any more. Dropping their futures cancels what has
-//!   not begun; what has goes on, with memory of its own.
+//!   completed: whoever answers the peer then knows that no byte moves any more. Bringing the deadline forward
+//!   ([`Until::end`]) ends them early, and they still say when no byte moves.
+//! * Dropping their futures cancels what has not begun; what has goes on, with memory of its own. Both take the operation with
+//!   them, so that none is used of which nobody knows how far it came.
 
-use super::{CHUNK_BYTES, WINDOW, get::Get, put::Put};
+use super::{CHUNK_BYTES, WINDOW, get::Get, put::Put, until::Until};
 use crate::{
     error::Error,
     layout::{BLOCK_BYTES, checksum_combine},
-    reactor::{Core, Moment, yield_once},
+    reactor::{Core, yield_once},
 };
 use crossdock_transport::{
     memory::ScatterList,
     operation::{Completion, Pending, Slot},
     remote::{RemoteMemory, RemoteSlice, TransferError},
 };
-use std::{collections::VecDeque, future::Future, pin::pin, task::Poll};
+use std::collections::VecDeque;
 
 /// Bytes the caller looks at before other tasks run.
 const LOOK_BYTES: usize = 64 * 1024;
@@ -68,11 +70,26 @@ impl Get {
     ///
     /// # Errors
     /// See [`RemoteError`]; after any but `WrongSize` an unknown part of the bytes may have arrived.
+    ///
+    /// # Cancellation
+    /// Dropping the future begins nothing more. What is in flight goes on, with memory of its own, and nobody is told when it
+    /// has ended: where that matters, end `until` instead and wait.
+    ///
+    /// # Examples
+    /// A `Get` is used up by it, because after a failure, or a future that was dropped, nobody knows how far it came:
+    /// ```compile_fail,E0382
+    /// use crossdock::{Get, Until};
+    /// use crossdock_transport::remote::{RemoteMemory, RemoteSlice};
+    /// async fn wrong(get: Get, session: &dyn RemoteMemory, target: RemoteSlice, until: Until) {
+    ///     drop(get.write_to(session, target, &until));
+    ///     get.write_to(session, target, &until).await.unwrap(); // of which byte on?
+    /// }
+    /// ```
     pub async fn write_to(
-        &mut self,
+        mut self,
         session: &dyn RemoteMemory,
         target: RemoteSlice,
-        deadline: Moment,
+        until: &Until,
     ) -> Result<Delivered, RemoteError> {
         let want = self.left();
         if target.bytes() < want {
@@ -83,9 +100,9 @@ impl Get {
         let target_left = target.slice(0..want).filter(|_| self.device_fills());
         let lease = target_left.and_then(|target| session.peer_lease(&target).ok());
         self.straight = lease.filter(|lease| !lease.has_small_pages());
-        self.straight_until = deadline;
+        self.straight_until = Some(until.clone());
         let mut writes = Window::default();
-        let posted = self.post_writes(session, target, deadline, &mut writes).await;
+        let posted = self.post_writes(session, target, until, &mut writes).await;
         if self.straight.take().is_some() {
             self.settle().await;
         }
@@ -99,20 +116,20 @@ impl Get {
         &mut self,
         session: &dyn RemoteMemory,
         target: RemoteSlice,
-        deadline: Moment,
+        until: &Until,
         writes: &mut Window,
     ) -> Result<Delivered, RemoteError> {
         let want = self.left();
         let mut delivered = Delivered { bytes: 0, crc64: 0 };
         loop {
-            if self.straight.is_some() && self.engine().core().now() >= deadline {
+            if self.straight.is_some() && until.has_come(self.engine().core()) {
                 return Err(RemoteError::Late);
             }
             let Some(chunk) = self.next_chunk().await else { break };
             let chunk = chunk?;
             let bytes = chunk.bytes();
             if let Some(lease) = chunk.lease {
-                let slot = writes.slot(session, self.engine().core(), deadline).await?;
+                let slot = writes.slot(session, self.engine().core(), until).await?;
                 let place = delivered.bytes + chunk.straight..delivered.bytes + bytes;
                 let (count, place) = (lease.len() as u64, target.slice(place).expect("no longer than asked"));
                 let source = ScatterList::from(lease);
@@ -139,32 +156,34 @@ impl Put {
     /// `look` is shown, in order and in pieces, are those that are stored.
     ///
     /// # Errors
-    /// See [`RemoteError`]; the `Put` is then good for nothing but to be dropped. `WrongSize` if the body's declared size is
-    /// another.
+    /// See [`RemoteError`]; nothing is stored. `WrongSize` if the body's declared size is another.
+    ///
+    /// # Cancellation
+    /// As for [`Get::write_to`]: the `Put` goes with the future, and nothing is stored.
     pub async fn read_from(
-        &mut self,
+        mut self,
         session: &dyn RemoteMemory,
         source: RemoteSlice,
-        deadline: Moment,
+        until: &Until,
         mut look: impl FnMut(&[u8]),
-    ) -> Result<(), RemoteError> {
+    ) -> Result<Put, RemoteError> {
         let want = self.declared_left().unwrap_or(source.bytes());
         if want != source.bytes() {
             return Err(RemoteError::WrongSize { have: source.bytes(), want });
         }
         let mut reads = Window::default();
-        let taken = self.take_reads(session, source, deadline, &mut reads, &mut look).await;
+        let taken = self.take_reads(session, source, until, &mut reads, &mut look).await;
         let ended = reads.drain().await;
         taken?;
         ended?;
-        Ok(())
+        Ok(self)
     }
 
     async fn take_reads(
         &mut self,
         session: &dyn RemoteMemory,
         source: RemoteSlice,
-        deadline: Moment,
+        until: &Until,
         reads: &mut Window,
         look: &mut dyn FnMut(&[u8]),
     ) -> Result<(), RemoteError> {
@@ -183,7 +202,7 @@ impl Put {
                 };
                 let Some(mut lease) = lease else { break };
                 lease.set_len(0);
-                let slot = reads.slot(session, self.engine().core(), deadline).await?;
+                let slot = reads.slot(session, self.engine().core(), until).await?;
                 let place = source.slice(asked..asked + bytes).expect("inside");
                 reads.post(session.read(slot, place, lease), bytes);
                 session.flush();
@@ -226,15 +245,15 @@ impl Window {
         &mut self,
         session: &dyn RemoteMemory,
         core: &Core,
-        deadline: Moment,
+        until: &Until,
     ) -> Result<Slot, RemoteError> {
         while self.len() >= WINDOW {
             if let Some(completion) = self.next().await {
                 completion?;
             }
         }
-        let slot = before(core, deadline, session.credits().slot()).await;
-        slot.filter(|_| core.now() < deadline).ok_or(RemoteError::Late)
+        let slot = until.limit(core, session.credits().slot()).await;
+        slot.filter(|_| !until.has_come(core)).ok_or(RemoteError::Late)
     }
 
     /// The oldest, once it is complete.
@@ -258,15 +277,4 @@ impl Window {
         }
         result
     }
-}
-
-/// Waits for `future`, but not past the deadline.
-async fn before<T>(core: &Core, deadline: Moment, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut sleep = pin!(core.sleep(deadline.since(core.now())));
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
-    })
-    .await
 }

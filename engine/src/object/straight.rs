@@ -10,12 +10,14 @@
 //! change its memory at any time, so a checksum that is wrong there says nothing of the object: the span is read again, into memory of
 //! our own, and judged there.
 
-use super::get::{Chunk, OpenPiece, Span, read_span};
+use super::{
+    get::{Chunk, OpenPiece, Span, read_span},
+    until::Until,
+};
 use crate::{
     core_engine::CoreEngine,
     error::{Error, Region},
     layout::{BLOCK_BYTES, checksum, checksum_combine},
-    reactor::Moment,
 };
 use crossdock_transport::memory::{BufferLease, PeerLease, Target, TargetList};
 
@@ -52,7 +54,7 @@ pub(super) struct Into {
     /// Memory of ours for the block behind its whole blocks, if there is one.
     pub(super) behind: Option<BufferLease>,
     /// When nothing is begun there any more.
-    pub(super) until: Moment,
+    pub(super) until: Until,
 }
 
 /// Reads a span of which [`Span::goes_straight`] is true into the client's memory, and what is behind its blocks into ours.
@@ -74,7 +76,7 @@ pub(super) async fn read_straight(
     }
     let bytes = targets.bytes();
     let slot = files.data.queue().slot().await;
-    if engine.core().now() >= into.until {
+    if into.until.has_come(engine.core()) {
         // It goes nowhere, which whoever waits for it finds out.
         drop((slot, targets));
         let lease = engine.core().pool().acquire(span.lease_bytes()).await;

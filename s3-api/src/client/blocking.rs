@@ -207,11 +207,12 @@ impl Client {
         buffer: Buffer<L>,
     ) -> Result<Got<L>, Failed<L>> {
         let path = object_path(bucket, key);
-        let range = range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
-        let headers: Vec<(&str, &str)> = range.as_deref().map(|range| ("range", range)).into_iter().collect();
+        let text =
+            range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        let headers: Vec<(&str, &str)> = text.as_deref().map(|range| ("range", range)).into_iter().collect();
         let (buffer, fallback) = match self.expose(buffer, Buffer::expose_target)? {
             Ok((exposed, token)) => {
-                match self.get_over_transport(&path, &headers, exposed, &token)? {
+                match self.get_over_transport(&path, (&headers, range.as_ref()), exposed, &token)? {
                     Ok(got) => return Ok(got),
                     Err((buffer, Some(head), fallback)) => {
                         // The bytes are in the body of the reply.
@@ -325,7 +326,7 @@ impl Client {
     fn get_over_transport<L: Link>(
         &mut self,
         path: &str,
-        headers: &[(&str, &str)],
+        (headers, wanted): (&[(&str, &str)], Option<&Range<u64>>),
         exposed: Exposed<L, crossdock_transport::exposure::Target>,
         token: &str,
     ) -> Result<Result<Got<L>, (Buffer<L>, Option<ReplyHead>, Fallback)>, Failed<L>> {
@@ -344,7 +345,7 @@ impl Client {
             Err(error) => return Err(Failed { error, buffer: Some(buffer) }),
         };
         let fail = |error, buffer| Err(Failed { error, buffer: Some(buffer) });
-        match judge_get(&head, room, headers.len() > 1) {
+        match judge_get(&head, room, wanted) {
             GetVerdict::Moved { bytes, checksum } => {
                 if let Err(error) = self.document(&head) {
                     return fail(error, buffer);

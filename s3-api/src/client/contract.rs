@@ -7,6 +7,7 @@
 
 use super::http::ReplyHead;
 use crate::protocol::remote::{BYTES_CHECKSUM, BYTES_TRANSFERRED, REPLY};
+use core::ops::Range;
 
 /// What a reply to a GET means.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,16 +78,17 @@ fn count(head: &ReplyHead) -> Option<u64> {
     digits.then(|| value.parse().ok()).flatten()
 }
 
-/// The length of the range that `Content-Range: bytes <first>-<last>/<size>` names.
-fn range_bytes(head: &ReplyHead) -> Option<u64> {
-    let range = head.get("content-range")?.strip_prefix("bytes ")?.split_once('/')?.0;
+/// What `Content-Range: bytes <first>-<last>/<size>` names: the range, and the size if it is said.
+fn content_range(head: &ReplyHead) -> Option<(Range<u64>, Option<u64>)> {
+    let (range, size) = head.get("content-range")?.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    last.checked_sub(first)?.checked_add(1)
+    let end = last.checked_add(1).filter(|end| *end > first)?;
+    Some((first..end, size.parse().ok()))
 }
 
-/// Judges the reply to a GET. `room` is what was exposed; `is_range` whether a range was asked for.
-pub fn judge_get(head: &ReplyHead, room: u64, is_range: bool) -> GetVerdict {
+/// Judges the reply to a GET. `room` is what was exposed; `wanted` the range that was asked for, if one was.
+pub fn judge_get(head: &ReplyHead, room: u64, wanted: Option<&Range<u64>>) -> GetVerdict {
     let good = head.status / 100 == 2;
     match word(head) {
         Word::Absent if good => GetVerdict::Ignored,
@@ -94,15 +96,22 @@ pub fn judge_get(head: &ReplyHead, room: u64, is_range: bool) -> GetVerdict {
         Word::Declined if head.status == 501 => GetVerdict::Again,
         Word::Success if good => {
             let Some(bytes) = count(head) else { return GetVerdict::Unproven("no count of bytes") };
-            let promised = range_bytes(head);
             if bytes > room {
                 return GetVerdict::Unproven("more bytes than there is room for");
             }
-            match promised {
-                Some(promised) if promised != bytes => {
+            match (content_range(head), wanted) {
+                (None, Some(_)) => return GetVerdict::Unproven("no range where one was asked for"),
+                (Some((range, _)), _) if range.end - range.start != bytes => {
                     return GetVerdict::Unproven("another count than the range has");
                 }
-                None if is_range => return GetVerdict::Unproven("no range where one was asked for"),
+                // A reply that belongs to another request. One that is shorter has come to the object's end.
+                (Some((range, size)), Some(wanted))
+                    if range.start != wanted.start
+                        || range.end > wanted.end
+                        || (range.end < wanted.end && size.is_some_and(|size| size != range.end)) =>
+                {
+                    return GetVerdict::Unproven("another range than was asked for");
+                }
                 _ => {}
             }
             GetVerdict::Moved { bytes, checksum: head.get(BYTES_CHECKSUM).map(str::to_owned) }
@@ -150,25 +159,32 @@ mod tests {
         // Shows each thing that must be there, by leaving it out.
         let moved = |bytes| GetVerdict::Moved { bytes, checksum: None };
         let whole = [(REPLY, "200"), (BYTES_TRANSFERRED, "10")];
-        assert_eq!(judge_get(&head(200, &whole), 10, false), moved(10));
+        assert_eq!(judge_get(&head(200, &whole), 10, None), moved(10));
         let range = [(REPLY, "206"), (BYTES_TRANSFERRED, "5"), ("content-range", "bytes 5-9/10")];
-        assert_eq!(judge_get(&head(206, &range), 10, true), moved(5));
+        assert_eq!(judge_get(&head(206, &range), 10, Some(&(5..10))), moved(5));
         // A field server answers a range so.
-        assert_eq!(judge_get(&head(200, &range), 10, true), moved(5));
+        assert_eq!(judge_get(&head(200, &range), 10, Some(&(5..10))), moved(5));
+        // More was asked for than the object has.
+        assert_eq!(judge_get(&head(206, &range), 10, Some(&(5..90))), moved(5));
+        let elsewhere = [(REPLY, "206"), (BYTES_TRANSFERRED, "5"), ("content-range", "bytes 5-9/20")];
         for unproven in [
-            judge_get(&head(200, &[(REPLY, "200")]), 10, false),
-            judge_get(&head(200, &whole), 9, false),
-            judge_get(&head(200, &whole), 10, true),
-            judge_get(&head(200, &[(REPLY, "200"), (BYTES_TRANSFERRED, "+10")]), 10, false),
+            // Replies to other requests than this.
+            judge_get(&head(206, &range), 10, Some(&(0..5))),
+            judge_get(&head(206, &range), 10, Some(&(5..9))),
+            judge_get(&head(206, &elsewhere), 10, Some(&(5..11))),
+            judge_get(&head(200, &[(REPLY, "200")]), 10, None),
+            judge_get(&head(200, &whole), 9, None),
+            judge_get(&head(200, &whole), 10, Some(&(5..10))),
+            judge_get(&head(200, &[(REPLY, "200"), (BYTES_TRANSFERRED, "+10")]), 10, None),
             judge_get(
                 &head(200, &[(REPLY, "200"), (BYTES_TRANSFERRED, "1"), (BYTES_TRANSFERRED, "2")]),
                 10,
-                false,
+                None,
             ),
             judge_get(
                 &head(206, &[(REPLY, "206"), (BYTES_TRANSFERRED, "4"), ("content-range", "bytes 5-9/10")]),
                 10,
-                true,
+                Some(&(5..10)),
             ),
         ] {
             assert!(matches!(unproven, GetVerdict::Unproven(_)), "{unproven:?}");
@@ -178,20 +194,20 @@ mod tests {
     #[test]
     fn a_get_that_was_not_moved_is_told_apart() {
         // Shows where the bytes are then.
-        assert_eq!(judge_get(&head(200, &[]), 10, false), GetVerdict::Ignored);
-        assert_eq!(judge_get(&head(206, &[(REPLY, "501")]), 10, true), GetVerdict::Body);
-        assert_eq!(judge_get(&head(501, &[(REPLY, "501")]), 10, false), GetVerdict::Again);
+        assert_eq!(judge_get(&head(200, &[]), 10, None), GetVerdict::Ignored);
+        assert_eq!(judge_get(&head(206, &[(REPLY, "501")]), 10, Some(&(5..10))), GetVerdict::Body);
+        assert_eq!(judge_get(&head(501, &[(REPLY, "501")]), 10, None), GetVerdict::Again);
         for refused in [
             head(404, &[]),
             head(200, &[(REPLY, "500")]),
             head(500, &[(REPLY, "200")]),
             head(404, &[(REPLY, "501")]),
         ] {
-            assert_eq!(judge_get(&refused, 10, false), GetVerdict::Refused, "{refused:?}");
+            assert_eq!(judge_get(&refused, 10, None), GetVerdict::Refused, "{refused:?}");
         }
         for failure in ["err", "", "2000", "201", "-200"] {
             assert_eq!(
-                judge_get(&head(200, &[(REPLY, failure)]), 10, false),
+                judge_get(&head(200, &[(REPLY, failure)]), 10, None),
                 GetVerdict::Refused,
                 "{failure}"
             );

@@ -15,7 +15,7 @@ use crate::{
         operation::OperationName,
         reply::{Reply, ReplyContext},
     },
-    service::{Admission, Admitted, Answer, Origin},
+    service::{Admission, Admitted, Answer, Declined, Origin},
 };
 use crossdock::reactor::Moment;
 use crossdock_transport::{memory::ScatterList, tcp::TcpStream};
@@ -183,12 +183,25 @@ impl Connection {
             }
             Ok(Admission::Operation(admitted, verified)) => {
                 asked.operation = Some(admitted.routed.operation);
+                let closed = admitted.proposal.as_ref().map(|_| self.wire.closed());
                 match body_of(&admitted, framing, &verified) {
                     Err(error) => (Err(error), BodyLeft::unread(framing, expects_continue)),
                     Ok((decoder, verifier)) => {
                         let mut body =
                             Body::new(&mut self.wire, decoder, verifier, framing, expects_continue);
-                        let answer = shared.service.run(&admitted, asked.begun, &mut body).await;
+                        let run = shared.service.run(&admitted, asked.begun, &mut body);
+                        let answer = match closed {
+                            None => run.await,
+                            // Nobody waits for a transfer any more: it is to end.
+                            Some(closed) => match unless(closed, run).await {
+                                Some(answer) => answer,
+                                None => {
+                                    self.shared.metrics.count_declined(Declined::Cancelled.as_str());
+                                    self.count(&asked, 499, 0);
+                                    return Next::Close;
+                                }
+                            },
+                        };
                         shared.metrics.received_bytes.add(body.received_bytes());
                         if answer.is_ok() && body.is_finished() {
                             // An empty body that the operation had no reason to ask for: the client waits all the same.

@@ -20,6 +20,10 @@ use std::{
 /// Input of a connection: most heads of real clients take 1 to 2 KiB.
 pub(crate) const INPUT_BYTES: usize = 4 * 1024;
 
+/// How often it is looked whether a peer is still there that waits for a transfer. Transfers that take no longer than this cost no
+/// look.
+const CLOSED_STEP: Duration = Duration::from_millis(20);
+
 /// Why a connection can not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -141,6 +145,19 @@ impl Wire {
             self.send(ScatterList::from(lease.freeze()), deadline).await?;
         }
         Ok(())
+    }
+
+    /// Resolves once the peer has closed its side. Reads nothing.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let (core, stream) = (self.core.clone(), self.stream.clone());
+        async move {
+            loop {
+                core.sleep(CLOSED_STEP).await;
+                if stream.is_closed_by_peer() {
+                    return;
+                }
+            }
+        }
     }
 
     /// Says that nothing more will be sent.

@@ -50,10 +50,7 @@ pub use lifecycle::{Swept, sweep};
 pub use remote::{Declined, RemoteOptions};
 
 use crate::protocol::{
-    auth::{
-        Authentication, PayloadMode, Signature, SignaturePlace, Verified, adopt_parameters, authenticate,
-        verify_with_key,
-    },
+    auth::{Authentication, PayloadMode, Signed, Verified, adopt_parameters, authenticate, verify_with_key},
     error::{ErrorCode, S3Error},
     http::{BodyFraming, Headers, Method, RequestHead},
     metadata::ObjectHeaders,
@@ -132,7 +129,7 @@ pub(crate) struct Admitted {
     /// The bucket it is about.
     bucket: Option<Rc<BucketState>>,
     origin: Origin,
-    signature: Option<(Signature, SignaturePlace)>,
+    signed: Option<Signed>,
     payload: PayloadMode,
     /// That the bytes go over a transport.
     pub(crate) proposal: Option<Proposal>,
@@ -143,7 +140,7 @@ impl Admitted {
         RequestFacts::of(Source {
             origin: self.origin,
             principal: &self.principal,
-            place: self.signature.map(|(_, place)| place),
+            place: self.signed.map(|signed| signed.place),
             headers: &self.headers,
             query: &self.routed.query,
         })
@@ -244,8 +241,8 @@ impl Service {
         if let Some(bucket) = &bucket {
             check_expected_owner(&headers, "x-amz-expected-bucket-owner", bucket.owner())?;
         }
-        let (payload, signature) = (verified.payload, verified.signature);
-        let place = signature.map(|(_, place)| place);
+        let (payload, signed) = (verified.payload, verified.signed);
+        let place = signed.map(|signed| signed.place);
         let query = &routed.query;
         let facts =
             RequestFacts::of(Source { origin, principal: &principal, place, headers: &headers, query });
@@ -261,7 +258,7 @@ impl Service {
             self.authorize_operation(&question, operation, &routed.query, &headers).await?;
         }
         let proposal = Proposal::of(operation, &headers, framing, &payload)?;
-        Ok(Admitted { routed, headers, principal, bucket, origin, signature, payload, proposal })
+        Ok(Admitted { routed, headers, principal, bucket, origin, signed, payload, proposal })
     }
 
     /// Performs a request about sessions.

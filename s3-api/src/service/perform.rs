@@ -97,7 +97,7 @@ impl Service {
         proposal: &crate::protocol::remote::Proposal,
         begun: Moment,
     ) -> Result<Answer, S3Error> {
-        let &Admitted { payload, signature, ref headers, ref principal, .. } = admitted;
+        let &Admitted { payload, signed, ref headers, ref principal, .. } = admitted;
         let (engine, options) = (&self.engine, &self.options.remote);
         let lifecycle = admitted.bucket()?.lifecycle.clone();
         let asked = remote::Asked {
@@ -106,7 +106,7 @@ impl Service {
             principal,
             headers,
             payload,
-            signature,
+            signed,
             proposal,
             lifecycle,
             begun,

@@ -8,7 +8,10 @@ use crossdock_s3::{
         http::{Method, RequestHead},
     },
     server::{Server, ServerLimits},
-    service::{Account, BucketDefaults, Credential, Credentials, Identity, Policies, Secret, ServiceOptions},
+    service::{
+        Account, BucketDefaults, Credential, Credentials, Identity, Policies, RemoteOptions, Secret,
+        ServiceOptions,
+    },
 };
 use crossdock_transport::{
     remote::Transport,
@@ -53,13 +56,19 @@ impl Credentials for Strangers {
     }
 }
 
+/// Alice and Bob.
+fn accounts() -> Arc<dyn Credentials> {
+    let secret = |(key, secret): (&str, &str)| (key.to_owned(), Secret::new(secret));
+    Arc::new(HashMap::from([secret(ALICE), secret(BOB)]))
+}
+
 /// A server, and the directory of its store.
 pub(crate) struct Bench {
     address: SocketAddr,
     socket: PathBuf,
     pub(crate) server: Arc<Server>,
     engine: Option<Engine>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Bench {
@@ -68,30 +77,45 @@ impl Bench {
         Bench::with(None)
     }
 
-    /// One with another transport, besides shared memory.
+    /// One with another transport, besides shared memory. Where it is not RDMA, it takes RDMA's place.
     pub(crate) fn with(transport: Option<Arc<dyn Transport>>) -> Bench {
-        let secret = |(key, secret): (&str, &str)| (key.to_owned(), Secret::new(secret));
-        let credentials = HashMap::from([secret(ALICE), secret(BOB)]);
-        Bench::of(Arc::new(credentials), BucketDefaults::default(), transport)
+        let directory = tempfile::tempdir().unwrap();
+        Bench::of(directory, accounts(), BucketDefaults::default(), transport)
+    }
+
+    /// The same store and the same transports, served by a new process of which nobody remembers anything.
+    pub(crate) fn restart(mut self) -> Bench {
+        if let Some(engine) = self.engine.take() {
+            engine.close();
+        }
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        std::fs::remove_file(directory.path().join("shm")).ok();
+        Bench::of(directory, accounts(), BucketDefaults::default(), None)
     }
 
     /// Alice and Bob are accounts of their own, and Carol is a user of Alice's who may only read. Buckets are as AWS made them once.
     pub(crate) fn of_strangers() -> Bench {
-        Bench::of(Arc::new(Strangers), BucketDefaults::BEFORE_2023, None)
+        let directory = tempfile::tempdir().unwrap();
+        Bench::of(directory, Arc::new(Strangers), BucketDefaults::BEFORE_2023, None)
     }
 
     fn of(
+        directory: tempfile::TempDir,
         credentials: Arc<dyn Credentials>,
         bucket_defaults: BucketDefaults,
         transport: Option<Arc<dyn Transport>>,
     ) -> Bench {
-        let directory = tempfile::tempdir().unwrap();
+        let mut remote = RemoteOptions::default();
+        if let Some(transport) = transport.as_ref().filter(|transport| transport.name() != "rdma") {
+            remote.transports.retain(|(codec, _)| **codec != *"rc");
+            remote.transports.push(("rc".into(), transport.name().into()));
+        }
         let service = ServiceOptions {
             credentials,
             authorizer: Arc::new(Policies::default()),
             region: "us-east-1".into(),
             base_domains: Vec::new(),
-            remote: Arc::default(),
+            remote: Arc::new(remote),
             bucket_defaults,
             lifecycle_interval: None,
         };
@@ -120,7 +144,7 @@ impl Bench {
             .unwrap();
         server.wait_until_listening().unwrap();
         let address = server.local_addr();
-        Bench { address, socket, server, engine: Some(engine), _directory: directory }
+        Bench { address, socket, server, engine: Some(engine), directory }
     }
 
     pub(crate) fn client(&self, (key, secret): (&'static str, &'static str)) -> Client {
@@ -131,6 +155,16 @@ impl Bench {
 
     pub(crate) fn engine(&self) -> &Engine {
         self.engine.as_ref().unwrap()
+    }
+
+    /// Leases that are out, on each core.
+    pub(crate) fn leases(&self) -> Vec<usize> {
+        let count = |core| {
+            let leases =
+                self.engine().on_core(core, |engine| async move { Ok(engine.core().pool().leases()) });
+            futures_lite::future::block_on(leases).unwrap()
+        };
+        (0..2).map(count).collect()
     }
 
     pub(crate) fn host(&self) -> String {

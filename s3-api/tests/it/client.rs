@@ -161,3 +161,43 @@ fn a_server_that_knows_nothing_is_not_believed() {
     assert!(matches!(get(vec![lying], None).unwrap_err().error, ClientError::Damaged));
     assert_eq!(session.quarantined_bytes(), 0);
 }
+
+#[test]
+fn replies_that_are_lost_or_wrong_prove_nothing() {
+    // Shows that no reply, one that ends in its middle, one that belongs to another request, and one with a wrong count are failures of
+    // a type, for both directions; and that the buffer comes back each time, because the server confirmed that it lets go of it.
+    let bench = Bench::new();
+    let session = session(&bench, &mut client(&bench.host(), Policy::Require));
+    let get = |reply: &'static str, range| {
+        let buffer = session.buffer(10).unwrap();
+        client(&scripted(vec![reply]), Policy::Prefer).get_into("b", "k", range, buffer).unwrap_err()
+    };
+    let put = |reply: &'static str| {
+        let buffer = session.buffer(10).unwrap();
+        client(&scripted(vec![reply]), Policy::Prefer).put_from("b", "k", &[], buffer, 10).unwrap_err()
+    };
+    for lost in ["", "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\n", "HTTP/1.1 200"] {
+        for failed in [get(lost, None), put(lost)] {
+            assert!(matches!(failed.error, ClientError::Connection(_)), "{lost}: {failed:?}");
+            assert!(failed.buffer.is_some());
+        }
+    }
+    let reply = "HTTP/1.1 206 OK\r\nx-amz-rdma-reply: 206\r\nx-amz-rdma-bytes-transferred: 5\r\n\
+        Content-Range: bytes 0-4/20\r\nContent-Length: 0\r\n\r\n";
+    for wanted in [5..10, 0..4, 1..5, 0..10] {
+        let failed = get(reply, Some(wanted.clone()));
+        assert!(matches!(failed.error, ClientError::Unproven(_)), "{wanted:?}: {failed:?}");
+        assert!(failed.buffer.is_some());
+    }
+    let more = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 11\r\nContent-Length: 0\r\n\r\n";
+    assert!(matches!(get(more, None).error, ClientError::Unproven(_)));
+    let other = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 10\r\n\
+        x-amz-checksum-crc64nvme: AAAAAAAAAAA=\r\nContent-Length: 0\r\n\r\n";
+    let fewer = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 9\r\nContent-Length: 0\r\n\r\n";
+    for wrong in [other, fewer] {
+        let failed = put(wrong);
+        assert!(matches!(failed.error, ClientError::Unproven(_)), "{failed:?}");
+        assert!(failed.buffer.is_some());
+    }
+    assert_eq!(session.quarantined_bytes(), 0);
+}

@@ -5,5 +5,6 @@
 mod bench;
 mod client;
 mod configurations;
+mod faults;
 mod hostile;
 mod remote;

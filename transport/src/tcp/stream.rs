@@ -6,6 +6,7 @@ use crate::{
     operation::OsError,
     ring::{Ring, Socket},
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, SocketAddrAny, SocketType, ipproto, shutdown, socket_with, sockopt};
 use std::{fmt, net::SocketAddr, rc::Rc};
 
@@ -93,6 +94,16 @@ impl TcpStream {
         if let Err(error) = shutdown(self.socket.fd(), Shutdown::Write) {
             tracing::trace!(%error, peer = %self.peer, "shutdown");
         }
+    }
+
+    /// Whether the peer has closed its side, or the connection is gone. Looks, and reads nothing; a peer that only sends no more
+    /// counts as well.
+    pub fn is_closed_by_peer(&self) -> bool {
+        let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut looked_at = [PollFd::from_borrowed_fd(self.socket.fd(), PollFlags::RDHUP)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // That it could not be looked at says nothing.
+        poll(&mut looked_at, Some(&now)).is_ok() && looked_at.iter().any(|fd| fd.revents().intersects(closed))
     }
 
     /// The other end.

@@ -39,6 +39,12 @@ impl Signature {
         parse_hex32(text).map(Signature)
     }
 
+    /// Its first eight bytes. As random as all of it: who has not the key can not choose them.
+    pub fn prefix(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// The signature as 64 hexadecimal digits in lower case, ASCII.
     pub fn hex(&self) -> [u8; 64] {
         hex32(&self.0)

@@ -41,7 +41,7 @@ pub use parameters::adopt_parameters;
 pub use payload::PayloadMode;
 pub use sign::Signer;
 pub use timestamp::Timestamp;
-pub use verify::{SKEW_SECONDS_MAX, Verified, verify, verify_with_key};
+pub use verify::{SKEW_SECONDS_MAX, Signed, Verified, verify, verify_with_key};
 
 /// SHA-256 of no bytes, in hexadecimal: the `x-amz-content-sha256` of a request without a body.
 pub const EMPTY_SHA256_HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

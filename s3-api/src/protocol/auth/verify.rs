@@ -18,13 +18,24 @@ pub struct Verified {
     /// The chain that signs the chunks of the body, if it has signed chunks.
     pub chunk_signer: Option<ChunkSigner>,
     /// What was verified; none for an anonymous request.
-    pub signature: Option<(Signature, SignaturePlace)>,
+    pub signed: Option<Signed>,
+}
+
+/// A signature that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The signature.
+    pub signature: Signature,
+    /// Where it was.
+    pub place: SignaturePlace,
+    /// When it says that it was made, in seconds since 1970.
+    pub at_seconds: u64,
 }
 
 impl Verified {
     /// What is known of an anonymous request's body.
     pub fn anonymous(payload: PayloadMode) -> Self {
-        Verified { payload, chunk_signer: None, signature: None }
+        Verified { payload, chunk_signer: None, signed: None }
     }
 }
 
@@ -69,7 +80,9 @@ pub fn verify_with_key(
         .payload
         .has_signed_chunks()
         .then(|| ChunkSigner::new(key.clone(), claim.timestamp, claim.scope.clone(), claim.signature));
-    Ok(Verified { payload: claim.payload, chunk_signer, signature: Some((claim.signature, claim.place)) })
+    let (signature, place, at_seconds) = (claim.signature, claim.place, claim.timestamp.seconds());
+    let signed = Some(Signed { signature, place, at_seconds });
+    Ok(Verified { payload: claim.payload, chunk_signer, signed })
 }
 
 fn check_time(claim: &Claim, now_seconds: u64) -> Result<(), AuthError> {

@@ -25,7 +25,7 @@ pub(in crate::service) async fn control(
     headers: &Headers,
 ) -> Result<Reply, S3Error> {
     match control {
-        Control::Connect => connect(engine, principal, headers),
+        Control::Connect => connect(engine, options, principal, headers),
         Control::Disconnect => disconnect(engine, options, principal, headers).await,
         Control::Bind => bind(engine, principal, headers).await,
         Control::Transports => Ok(transports(engine, options)),
@@ -38,9 +38,15 @@ pub(in crate::service) async fn control(
 }
 
 /// Connects a queue pair of the client's to one of this core's.
-fn connect(engine: &CoreEngine, principal: &Principal, headers: &Headers) -> Result<Reply, S3Error> {
+fn connect(
+    engine: &CoreEngine,
+    options: &RemoteOptions,
+    principal: &Principal,
+    headers: &Headers,
+) -> Result<Reply, S3Error> {
     // "A server without RC answers connect with 404 or 405": nothing to connect to.
-    let endpoint = engine.core().endpoint("rdma").ok_or(ErrorCode::MethodNotAllowed)?;
+    let endpoint = options.transport_of("rc").and_then(|transport| engine.core().endpoint(transport));
+    let endpoint = endpoint.ok_or(ErrorCode::MethodNotAllowed)?;
     let token = headers.text(TOKEN).ok_or(ErrorCode::InvalidRdmaToken)?.to_owned();
     let parameters = headers.iter().filter_map(|(name, value)| {
         let name = name.strip_prefix(PARAMETER).filter(|_| name != TOKEN)?;

@@ -9,8 +9,8 @@
 //! core only waits for the outcome.
 //!
 //! Invariants
-//! * The reply goes out when no byte moves any more: past the deadline nothing is begun, and what then does not end within a
-//!   second is ended with its session.
+//! * The reply goes out when no byte moves any more: past the deadline, or once the client closed its connection, nothing is
+//!   begun, and what then does not end within a second is ended with its session.
 //! * One signature moves bytes once. A request that is sent again, by whomever, finds the client's memory in another use.
 //! * To anybody but who made it a session does not exist.
 
@@ -23,7 +23,7 @@ pub(super) use transfer::{Asked, get, put, put_part};
 
 use super::Principal;
 use crate::protocol::{
-    auth::{Signature, SignaturePlace},
+    auth::{SignaturePlace, Signed},
     error::{ErrorCode, S3Error},
     remote::Proposal,
 };
@@ -73,27 +73,30 @@ pub enum Declined {
     Presigned,
     /// The signature moved bytes before.
     Replayed,
-    /// So many signatures are remembered that this one could not be.
-    TooManyRemembered,
+    /// The signature is older than what is remembered of the session.
+    TooOld,
     /// The client's memory is smaller than what it asked for.
     TooSmall,
     /// The time for it passed.
     Late,
     /// The transfer failed.
     Failed,
+    /// The client closed its connection.
+    Cancelled,
 }
 
 impl Declined {
     /// Every reason.
-    pub const ALL: [Declined; 8] = [
+    pub const ALL: [Declined; 9] = [
         Declined::UnknownToken,
         Declined::NotServed,
         Declined::Presigned,
         Declined::Replayed,
-        Declined::TooManyRemembered,
+        Declined::TooOld,
         Declined::TooSmall,
         Declined::Late,
         Declined::Failed,
+        Declined::Cancelled,
     ];
 
     /// For metrics and messages.
@@ -103,10 +106,11 @@ impl Declined {
             Declined::NotServed => "not_served",
             Declined::Presigned => "presigned",
             Declined::Replayed => "replayed",
-            Declined::TooManyRemembered => "too_many_remembered",
+            Declined::TooOld => "too_old",
             Declined::TooSmall => "too_small",
             Declined::Late => "late",
             Declined::Failed => "failed",
+            Declined::Cancelled => "cancelled",
         }
     }
 }
@@ -135,7 +139,7 @@ struct Route {
     session: SessionId,
     slice: RemoteSlice,
     owner: remote::Principal,
-    signature: Option<Signature>,
+    signed: Option<Signed>,
     now_seconds: u64,
     deadline: Moment,
 }
@@ -156,7 +160,7 @@ fn route(
     engine: &CoreEngine,
     options: &RemoteOptions,
     principal: &Principal,
-    signature: Option<(Signature, SignaturePlace)>,
+    signed: Option<Signed>,
     proposal: &Proposal,
     deadline: Moment,
 ) -> Result<Result<Route, Declined>, S3Error> {
@@ -170,7 +174,7 @@ fn route(
     let (Some(transport), Some(session)) = (served, named.session) else {
         return Ok(Err(Declined::NotServed));
     };
-    if signature.is_some_and(|(_, place)| place == SignaturePlace::Query) {
+    if signed.is_some_and(|signed| signed.place == SignaturePlace::Query) {
         return Ok(Err(Declined::Presigned));
     }
     if usize::from(session.core()) >= engine.core().count() {
@@ -181,7 +185,7 @@ fn route(
         session,
         slice: named.slice,
         owner: owner(principal),
-        signature: signature.map(|(signature, _)| signature),
+        signed,
         now_seconds: engine.core().wall_clock_ms() / 1_000,
         deadline,
     }))

@@ -3,7 +3,7 @@
 use super::{Declined, Here, Moved, Options, Route, known_name, route, used::Use};
 use crate::{
     protocol::{
-        auth::{PayloadMode, Signature, SignaturePlace},
+        auth::{PayloadMode, Signed},
         body::{BodyVerifier, DigestPlan, Digests, Expectations},
         checksum::Algorithm,
         error::{ErrorCode, S3Error},
@@ -15,18 +15,18 @@ use crate::{
     },
     service::{Answer, Principal, failure::failure, reads, writes},
 };
-use crossdock::{CoreEngine, EntityTag, Put, PutOptions, RemoteError, reactor::Moment};
-use crossdock_transport::remote::{Endpoint, RemoteMemory};
+use crossdock::{Caller, CoreEngine, EntityTag, Put, PutOptions, RemoteError, Until, reactor::Moment};
+use crossdock_transport::remote::{Endpoint, RemoteMemory, RemoteSlice};
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-/// How long what was begun before the deadline may take behind it, before its session is ended.
+/// How long what was begun may take once nothing is begun any more, before its session is ended.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A request with a token, as it was admitted.
@@ -36,7 +36,7 @@ pub(in crate::service) struct Asked<'a> {
     pub(in crate::service) principal: &'a Principal,
     pub(in crate::service) headers: &'a Headers,
     pub(in crate::service) payload: PayloadMode,
-    pub(in crate::service) signature: Option<(Signature, SignaturePlace)>,
+    pub(in crate::service) signed: Option<Signed>,
     pub(in crate::service) proposal: &'a Proposal,
     /// When objects of the bucket go by themselves.
     pub(in crate::service) lifecycle: Option<Arc<LifecycleConfiguration>>,
@@ -47,7 +47,7 @@ pub(in crate::service) struct Asked<'a> {
 impl Asked<'_> {
     fn route(&self) -> Result<Result<Route, Declined>, S3Error> {
         let deadline = self.begun.after(self.proposal.timeout);
-        route(self.engine, self.options, self.principal, self.signature, self.proposal, deadline)
+        route(self.engine, self.options, self.principal, self.signed, self.proposal, deadline)
     }
 
     /// What the bytes in the client's memory must be. Its word about a body is about those, but for the hash of nothing,
@@ -82,11 +82,13 @@ struct Session {
     endpoint: Rc<dyn Endpoint>,
     memory: Rc<dyn RemoteMemory>,
     route: Route,
+    /// Whose answer it is for.
+    caller: Caller,
 }
 
 impl Session {
     /// The session, if it is the sender's, and the request was not served before.
-    fn find(engine: CoreEngine, route: Route) -> Result<Result<Session, Declined>, S3Error> {
+    fn find(engine: CoreEngine, route: Route, caller: Caller) -> Result<Result<Session, Declined>, S3Error> {
         let no_such = || S3Error::from(ErrorCode::NoSuchRdmaSession);
         let endpoint = engine.core().endpoint(&route.transport).ok_or_else(no_such)?;
         let memory = endpoint.session(route.session, &route.owner).ok_or_else(no_such)?;
@@ -95,32 +97,51 @@ impl Session {
             endpoint.disconnect(route.session, &route.owner);
             return Err(no_such());
         }
-        if let Some(signature) = &route.signature {
+        if let Some(signed) = &route.signed {
             let here = engine.attached::<Here>().ok_or(ErrorCode::InternalError)?;
-            let used = here.used.borrow_mut().take(signature, route.now_seconds);
+            let is_there = {
+                let (endpoint, id, owner) = (endpoint.clone(), route.session, route.owner.clone());
+                move || endpoint.session(id, &owner).is_some()
+            };
+            let used = here.used.borrow_mut().take(route.session, is_there, signed, route.now_seconds);
             match used {
                 Use::First => {}
                 Use::Again => return Ok(Err(Declined::Replayed)),
-                Use::Full => return Ok(Err(Declined::TooManyRemembered)),
+                Use::TooOld => return Ok(Err(Declined::TooOld)),
             }
         }
-        Ok(Ok(Session { engine, endpoint, memory, route }))
+        Ok(Ok(Session { engine, endpoint, memory, route, caller }))
     }
 
-    /// Waits for a transfer; if it hangs behind its deadline the session is ended, so that it comes to an end.
-    async fn fenced<T>(&self, transfer: impl Future<Output = T>) -> T {
-        let mut transfer = pin!(transfer);
-        let core = self.engine.core();
-        let mut limit = pin!(core.sleep(self.route.deadline.after(GRACE).since(core.now())));
-        let mut is_over = false;
+    /// Waits for the transfer that `begin` begins. When the client has closed its connection nothing more is begun; what hangs
+    /// behind its deadline, or behind that, is ended with its session.
+    async fn fenced<T>(
+        &mut self,
+        begin: impl AsyncFnOnce(&dyn RemoteMemory, RemoteSlice, &Until) -> Result<T, RemoteError>,
+    ) -> Result<T, RemoteError> {
+        let Session { engine, endpoint, memory, route, caller } = self;
+        let (core, until) = (engine.core(), Until::new(route.deadline));
+        let mut transfer = pin!(begin(&**memory, route.slice, &until));
+        let mut limit = core.sleep(route.deadline.after(GRACE).since(core.now()));
+        let (mut is_over, mut is_wanted) = (false, true);
         poll_fn(|cx| {
             if let Poll::Ready(value) = transfer.as_mut().poll(cx) {
-                return Poll::Ready(value);
+                // What nobody waits for is not stored either.
+                return Poll::Ready(
+                    value.and_then(|value| is_wanted.then_some(value).ok_or(RemoteError::Late)),
+                );
             }
-            if !is_over && limit.as_mut().poll(cx).is_ready() {
+            if is_wanted && Pin::new(&mut *caller).poll(cx).is_ready() {
+                is_wanted = false;
+                until.end(core.now());
+                limit = core.sleep(GRACE);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !is_over && Pin::new(&mut limit).poll(cx).is_ready() {
                 is_over = true;
-                tracing::warn!(transport = &*self.route.transport, "a transfer hangs: its session is ended");
-                self.endpoint.disconnect(self.route.session, &self.route.owner);
+                tracing::warn!(transport = &*route.transport, "a transfer hangs: its session is ended");
+                endpoint.disconnect(route.session, &route.owner);
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
@@ -138,10 +159,10 @@ pub(in crate::service) async fn get(asked: &Asked<'_>, request: ReadObject) -> R
             let (request, principal) = (request.clone(), asked.principal.clone());
             let lifecycle = asked.lifecycle.clone();
             let core = usize::from(route.session.core());
-            let work = move |engine| async move {
-                get_here(engine, route, &request, &principal, lifecycle.as_deref()).await
+            let work = move |engine, caller| async move {
+                get_here(engine, (route, caller), &request, &principal, lifecycle.as_deref()).await
             };
-            match asked.engine.on_core(core, work).await.map_err(failure)?? {
+            match asked.engine.on_core_for(core, work).await.map_err(failure)?? {
                 Outcome::Answered(reply) => return Ok(reply.into()),
                 Outcome::Declined(reason) => reason,
                 Outcome::Moved(reply, bytes) => {
@@ -161,20 +182,19 @@ pub(in crate::service) async fn get(asked: &Asked<'_>, request: ReadObject) -> R
 
 async fn get_here(
     engine: CoreEngine,
-    route: Route,
+    (route, caller): (Route, Caller),
     request: &ReadObject,
     principal: &Principal,
     lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Outcome, S3Error> {
-    let deadline = route.deadline;
-    let session = match Session::find(engine, route)? {
+    let mut session = match Session::find(engine, route, caller)? {
         Ok(session) => session,
         Err(reason) => return Ok(Outcome::Declined(reason)),
     };
     let answer = reads::get(&session.engine, request, principal, lifecycle).await?;
-    let Some(mut get) = answer.payload else { return Ok(Outcome::Answered(answer.reply)) };
-    let transfer = get.write_to(&*session.memory, session.route.slice, deadline);
-    match session.fenced(transfer).await {
+    let Some(get) = answer.payload else { return Ok(Outcome::Answered(answer.reply)) };
+    let delivered = session.fenced(async |memory, slice, until| get.write_to(memory, slice, until).await);
+    match delivered.await {
         Ok(delivered) => {
             let reply = moved(answer.reply, delivered.bytes, delivered.crc64);
             Ok(Outcome::Moved(reply, delivered.bytes))
@@ -201,13 +221,13 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
     let check = writes::precheck(asked.engine, &request.bucket, request.key.as_bytes(), &request.conditions);
     check.await?;
     let lifecycle = asked.lifecycle.clone();
-    take(asked, move |engine, route| async move {
+    take(asked, move |engine, route, caller| async move {
         let size = Some(writes::check_size(route.slice.bytes())?);
         let options = PutOptions { size };
         let (bucket, key) = (request.bucket.clone(), request.key.clone());
         receive(
             engine.clone(),
-            route,
+            (route, caller),
             expected,
             async move { engine.put(&bucket, key.as_bytes(), options).await.map_err(failure) },
             async move |put: Put, digests: Digests| {
@@ -223,12 +243,12 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
 /// The same for a part.
 pub(in crate::service) async fn put_part(asked: &Asked<'_>, request: UploadPart) -> Result<Answer, S3Error> {
     let expected = asked.expectations()?;
-    take(asked, move |engine, route| async move {
+    take(asked, move |engine, route, caller| async move {
         let size = writes::check_size(route.slice.bytes())?;
         let begin = request.clone();
         receive(
             engine.clone(),
-            route,
+            (route, caller),
             expected,
             async move { writes::begin_part(&engine, &begin, size).await },
             async move |put: Put, digests: Digests| {
@@ -256,7 +276,7 @@ fn outcome(
 /// Has `work` done on the session's core.
 async fn take<W, F>(asked: &Asked<'_>, work: W) -> Result<Answer, S3Error>
 where
-    W: FnOnce(CoreEngine, Route) -> F + Send + 'static,
+    W: FnOnce(CoreEngine, Route, Caller) -> F + Send + 'static,
     F: Future<Output = Result<Outcome, S3Error>> + 'static,
 {
     let reason = match asked.route()? {
@@ -264,7 +284,8 @@ where
         Ok(route) => {
             let transport = known_name(&route.transport);
             let core = usize::from(route.session.core());
-            match asked.engine.on_core(core, move |engine| work(engine, route)).await.map_err(failure)?? {
+            let work = move |engine, caller| work(engine, route, caller);
+            match asked.engine.on_core_for(core, work).await.map_err(failure)?? {
                 Outcome::Answered(reply) => return Ok(reply.into()),
                 Outcome::Declined(reason) => reason,
                 Outcome::Moved(reply, bytes) => {
@@ -285,25 +306,26 @@ where
 /// Reads the client's memory into what `begin` begins, compares it with what the client said of it, and commits.
 async fn receive(
     engine: CoreEngine,
-    route: Route,
+    (route, caller): (Route, Caller),
     expected: Expectations,
     begin: impl Future<Output = Result<Put, S3Error>>,
     commit: impl AsyncFnOnce(Put, Digests) -> Result<Reply, S3Error>,
 ) -> Result<Outcome, S3Error> {
-    let deadline = route.deadline;
-    let session = match Session::find(engine, route)? {
+    let mut session = match Session::find(engine, route, caller)? {
         Ok(session) => session,
         Err(reason) => return Ok(Outcome::Declined(reason)),
     };
-    let mut put = begin.await?;
+    let put = begin.await?;
     let mut verifier = BodyVerifier::new(expected, DigestPlan::default());
     let slice = session.route.slice;
-    let transfer = put.read_from(&*session.memory, slice, deadline, |bytes| verifier.update(bytes));
-    match session.fenced(transfer).await {
-        Ok(()) => {}
+    let taken_in = session.fenced(async |memory, slice, until| {
+        put.read_from(memory, slice, until, |bytes| verifier.update(bytes)).await
+    });
+    let put = match taken_in.await {
+        Ok(put) => put,
         Err(RemoteError::Object(error)) => return Err(failure(error)),
         Err(error) => return Ok(Outcome::Declined(reason(&error))),
-    }
+    };
     let digests = verifier.finish(None, None)?;
     let reply = commit(put, digests).await?;
     Ok(Outcome::Moved(taken(reply, slice.bytes()), slice.bytes()))

@@ -1,0 +1,72 @@
+//! Until when a transfer may begin to move bytes: a deadline that can be brought forward.
+
+use crate::reactor::{Core, Moment, Signal};
+use std::{
+    cell::Cell,
+    fmt,
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+/// Until when a transfer may begin to move bytes. Clones are one deadline: whoever keeps one may end the transfer early, because
+/// nobody waits for it any more.
+#[derive(Clone)]
+pub struct Until(Rc<State>);
+
+struct State {
+    at: Cell<Moment>,
+    brought_forward: Signal,
+}
+
+impl Until {
+    /// Until that moment.
+    pub fn new(at: Moment) -> Until {
+        Until(Rc::new(State { at: Cell::new(at), brought_forward: Signal::default() }))
+    }
+
+    /// The moment, as it is now.
+    pub fn moment(&self) -> Moment {
+        self.0.at.get()
+    }
+
+    /// From `now` on nothing is begun any more. What was begun goes on.
+    pub fn end(&self, now: Moment) {
+        self.0.at.set(self.moment().min(now));
+        self.0.brought_forward.notify();
+    }
+
+    pub(super) fn has_come(&self, core: &Core) -> bool {
+        core.now() >= self.moment()
+    }
+
+    /// Waits for `future`, but no longer than this.
+    pub(super) async fn limit<T>(&self, core: &Core, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        // Most are there at once, and need no timer.
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(value);
+        }
+        let mut sleep = pin!(core.sleep(self.moment().since(core.now())));
+        let mut forward = pin!(self.0.brought_forward.wait(|| (self.moment() <= core.now()).then_some(())));
+        std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if sleep.as_mut().poll(cx).is_ready() => Poll::Ready(None),
+            Poll::Pending => forward.as_mut().poll(cx).map(|()| None),
+        })
+        .await
+    }
+}
+
+impl From<Moment> for Until {
+    fn from(at: Moment) -> Until {
+        Until::new(at)
+    }
+}
+
+impl fmt::Debug for Until {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Until").field(&self.moment()).finish()
+    }
+}
