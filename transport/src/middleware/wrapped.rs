@@ -374,6 +374,10 @@ impl RemoteMemory for Session {
         self.inner.peer_lease(target)
     }
 
+    fn rail(&self) -> Option<Rc<str>> {
+        self.inner.rail()
+    }
+
     fn flush(&self) {
         self.forward();
         self.inner.flush();

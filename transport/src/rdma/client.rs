@@ -14,6 +14,7 @@ use super::{
     device::open,
     error::RdmaError,
     info::{Gid, GidEntry, GidKind, LinkLayer, PathMtu, PortInfo},
+    library::library,
     path::{READS_MAX, Side, nearest},
     verbs::{
         Completed, Completions, Domain, Path, QueuePair, QueuePairSize, Region, RegionAccess, WorkStatus,
@@ -33,7 +34,6 @@ use std::{
     net::IpAddr,
     ops::Range,
     os::fd::BorrowedFd,
-    rc::Rc,
     sync::Arc,
 };
 
@@ -93,7 +93,7 @@ pub struct RdmaClient {
     connected: Cell<bool>,
     /// The queue pair could not be ended: nothing proves anything any more.
     unproven: Cell<bool>,
-    completions: Rc<Completions>,
+    completions: Completions,
     exposed: RefCell<HashMap<RemoteKey, Exposure>>,
     /// Exposures of no bytes, which need no device, have addresses that were never used instead of keys.
     nothings: Cell<u64>,
@@ -144,7 +144,7 @@ impl RdmaClient {
     pub fn new(options: &RdmaClientOptions) -> Result<RdmaClient, RdmaError> {
         let names: Vec<String> = options.device.iter().cloned().collect();
         let mut candidates = Vec::new();
-        for context in open(&names)? {
+        for context in open(library()?, &names)? {
             let info = context.info()?;
             candidates.push((context, info));
         }
@@ -179,7 +179,7 @@ impl RdmaClient {
         let receives = if options.notices { RECEIVES } else { 0 };
         let completions = Completions::new(Arc::clone(domain.context()), DEPTH + 1 + receives)?;
         let size = QueuePairSize { depth: DEPTH as u32, receives: receives as u32, pieces: 1 };
-        let pair = QueuePair::new(Arc::clone(&domain), Rc::clone(&completions), size)?;
+        let pair = QueuePair::new(Arc::clone(&domain), Arc::clone(completions.shared()), size)?;
         let side = Side {
             number: pair.number(),
             gid: entry.gid,

@@ -11,7 +11,7 @@ use super::{
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::{
     ffi::{CStr, c_int},
-    fmt, mem,
+    fmt, io, mem,
     os::fd::BorrowedFd,
     ptr::NonNull,
 };
@@ -23,7 +23,7 @@ use std::{
 /// [`RdmaError::Unavailable`] without the library; [`RdmaError::Device`] if the kernel has no RDMA (`ENOSYS`). No devices are
 /// an empty list.
 pub fn devices() -> Result<Vec<DeviceInfo>, RdmaError> {
-    let list = DeviceList::new()?;
+    let list = DeviceList::new(library()?)?;
     let mut devices = Vec::new();
     for name in list.names() {
         match list.open(&name).and_then(|context| context.info()) {
@@ -42,8 +42,7 @@ struct DeviceList {
 }
 
 impl DeviceList {
-    fn new() -> Result<DeviceList, RdmaError> {
-        let library = library()?;
+    fn new(library: &'static Library) -> Result<DeviceList, RdmaError> {
         let mut count: c_int = 0;
         // SAFETY: `count` is to be written, and lives through the call.
         let first = unsafe { (library.get_device_list)(&mut count) };
@@ -120,8 +119,8 @@ pub(super) enum Event {
 ///
 /// # Errors
 /// As [`devices`]; a device of such a name is not there, or cannot be opened.
-pub(super) fn open(names: &[String]) -> Result<Vec<Context>, RdmaError> {
-    let list = DeviceList::new()?;
+pub(super) fn open(library: &'static Library, names: &[String]) -> Result<Vec<Context>, RdmaError> {
+    let list = DeviceList::new(library)?;
     if names.is_empty() {
         return list.names().iter().map(|name| list.open(name)).collect();
     }
@@ -155,15 +154,24 @@ impl Context {
         unsafe { BorrowedFd::borrow_raw(descriptor) }
     }
 
-    /// Tells the next event, if there is one. Does not wait. Any thread; each event is told once. A queue pair that it is about is
+    /// Tells the next event; false if there is none for now. Does not wait. Each event is told once. A queue pair that it is about is
     /// not destroyed before `happened` returns.
-    pub(super) fn take_event(&self, happened: impl FnOnce(Event)) -> bool {
-        // The library reads the descriptor, which was made not to block; of several threads that see it readable one gets it.
+    ///
+    /// # Errors
+    /// There will be no more of them.
+    pub(super) fn take_event(&self, happened: impl FnOnce(Event)) -> Result<bool, RdmaError> {
+        // The library reads the descriptor, which was made not to block.
         let mut event = ibv_async_event { element: 0, event_type: 0 };
         // SAFETY: the context is open; the event is to be written.
         let result = unsafe { (self.library.get_async_event)(self.context.as_ptr(), &mut event) };
         if result != 0 {
-            return false;
+            let error = io::Error::last_os_error();
+            let none = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind());
+            return if none {
+                Ok(false)
+            } else {
+                Err(RdmaError::Device { what: "ibv_get_async_event", source: error })
+            };
         }
         let port = (event.element & 0xff) as u8;
         let told = match event.event_type {
@@ -181,7 +189,7 @@ impl Context {
         happened(told);
         // SAFETY: it was taken, and is acknowledged once.
         unsafe { (self.library.ack_async_event)(&mut event) };
-        true
+        Ok(true)
     }
 
     /// What the device says of itself.

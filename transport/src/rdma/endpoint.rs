@@ -6,10 +6,12 @@
 //! * Neither `all` nor the desk is borrowed while an operation completes: that wakes somebody, who may come back here.
 
 use super::{
+    mailbox::{Letter, Mailbox},
     path::{self, READS_MAX, Side, nearest},
-    rail::{Rail, Rails},
+    rail::Rail,
     session::{Desk, Session, Terms},
     verbs::{Completed, Completions, Path, QueuePair, QueuePairSize},
+    watch::Watched,
 };
 use crate::remote::{
     Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, NOTIFY, NOTIFY_IMMEDIATE, Offer,
@@ -40,7 +42,8 @@ pub(super) struct RdmaEndpoint(Rc<Inner>);
 
 pub(super) struct Inner {
     own: Weak<Inner>,
-    rails: Arc<Rails>,
+    rails: Arc<Watched>,
+    mailbox: Arc<Mailbox>,
     capabilities: Capabilities,
     core: u16,
     entropy: RefCell<Entropy>,
@@ -53,6 +56,8 @@ pub(super) struct Inner {
     desk: RefCell<Desk>,
     epoll: OwnedFd,
     open: Cell<bool>,
+    /// Queue pairs that are being connected and are nobody's any more.
+    renounced: Cell<usize>,
     /// Whether somebody slept on the descriptor since the last poll.
     slept: Cell<bool>,
     /// Completions that were found when the core was about to sleep.
@@ -61,8 +66,9 @@ pub(super) struct Inner {
 
 /// The queues of one rail.
 struct Queues {
+    name: Rc<str>,
     /// Made when the first session needs it: it has room for all there may be.
-    completions: OnceCell<Rc<Completions>>,
+    completions: OnceCell<Completions>,
     pairs: Cell<usize>,
     /// What of the device's events was noticed.
     events: Cell<u64>,
@@ -72,23 +78,24 @@ struct Queues {
 
 impl Queues {
     /// Where completions come from, if some may.
-    fn completions(&self) -> Option<&Rc<Completions>> {
+    fn completions(&self) -> Option<&Completions> {
         self.completions.get().filter(|_| !self.failed.get())
     }
 }
 
 impl RdmaEndpoint {
     pub(super) fn new(
-        rails: Arc<Rails>,
+        rails: Arc<Watched>,
         capabilities: Capabilities,
         options: EndpointOptions,
     ) -> io::Result<RdmaEndpoint> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for device in &rails.devices {
-            let data = epoll::EventData::new_u64(u64::MAX);
-            epoll::add(&epoll, device.context().event_descriptor(), data, epoll::EventFlags::IN)?;
-        }
+        let mailbox = Arc::new(Mailbox::new()?);
+        let bell = epoll::EventData::new_u64(u64::MAX);
+        epoll::add(&epoll, mailbox.descriptor(), bell, epoll::EventFlags::IN)?;
+        rails.tell(&mailbox);
         let queues = rails.rails.iter().map(|rail| Queues {
+            name: rail.to_string().into(),
             completions: OnceCell::new(),
             pairs: Cell::new(0),
             events: Cell::new(rail.device().events()),
@@ -98,6 +105,7 @@ impl RdmaEndpoint {
         Ok(RdmaEndpoint(Rc::new_cyclic(|own: &Weak<Inner>| Inner {
             own: Weak::clone(own),
             rails,
+            mailbox,
             capabilities,
             core: options.core,
             entropy: RefCell::new(options.entropy),
@@ -108,6 +116,7 @@ impl RdmaEndpoint {
             desk: RefCell::default(),
             epoll,
             open: Cell::new(true),
+            renounced: Cell::new(0),
             slept: Cell::new(true),
             early: RefCell::default(),
         })))
@@ -135,6 +144,13 @@ impl Inner {
         self.rails.rails[rail].device().take_failed(number);
     }
 
+    /// A queue pair of that rail, in which nothing was posted, is nobody's when it comes back.
+    pub(super) fn renounce_pair(&self, rail: usize) {
+        let pairs = &self.queues[rail].pairs;
+        pairs.set(pairs.get() - 1);
+        self.renounced.set(self.renounced.get() + 1);
+    }
+
     fn depth(&self, rail: &Rail) -> usize {
         let credits = self.sessions.borrow().limits().credits;
         // One more is for the end.
@@ -148,7 +164,7 @@ impl Inner {
         wanted.min(rail.device().info().limits.completions_max)
     }
 
-    fn completions(&self, index: usize) -> Result<&Rc<Completions>, ConnectError> {
+    fn completions(&self, index: usize) -> Result<&Completions, ConnectError> {
         let (rail, queues) = (&self.rails.rails[index], &self.queues[index]);
         if let Some(completions) = queues.completions.get() {
             return Ok(completions);
@@ -180,13 +196,16 @@ impl Inner {
         let (index, entry) = ours.ok_or(no_way)?;
         let (rail, port) = &ports[index];
         let depth = self.depth(rail);
-        if self.queues[index].pairs.get() >= (self.entries(rail) / (depth + 1)).max(1) {
+        // Whoever connects and goes again leaves queue pairs with the kernel, for up to a second each.
+        let renounced = self.renounced.get() >= self.sessions.borrow().limits().sessions_max;
+        if renounced || self.queues[index].pairs.get() >= (self.entries(rail) / (depth + 1)).max(1) {
             return Err(ConnectError::TooMany);
         }
         let limits = &rail.device().info().limits;
         let pieces_max = limits.pieces_max.clamp(1, PIECES_MAX);
         let size = QueuePairSize { depth: depth as u32 + 1, receives: 0, pieces: pieces_max as u32 };
-        let (domain, completions) = (Arc::clone(rail.device().domain()), Rc::clone(self.completions(index)?));
+        let completions = Arc::clone(self.completions(index)?.shared());
+        let domain = Arc::clone(rail.device().domain());
         let pair = QueuePair::new(domain, completions, size).map_err(io::Error::from)?;
         // Whatever was said of an earlier one of that number.
         rail.device().take_failed(pair.number());
@@ -213,7 +232,6 @@ impl Inner {
             reads_asked: peer.reads.min(limits.reads_asked_max).clamp(1, READS_MAX),
             reads_answered: 1,
         };
-        pair.connect(&path, false).map_err(io::Error::from)?;
         let terms = Terms {
             rail: index,
             depth: depth as u32,
@@ -222,7 +240,7 @@ impl Inner {
             arena_key: rail.device().arena_key().expect("a usable rail has it"),
             notifies: offer.asks_for_notices(),
         };
-        let id = self.enter(principal, terms, pair);
+        let id = self.enter(principal, terms, pair, path)?;
         let credits = self.sessions.borrow().limits().credits;
         let mut parameters = side.parameters();
         parameters.push((path::IN_FLIGHT.to_owned(), credits.to_string()));
@@ -232,19 +250,60 @@ impl Inner {
         Ok(Answer { session: id, token: side.token(), parameters })
     }
 
-    fn enter(&self, principal: &Principal, terms: Terms, pair: QueuePair) -> SessionId {
+    /// Enters a session, and has its queue pair connected.
+    fn enter(
+        &self,
+        principal: &Principal,
+        terms: Terms,
+        pair: QueuePair,
+        path: Path,
+    ) -> io::Result<SessionId> {
         let mut entropy = [0; 14];
         (self.entropy.borrow_mut())(&mut entropy);
         let id = SessionId::new(self.core, entropy);
+        let rail_name = Rc::clone(&self.queues[terms.rail].name);
         let credits = self.sessions.borrow().limits().credits;
-        let session = Session::new(terms, self.capabilities, Weak::clone(&self.own), pair, credits);
-        let pairs = &self.queues[terms.rail].pairs;
-        pairs.set(pairs.get() + 1);
+        let session =
+            Session::new(terms, rail_name, self.capabilities, Weak::clone(&self.own), pair.number(), credits);
         let place = self.all.borrow_mut().insert(Some(Rc::clone(&session)));
         // Bounded by the completions that a device has room for.
-        session.set_place(u32::try_from(place).expect("fewer than 2^32 sessions"));
+        let number = u32::try_from(place).expect("fewer than 2^32 sessions");
+        let mailbox = Arc::downgrade(&self.mailbox);
+        let done = move |pair, result| {
+            // Without an endpoint nobody wants it.
+            if let Some(mailbox) = mailbox.upgrade() {
+                mailbox.send(Letter { place: number, pair, result });
+            }
+        };
+        if let Err(error) = self.rails.connector.connect(pair, path, Box::new(done)) {
+            self.all.borrow_mut().remove(place);
+            return Err(error);
+        }
+        let pairs = &self.queues[terms.rail].pairs;
+        pairs.set(pairs.get() + 1);
+        session.set_place(number);
         self.sessions.borrow_mut().insert(id, principal, session);
-        id
+        Ok(id)
+    }
+
+    /// Gives sessions their queue pairs, which are connected now.
+    fn take_letters(&self) {
+        for Letter { place, pair, result } in self.mailbox.take_letters() {
+            let number = pair.number();
+            let session = self.all.borrow().get(place as usize).and_then(Option::clone);
+            // Somebody else may have the place by now.
+            let unwanted = match session.filter(|session| session.number() == number) {
+                Some(session) => {
+                    let unwanted = session.connected(pair, result).err();
+                    self.retire(&session);
+                    unwanted
+                }
+                None => Some(pair),
+            };
+            if unwanted.is_some() {
+                self.renounced.set(self.renounced.get() - 1);
+            }
+        }
     }
 
     /// A number for a first packet: 24 bits that an outsider does not guess, and not 0.
@@ -370,7 +429,7 @@ impl Inner {
             let queues = usize::try_from(event.data.u64()).ok().and_then(|index| self.queues.get(index));
             match queues.and_then(|queues| queues.completions.get()) {
                 Some(completions) => completions.take_event(),
-                None => self.rails.take_events(),
+                None => self.mailbox.silence(),
             }
         }
     }
@@ -393,8 +452,6 @@ impl Endpoint for RdmaEndpoint {
     }
 
     fn expire_idle(&self, now: Duration) -> usize {
-        // For cores that never sleep.
-        self.0.rails.take_events();
         let expired = self.0.sessions.borrow_mut().expired(now, |session| session.take_used());
         expired.iter().filter(|(id, principal)| self.disconnect(*id, principal)).count()
     }
@@ -407,7 +464,10 @@ impl Endpoint for RdmaEndpoint {
         if self.0.slept.replace(false) {
             self.0.wake_up();
         }
-        self.0.notice_events();
+        if self.0.mailbox.take_news() {
+            self.0.take_letters();
+            self.0.notice_events();
+        }
         self.0.run()
     }
 
@@ -432,7 +492,7 @@ impl Endpoint for RdmaEndpoint {
                 Err(_) => return false,
             }
         }
-        inner.early.borrow().is_empty()
+        inner.early.borrow().is_empty() && !inner.mailbox.has_news()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why something of RDMA did not work.
 
 use super::library::Unavailable;
+use crate::{operation::OsError, remote::TransferError};
 use std::{ffi::c_int, io};
 
 /// Why RDMA cannot be had, or a device refuses.
@@ -32,6 +33,18 @@ impl RdmaError {
     /// The verb's name, and `errno`.
     pub(super) fn last(what: &'static str) -> RdmaError {
         RdmaError::Device { what, source: io::Error::last_os_error() }
+    }
+}
+
+impl From<RdmaError> for TransferError {
+    /// Of a queue pair that could not be connected: what its operations come to.
+    fn from(error: RdmaError) -> TransferError {
+        match error {
+            RdmaError::Device { source, .. } => {
+                source.raw_os_error().map_or(TransferError::Ended, |number| OsError(number).into())
+            }
+            RdmaError::Unavailable(_) | RdmaError::NoRail(_) => TransferError::Ended,
+        }
     }
 }
 

@@ -9,6 +9,9 @@
 //!   client: RdmaClient ── queue pair, memory ── a window for each exposure
 //! ```
 //!
+//! Two things are done on threads of their own, both of which tell an endpoint by its mailbox: queue pairs are connected (`connector`),
+//! and what happens to devices is watched (`watch`).
+//!
 //! The two sides tell each other of their queue pairs in an [`Offer`](crate::remote::Offer) and an [`Answer`](crate::remote::Answer),
 //! over some other path: a token of [`HipToken`](crate::token::HipToken)'s form, and these parameters.
 //!
@@ -20,24 +23,32 @@
 //! | `notify` | `imm`: the client has receives posted, and is to be told by immediate data when bytes are there; in an answer: it will be |
 //! | `inflight` | in an answer: operations that the server may have in flight |
 //!
+//! The kernel serves a device only to threads with the privileges of the one that opened it: whoever gives privileges up does so
+//! before.
+//!
 //! libibverbs is opened when it is first asked for ([`devices`], [`Rdma::open`]), so a program without RDMA needs nothing and says
 //! nothing.
 
 #[cfg(test)]
 mod abi_tests;
 mod client;
+mod connector;
 mod device;
 mod endpoint;
 mod error;
 mod info;
 mod library;
 mod link;
+mod mailbox;
+#[cfg(test)]
+mod paper;
 mod path;
 mod rail;
 mod session;
 #[allow(dead_code, reason = "declared as a whole")]
 mod sys;
 mod verbs;
+mod watch;
 mod window;
 mod work;
 
@@ -53,6 +64,7 @@ use crate::{
     remote::{Capabilities, Endpoint, EndpointOptions, Medium, Transport},
 };
 use endpoint::RdmaEndpoint;
+use library::{Library, library};
 use rail::Rails;
 use std::{
     fmt, io,
@@ -63,6 +75,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+use watch::Watched;
 
 /// Bytes of one operation: what a card takes in one message is less on some (8 MiB on soft-RoCE).
 const OPERATION_BYTES_MAX: u32 = 1 << 30;
@@ -99,18 +112,24 @@ pub struct RdmaOptions {
 
 /// The transport.
 pub struct Rdma {
-    rails: Arc<Rails>,
+    rails: Arc<Watched>,
     registered: AtomicBool,
     optional: bool,
 }
 
 impl Rdma {
-    /// Opens the devices and looks for ports with a link. Takes milliseconds for each.
+    /// Opens the devices, looks for ports with a link, and starts the thread that watches them. Takes milliseconds for each.
     ///
     /// # Errors
     /// [`RdmaError::Unavailable`], [`RdmaError::NoRail`], or that a device refused.
     pub fn open(options: &RdmaOptions) -> Result<Rdma, RdmaError> {
-        let rails = Arc::new(Rails::open(options)?);
+        Rdma::with(library()?, options)
+    }
+
+    fn with(library: &'static Library, options: &RdmaOptions) -> Result<Rdma, RdmaError> {
+        let watched = Watched::new(Rails::open(library, options)?);
+        let rails = watched.map_err(|source| RdmaError::Device { what: "a thread for events", source })?;
+        let rails = Arc::new(rails);
         tracing::info!(?rails, "RDMA ports opened");
         Ok(Rdma { rails, registered: AtomicBool::new(false), optional: options.optional })
     }

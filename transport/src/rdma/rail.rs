@@ -2,9 +2,12 @@
 
 use super::{
     RdmaOptions,
+    connector::Connector,
     device::{Context, Event, open},
     error::RdmaError,
     info::{DeviceInfo, GidEntry, PortInfo},
+    library::Library,
+    mailbox::Mailbox,
     verbs::{Domain, Region, RegionAccess},
 };
 use crate::memory::Arena;
@@ -13,7 +16,7 @@ use std::{
     fmt, io,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -139,6 +142,9 @@ impl fmt::Display for Rail {
 pub(super) struct Rails {
     pub(super) devices: Vec<Arc<Device>>,
     pub(super) rails: Vec<Rail>,
+    pub(super) connector: Connector,
+    /// Of the endpoints, which are told that something happened.
+    mailboxes: Mutex<Vec<Weak<Mailbox>>>,
 }
 
 impl Rails {
@@ -146,10 +152,10 @@ impl Rails {
     ///
     /// # Errors
     /// There is no RDMA here; a device that is named is not there; no port has a link.
-    pub(super) fn open(options: &RdmaOptions) -> Result<Rails, RdmaError> {
+    pub(super) fn open(library: &'static Library, options: &RdmaOptions) -> Result<Rails, RdmaError> {
         let addresses: Arc<[IpAddr]> = options.addresses.as_slice().into();
         let (mut devices, mut rails) = (Vec::new(), Vec::new());
-        for context in open(&options.devices)? {
+        for context in open(library, &options.devices)? {
             let device = Arc::new(Device::open(context)?);
             rails.extend(device.info.ports.iter().map(|port| Rail {
                 device: Arc::clone(&device),
@@ -169,7 +175,7 @@ impl Rails {
             let what = if names.is_empty() { "this host has none".to_owned() } else { names.join(", ") };
             return Err(RdmaError::NoRail(what));
         }
-        Ok(Rails { devices, rails })
+        Ok(Rails { devices, rails, connector: Connector::default(), mailboxes: Mutex::default() })
     }
 
     /// Registers the arena with every device. One that refuses is not used.
@@ -193,14 +199,38 @@ impl Rails {
         }
     }
 
-    /// Takes notice of what happened to devices, if something did. Any thread.
-    pub(super) fn take_events(&self) {
-        for device in &self.devices {
-            while device.context().take_event(|event| self.happened(device, event)) {
-                // Last, so that whoever sees the count sees what it counts.
-                device.events.fetch_add(1, Ordering::Release);
+    /// Whoever has that mailbox is told when something happened to a device.
+    pub(super) fn tell(&self, mailbox: &Arc<Mailbox>) {
+        let mut mailboxes = self.mailboxes();
+        mailboxes.retain(|known| known.strong_count() > 0);
+        mailboxes.push(Arc::downgrade(mailbox));
+    }
+
+    fn mailboxes(&self) -> MutexGuard<'_, Vec<Weak<Mailbox>>> {
+        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes notice of what happened to a device, and tells all endpoints. False if nothing more will be heard of it.
+    pub(super) fn take_events(&self, device: &Arc<Device>) -> bool {
+        let mut heard = false;
+        let goes_on = loop {
+            match device.context().take_event(|event| self.happened(device, event)) {
+                Ok(true) => heard = true,
+                Ok(false) => break true,
+                Err(error) => {
+                    tracing::error!(device = device.info.name, %error, "an RDMA device tells nothing any more");
+                    self.happened(device, Event::Fatal);
+                    heard = true;
+                    break false;
+                }
             }
+        };
+        if heard {
+            // Behind what it counts, so that whoever sees the count sees that; and before the bell, which makes them look.
+            device.events.fetch_add(1, Ordering::Release);
+            self.mailboxes().iter().filter_map(Weak::upgrade).for_each(|mailbox| mailbox.ring());
         }
+        goes_on
     }
 
     fn happened(&self, device: &Arc<Device>, event: Event) {

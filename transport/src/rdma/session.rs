@@ -20,6 +20,7 @@
 
 use super::{
     endpoint::Inner,
+    error::RdmaError,
     verbs::{QueuePair, WorkStatus},
     work::{Batch, Piece, Way},
 };
@@ -54,6 +55,8 @@ pub(super) struct Terms {
 
 pub(super) struct Session {
     terms: Terms,
+    /// The name of its rail.
+    rail_name: Rc<str>,
     capabilities: Capabilities,
     /// The number of its queue pair.
     number: u32,
@@ -70,11 +73,21 @@ pub(super) struct Session {
     used: Cell<bool>,
 }
 
+/// A session's queue pair.
+enum Pair {
+    /// Somebody connects it. Nothing was posted.
+    Away,
+    Here(QueuePair),
+    /// Nothing of it can be in the device any more.
+    Gone,
+}
+
 struct State {
-    /// None when nothing of it can be in the device any more.
-    pair: Option<QueuePair>,
+    pair: Pair,
     /// Nothing new is posted.
     ended: bool,
+    /// What operations come to of which nothing was posted when it ended.
+    unposted: TransferError,
     /// The queue pair went before all its completions came: they may come still.
     stale: bool,
     line: VecDeque<Operation>,
@@ -122,6 +135,14 @@ struct Operation {
     cancelled: bool,
 }
 
+impl Operation {
+    /// None of it was posted, and none of it will be.
+    fn cancel(&mut self) {
+        self.error = Some(TransferError::Cancelled);
+        self.cursor.complete = true;
+    }
+}
+
 /// How far an operation has been posted.
 #[derive(Clone, Copy, Default)]
 struct Cursor {
@@ -149,18 +170,27 @@ fn precedes(number: u32, other: u32) -> bool {
 }
 
 impl Session {
+    /// The session of the queue pair of that number, which comes when it is connected.
     pub(super) fn new(
         terms: Terms,
+        rail_name: Rc<str>,
         capabilities: Capabilities,
         endpoint: Weak<Inner>,
-        pair: QueuePair,
+        number: u32,
         credits: usize,
     ) -> Rc<Session> {
-        let number = pair.number();
-        let state =
-            State { pair: Some(pair), ended: false, stale: false, line: VecDeque::new(), next: 0, done: 0 };
+        let state = State {
+            pair: Pair::Away,
+            ended: false,
+            unposted: TransferError::Ended,
+            stale: false,
+            line: VecDeque::new(),
+            next: 0,
+            done: 0,
+        };
         let session = Rc::new_cyclic(|own: &Weak<Session>| Session {
             terms,
+            rail_name,
             capabilities,
             number,
             endpoint,
@@ -205,7 +235,7 @@ impl Session {
 
     /// Whether nothing of it can be in the device any more.
     pub(super) fn is_over(&self) -> bool {
-        self.state.borrow().pair.is_none()
+        matches!(self.state.borrow().pair, Pair::Gone)
     }
 
     /// Whether completions may still come, although nothing is in the device any more.
@@ -224,8 +254,12 @@ impl Session {
         if state.ended {
             return;
         }
+        if let Pair::Away = state.pair {
+            state.line.iter_mut().filter(|operation| operation.cancelled).for_each(Operation::cancel);
+            return;
+        }
         self.fill(&mut state, desk);
-        let Some(pair) = &state.pair else { return };
+        let Pair::Here(pair) = &state.pair else { return };
         // SAFETY: the pieces are of operations that are in the line, so their memory is in the queue's table, where nobody borrows
         // it; it stays there until `settle` takes the operation out of the line, which is after the completion of its last work
         // request or the end of the queue pair. They lie in the arena, whose region the endpoint's device keeps. No work request names a
@@ -260,8 +294,7 @@ impl Session {
         let first = line.iter().position(|operation| !operation.cursor.complete).unwrap_or(line.len());
         for (place, operation) in line.iter_mut().enumerate().skip(first) {
             if operation.cancelled && operation.cursor.last.is_none() {
-                operation.error = Some(TransferError::Cancelled);
-                operation.cursor.complete = true;
+                operation.cancel();
             }
             // Nothing of nothing is exposed to everybody, and needs no device.
             operation.cursor.complete |= operation.remote.bytes() == 0 && operation.notice.is_none();
@@ -383,6 +416,35 @@ impl Session {
         }
     }
 
+    /// Its queue pair is away, and will be nobody's.
+    fn renounce(&self) {
+        if let Some(endpoint) = self.endpoint.upgrade() {
+            endpoint.renounce_pair(self.terms.rail);
+        }
+    }
+
+    /// Takes its queue pair, which is connected now, or could not be. Gives it back if it has no use for it.
+    pub(super) fn connected(&self, pair: QueuePair, result: Result<(), RdmaError>) -> Result<(), QueuePair> {
+        let mut state = self.state.borrow_mut();
+        let Pair::Away = state.pair else { return Err(pair) };
+        let taken = match result {
+            Ok(()) => {
+                state.pair = Pair::Here(pair);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a queue pair could not be connected");
+                (state.pair, state.ended) = (Pair::Gone, true);
+                self.renounce();
+                state.unposted = error.into();
+                Err(pair)
+            }
+        };
+        drop(state);
+        self.become_due();
+        taken
+    }
+
     /// Nothing new moves; what is in the device is flushed, and completes.
     pub(super) fn end(&self, desk: &mut Desk) {
         let mut state = self.state.borrow_mut();
@@ -399,7 +461,7 @@ impl Session {
 
     /// Has everything that is in the device come back. False if it will not.
     fn flush_device(&self, state: &mut State, desk: &mut Desk) -> bool {
-        let Some(pair) = &state.pair else { return false };
+        let Pair::Here(pair) = &state.pair else { return false };
         if let Err(error) = pair.fail() {
             tracing::warn!(%error, "a queue pair could not be ended in order");
             return false;
@@ -419,7 +481,12 @@ impl Session {
     pub(super) fn destroy(&self) {
         let mut state = self.state.borrow_mut();
         state.ended = true;
-        let Some(pair) = state.pair.take() else { return };
+        let pair = match mem::replace(&mut state.pair, Pair::Gone) {
+            Pair::Here(pair) => pair,
+            // Not wanted any more when it comes back.
+            Pair::Away => return self.renounce(),
+            Pair::Gone => return,
+        };
         state.stale = state.next != state.done;
         let destroyed = pair.destroy();
         if let Some(endpoint) = self.endpoint.upgrade() {
@@ -462,9 +529,10 @@ impl Session {
             return None;
         }
         let operation = state.line.pop_front()?;
+        let ended = state.unposted;
         drop(state);
         let unposted = !operation.cursor.complete;
-        let error = operation.error.or(unposted.then_some(TransferError::Ended));
+        let error = operation.error.or(unposted.then_some(ended));
         // At most `operation_bytes_max`, asserted at the post.
         let bytes = operation.remote.bytes() as u32;
         if error.is_none() {
@@ -563,6 +631,10 @@ impl RemoteMemory for Session {
             return unsupported(&self.credits, slot, Memory::Scatter(source));
         }
         self.post_write(slot, source, target, Some(notice))
+    }
+
+    fn rail(&self) -> Option<Rc<str>> {
+        Some(Rc::clone(&self.rail_name))
     }
 
     fn flush(&self) {

@@ -27,8 +27,10 @@ use std::{
     mem,
     os::fd::BorrowedFd,
     ptr::{self, NonNull},
-    rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 /// A protection domain: regions, windows and queue pairs of one domain know each other.
@@ -234,18 +236,28 @@ impl Drop for Channel {
     }
 }
 
-/// A completion queue. Stays on its thread.
-pub(super) struct Completions {
+/// A completion queue, for whatever keeps it.
+pub(super) struct CompletionQueue {
     channel: Channel,
     queue: NonNull<ibv_cq>,
+    unacknowledged: AtomicU32,
+}
+
+// SAFETY: as for `Context`: the library's functions may be called by any thread.
+unsafe impl Send for CompletionQueue {}
+// SAFETY: as above; of its fields only the atomic one changes.
+unsafe impl Sync for CompletionQueue {}
+
+/// Takes completions from a queue. Stays on its thread.
+pub(super) struct Completions {
+    shared: Arc<CompletionQueue>,
     /// Whether the descriptor becomes readable with the next completion, or is.
     armed: Cell<bool>,
-    unacknowledged: Cell<u32>,
 }
 
 impl Completions {
     /// A queue with room for `entries`.
-    pub(super) fn new(context: Arc<Context>, entries: usize) -> Result<Rc<Completions>, RdmaError> {
+    pub(super) fn new(context: Arc<Context>, entries: usize) -> Result<Completions, RdmaError> {
         let channel = Channel::new(Arc::clone(&context))?;
         let entries = c_int::try_from(entries).unwrap_or(c_int::MAX);
         // SAFETY: context and channel exist, and are kept.
@@ -254,16 +266,26 @@ impl Completions {
             create(context.as_ptr(), entries, ptr::null_mut(), channel.channel.as_ptr(), 0)
         };
         let queue = NonNull::new(queue).ok_or_else(|| RdmaError::last("ibv_create_cq"))?;
-        Ok(Rc::new(Completions { channel, queue, armed: Cell::new(false), unacknowledged: Cell::new(0) }))
+        let shared = Arc::new(CompletionQueue { channel, queue, unacknowledged: AtomicU32::new(0) });
+        Ok(Completions { shared, armed: Cell::new(false) })
     }
 
     fn context(&self) -> &Arc<Context> {
-        &self.channel.context
+        self.shared.context()
+    }
+
+    /// What queue pairs keep.
+    pub(super) fn shared(&self) -> &Arc<CompletionQueue> {
+        &self.shared
+    }
+
+    fn queue(&self) -> *mut ibv_cq {
+        self.shared.queue.as_ptr()
     }
 
     /// Becomes readable when the queue was armed and has something.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.channel.descriptor()
+        self.shared.channel.descriptor()
     }
 
     /// Takes what there is, up to a batch. Empty if there is nothing.
@@ -275,7 +297,7 @@ impl Completions {
         let mut entries: [ibv_wc; BATCH] = unsafe { mem::zeroed() };
         let poll = self.context().ops().poll_cq.ok_or_else(|| missing("ibv_poll_cq"))?;
         // SAFETY: the queue exists; the function is its driver's, and writes as many entries as is said at most.
-        let count = unsafe { poll(self.queue.as_ptr(), BATCH as c_int, entries.as_mut_ptr()) };
+        let count = unsafe { poll(self.queue(), BATCH as c_int, entries.as_mut_ptr()) };
         let count = usize::try_from(count).map_err(|_| RdmaError::verb("ibv_poll_cq", libc::EIO))?;
         Ok(entries.into_iter().take(count).map(|entry| completed(&entry)))
     }
@@ -291,7 +313,7 @@ impl Completions {
         }
         let arm = self.context().ops().req_notify_cq.ok_or_else(|| missing("ibv_req_notify_cq"))?;
         // SAFETY: the queue exists; the function is its driver's.
-        let result = unsafe { arm(self.queue.as_ptr(), 0) };
+        let result = unsafe { arm(self.queue(), 0) };
         if result != 0 {
             return Err(RdmaError::verb("ibv_req_notify_cq", result));
         }
@@ -308,21 +330,26 @@ impl Completions {
         // SAFETY: the channel exists; the two are to be written. It does not block: see `Channel::new`.
         let result = unsafe {
             let get = self.context().library().get_cq_event;
-            get(self.channel.channel.as_ptr(), &mut queue, &mut nothing)
+            get(self.shared.channel.channel.as_ptr(), &mut queue, &mut nothing)
         };
         if result != 0 {
             return;
         }
-        debug_assert_eq!(queue, self.queue.as_ptr(), "a channel has one queue");
+        debug_assert_eq!(queue, self.queue(), "a channel has one queue");
         self.armed.set(false);
-        self.unacknowledged.set(self.unacknowledged.get() + 1);
-        if self.unacknowledged.get() >= EVENTS_UNACKNOWLEDGED_MAX {
-            self.acknowledge();
+        if self.shared.unacknowledged.fetch_add(1, Ordering::Relaxed) + 1 >= EVENTS_UNACKNOWLEDGED_MAX {
+            self.shared.acknowledge();
         }
+    }
+}
+
+impl CompletionQueue {
+    fn context(&self) -> &Arc<Context> {
+        &self.channel.context
     }
 
     fn acknowledge(&self) {
-        let count: c_uint = self.unacknowledged.replace(0);
+        let count: c_uint = self.unacknowledged.swap(0, Ordering::Relaxed);
         if count > 0 {
             // SAFETY: the queue exists, and so many of its events were taken and not acknowledged.
             unsafe { (self.context().library().ack_cq_events)(self.queue.as_ptr(), count) };
@@ -352,7 +379,7 @@ fn status(entry: &ibv_wc) -> WorkStatus {
     }
 }
 
-impl Drop for Completions {
+impl Drop for CompletionQueue {
     fn drop(&mut self) {
         // Or destroying it would wait for ever (ibv_destroy_cq(3)).
         self.acknowledge();
@@ -406,20 +433,23 @@ const RECEIVER_TIMER: u8 = 12;
 /// Routers between the two.
 const HOP_LIMIT: u8 = 64;
 
-/// A queue pair of a Reliable Connection. Stays on its thread.
+/// A queue pair of a Reliable Connection. One thread at a time has it.
 pub(super) struct QueuePair {
     domain: Arc<Domain>,
     /// Held for as long as the queue pair exists.
-    _completions: Rc<Completions>,
+    _completions: Arc<CompletionQueue>,
     pair: NonNull<ibv_qp>,
     destroyed: bool,
 }
+
+// SAFETY: as for `Context`; whoever has it is the only one who uses it.
+unsafe impl Send for QueuePair {}
 
 impl QueuePair {
     /// A queue pair that is not connected.
     pub(super) fn new(
         domain: Arc<Domain>,
-        completions: Rc<Completions>,
+        completions: Arc<CompletionQueue>,
         size: QueuePairSize,
     ) -> Result<QueuePair, RdmaError> {
         let mut attributes = ibv_qp_init_attr {

@@ -248,6 +248,11 @@ pub trait RemoteMemory {
     /// Rings the doorbell for what was posted, now: one for all. Otherwise the next poll does.
     fn flush(&self);
 
+    /// Which of the transport's ways it goes by, such as the port of a card, `mlx5_0/1`. None if there is only one.
+    fn rail(&self) -> Option<Rc<str>> {
+        None
+    }
+
     /// Whether the session still moves bytes. What is posted on one that does not completes with [`TransferError::Ended`].
     fn is_open(&self) -> bool;
 }

@@ -62,6 +62,30 @@ fn a_client_with_a_false_queue_pair_is_only_its_own_problem() {
 }
 
 #[test]
+fn an_address_that_nobody_has_keeps_nobody_waiting() {
+    // Shows that a session to a neighbour that is not there is made at once and fails later, while another one goes on: the kernel asks
+    // for the neighbour's hardware address for about a second.
+    let side = Side::new(Card::with_registrations());
+    let good = side.connect(8192);
+    let target = good.client.expose(0..8192, Access::Write).unwrap();
+    let stranger = side.card.client(4096);
+    let Offer { token, parameters, .. } = stranger.offer();
+    // The last byte of its IPv4 address: bytes 5 to 20 of the token are its GID.
+    let nobodys = format!("{}fb{}", &token[..40], &token[42..]);
+    let offer = Offer { token: nobodys, parameters, descriptor: None };
+    let answer = side.endpoint.connect(&side.principal, offer).expect("nobody knows yet");
+    let session = side.endpoint.session(answer.session, &side.principal).unwrap();
+    let slot = session.credits().try_slot().unwrap();
+    let mut lost = session.write(slot, side.filled(4096, 1).freeze().into(), target);
+    assert_eq!(side.finish(good.write(side.filled(8192, 5), target)).result, Ok(8192));
+    assert!(crate::drive::poll_once(&mut lost).is_pending(), "the other one waited for it");
+    let result = side.finish(lost).result.map_err(TransferError::from);
+    assert!(matches!(result, Err(TransferError::TimedOut | TransferError::Device(_))), "{result:?}");
+    assert!(!session.is_open() && good.session.is_open());
+    assert_eq!(side.finish(good.write(side.filled(8192, 6), target)).result, Ok(8192));
+}
+
+#[test]
 fn many_sessions_come_and_go() {
     // Shows that connects and disconnects leave nothing behind: more of them than an endpoint has room for at a time.
     let side = Side::new(Card::with_registrations());

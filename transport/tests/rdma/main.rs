@@ -8,6 +8,7 @@ mod card;
 mod drive;
 mod faults;
 mod path;
+mod pressure;
 mod revocation;
 mod through;
 

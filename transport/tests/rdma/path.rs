@@ -1,11 +1,11 @@
 //! The way between two queue pairs: addresses, packets, links.
 
-use crate::card::{Card, Side};
+use crate::card::{Card, Connected, Side};
 use crossdock_transport::{
-    rdma::{Gid, Rdma, RdmaError, RdmaOptions, devices},
+    rdma::{Gid, Rdma, RdmaClient, RdmaClientOptions, RdmaError, RdmaOptions, devices},
     remote::{Access, ConnectError, Offer},
 };
-use std::process::Command;
+use std::{process::Command, rc::Rc};
 
 /// The offer with another value of a parameter.
 fn with(offer: Offer, name: &str, value: &str) -> Offer {
@@ -48,6 +48,41 @@ fn a_client_of_another_kind_of_address_is_refused() {
 }
 
 #[test]
+fn each_card_serves_its_neighbours() {
+    // Shows that the arena is registered with every card at once, that a client is served by the one that is nearest to it, with
+    // packets of its size, and that a lease which came in by one card goes out by the other.
+    let here = devices().unwrap();
+    let [first, second, ..] = &here[..] else {
+        println!("skipped: this host has one card");
+        return;
+    };
+    let side = Side::new(Card::with_registrations());
+    let connect = |device: &str| {
+        let options =
+            RdmaClientOptions { device: Some(device.to_owned()), ..side.card.default_options(1 << 20) };
+        let client = RdmaClient::new(&options).unwrap();
+        let answer = side.endpoint.connect(&side.principal, client.offer()).unwrap();
+        client.connect(&answer).unwrap();
+        let session = side.endpoint.session(answer.session, &side.principal).unwrap();
+        assert!(session.rail().unwrap().starts_with(&format!("{device}/")));
+        Connected { id: answer.session, session, client }
+    };
+    for (from, to) in [(first, second), (second, first)] {
+        let (from, to) = (connect(&from.name), connect(&to.name));
+        let content: Vec<u8> = (0..1 << 20).map(|place| (place / 7) as u8).collect();
+        from.client.store(0, &content);
+        let source = from.client.expose(0..1 << 20, Access::Read).unwrap();
+        let target = to.client.expose(0..1 << 20, Access::Write).unwrap();
+        let mut lease = side.filled(1 << 20, 1);
+        lease.set_len(0);
+        let (result, lease) = side.finish(from.read(source, lease)).into_lease();
+        assert_eq!(result, Ok(1 << 20));
+        assert_eq!(side.finish(to.write(lease, target)).result, Ok(1 << 20));
+        assert!(to.load(0..1 << 20) == content);
+    }
+}
+
+#[test]
 fn only_what_is_named_is_used() {
     // Shows the choice of devices and addresses, and that one that is not there is an error with its name.
     let open = |devices: &[&str], addresses: &[&str]| {
@@ -83,14 +118,25 @@ fn a_port_without_a_link_is_a_rail_that_is_down() {
     };
     let side = Side::new(Card::with_registrations());
     let pair = side.connect(4096);
-    assert_eq!(side.card.transport.rails().iter().filter(|(_, usable)| *usable).count(), 1);
+    let rail = pair.session.rail().unwrap();
+    let usable = || {
+        let rails = side.card.transport.rails();
+        rails.iter().any(|(name, usable)| **name == *rail && *usable)
+    };
+    assert!(usable());
     link("down");
-    side.drive("the rail is down", || side.card.transport.rails().iter().all(|(_, usable)| !usable));
+    side.drive("the rail is down", || !usable());
     let client_offer = pair.client.offer();
     let refused = side.endpoint.connect(&side.principal, client_offer);
-    assert!(matches!(refused, Err(ConnectError::Unsupported(_))), "{refused:?}");
+    // Another card, if there is one, has an address of that family.
+    let another =
+        refused.as_ref().ok().and_then(|answer| side.endpoint.session(answer.session, &side.principal));
+    match another {
+        Some(session) => assert_ne!(session.rail(), Some(Rc::clone(&rail))),
+        None => assert!(matches!(refused, Err(ConnectError::Unsupported(_))), "{refused:?}"),
+    }
     link("up");
-    side.drive("the rail is up", || side.card.transport.rails().iter().any(|(_, usable)| *usable));
+    side.drive("the rail is up", usable);
     side.endpoint.disconnect(pair.id, &side.principal);
     let pair = side.connect(4096);
     let target = pair.client.expose(0..4096, Access::Write).unwrap();

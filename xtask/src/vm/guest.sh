@@ -13,5 +13,11 @@ ip address add 10.9.0.1/24 dev card0
 ip link set card0 mtu 9000 up
 ip link set card1 mtu 9000 up
 rdma link add rxe0 type rxe netdev card0
+# A second card, on a network of its own.
+ip link add other0 type veth peer name other1
+ip address add 10.8.0.1/24 dev other0
+ip link set other0 mtu 1500 up
+ip link set other1 mtu 1500 up
+rdma link add rxe1 type rxe netdev other0
 ulimit -l unlimited
 export CROSSDOCK_TEST_INTERFACE=card0 CROSSDOCK_TEST_DISK=/dev/nvme0n1

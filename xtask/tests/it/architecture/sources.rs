@@ -17,6 +17,8 @@ const UNSAFE: &[&str] = &[
 
 /// Where clocks are read, threads started, and threads put to sleep. Everyone else is told the time.
 const CLOCKS: &[&str] = &[
+    "transport/src/rdma/connector.rs",
+    "transport/src/rdma/watch.rs",
     "transport/src/ring/workers.rs",
     "engine/src/reactor/",
     "engine/src/handle/threads.rs",

@@ -1,0 +1,468 @@
+//! What becomes of sessions, leases and cores when cards do what they seldom do.
+
+use super::{
+    super::{sys::*, *},
+    Host, LIBRARY,
+};
+use crate::{
+    memory::{Arena, ArenaOptions, PagePolicy, Pool},
+    operation::{OsError, Pending},
+    remote::{
+        Answer, ConnectError, Offer, Principal, RemoteKey, RemoteMemory, RemoteSlice, SessionId,
+        SessionLimits, TransferError,
+    },
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+const FIRST: [u8; 4] = [10, 1, 0, 1];
+const SECOND: [u8; 4] = [10, 2, 0, 1];
+const CREDITS: usize = 16;
+const SESSIONS_MAX: usize = 8;
+const BYTES: usize = 4096;
+
+/// Rounds of 1 ms that a test waits at most, for a thread of this process.
+const ROUNDS_MAX: usize = 30_000;
+
+struct World {
+    // In the order in which they end.
+    endpoint: Rc<dyn Endpoint>,
+    transport: Rdma,
+    pool: Pool,
+    host: Arc<Host>,
+    alice: Principal,
+}
+
+struct Pair {
+    id: SessionId,
+    session: Rc<dyn RemoteMemory>,
+    /// Of the server's queue pair.
+    number: u32,
+}
+
+fn arena() -> Arena {
+    let options = ArenaOptions { bytes: 4 << 20, pools: 1, pages: PagePolicy::Plain, prefault: false };
+    Arena::map(&options).unwrap()
+}
+
+fn options(core: u16) -> EndpointOptions {
+    let mut number = 0u64;
+    let entropy = move |bytes: &mut [u8]| {
+        number += 1;
+        bytes.iter_mut().zip(number.to_le_bytes()).for_each(|(byte, entropy)| *byte = entropy);
+    };
+    let limits = SessionLimits {
+        sessions_max: SESSIONS_MAX,
+        principal_sessions_max: SESSIONS_MAX,
+        credits: CREDITS,
+        idle_max: Duration::from_secs(300),
+    };
+    EndpointOptions { core, limits, entropy: Box::new(entropy) }
+}
+
+fn open(host: &Arc<Host>) -> World {
+    let transport = Rdma::with(&LIBRARY, &RdmaOptions::default()).unwrap();
+    let arena = arena();
+    transport.register(&arena).unwrap();
+    let endpoint = transport.open(options(0)).unwrap();
+    World { endpoint, transport, pool: arena.pool(0), host: Arc::clone(host), alice: Principal::new("alice") }
+}
+
+/// What a client says that is reached at the address with that last byte changed.
+fn offer(address: [u8; 4]) -> Offer {
+    let [a, b, c, _] = address;
+    let gid = info::Gid::from_address(IpAddr::from([a, b, c, 99]));
+    let side = path::Side { number: 77, gid, port: 1, lid: 0, sequence: 5, mtu: None, reads: 1 };
+    Offer { token: side.token(), parameters: side.parameters(), descriptor: None }
+}
+
+impl World {
+    fn connect(&self, address: [u8; 4]) -> Pair {
+        self.pair(self.endpoint.connect(&self.alice, offer(address)).unwrap())
+    }
+
+    fn pair(&self, answer: Answer) -> Pair {
+        let session = self.endpoint.session(answer.session, &self.alice).unwrap();
+        let token: crate::token::HipToken = answer.token.parse().unwrap();
+        Pair { id: answer.session, session, number: token.queue_pair }
+    }
+
+    fn write(&self, pair: &Pair) -> Pending {
+        self.pool.drain_returns();
+        let mut lease = self.pool.try_acquire(BYTES).unwrap();
+        lease.set_len(BYTES);
+        let slot = pair.session.credits().try_slot().unwrap();
+        let target = RemoteSlice::new(4096, BYTES as u64, RemoteKey(9)).unwrap();
+        pair.session.write(slot, lease.freeze().into(), target)
+    }
+
+    /// Polls and works until `done`, with pauses in which other threads get on.
+    fn drive(&self, what: &str, mut done: impl FnMut() -> bool) {
+        for _ in 0..ROUNDS_MAX {
+            self.endpoint.poll();
+            if done() {
+                return;
+            }
+            pause();
+        }
+        panic!("never: {what}");
+    }
+
+    /// What the operation came to, without any card's working.
+    fn result(&self, pending: &mut Pending) -> Result<u32, TransferError> {
+        let mut result = None;
+        self.drive("an operation completes", || {
+            result = completed(pending);
+            result.is_some()
+        });
+        result.unwrap()
+    }
+
+    fn assert_works(&self, pair: &Pair, card: usize) {
+        let mut write = self.write(pair);
+        self.drive("a write is done", || {
+            self.host.work(card);
+            match completed(&mut write) {
+                Some(result) => {
+                    assert_eq!(result, Ok(BYTES as u32));
+                    true
+                }
+                None => false,
+            }
+        });
+    }
+
+    fn leases(&self) -> usize {
+        self.pool.drain_returns();
+        self.pool.leases()
+    }
+
+    /// Ends everything, and looks for what was left behind.
+    fn end(self) {
+        let World { endpoint, transport, pool, host, .. } = self;
+        drop((endpoint, transport));
+        pool.drain_returns();
+        assert_eq!(pool.leases(), 0);
+        drop(pool);
+        for _ in 0..ROUNDS_MAX {
+            // A thread that connects may have the last of it.
+            if host.objects() == 0 {
+                return;
+            }
+            pause();
+        }
+        panic!("{} objects are left", host.objects());
+    }
+}
+
+fn pause() {
+    let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 }));
+}
+
+fn completed(pending: &mut Pending) -> Option<Result<u32, TransferError>> {
+    match Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(completion) => Some(completion.result.map_err(TransferError::from)),
+        Poll::Pending => None,
+    }
+}
+
+/// Whether something wakes whoever sleeps on the endpoint.
+fn wakes(endpoint: &Rc<dyn Endpoint>) -> bool {
+    let descriptor = endpoint.descriptor().unwrap();
+    let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit)) == Ok(1)
+}
+
+#[test]
+fn a_queue_that_is_full_earlier_than_it_said_is_waited_for() {
+    // Shows that ENOMEM and ENOSPC from a post are back-pressure: everything is posted as room comes back, in its order, and nothing fails.
+    for number in [libc::ENOMEM, libc::ENOSPC, libc::EAGAIN] {
+        let host = Host::new(&[FIRST]);
+        host.change(0, |card| card.room = (5, number));
+        let world = open(&host);
+        let pair = world.connect(FIRST);
+        let mut posted: Vec<_> = (0..CREDITS).map(|_| world.write(&pair)).collect();
+        world.drive("the queue is full", || host.in_work(0) == 5);
+        let mut left = posted.len();
+        world.drive("all are done", || {
+            host.work(0);
+            assert!(host.in_work(0) <= 5);
+            while left > 0 {
+                match completed(&mut posted[CREDITS - left]) {
+                    Some(result) => assert_eq!(result, Ok(BYTES as u32)),
+                    None => break,
+                }
+                left -= 1;
+            }
+            left == 0
+        });
+        assert!(pair.session.is_open());
+        assert_eq!(world.leases(), 0);
+        world.end();
+    }
+}
+
+#[test]
+fn a_queue_that_takes_nothing_is_a_typed_error() {
+    // Shows that a refusal that nothing will ever change ends the session with the device's own number, and hangs nobody.
+    let host = Host::new(&[FIRST]);
+    host.change(0, |card| card.room = (0, libc::ENOMEM));
+    let world = open(&host);
+    let pair = world.connect(FIRST);
+    let (mut first, mut second) = (world.write(&pair), world.write(&pair));
+    assert_eq!(world.result(&mut first), Err(TransferError::Device(OsError(libc::ENOMEM))));
+    assert_eq!(world.result(&mut second), Err(TransferError::Ended));
+    assert!(!pair.session.is_open());
+    host.change(0, |card| card.room = (usize::MAX, 0));
+    world.assert_works(&world.connect(FIRST), 0);
+    drop((first, second));
+    world.end();
+}
+
+#[test]
+fn memory_that_a_device_does_not_take() {
+    // Shows that a device without room for the arena is not used, others are, and that none is a typed error, or none needed.
+    let host = Host::new(&[FIRST, SECOND]);
+    host.change(0, |card| card.registration = Some(libc::ENOMEM));
+    let world = open(&host);
+    assert_eq!(world.transport.rails(), [("paper0/1".to_owned(), false), ("paper1/1".to_owned(), true)]);
+    // Of one family, so the other rail has to do.
+    let pair = world.connect(FIRST);
+    world.assert_works(&pair, 1);
+    world.end();
+
+    let host = Host::new(&[FIRST]);
+    host.change(0, |card| card.registration = Some(libc::ENOMEM));
+    let refused = Rdma::with(&LIBRARY, &RdmaOptions::default()).unwrap();
+    let error = refused.register(&arena()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::OutOfMemory, "{error}");
+    assert!(error.to_string().contains("ibv_reg_mr"), "{error}");
+    let optional = Rdma::with(&LIBRARY, &RdmaOptions { optional: true, ..RdmaOptions::default() }).unwrap();
+    optional.register(&arena()).unwrap();
+    let endpoint = optional.open(options(0)).unwrap();
+    let none = endpoint.connect(&Principal::new("alice"), offer(FIRST));
+    assert!(matches!(none, Err(ConnectError::Unsupported(_))), "{none:?}");
+    drop((endpoint, optional, refused));
+    assert_eq!(host.objects(), 0);
+}
+
+#[test]
+fn each_device_has_its_sessions() {
+    // Shows that a client is answered from the rail that is nearest to it, that each works by itself, and that sessions say which they are on.
+    let host = Host::new(&[FIRST, SECOND]);
+    let world = open(&host);
+    let (first, second) = (world.connect(FIRST), world.connect(SECOND));
+    assert_eq!(
+        (first.session.rail(), second.session.rail()),
+        (Some("paper0/1".into()), Some("paper1/1".into()))
+    );
+    let mut stuck = world.write(&first);
+    world.drive("it is posted", || host.in_work(0) == 1);
+    world.assert_works(&second, 1);
+    assert_eq!(completed(&mut stuck), None);
+    world.assert_works(&first, 0);
+    assert_eq!(completed(&mut stuck), Some(Ok(BYTES as u32)));
+    world.end();
+}
+
+#[test]
+fn a_queue_pair_that_fails_ends_its_session_alone() {
+    // Shows that the core whose session it is hears of it asleep, although another core exists, and that nothing else ends.
+    let host = Host::new(&[FIRST]);
+    let world = open(&host);
+    let other = world.transport.open(options(1)).unwrap();
+    let (failing, good) = (world.connect(FIRST), world.connect(FIRST));
+    let answer = other.connect(&world.alice, offer(FIRST)).unwrap();
+    let elsewhere = other.session(answer.session, &world.alice).unwrap();
+    world.assert_works(&failing, 0);
+    let mut stuck = world.write(&failing);
+    world.drive("it is posted", || host.in_work(0) > 0);
+    world.drive("the core may sleep", || world.endpoint.begin_wait());
+    host.happens(0, IBV_EVENT_QP_FATAL, Some(failing.number));
+    assert!(wakes(&world.endpoint));
+    assert_eq!(world.result(&mut stuck), Err(TransferError::Ended));
+    assert!(!failing.session.is_open());
+    other.poll();
+    assert!(good.session.is_open() && elsewhere.is_open());
+    world.assert_works(&good, 0);
+    drop((other, stuck, elsewhere));
+    world.end();
+}
+
+#[test]
+fn a_device_that_fails_ends_its_sessions_on_every_core() {
+    // Shows that both cores hear of it, that what was in flight comes back, and that another device goes on.
+    let host = Host::new(&[FIRST, SECOND]);
+    let world = open(&host);
+    let other = world.transport.open(options(1)).unwrap();
+    let (failing, good) = (world.connect(FIRST), world.connect(SECOND));
+    let answer = other.connect(&world.alice, offer(FIRST)).unwrap();
+    let elsewhere = other.session(answer.session, &world.alice).unwrap();
+    let mut stuck = world.write(&failing);
+    world.drive("it is posted", || host.in_work(0) == 1);
+    host.happens(0, IBV_EVENT_DEVICE_FATAL, None);
+    assert_eq!(world.result(&mut stuck), Err(TransferError::Ended));
+    world.drive("the other core hears of it", || {
+        other.poll();
+        !elsewhere.is_open()
+    });
+    world.assert_works(&good, 1);
+    // The rail that is left is of the same family.
+    assert_eq!(world.connect(FIRST).session.rail(), Some("paper1/1".into()));
+    drop((other, stuck, elsewhere));
+    world.end();
+}
+
+#[test]
+fn a_port_without_a_link_is_a_rail_that_is_down() {
+    // Shows that it is noticed without any core's doing, and that the rail is used again when it has a link.
+    let host = Host::new(&[FIRST]);
+    let world = open(&host);
+    let usable = || world.transport.rails().iter().any(|(_, usable)| *usable);
+    for (active, event) in [(false, IBV_EVENT_PORT_ERR), (true, IBV_EVENT_PORT_ACTIVE)] {
+        host.change(0, |card| card.active = active);
+        host.happens(0, event, None);
+        (0..ROUNDS_MAX).find(|_| {
+            pause();
+            usable() == active
+        });
+        assert_eq!(usable(), active);
+        let result = world.endpoint.connect(&world.alice, offer(FIRST));
+        assert_eq!(result.is_ok(), active, "{result:?}");
+    }
+    world.end();
+}
+
+#[test]
+fn a_peer_that_is_hard_to_find_keeps_nobody_waiting() {
+    // Shows that a core goes on while the kernel looks for a peer, and that operations wait for their queue pair, or fail as it did.
+    let host = Host::new(&[FIRST, SECOND]);
+    let world = open(&host);
+    host.change(0, |card| card.closed = true);
+    let (found, unfound) = (world.connect(FIRST), world.connect(FIRST));
+    let other = world.connect(SECOND);
+    let (mut early, mut late) = (world.write(&found), world.write(&found));
+    drop(world.write(&found));
+    world.assert_works(&other, 1);
+    assert_eq!((completed(&mut early), host.in_work(0)), (None, 0), "nothing is posted before");
+    let [mut first, mut second] = [world.write(&unfound), world.write(&unfound)];
+
+    // One by one: the first gets through before the next one is let.
+    world.endpoint.disconnect(unfound.id, &world.alice);
+    assert_eq!(world.result(&mut first), Err(TransferError::Ended));
+    assert_eq!(world.result(&mut second), Err(TransferError::Ended));
+    host.change(0, |card| card.closed = false);
+    world.drive("both are done", || {
+        host.work(0);
+        host.in_work(0) == 0 && completed(&mut early) == Some(Ok(BYTES as u32))
+    });
+    assert_eq!(world.result(&mut late), Ok(BYTES as u32));
+    world.drive("what nobody wants is gone", || host.pairs() == 2);
+
+    host.change(0, |card| card.connection = libc::ETIMEDOUT);
+    let lost = world.connect(FIRST);
+    let [mut first, mut second] = [world.write(&lost), world.write(&lost)];
+    assert_eq!(world.result(&mut first), Err(TransferError::TimedOut));
+    assert_eq!(world.result(&mut second), Err(TransferError::TimedOut));
+    let mut after = world.write(&lost);
+    assert_eq!(world.result(&mut after), Err(TransferError::TimedOut));
+    assert!(!lost.session.is_open());
+    drop((early, late, first, second, after));
+    world.end();
+}
+
+#[test]
+fn ends_before_the_connection_is_made() {
+    // Shows that a core that ends while the kernel looks for a peer leaves nothing behind, and that the core is woken by a connection.
+    let host = Host::new(&[FIRST]);
+    host.change(0, |card| card.closed = true);
+    let world = open(&host);
+    let pair = world.connect(FIRST);
+    let mut waiting = world.write(&pair);
+    world.drive("the core may sleep", || world.endpoint.begin_wait());
+    host.change(0, |card| card.closed = false);
+    assert!(wakes(&world.endpoint), "a connection that is made wakes its core");
+    world.drive("it is posted", || host.in_work(0) == 1);
+    host.change(0, |card| card.closed = true);
+    let unmade = world.connect(FIRST);
+    let mut never = world.write(&unmade);
+    let World { endpoint, transport, pool, host, .. } = world;
+    drop((endpoint, transport));
+    assert_eq!(completed(&mut waiting), Some(Err(TransferError::Ended)));
+    assert_eq!(completed(&mut never), Some(Err(TransferError::Ended)));
+    pool.drain_returns();
+    assert_eq!(pool.leases(), 0);
+    drop((pair, unmade, pool));
+    host.change(0, |card| card.closed = false);
+    (0..ROUNDS_MAX).find(|_| {
+        pause();
+        host.objects() == 0
+    });
+    assert_eq!(host.objects(), 0);
+}
+
+#[test]
+fn who_comes_and_goes_is_bounded() {
+    // Shows that queue pairs which the kernel still has, and nobody wants, are so many and no more.
+    let host = Host::new(&[FIRST]);
+    host.change(0, |card| card.closed = true);
+    let world = open(&host);
+    let mut made = 0;
+    let refused = loop {
+        match world.endpoint.connect(&world.alice, offer(FIRST)) {
+            Ok(answer) => made += usize::from(world.endpoint.disconnect(answer.session, &world.alice)),
+            Err(error) => break error,
+        }
+        assert!(made <= SESSIONS_MAX);
+    };
+    assert!(matches!(refused, ConnectError::TooMany), "{refused:?}");
+    assert_eq!((made, host.pairs()), (SESSIONS_MAX, SESSIONS_MAX));
+    host.change(0, |card| card.closed = false);
+    world.drive("there is room again", || world.endpoint.connect(&world.alice, offer(FIRST)).is_ok());
+    world.end();
+}
+
+#[test]
+fn a_device_that_does_not_let_go_keeps_the_memory() {
+    // Shows that a lease the device may still touch is leaked and never reused, that its waiter is not told that it is free, and that
+    // sessions without work in the device end as ever.
+    let host = Host::new(&[FIRST]);
+    let world = open(&host);
+    let (stuck, idle) = (world.connect(FIRST), world.connect(FIRST));
+    let mut write = world.write(&stuck);
+    world.drive("it is posted", || host.in_work(0) == 1);
+    host.change(0, |card| card.keeps_pairs = true);
+    host.happens(0, IBV_EVENT_DEVICE_FATAL, None);
+    world.drive("sessions end", || !stuck.session.is_open() && !idle.session.is_open());
+    for _ in 0..5 {
+        world.endpoint.poll();
+    }
+    assert_eq!((completed(&mut write), world.leases()), (None, 1));
+    drop(write);
+    assert_eq!(world.leases(), 1, "not even when nobody waits for it");
+}
+
+#[test]
+fn completions_of_nothing_are_not_believed() {
+    // Shows that numbers of work that was never posted, of sessions that are not there, and of the past complete nothing.
+    let host = Host::new(&[FIRST]);
+    let world = open(&host);
+    let pair = world.connect(FIRST);
+    world.assert_works(&pair, 0);
+    let mut write = world.write(&pair);
+    world.drive("it is posted", || host.in_work(0) == 1);
+    for id in [0, 1 << 32, u64::MAX, 500, 7 << 32 | 1] {
+        host.invent(id);
+        world.endpoint.poll();
+        assert_eq!(completed(&mut write), None, "{id:#x}");
+    }
+    host.work(0);
+    assert_eq!(world.result(&mut write), Ok(BYTES as u32));
+    drop(write);
+    world.end();
+}
