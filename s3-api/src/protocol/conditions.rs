@@ -182,7 +182,13 @@ impl WriteConditions {
 
     /// Whether there is any.
     pub fn is_empty(&self) -> bool {
-        self.if_match.is_none() && self.if_none_match.is_none()
+        self.header().is_none()
+    }
+
+    /// The header that the condition came in: there is one at most.
+    pub fn header(&self) -> Option<&'static str> {
+        let if_match = self.if_match.as_ref().map(|_| "If-Match");
+        if_match.or(self.if_none_match.as_ref().map(|_| "If-None-Match"))
     }
 
     /// What they say when `current` is the tag (without quotes) of the current object, `None` if there is none.

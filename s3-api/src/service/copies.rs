@@ -3,7 +3,7 @@
 //! The engine copies the bytes and checks them on the way; only what is stored beside them is made here.
 
 use super::{
-    failure::failure,
+    failure::{conditional_failure, failure},
     tags::{checksum_of, condition, crc64, headers_of, parse_upload, text},
     versions::{source_failure, version_id, which},
 };
@@ -96,7 +96,7 @@ pub(super) async fn copy(
         match engine.copy(from, (&request.bucket, request.key.as_bytes()), options).await {
             // The version that was judged is gone: judge the one that took its place.
             Err(Error::NoSuchVersion) => {}
-            Err(error) => return Err(failure(error)),
+            Err(error) => return Err(conditional_failure(&request.conditions, error)),
             Ok(made) => {
                 let checksum = checksum_of(&made, &headers);
                 let etag = text(&made.etag);

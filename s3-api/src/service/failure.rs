@@ -1,5 +1,6 @@
 //! What a client is told of the engine's failures.
 
+use crate::protocol::conditions::WriteConditions;
 use crate::protocol::error::{ErrorCode, S3Error};
 use crossdock::Error;
 
@@ -37,5 +38,13 @@ pub(crate) fn failure(error: Error) -> S3Error {
             tracing::error!(%error, "a request failed");
             C::InternalError.into()
         }
+    }
+}
+
+/// The same of a write under `conditions`: if one failed, it is named, as clients tell "exists already" from "changed" by it.
+pub(crate) fn conditional_failure(conditions: &WriteConditions, error: Error) -> S3Error {
+    match (error, conditions.header()) {
+        (Error::ConditionFailed, Some(header)) => S3Error::precondition_failed(header),
+        (error, _) => failure(error),
     }
 }

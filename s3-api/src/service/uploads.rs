@@ -5,7 +5,7 @@
 
 use super::{
     Owners,
-    failure::failure,
+    failure::{conditional_failure, failure},
     tags::{condition, crc64, headers_of, parse_upload, text, upload_text},
 };
 use crate::protocol::{
@@ -145,7 +145,8 @@ pub(super) async fn complete(
         .iter()
         .map(|part| NamedPart { number: part.number, etag: EntityTag::new(part.etag.as_bytes()) })
         .collect();
-    let made = engine.complete_upload(bucket, key, upload, parts, options).await.map_err(failure)?;
+    let made = engine.complete_upload(bucket, key, upload, parts, options).await;
+    let made = made.map_err(|error| conditional_failure(&request.conditions, error))?;
     let checksum = super::tags::checksum_of(&made, &headers_of(&made.attributes)?);
     let location = format!("http://{host}/{bucket}/{}", encode_listed(&request.key));
     let etag = text(&made.etag);

@@ -1,7 +1,7 @@
 //! PutObject, UploadPart, and deletes.
 
 use super::{
-    failure::failure,
+    failure::{conditional_failure, failure},
     object_changes::unlocked,
     reads::expiration,
     tags::{checksum_of, condition, crc64, parse_upload, tag_match, text},
@@ -90,7 +90,7 @@ pub(super) async fn precheck(
         Err(Error::NoSuchKey | Error::DeleteMarker(_)) => None,
         Err(error) => return Err(failure(error)),
     };
-    condition.check(current).map_err(failure)
+    condition.check(current).map_err(|error| conditional_failure(conditions, error))
 }
 
 pub(super) async fn put(
@@ -121,9 +121,9 @@ pub(super) async fn commit(
 ) -> Result<Reply, S3Error> {
     let PutObject { key, mut headers, conditions, .. } = request;
     headers.checksum = checksum.map(ObjectChecksum::from);
-    let condition = condition(&conditions);
-    let options = CommitOptions { etag, attributes: Bytes::from(headers.encode()), condition };
-    let info = put.finish(options).await.map_err(failure)?;
+    let options =
+        CommitOptions { etag, attributes: Bytes::from(headers.encode()), condition: condition(&conditions) };
+    let info = put.finish(options).await.map_err(|error| conditional_failure(&conditions, error))?;
     let stored = checksum_of(&info, &headers);
     let expires = expiration(lifecycle, key.as_bytes(), &info, &headers);
     let reply = reply::put_object(&text(&info.etag), written_id(&info).as_deref(), Some(&stored), false);
@@ -190,7 +190,7 @@ pub(super) async fn delete(
         attempts += 1;
         match engine.delete(&request.bucket, Delete { key, which, condition, attributes }).await {
             Err(Error::Changed) if attempts < ATTEMPTS => {}
-            deleted => break deleted.map_err(failure)?,
+            deleted => break deleted.map_err(|error| conditional_failure(&request.conditions, error))?,
         }
     };
     let version = request.version_id.clone().or_else(|| deleted.marker.as_ref().map(marker_text));

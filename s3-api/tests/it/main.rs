@@ -4,6 +4,7 @@
 
 mod bench;
 mod client;
+mod conditions;
 mod configurations;
 mod faults;
 mod hostile;
