@@ -169,6 +169,11 @@ fn rule(xml: &mut XmlReader<'_>) -> Result<CorsRule, S3Error> {
         let message = format!("Found unsupported HTTP method in CORS config. Unsupported method is {method}");
         return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
     }
+    // All of it is told in headers of replies, where a line end would begin another header.
+    let lists = [&rule.allowed_headers, &rule.allowed_origins, &rule.expose_headers];
+    if lists.into_iter().flatten().any(|value| value.chars().any(char::is_control)) {
+        return Err(ErrorCode::MalformedXml.into());
+    }
     for (what, pattern) in rule
         .allowed_origins
         .iter()
@@ -209,6 +214,17 @@ mod tests {
     const RULE: &str = "<CORSRule><ID>r</ID><AllowedOrigin>https://*.example.com</AllowedOrigin><AllowedMethod>GET</AllowedMethod>\
          <AllowedMethod>PUT</AllowedMethod><AllowedHeader>x-amz-*</AllowedHeader><ExposeHeader>ETag</ExposeHeader>\
          <MaxAgeSeconds>60</MaxAgeSeconds></CORSRule>";
+
+    #[test]
+    fn no_rule_breaks_out_of_its_header() {
+        // A line end in what replies are to tell, written as a reference or as it is.
+        for value in ["x&#13;&#10;Set-Cookie: a=b", "x\nSet-Cookie: a=b", "a\u{7f}"] {
+            for element in ["AllowedOrigin", "ExposeHeader", "AllowedHeader"] {
+                let rules = RULE.replacen("<MaxAge", &format!("<{element}>{value}</{element}><MaxAge"), 1);
+                assert_eq!(configuration(&rules), Err(ErrorCode::MalformedXml), "{element} {value}");
+            }
+        }
+    }
 
     #[test]
     fn the_first_rule_that_matches_answers() {

@@ -6,6 +6,8 @@
 pub mod acl;
 pub mod auth;
 pub mod body;
+#[cfg(test)]
+mod captures;
 pub mod checksum;
 pub mod conditions;
 pub mod cors;
@@ -13,6 +15,7 @@ pub mod error;
 pub mod etag;
 pub mod form;
 pub mod http;
+mod json;
 pub mod lifecycle;
 pub mod lock;
 pub mod metadata;

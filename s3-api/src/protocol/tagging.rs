@@ -95,6 +95,10 @@ impl TagSet {
             if value.chars().count() > VALUE_CHARACTERS_MAX {
                 return invalid("The TagValue you have provided is invalid", key);
             }
+            // No tag may hold what no document can tell.
+            if key.chars().chain(value.chars()).any(char::is_control) {
+                return invalid("The TagKey or the TagValue you have provided is invalid", key);
+            }
             if key.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:")) {
                 return invalid("System tags cannot be added/updated by requester", key);
             }

@@ -1,7 +1,8 @@
-//! The policy of a form.
+//! The policy of a form. (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>.)
 
 use super::FormHead;
 use crate::protocol::error::{ErrorCode, S3Error};
+use crate::protocol::json;
 use crate::protocol::time::parse_iso8601;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
@@ -42,8 +43,7 @@ impl FormPolicy {
     pub fn parse(field: &str) -> Result<FormPolicy, S3Error> {
         let text =
             STANDARD.decode(field.trim()).map_err(|_| invalid("Invalid Policy: the policy is no base64."))?;
-        let value: Value =
-            serde_json::from_slice(&text).map_err(|_| invalid("Invalid Policy: Invalid JSON."))?;
+        let value = json::parse(&text).ok_or_else(|| invalid("Invalid Policy: Invalid JSON."))?;
         let Value::Object(object) = value else { return Err(invalid("Invalid Policy: Invalid JSON.")) };
         if object.keys().any(|name| !matches!(name.as_str(), "expiration" | "conditions")) {
             return Err(invalid("Invalid Policy: Unexpected field."));
@@ -109,7 +109,8 @@ impl FormPolicy {
     /// Checks the fields of a form for `bucket`: every condition holds, and every field is named by one.
     ///
     /// "Each form field that you specify in a form (except x-amz-signature, file, policy, and field names that have an x-ignore-
-    /// prefix) must appear in the list of conditions."
+    /// prefix) must appear in the list of conditions." (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>,
+    /// "Conditions".)
     ///
     /// # Errors
     ///

@@ -4,6 +4,7 @@ use super::condition::{Condition, Facts};
 use super::pattern::matches;
 use super::{Subject, Verdict};
 use crate::protocol::error::{ErrorCode, S3Error};
+use crate::protocol::json;
 use serde_json::{Map, Value};
 
 /// "Bucket policies are limited to 20 KB in size."
@@ -64,8 +65,7 @@ impl Policy {
         if document.len() > POLICY_BYTES_MAX {
             return Err(malformed("Policy exceeds the maximum allowed document size."));
         }
-        let value: Value =
-            serde_json::from_slice(document).map_err(|_| malformed("This policy contains invalid Json"))?;
+        let value = json::parse(document).ok_or_else(|| malformed("This policy contains invalid Json"))?;
         let Value::Object(object) = value else { return Err(malformed("Policies must be a JSON object")) };
         known(&object, &["Version", "Id", "Statement"])?;
         match object.get("Version") {

@@ -231,7 +231,7 @@ fn object_identifier(xml: &mut XmlReader<'_>) -> Result<ObjectIdentifier, S3Erro
     while let Some(name) = xml.child()? {
         match name {
             // White space belongs to the key.
-            "Key" => once(&mut key, xml.text()?)?,
+            "Key" => once(&mut key, xml.key()?)?,
             "VersionId" => once(&mut version_id, xml.text()?)?,
             "ETag" => {
                 let text = xml.text()?;
