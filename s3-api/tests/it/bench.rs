@@ -278,7 +278,8 @@ impl Client {
 
     /// The bytes of a presigned request, signed `age` seconds ago for a minute.
     pub(crate) fn presigned(&self, method: Method, path: &str, age: u64) -> Vec<u8> {
-        let mut head = RequestHead::for_client(method, path, "", &self.host);
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut head = RequestHead::for_client(method, path, query, &self.host);
         let signer =
             Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
         signer.presign(&mut head, 60, now() - age);

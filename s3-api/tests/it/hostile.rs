@@ -1,10 +1,33 @@
 //! What brought other stores down: one test for each way in.
+//!
+//! | others' hole | the test that it is none here |
+//! |---|---|
+//! | UploadPartCopy asks nobody about its source | `a_copy_needs_the_right_to_its_source` |
+//! | …and passes the conditions on sources in the target's policy by | `a_policy_on_sources_binds_parts_as_well` |
+//! | a version is read under the right to the current one | `a_version_needs_the_right_to_versions` |
+//! | a second way to the bytes is not asked about | `no_proposal_goes_past_the_decision` |
+//! | a user of the account passes for the account | `a_user_may_do_no_more_than_its_policies` |
+//! | conditions of a form are read and not enforced | `conditions_of_a_form_are_enforced` |
+//! | keys climb out of their bucket | `no_key_climbs` |
+//! | `X-Forwarded-For` is believed, headers pass for facts | `nobody_else_says_where_a_request_comes_from` |
+//! | presigned requests live on | `a_presigned_request_has_an_end` |
+//! | headers and parameters are added to what was signed | `a_header_that_nobody_signed_is_refused` |
+//! | the access key is looked up and the signature is not checked | `a_key_is_not_enough` |
+//! | tokens are given out to whoever asks, or taken unread | `no_token_is_given_or_taken` |
+//! | locks that can not be read are taken for none | `a_lock_that_can_not_be_read_holds` |
+//! | a lock without a period is one of no days | `a_lock_without_a_period_is_none` |
+//! | unknown elements, and names that stand twice, are passed over | `unknown_elements_are_not_waved_through` |
+//! | negative numbers are cast | `negative_numbers_stay_negative` |
+//! | every origin is told that it may bring its cookies | `no_origin_is_reflected_with_credentials` |
+//! | data is said to be encrypted and is not | `nothing_is_stored_in_the_clear_that_was_to_be_encrypted` |
+//!
+//! Default credentials there are none to test: a server that is given no keys makes some up (`examples/src/bin/s3-server/identities.rs`).
 
 use crate::bench::{ALICE, BOB, Bench, CAROL, Client};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use crossdock::Which;
-use crossdock_s3::protocol::http::Method::{Delete, Get, Post, Put};
+use crossdock_s3::protocol::http::Method::{Delete, Get, Head, Options, Post, Put};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
@@ -38,6 +61,33 @@ fn a_copy_needs_the_right_to_its_source() {
     let upload = text.split_once("<UploadId>").unwrap().1.split_once('<').unwrap().0;
     let part = format!("/mine/k?partNumber=1&uploadId={upload}");
     assert_eq!(bob.call(Put, &part, &source, b"").code(), "AccessDenied");
+}
+
+#[test]
+fn a_policy_on_sources_binds_parts_as_well() {
+    // "s3:x-amz-copy-source" in the policy of the target: what may not be copied whole may not be copied in parts.
+    let (_bench, mut alice, _bob) = strangers();
+    assert_eq!(alice.call(Put, "/photos/public/k", &[], b"public").status, 200);
+    assert_eq!(alice.call(Put, "/target", &[], b"").status, 200);
+    let policy = r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::target/*",
+        "Condition":{"StringNotLike":{"s3:x-amz-copy-source":["/photos/public/*","photos/public/*"]},"Null":{"s3:x-amz-copy-source":"false"}}}}"#;
+    assert_eq!(alice.call(Put, "/target?policy", &[], policy.as_bytes()).status, 204);
+    let begun = alice.call(Post, "/target/k?uploads", &[], b"");
+    let text = String::from_utf8(begun.body).unwrap();
+    let upload = text.split_once("<UploadId>").unwrap().1.split_once('<').unwrap().0;
+    let part = format!("/target/k?partNumber=1&uploadId={upload}");
+    for path in ["/target/k", &part] {
+        assert_eq!(
+            alice.call(Put, path, &[("x-amz-copy-source", "/photos/k")], b"").code(),
+            "AccessDenied",
+            "{path}"
+        );
+        assert_eq!(
+            alice.call(Put, path, &[("x-amz-copy-source", "/photos/public/k")], b"").status,
+            200,
+            "{path}"
+        );
+    }
 }
 
 #[test]
@@ -125,9 +175,14 @@ fn no_key_climbs() {
     // Dots and slashes are part of a key: they lead to no other bucket.
     let (_bench, mut alice, mut bob) = strangers();
     assert_eq!(bob.call(Put, "/mine", &[], b"").status, 200);
-    for key in ["../photos/k", "./../photos/k", "..//photos/k"] {
+    for key in ["../photos/k", "./../photos/k", "..//photos/k", "%2e%2e/%2e/photos/k", "..%2F..%2Fphotos%2Fk"]
+    {
         assert_eq!(bob.call(Get, &format!("/mine/{key}"), &[], b"").code(), "NoSuchKey", "{key}");
         assert_eq!(bob.call(Put, &format!("/mine/{key}"), &[], b"bob's").status, 200, "{key}");
+    }
+    // Nor is there a bucket of such a name.
+    for path in ["/../photos/k", "/./photos/k", "/%2e%2e/photos/k", "/mine%2F..%2Fphotos/k"] {
+        assert_eq!(bob.call(Get, path, &[], b"").code(), "InvalidBucketName", "{path}");
     }
     assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"private");
 }
@@ -144,6 +199,12 @@ fn nobody_else_says_where_a_request_comes_from() {
             "{header}"
         );
     }
+    // Nor does a parameter pass for what the server found out itself.
+    for query in ["aws:SourceIp=10.0.0.1", "aws%3ASourceIp=10.0.0.1", "SourceIp=10.0.0.1"] {
+        assert_eq!(bob.call(Get, &format!("/photos/k?{query}"), &[], b"").code(), "AccessDenied", "{query}");
+    }
+    allow(&mut alice, "s3:GetObject", "\"StringEquals\":{\"aws:username\":\"alice\"}");
+    assert_eq!(bob.call(Get, "/photos/k?aws%3Ausername=alice", &[], b"").code(), "AccessDenied");
     allow(&mut alice, "s3:GetObject", "\"IpAddress\":{\"aws:SourceIp\":\"127.0.0.0/8\"}");
     assert_eq!(bob.call(Get, "/photos/k", &[], b"").status, 200);
 }
@@ -167,6 +228,58 @@ fn a_header_that_nobody_signed_is_refused() {
     assert_eq!(alice.send(added.as_bytes()).status, 403);
     let added = request.replacen("\r\n", "\r\nx-amz-copy-source: /photos/other\r\n", 1);
     assert_eq!(alice.send(added.as_bytes()).status, 403);
+    // Presigned as well, in a header or in the query.
+    let request = String::from_utf8(alice.presigned(Put, "/photos/k", 0)).unwrap();
+    for (there, added) in
+        [("\r\n", "\r\nx-amz-acl: public-read\r\n"), (" HTTP", "&x-amz-acl=public-read HTTP"), ("?", "?acl&")]
+    {
+        assert_eq!(alice.send(request.replacen(there, added, 1).as_bytes()).status, 403, "{added}");
+    }
+    assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"private");
+}
+
+#[test]
+fn a_key_is_not_enough() {
+    // Every part of a signature counts: without it, with that of another secret, cut short, or of another request.
+    let (bench, mut alice, _bob) = strangers();
+    let request = String::from_utf8(alice.request(Get, "/photos/k", &[], b"")).unwrap();
+    let (head, signature) = request.split_once("Signature=").unwrap();
+    let rest = &signature[64..];
+    for (broken, status) in [
+        (format!("{head}Signature={}{rest}", "0".repeat(64)), 403),
+        (format!("{head}Signature={}{rest}", &signature[..32]), 403),
+        (format!("{head}Signature={rest}"), 403),
+        (request.replacen("/photos/k", "/photos/x", 1), 403),
+        (request.replacen("GET ", "DELETE ", 1), 403),
+    ] {
+        let reply = alice.send(broken.as_bytes());
+        assert!(
+            reply.status == status || reply.code() == "AuthorizationHeaderMalformed",
+            "{broken}: {}",
+            reply.status
+        );
+    }
+    let unsigned = alice.unsigned(Get, "/photos/k", &[], b"");
+    assert_eq!(alice.send(&unsigned).code(), "AccessDenied");
+    let thief = bench.client(("alice", "a guess"));
+    let request = thief.request(Get, "/photos/k", &[], b"");
+    assert_eq!(alice.send(&request).code(), "SignatureDoesNotMatch");
+    assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"private");
+}
+
+#[test]
+fn no_token_is_given_or_taken() {
+    // There is no token service at `POST /`, signed or not; and a token that a request brings is not passed over.
+    let (_bench, mut alice, _bob) = strangers();
+    let body = b"Action=AssumeRole&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fadmin&RoleSessionName=s";
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let unsigned = alice.unsigned(Post, "/", &form, body);
+    for request in [unsigned, alice.request(Post, "/", &form, body)] {
+        let reply = alice.send(&request);
+        assert_eq!((reply.status, reply.code()), (405, "MethodNotAllowed".into()));
+    }
+    let token = [("x-amz-security-token", "anything")];
+    assert_eq!(alice.call(Get, "/photos/k", &token, b"").code(), "InvalidToken");
 }
 
 #[test]
@@ -190,12 +303,156 @@ fn a_lock_that_can_not_be_read_holds() {
 }
 
 #[test]
+fn a_lock_without_a_period_is_none() {
+    // A rule without days, with days and years, without a mode, without an end: nothing of it defaults to what protects nobody.
+    let (_bench, mut alice, _bob) = strangers();
+    let lock = [("x-amz-bucket-object-lock-enabled", "true")];
+    assert_eq!(alice.call(Put, "/vault", &lock, b"").status, 200);
+    assert_eq!(alice.call(Put, "/vault/k", &[], b"kept").status, 200);
+    for rule in [
+        "<Mode>GOVERNANCE</Mode>",
+        "<Days>1</Days>",
+        "<Mode>GOVERNANCE</Mode><Days>1</Days><Years>1</Years>",
+        "",
+    ] {
+        let document = format!(
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>{rule}\
+             </DefaultRetention></Rule></ObjectLockConfiguration>"
+        );
+        assert_eq!(alice.call(Put, "/vault?object-lock", &[], document.as_bytes()).status, 400, "{rule}");
+    }
+    for document in [
+        "<Retention><Mode>GOVERNANCE</Mode></Retention>",
+        "<Retention><RetainUntilDate>2999-01-01T00:00:00Z</RetainUntilDate></Retention>",
+        "<Retention><Mode>Governance</Mode><RetainUntilDate>2999-01-01T00:00:00Z</RetainUntilDate></Retention>",
+        "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>tomorrow</RetainUntilDate></Retention>",
+    ] {
+        assert_eq!(
+            alice.call(Put, "/vault/k?retention", &[], document.as_bytes()).code(),
+            "MalformedXML",
+            "{document}"
+        );
+    }
+    for half in [
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z"),
+    ] {
+        assert_eq!(alice.call(Put, "/vault/k", &[half], b"x").status, 400, "{half:?}");
+    }
+}
+
+#[test]
+fn no_origin_is_reflected_with_credentials() {
+    // Whoever is allowed as anybody is not named, and a page that no rule names learns nothing.
+    let (_bench, mut alice, _bob) = strangers();
+    let rule = |origin: &str| {
+        format!(
+            "<CORSConfiguration><CORSRule><AllowedOrigin>{origin}</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>"
+        )
+    };
+    for (allowed, page, told, cookies) in [
+        ("*", "https://evil.example", Some("*"), None),
+        ("https://good.example", "https://good.example", Some("https://good.example"), Some("true")),
+        ("https://good.example", "https://evil.example", None, None),
+        ("https://good.example", "https://good.example.evil.example", None, None),
+        ("https://*.good.example", "https://evil.example/.good.example.", None, None),
+    ] {
+        assert_eq!(alice.call(Put, "/photos?cors", &[], rule(allowed).as_bytes()).status, 200);
+        let origin = [("origin", page), ("access-control-request-method", "GET")];
+        let asked = alice.unsigned(Options, "/photos/k", &origin, b"");
+        let read = alice.request(Get, "/photos/k", &origin[..1], b"");
+        for request in [asked, read] {
+            let reply = alice.send(&request);
+            assert_eq!(reply.header("access-control-allow-origin"), told, "{allowed} {page}");
+            assert_eq!(reply.header("access-control-allow-credentials"), cookies, "{allowed} {page}");
+        }
+    }
+}
+
+/// What asks for encryption, in each of its ways.
+const ENCRYPTION: [(&str, &str); 7] = [
+    ("x-amz-server-side-encryption", "AES256"),
+    ("x-amz-server-side-encryption", "aws:kms"),
+    ("x-amz-server-side-encryption-aws-kms-key-id", "k"),
+    ("x-amz-server-side-encryption-context", "e30="),
+    ("x-amz-server-side-encryption-bucket-key-enabled", "true"),
+    ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+    ("x-amz-copy-source-server-side-encryption-customer-algorithm", "AES256"),
+];
+
+#[test]
+fn nothing_is_stored_in_the_clear_that_was_to_be_encrypted() {
+    // On every operation where the headers may stand, reads as well, as presigned parameters, as fields of a form, as a bucket's default.
+    let (_bench, mut alice, _bob) = strangers();
+    let begun = alice.call(Post, "/photos/up?uploads", &[], b"");
+    let text = String::from_utf8(begun.body).unwrap();
+    let upload = text.split_once("<UploadId>").unwrap().1.split_once('<').unwrap().0;
+    let (part, whole) =
+        (format!("/photos/up?partNumber=1&uploadId={upload}"), format!("/photos/up?uploadId={upload}"));
+    let list = b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>";
+    let copy = ("x-amz-copy-source", "/photos/k");
+    for encrypted in ENCRYPTION {
+        for (method, path, headers, body) in [
+            (Put, "/photos/secret", vec![encrypted], &b"secret"[..]),
+            (Put, "/photos/secret", vec![encrypted, copy], b""),
+            (Post, "/photos/secret?uploads", vec![encrypted], b""),
+            (Put, &part, vec![encrypted], b"secret"),
+            (Put, &part, vec![encrypted, copy], b""),
+            (Post, &whole, vec![encrypted], list),
+            (Get, &whole, vec![encrypted], b""),
+            (Get, "/photos/k", vec![encrypted], b""),
+            (Get, "/photos/k?attributes", vec![encrypted, ("x-amz-object-attributes", "ETag")], b""),
+            (Put, "/encrypted", vec![encrypted], b""),
+        ] {
+            let reply = alice.call(method, path, &headers, body);
+            assert_eq!((reply.status, reply.code()), (501, "NotImplemented".into()), "{path} {headers:?}");
+        }
+        assert_eq!(alice.call(Head, "/photos/k", &[encrypted], b"").status, 501, "{encrypted:?}");
+    }
+    let presigned = alice.presigned(Put, "/photos/secret?x-amz-server-side-encryption=AES256", 0);
+    assert_eq!(alice.send(&presigned).status, 501);
+    let field = |name: &str, value: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let form = [
+        field("key", "secret"),
+        field("x-amz-server-side-encryption", "AES256"),
+        field("file", "secret"),
+        "--b--\r\n".into(),
+    ]
+    .concat();
+    assert_eq!(alice.call(Put, "/photos?acl", &[("x-amz-acl", "public-read-write")], b"").status, 200);
+    let request = alice.unsigned(
+        Post,
+        "/photos",
+        &[("content-type", "multipart/form-data; boundary=b")],
+        form.as_bytes(),
+    );
+    assert_eq!(alice.send(&request).status, 501);
+    let rule = "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>\
+                </ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>";
+    assert_eq!(alice.call(Put, "/photos?encryption", &[], rule.as_bytes()).status, 501);
+    assert_eq!(
+        alice.call(Get, "/photos?encryption", &[], b"").code(),
+        "ServerSideEncryptionConfigurationNotFoundError"
+    );
+    assert_eq!(alice.call(Get, "/photos/secret", &[], b"").code(), "NoSuchKey");
+    assert_eq!(alice.call(Get, "/encrypted", &[], b"").code(), "NoSuchBucket");
+    let parts = alice.call(Get, &whole, &[], b"").body;
+    assert!(!String::from_utf8_lossy(&parts).contains("<PartNumber>1<"));
+}
+
+#[test]
 fn unknown_elements_are_not_waved_through() {
     // Where they might forbid something they are refused; where they can only inform they are passed over.
     let (_bench, mut alice, _bob) = strangers();
     let block = "<PublicAccessBlockConfiguration><BlockEverything>true</BlockEverything></PublicAccessBlockConfiguration>";
     assert_eq!(alice.call(Put, "/photos?publicAccessBlock", &[], block.as_bytes()).code(), "MalformedXML");
     let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::photos/*","Unless":{}}}"#;
+    assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).code(), "MalformedPolicy");
+    // Of two conditions of one name none may be dropped.
+    let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::photos/*",
+        "Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"},"IpAddress":{"aws:SourceIp":"0.0.0.0/0"}}}}"#;
     assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).code(), "MalformedPolicy");
     let rule = "<LifecycleConfiguration><Rule><Prefix/><Status>Enabled</Status><Expiration><Days>1</Days></Expiration>\
                 <Unless/></Rule></LifecycleConfiguration>";

@@ -1,6 +1,8 @@
 //! Headers that ask for what is not here: refused, because to ignore them would be to break a promise.
 //!
-//! A client that asks for encryption, a lock or a grant and gets 200 believes it has it.
+//! A client that asks for encryption, a lock or a grant and gets 200 believes it has it. Which headers ask for encryption:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/specifying-s3-encryption.html> and
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/specifying-s3-c-encryption.html>.
 
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::http::Headers;
