@@ -12,6 +12,7 @@
 //!
 //! What is found goes into `fuzz/seeds/<target>/` and stays there.
 
+pub mod captures;
 pub mod mutate;
 pub mod targets;
 
@@ -33,6 +34,19 @@ pub const TARGETS: &[Target] = &[
     Target { name: "signature", run: targets::signature::run, seeds: targets::signature::seeds },
     Target { name: "header_values", run: targets::header_values::run, seeds: targets::header_values::seeds },
     Target { name: "operation", run: targets::operation::run, seeds: targets::operation::seeds },
+    Target { name: "typed_request", run: targets::typed_request::run, seeds: targets::typed_request::seeds },
+    Target {
+        name: "presigned_query",
+        run: targets::presigned_query::run,
+        seeds: targets::presigned_query::seeds,
+    },
+    Target {
+        name: "request_documents",
+        run: targets::request_documents::run,
+        seeds: targets::request_documents::seeds,
+    },
+    Target { name: "bucket_policy", run: targets::bucket_policy::run, seeds: targets::bucket_policy::seeds },
+    Target { name: "post_form", run: targets::post_form::run, seeds: targets::post_form::seeds },
     Target {
         name: "object_headers",
         run: targets::object_headers::run,

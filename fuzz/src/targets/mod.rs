@@ -1,5 +1,6 @@
 //! One module a target: `run` tries an input, `seeds` are inputs that get far.
 
+pub mod bucket_policy;
 pub mod checkpoint_chunk;
 pub mod chunked_body;
 pub mod header_values;
@@ -7,11 +8,15 @@ pub mod log_batch;
 pub mod log_entry;
 pub mod object_headers;
 pub mod operation;
+pub mod post_form;
+pub mod presigned_query;
 pub mod put_request;
 pub mod rdma_token;
+pub mod request_documents;
 pub mod request_head;
 pub mod signature;
 pub mod superblock;
+pub mod typed_request;
 
 use crossdock::layout::SecretKey;
 

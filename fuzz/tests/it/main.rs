@@ -69,7 +69,7 @@ macro_rules! targets {
     };
 }
 
-targets! { request_head chunked_body signature header_values operation object_headers rdma_token put_request log_batch log_entry superblock checkpoint_chunk }
+targets! { request_head chunked_body signature header_values operation typed_request presigned_query request_documents bucket_policy post_form object_headers rdma_token put_request log_batch log_entry superblock checkpoint_chunk }
 
 #[test]
 fn seeds_are_accepted_by_their_decoders() {
