@@ -2,6 +2,7 @@
 
 use crate::cargo;
 use crate::command::Line;
+use crate::environments;
 use crate::install;
 use crate::report::{Verdict, pytest_counts};
 use crate::tree::Tree;
@@ -14,6 +15,9 @@ pub(crate) struct Options {
     /// Test the server at this address instead of starting the one of this tree
     #[arg(long)]
     endpoint: Option<String>,
+    /// Keep the requests of every client in this directory: s3-api/tests/captures
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "endpoint")]
+    record: Option<std::path::PathBuf>,
     /// Passed on to pytest as they are
     #[arg(last = true)]
     rest: Vec<String>,
@@ -48,7 +52,7 @@ fn pytest(tree: &Tree, options: &Options) -> Result<Verdict, String> {
             return Ok(Verdict::check(false));
         }
     }
-    let python = match install::python(tree) {
+    let python = match environments::python(tree) {
         Ok(python) => python,
         Err(reason) => return Ok(Verdict::skipped(1, format!("client tests: {reason}"))),
     };
@@ -58,6 +62,13 @@ fn pytest(tree: &Tree, options: &Options) -> Result<Verdict, String> {
         .args(["-m", "pytest", "-rsfE", "--tb=short", "-q", "-p", "no:cacheprovider"])
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("CROSSDOCK_SERVER", tree.release_binary("s3-server"));
+    for (name, value) in environments::apart(tree) {
+        line = line.env(&name, value);
+    }
+    if let Some(record) = &options.record {
+        let record = std::path::absolute(record).map_err(|error| format!("{}: {error}", record.display()))?;
+        line = line.env("CROSSDOCK_RECORD", record);
+    }
     if let Some(endpoint) = &options.endpoint {
         line = line.env("CROSSDOCK_ENDPOINT", endpoint);
     }

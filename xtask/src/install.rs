@@ -1,11 +1,13 @@
-//! What the stages need from outside cargo: Debian packages, and Python packages of fixed versions.
+//! What the stages need from outside cargo: parts of the toolchain and Debian packages. What the client tests need besides is
+//! installed by `environments.rs`.
 //!
 //! Packages are installed when this user may (root, or sudo without a password); otherwise what is missing is
 //! named, and the stages that need it count as skipped.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::command::Line;
+use crate::environments;
 use crate::tree::Tree;
 
 /// A program the stages call, and the Debian package it comes in.
@@ -23,6 +25,9 @@ const NEEDED: &[Needed] = &[
     Needed { program: "mkfs.xfs", package: "xfsprogs", purpose: "power-loss tests" },
     Needed { program: "losetup", package: "mount", purpose: "power-loss tests" },
     Needed { program: "python3", package: "python3", purpose: "client tests" },
+    Needed { program: "s3fs", package: "s3fs", purpose: "client tests" },
+    Needed { program: "node", package: "nodejs", purpose: "client tests" },
+    Needed { program: "npm", package: "npm", purpose: "client tests" },
     Needed { program: "qemu-system-x86_64", package: "qemu-system-x86", purpose: "RDMA tests" },
     Needed { program: "busybox", package: "busybox-static", purpose: "RDMA tests" },
     Needed { program: "rdma", package: "iproute2", purpose: "RDMA tests" },
@@ -39,14 +44,19 @@ pub(crate) fn run(tree: &Tree) -> bool {
     for line in &missing {
         println!("missing: {line}");
     }
-    match python(tree) {
+    let mut complete = missing.is_empty();
+    match environments::python(tree) {
         Ok(program) => println!("Python environment: {}", program.display()),
         Err(reason) => {
             println!("missing: {reason}");
-            return false;
+            complete = false;
         }
     }
-    missing.is_empty()
+    for (name, value) in environments::apart(tree) {
+        println!("{name}: {value}");
+        complete &= !name.ends_with("_ABSENT");
+    }
+    complete
 }
 
 /// Installs the parts of the toolchain and the Debian packages that are not there; returns a line for each program
@@ -161,35 +171,4 @@ pub(crate) fn administrator(tree: &Tree) -> Option<Administrator> {
 fn python_makes_environments(tree: &Tree) -> bool {
     let line = Line::new("python3", tree.root()).args(["-c", "import venv, ensurepip"]);
     line.run_quiet().is_ok_and(|done| done.success)
-}
-
-/// The Python of an environment under the target directory that holds the clients in their fixed versions.
-/// It is made anew when the list of requirements changes.
-pub(crate) fn python(tree: &Tree) -> Result<PathBuf, String> {
-    let requirements = tree.path("examples/tests/clients/requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements)
-        .map_err(|error| format!("cannot read {}: {error}", requirements.display()))?;
-    let environment = tree.target().join("client-environment");
-    let program = environment.join("bin/python");
-    let stamp = environment.join("requirements.installed");
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(program);
-    }
-    make_environment(tree, &environment)?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    let done = Line::new(&program, tree.root()).args(pip).args([&requirements]).run()?;
-    if !done.success {
-        return Err(format!("pip cannot install {}", requirements.display()));
-    }
-    std::fs::write(&stamp, wanted).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
-    Ok(program)
-}
-
-fn make_environment(tree: &Tree, environment: &Path) -> Result<(), String> {
-    let line = Line::new("python3", tree.root()).args(["-m", "venv", "--clear"]).args([environment]);
-    let done = line.run_quiet()?;
-    if done.success {
-        return Ok(());
-    }
-    Err(format!("python3 cannot make an environment (Debian package python3-venv): {}", done.output.trim()))
 }

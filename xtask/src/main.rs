@@ -11,6 +11,7 @@ mod clients;
 mod clock;
 mod command;
 mod crash;
+mod environments;
 mod fuzz;
 mod install;
 mod report;

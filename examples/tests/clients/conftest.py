@@ -1,6 +1,5 @@
 """Fixtures: one server for the whole run, one bucket for each test."""
 
-import hashlib
 import os
 import shutil
 import uuid
@@ -9,6 +8,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from payloads import payload, sha256  # noqa: F401 - the tests take them from here
+from recorder import Relay
 from server import Server
 from wire import REGION, Wire
 
@@ -28,7 +29,11 @@ def endpoint(tmp_path_factory):
         pytest.fail("set CROSSDOCK_SERVER to the built program, or run `cargo xtask clients`")
     data = tmp_path_factory.mktemp("server") / "data"
     server = Server(program, data, ACCESS_KEY, SECRET_KEY)
-    yield server.address
+    record = os.environ.get("CROSSDOCK_RECORD")
+    relay = Relay(server.address) if record else None
+    yield relay.address if relay else server.address
+    if relay:
+        relay.close(record)
     code = server.stop()
     shutil.rmtree(data, ignore_errors=True)
     assert code == 0, f"the server ended with {code} after SIGTERM; it must drain and close cleanly"
@@ -71,12 +76,3 @@ def client_environment(endpoint, tmp_path_factory):
         "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": endpoint, "AWS_MAX_ATTEMPTS": "1",
         "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1",
     }
-
-
-def payload(size, seed=1):
-    """`size` bytes that repeat nowhere at a block's distance, the same in every run."""
-    return hashlib.shake_128(f"{seed}:{size}".encode()).digest(size)
-
-
-def sha256(data):
-    return hashlib.sha256(data).hexdigest()

@@ -88,7 +88,7 @@ def test_object_store_reads_ranges_and_lists(object_store):
 @pytest.mark.multipart
 def test_minio_uploads_in_parts(minio, bucket):
     """minio-py: a stream of unknown length goes in parts."""
-    body = payload(12 * MIB)
+    body = payload(10 * MIB + 1000)
     minio.put_object(bucket, "large", io.BytesIO(body), -1, part_size=5 * MIB)
     assert minio.get_object(bucket, "large").read() == body
 
@@ -123,3 +123,76 @@ def test_arrow_keeps_a_table(arrow, bucket):
     dataset.write_dataset(table, f"{bucket}/table", format="parquet", partitioning=["part"], filesystem=arrow)
     back = dataset.dataset(f"{bucket}/table", format="parquet", partitioning=["part"], filesystem=arrow).to_table()
     assert back.sort_by("value").select(["part", "value"]).to_pylist() == table.sort_by("value").to_pylist()
+
+
+@pytest.mark.copy
+def test_minio_copies_and_composes(minio, bucket):
+    """minio-py: copies under conditions on their source, and objects composed of others by UploadPartCopy."""
+    from minio.commonconfig import CopySource, ComposeSource
+    from minio.error import S3Error
+
+    parts = [payload(5 * MIB, 1), payload(9000, 2)]
+    etags = [minio.put_object(bucket, f"part é {n}", io.BytesIO(body), len(body)).etag for n, body in enumerate(parts)]
+    minio.copy_object(bucket, "copy", CopySource(bucket, "part é 1", match_etag=etags[1]))
+    assert minio.get_object(bucket, "copy").read() == parts[1]
+    with pytest.raises(S3Error) as refused:
+        minio.copy_object(bucket, "copy", CopySource(bucket, "part é 1", not_match_etag=etags[1]))
+    assert refused.value.code == "PreconditionFailed"
+    minio.compose_object(bucket, "whole", [ComposeSource(bucket, f"part é {n}") for n in range(2)])
+    assert minio.get_object(bucket, "whole").read() == b"".join(parts)
+
+
+def test_minio_reads_on_condition(minio, bucket):
+    """minio-py: a GET under If-Match, and one under If-None-Match of what is known already."""
+    from minio.error import S3Error
+
+    first = minio.put_object(bucket, "object", io.BytesIO(b"first"), 5).etag
+    assert minio.get_object(bucket, "object", request_headers={"If-Match": f'"{first}"'}).read() == b"first"
+    minio.put_object(bucket, "object", io.BytesIO(b"second"), 6)
+    with pytest.raises(S3Error) as refused:
+        minio.get_object(bucket, "object", request_headers={"If-Match": f'"{first}"'})
+    assert refused.value.code == "PreconditionFailed"
+
+
+@pytest.mark.multipart
+def test_object_store_writes_in_parts_and_copies(object_store, bucket):
+    """object_store: parts side by side, a copy and a rename on the server, and deletes in one request."""
+    import obstore
+
+    body = payload(10 * MIB + 1000)
+    obstore.put(object_store, "large", body, use_multipart=True, chunk_size=5 * MIB)
+    assert bytes(obstore.get(object_store, "large").bytes()) == body
+    obstore.copy(object_store, "large", "copies/a b")
+    obstore.rename(object_store, "copies/a b", "copies/c")
+    assert bytes(obstore.get_range(object_store, "copies/c", start=5 * MIB - 9, end=5 * MIB + 9)) == body[5 * MIB - 9 : 5 * MIB + 9]
+    obstore.delete(object_store, ["large", "copies/c"])
+    assert [entry for page in obstore.list(object_store) for entry in page] == []
+
+
+def test_object_store_reads_on_condition(object_store):
+    """object_store: a GET that depends on the tag it knows."""
+    import obstore
+
+    first = obstore.put(object_store, "object", b"first")["e_tag"]
+    assert bytes(obstore.get(object_store, "object", options={"if_match": first}).bytes()) == b"first"
+    with pytest.raises(obstore.exceptions.NotModifiedError):
+        obstore.get(object_store, "object", options={"if_none_match": first})
+    obstore.put(object_store, "object", b"second")
+    with pytest.raises(obstore.exceptions.PreconditionError):
+        obstore.get(object_store, "object", options={"if_match": first})
+
+
+@pytest.mark.copy
+def test_arrow_copies_moves_and_reads_ranges(arrow, bucket):
+    """PyArrow: copies and moves on the server, reads anywhere in a file. It has no conditional requests."""
+    body = payload(300_000)
+    with arrow.open_output_stream(f"{bucket}/a b+é") as stream:
+        stream.write(body)
+    arrow.copy_file(f"{bucket}/a b+é", f"{bucket}/copy")
+    arrow.move(f"{bucket}/copy", f"{bucket}/moved")
+    with arrow.open_input_file(f"{bucket}/moved") as file:
+        assert file.read_at(100_000, 7) == body[7:100_007]
+        assert file.size() == 300_000
+    arrow.delete_file(f"{bucket}/moved")
+    with pytest.raises(FileNotFoundError):
+        arrow.open_input_file(f"{bucket}/moved")

@@ -119,3 +119,27 @@ def test_one_part_is_read_alone(s3, bucket):
         got = s3.get_object(Bucket=bucket, Key="object", PartNumber=number)
         assert got["Body"].read() == body
         assert got["PartsCount"] == 2
+
+
+def test_attributes_of_parts(s3, bucket):
+    """GetObjectAttributes tells size, tag and checksum of the whole, and of each part in pages."""
+    parts = [payload(PART, 1), payload(PART, 2), payload(99, 3)]
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="object", ChecksumAlgorithm="CRC32")["UploadId"]
+    done = []
+    for number, body in enumerate(parts, 1):
+        reply = s3.upload_part(
+            Bucket=bucket, Key="object", UploadId=upload, PartNumber=number, Body=body, ChecksumAlgorithm="CRC32"
+        )
+        done.append({"PartNumber": number, "ETag": reply["ETag"], "ChecksumCRC32": reply["ChecksumCRC32"]})
+    s3.complete_multipart_upload(Bucket=bucket, Key="object", UploadId=upload, MultipartUpload={"Parts": done})
+    asked = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
+    told = s3.get_object_attributes(Bucket=bucket, Key="object", ObjectAttributes=asked, MaxParts=2)
+    assert (told["ObjectSize"], told["StorageClass"]) == (2 * PART + 99, "STANDARD")
+    assert told["ETag"] == etag_of_parts(parts).strip('"')
+    assert told["Checksum"]["ChecksumType"] == "COMPOSITE" and told["Checksum"]["ChecksumCRC32"].endswith("-3")
+    listed = told["ObjectParts"]
+    assert (listed["TotalPartsCount"], listed["IsTruncated"], listed["NextPartNumberMarker"]) == (3, True, 2)
+    more = s3.get_object_attributes(Bucket=bucket, Key="object", ObjectAttributes=["ObjectParts"], PartNumberMarker=2)
+    listed["Parts"] += more["ObjectParts"]["Parts"]
+    assert [(part["PartNumber"], part["Size"]) for part in listed["Parts"]] == [(1, PART), (2, PART), (3, 99)]
+    assert [part["ChecksumCRC32"] for part in listed["Parts"]] == [part["ChecksumCRC32"] for part in done]

@@ -190,8 +190,18 @@ def test_the_check_values_of_the_checksums():
 
 def test_buckets_come_and_go(s3, bucket):
     """A bucket is listed once made, cannot go while it holds an object, and is gone after."""
-    names = [entry["Name"] for entry in s3.list_buckets()["Buckets"]]
-    assert bucket in names
+    def names():
+        return [entry["Name"] for entry in s3.list_buckets()["Buckets"]]
+
+    other = f"{bucket}-other"
+    assert s3.create_bucket(Bucket=other)["Location"] == f"/{other}"
+    assert {bucket, other} <= set(names())
+    s3.head_bucket(Bucket=other)
+    s3.delete_bucket(Bucket=other)
+    assert other not in names()
+    with pytest.raises(ClientError) as absent:
+        s3.head_bucket(Bucket=other)
+    assert absent.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
     s3.head_bucket(Bucket=bucket)
     assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] in (None, "us-east-1")
     s3.put_object(Bucket=bucket, Key="object", Body=b"x")

@@ -92,3 +92,34 @@ def test_a_url_ends(signing, bucket):
     time.sleep(2.5)
     code, text, _ = call("GET", address)
     assert code == 403 and b"AccessDenied" in text
+
+
+def form(fields, file):
+    """The body of a form, and its Content-Type."""
+    parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+    parts.append('--b\r\nContent-Disposition: form-data; name="file"; filename="photo.txt"\r\n\r\n')
+    return "".join(parts).encode() + file + b"\r\n--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+def test_a_form_uploads_what_its_policy_allows(signing, bucket):
+    """A form as the SDK signs it stores one object by its conditions; what goes beyond them is refused, and nothing stored."""
+    conditions = [["starts-with", "$key", "in/"], ["content-length-range", 1, 1000], {"x-amz-meta-colour": "blue"}]
+    made = signing.generate_presigned_post(
+        bucket, "in/${filename}", Fields={"x-amz-meta-colour": "blue"}, Conditions=conditions, ExpiresIn=300
+    )
+    code, text, headers = call("POST", made["url"], *form(made["fields"], b"hello"))
+    assert code == 204, text
+    got = signing.get_object(Bucket=bucket, Key="in/photo.txt")
+    assert (got["Body"].read(), got["Metadata"]) == (b"hello", {"colour": "blue"})
+    assert got["ETag"] in [value for name, value in headers.items() if name.lower() == "etag"]
+    for changed, file, refusal in [
+        ({"key": "out/photo.txt"}, b"x", (403, b"AccessDenied")),
+        ({"x-amz-meta-colour": "red"}, b"x", (403, b"AccessDenied")),
+        ({"x-amz-meta-shape": "round"}, b"x", (403, b"AccessDenied")),
+        ({"x-amz-signature": "0" * 64}, b"x", (403, b"SignatureDoesNotMatch")),
+        ({}, b"x" * 1001, (400, b"EntityTooLarge")),
+        ({}, b"", (400, b"EntityTooSmall")),
+    ]:
+        code, text, _ = call("POST", made["url"], *form(made["fields"] | {"key": "in/second"} | changed, file))
+        assert code == refusal[0] and refusal[1] in text, (changed, code, text)
+    assert [entry["Key"] for entry in signing.list_objects_v2(Bucket=bucket)["Contents"]] == ["in/photo.txt"]
