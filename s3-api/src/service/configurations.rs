@@ -1,4 +1,7 @@
 //! What buckets are set to: policies, rules, ownership, tags, lists.
+//!
+//! What the block of public access refuses when it is set, and not only when it is used:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>, "Block public access settings".
 
 use super::{
     failure::failure,

@@ -1,4 +1,4 @@
-//! ListObjects and ListObjectsV2.
+//! ListObjects and ListObjectsV2. (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>.)
 
 use super::{
     Owners,

@@ -1,5 +1,8 @@
 //! What goes with a version beside its bytes: tags, lists and locks, read and changed.
 //!
+//! What a lock forbids: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>, "Retention modes" and "Legal
+//! holds". Tags: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html>.
+//!
 //! A change is judged by what the version has, and made only if it still has that: else it is judged again.
 
 use super::{

@@ -1,4 +1,7 @@
 //! What a request says about who sent it, before anything is believed.
+//!
+//! In a header: <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html>,
+//! "Overview". In the query: <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>.
 #![deny(clippy::indexing_slicing)]
 
 use super::super::http::RequestHead;
@@ -8,7 +11,8 @@ use super::key::{Scope, Signature};
 use super::payload::PayloadMode;
 use super::timestamp::Timestamp;
 
-/// The longest validity of a presigned request: seven days.
+/// The longest validity of a presigned request: "The minimum value you can set is 1, and the maximum is 604800 (seven days)."
+/// (*Authenticating requests: using query parameters*, X-Amz-Expires.)
 pub(super) const EXPIRES_SECONDS_MAX: u64 = 604_800;
 
 /// More signed headers than a head may have fields; it bounds the work of a signature that is not verified yet.

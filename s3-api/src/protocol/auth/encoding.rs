@@ -2,7 +2,8 @@
 //!
 //! "URI encode every byte except the unreserved characters: 'A'-'Z', 'a'-'z', '0'-'9', '-', '.', '_', and '~'. …
 //! Letters in the hexadecimal value must be uppercase. … Encode the forward slash character, '/', everywhere except
-//! in the object key name." (*Signature Calculations for the Authorization Header*, `UriEncode`.)
+//! in the object key name." (*Signature Calculations for the Authorization Header*, `UriEncode`,
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>.)
 #![deny(clippy::indexing_slicing)]
 
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";

@@ -1,4 +1,8 @@
 //! Is a claim true?
+//!
+//! Which headers must be signed: <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>,
+//! "Task 1: Create a canonical request". How old a request may be:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html>, "Time stamp requirement".
 
 use super::super::http::RequestHead;
 use super::canonical::{self, PathForm, string_to_sign};

@@ -1,4 +1,7 @@
 //! Which checksum a request brings.
+//!
+//! Each operation's page says so of its own headers, as
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html> of x-amz-sdk-checksum-algorithm and x-amz-checksum-crc32.
 #![deny(clippy::indexing_slicing)]
 
 use super::super::http::Headers;

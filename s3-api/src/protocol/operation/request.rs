@@ -74,6 +74,8 @@ impl Request {
     }
 }
 
+/// "This is a positive integer between 1 and 10,000."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html>, partNumber.)
 const PART_NUMBER_MESSAGE: &str = "Part number must be an integer between 1 and 10000, inclusive";
 
 /// What a request is read from.
@@ -167,7 +169,8 @@ impl Input<'_> {
         self.query().value("uploadId").unwrap_or_default().to_owned()
     }
 
-    /// `x-amz-bypass-governance-retention`.
+    /// `x-amz-bypass-governance-retention`: "must explicitly include" it, besides the right to.
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>, "Governance mode".)
     pub(super) fn bypass_governance(&self) -> bool {
         let value = self.headers.first("x-amz-bypass-governance-retention");
         value.is_some_and(|value| value.eq_ignore_ascii_case(b"true"))

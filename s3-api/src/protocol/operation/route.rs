@@ -49,7 +49,8 @@ use Kind as K;
 use Method as M;
 use OperationName as O;
 
-/// The table: from each operation's page in the API reference, "Request Syntax".
+/// The table: from each operation's page in the API reference, "Request Syntax"
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>).
 /// ListDirectoryBuckets differs from ListBuckets by its host; the parameter only it has tells them apart here.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
