@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod conditions;
 mod configurations;
+mod coverage;
 mod faults;
 mod hostile;
 mod remote;

@@ -10,8 +10,6 @@ mod action;
 mod bucket;
 mod configuration;
 mod copy;
-#[cfg(test)]
-mod coverage;
 mod listing;
 mod multipart;
 mod name;

@@ -1,10 +1,11 @@
 //! The table of operations in `s3-api/docs/coverage.md`, compared with what is done.
 
-use super::{OperationName, Request, Resource, Routed, request::Input};
-use crate::protocol::{error::ErrorCode, http::Headers};
+use crossdock_s3::protocol::error::ErrorCode;
+use crossdock_s3::protocol::http::Headers;
+use crossdock_s3::protocol::operation::{OperationName, Request, Resource, Routed};
 use std::collections::BTreeMap;
 
-const TABLE: &str = include_str!("../../../docs/coverage.md");
+const TABLE: &str = include_str!("../../docs/coverage.md");
 
 /// The state of each operation that the table names, and where it is shown.
 fn lines() -> Vec<(&'static str, &'static str, &'static str)> {
@@ -24,8 +25,7 @@ fn state(operation: OperationName) -> &'static str {
         query: Default::default(),
     };
     let legacy = OperationName::ALL.iter().any(|newer| newer.legacy_name() == Some(operation));
-    let input = Input { routed: &routed, headers: &Headers::default(), document: b"" };
-    match Request::parse(&routed, input.headers, input.document) {
+    match Request::parse(&routed, &Headers::default(), b"") {
         _ if legacy => "as",
         Ok(Request::GetBucketSetting(_))
             if !matches!(operation, OperationName::GetBucketAcl | OperationName::GetBucketPolicyStatus) =>
