@@ -11,7 +11,7 @@ use crate::tree::Tree;
 /// returns as passed, because neither runner knows a third outcome; the line moves it to the skipped.
 pub(crate) const SKIP_LOG: &str = "CROSSDOCK_SKIP_LOG";
 
-fn cargo(tree: &Tree) -> Line {
+pub(crate) fn cargo(tree: &Tree) -> Line {
     let program = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
     // `cargo run` tells its child about xtask's own package; build scripts must not see that.
     Line::new(program, tree.root()).env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH")

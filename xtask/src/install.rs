@@ -32,6 +32,7 @@ const NEEDED: &[Needed] = &[
     Needed { program: "busybox", package: "busybox-static", purpose: "RDMA tests" },
     Needed { program: "rdma", package: "iproute2", purpose: "RDMA tests" },
     Needed { program: "ibv_devinfo", package: "ibverbs-utils", purpose: "RDMA tests" },
+    Needed { program: "pkg-config", package: "pkg-config", purpose: "RDMA tests" },
     Needed { program: "depmod", package: "kmod", purpose: "RDMA tests" },
     Needed { program: "cpio", package: "cpio", purpose: "RDMA tests" },
     Needed { program: "zstd", package: "zstd", purpose: "RDMA tests" },
@@ -95,6 +96,12 @@ fn debian_packages(tree: &Tree) -> Vec<String> {
     // Our declarations of the library are compared with it.
     if !Path::new("/usr/include/infiniband/verbs.h").exists() {
         wanted.push("libibverbs-dev");
+    }
+    if !Path::new("/usr/include/rdma/rdma_cma.h").exists() {
+        wanted.push("librdmacm-dev");
+    }
+    if !crate::verbs::has_libclang() {
+        wanted.push("libclang-dev");
     }
     if wanted.is_empty() {
         return Vec::new();

@@ -18,6 +18,7 @@ mod report;
 mod simulate;
 mod stages;
 mod tree;
+mod verbs;
 mod vm;
 
 use std::process::ExitCode;

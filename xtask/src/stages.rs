@@ -2,7 +2,7 @@
 
 use crate::report::{Table, Verdict};
 use crate::tree::Tree;
-use crate::{cargo, clients, clock, crash, fuzz, install, simulate, vm};
+use crate::{cargo, clients, clock, crash, fuzz, install, simulate, verbs, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -30,6 +30,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "protocol alone", run: cargo::protocol_alone },
     Stage { name: "thread models", run: cargo::thread_models },
     Stage { name: "fuzz targets", run: fuzz::stage },
+    Stage { name: "verbs", run: verbs::stage },
     Stage { name: "simulation", run: simulate::stage },
     Stage { name: "soft-RoCE", run: vm::stage },
     Stage { name: "clients", run: clients::stage },

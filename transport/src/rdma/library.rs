@@ -148,4 +148,28 @@ mod tests {
             assert!(reason.starts_with("not available: ") && reason.len() > 20, "{reason}");
         }
     }
+
+    #[test]
+    #[cfg(target_feature = "crt-static")]
+    fn a_static_program_has_none_and_says_why() {
+        // Shows what a program says that has no dynamic linker, wherever it asks: that there is none, and the reason.
+        use super::super::{Rdma, RdmaClient, RdmaClientOptions, RdmaError, RdmaOptions, devices};
+        assert_eq!(library().err(), Some(Unavailable::Static));
+        let client = RdmaClientOptions {
+            device: None,
+            server: None,
+            bytes: 4096,
+            revocation: None,
+            sequence: 1,
+            notices: false,
+        };
+        let asked = [
+            devices().map(drop),
+            Rdma::open(&RdmaOptions::default()).map(drop),
+            RdmaClient::new(&client).map(drop),
+        ];
+        for answer in asked {
+            assert!(matches!(answer, Err(RdmaError::Unavailable(Unavailable::Static))), "{answer:?}");
+        }
+    }
 }
