@@ -57,6 +57,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     foreign_memory: false,
     peer_leases: false,
     notices: false,
+    message_bytes_max: 0,
 };
 
 /// The transport. Cheap to clone; clones are the same transport.

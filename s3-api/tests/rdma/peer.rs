@@ -22,8 +22,15 @@ pub(crate) fn server() -> Bench {
 }
 
 pub(crate) fn card(bytes: usize, notices: bool) -> RdmaClient {
-    let options =
-        RdmaClientOptions { device: None, server: None, bytes, revocation: None, sequence: 0x1234, notices };
+    let options = RdmaClientOptions {
+        device: None,
+        server: None,
+        bytes,
+        revocation: None,
+        sequence: 0x1234,
+        messages: false,
+        notices,
+    };
     RdmaClient::new(&options).expect("this host has a card")
 }
 

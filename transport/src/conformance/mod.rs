@@ -15,6 +15,7 @@
 
 mod data;
 mod life;
+mod messages;
 mod notices;
 mod world;
 
@@ -30,6 +31,7 @@ pub use life::{
     sessions_belong_to_their_principal,
 };
 
+pub use messages::messages_go_both_ways;
 pub use notices::{nobody_is_told_who_did_not_ask, notices_come_behind_their_bytes};
 
 use crate::remote::{Access, Answer, Offer, RemoteSlice, Transport};
@@ -71,6 +73,18 @@ pub trait Client {
         None
     }
 
+    /// Sends a message, and says whether it is on its way. Only called where
+    /// [`Capabilities::message_bytes_max`](crate::remote::Capabilities::message_bytes_max) is not 0, of clients whose offer asks for messages by
+    /// [`MESSAGES`](crate::remote::MESSAGES), as offers have it then.
+    fn send(&mut self, _message: &[u8]) -> bool {
+        false
+    }
+
+    /// The next message that has come, once. None if none has for now. Only called as [`send`](Client::send) is.
+    fn take_message(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Goes away without a word, memory and all.
     fn vanish(&mut self);
 }
@@ -90,6 +104,7 @@ macro_rules! conformance_suite {
             peer_leases_are_for_devices,
             notices_come_behind_their_bytes,
             nobody_is_told_who_did_not_ask,
+            messages_go_both_ways,
             disconnect_completes_everything,
             a_dropped_future_gives_its_lease_back,
             ends_come_in_any_order,

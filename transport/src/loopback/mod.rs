@@ -38,6 +38,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     foreign_memory: false,
     peer_leases: false,
     notices: true,
+    message_bytes_max: 0,
 };
 
 /// The transport. Cheap to clone; clones are the same transport.

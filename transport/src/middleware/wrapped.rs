@@ -12,7 +12,8 @@ use crate::{
     operation::{Completion, Memory, OperationId, Pending, Queue, Slot},
     remote::{
         Access, Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, ForeignMemory, Offer,
-        Principal, RemoteMemory, RemoteSlice, SessionId, TransferError, Transport, assert_postable,
+        Principal, RemoteKey, RemoteMemory, RemoteSlice, SessionId, TransferError, Transport,
+        assert_postable, assert_sendable,
     },
 };
 use std::{
@@ -116,9 +117,16 @@ struct Operation {
     id: OperationId,
     observed: Observed,
     remote: RemoteSlice,
-    /// What the peer is told behind it.
-    notice: Option<u32>,
+    kind: Kind,
     state: State,
+}
+
+/// What becomes of the memory of an operation; a lease is read into.
+#[derive(Clone, Copy)]
+enum Kind {
+    Move,
+    Notify(u32),
+    Send,
 }
 
 enum State {
@@ -242,14 +250,7 @@ impl Session {
         session
     }
 
-    fn post(
-        &self,
-        slot: Slot,
-        access: Access,
-        remote: RemoteSlice,
-        memory: Memory,
-        notice: Option<u32>,
-    ) -> Pending {
+    fn post(&self, slot: Slot, access: Access, remote: RemoteSlice, memory: Memory, kind: Kind) -> Pending {
         let observed = Observed { session: self.id, access, bytes: remote.bytes() };
         let state = match self.middleware.before(&observed) {
             Fate::Pass => State::Held(0),
@@ -257,7 +258,7 @@ impl Session {
             Fate::Fail(error) => State::Failed(error),
         };
         let (id, pending) = self.credits.post(slot, memory);
-        self.line.borrow_mut().push_back(Operation { id, observed, remote, notice, state });
+        self.line.borrow_mut().push_back(Operation { id, observed, remote, kind, state });
         self.forward();
         if !self.inner.is_open() {
             // Perhaps no poll gets here any more.
@@ -294,9 +295,12 @@ impl Session {
                     let take = |memory: &mut Memory| std::mem::replace(memory, Memory::None);
                     let pending = match self.credits.with_memory(operation.id, take) {
                         Memory::Lease(target) => self.inner.read(slot, operation.remote, target),
-                        Memory::Scatter(source) => match operation.notice {
-                            None => self.inner.write(slot, source, operation.remote),
-                            Some(notice) => self.inner.write_notify(slot, source, operation.remote, notice),
+                        Memory::Scatter(source) => match operation.kind {
+                            Kind::Move => self.inner.write(slot, source, operation.remote),
+                            Kind::Send => self.inner.send(slot, source),
+                            Kind::Notify(notice) => {
+                                self.inner.write_notify(slot, source, operation.remote, notice)
+                            }
                         },
                         Memory::None | Memory::Targets(_) => {
                             unreachable!("every operation here moves payload")
@@ -349,14 +353,14 @@ impl RemoteMemory for Session {
     fn read(&self, slot: Slot, source: RemoteSlice, target: BufferLease) -> Pending {
         let room = target.capacity() - target.len();
         assert_postable(&self.capabilities, source.bytes(), room as u64, 1);
-        self.post(slot, Access::Read, source, Memory::Lease(target), None)
+        self.post(slot, Access::Read, source, Memory::Lease(target), Kind::Move)
     }
 
     fn write(&self, slot: Slot, source: ScatterList, target: RemoteSlice) -> Pending {
         let bytes = source.bytes() as u64;
         assert_postable(&self.capabilities, bytes, target.bytes(), source.pieces().len());
         let target = target.slice(0..bytes).expect("asserted to fit");
-        self.post(slot, Access::Write, target, Memory::Scatter(source), None)
+        self.post(slot, Access::Write, target, Memory::Scatter(source), Kind::Move)
     }
 
     fn notifies(&self) -> bool {
@@ -367,7 +371,23 @@ impl RemoteMemory for Session {
         let bytes = source.bytes() as u64;
         assert_postable(&self.capabilities, bytes, target.bytes(), source.pieces().len());
         let target = target.slice(0..bytes).expect("asserted to fit");
-        self.post(slot, Access::Write, target, Memory::Scatter(source), Some(notice))
+        self.post(slot, Access::Write, target, Memory::Scatter(source), Kind::Notify(notice))
+    }
+
+    fn inbox(&self) -> Option<&Queue> {
+        self.inner.inbox()
+    }
+
+    fn send(&self, slot: Slot, message: ScatterList) -> Pending {
+        assert_sendable(&self.capabilities, &message);
+        let nowhere =
+            RemoteSlice::new(0, message.bytes() as u64, RemoteKey(0)).expect("a lease ends somewhere");
+        self.post(slot, Access::Write, nowhere, Memory::Scatter(message), Kind::Send)
+    }
+
+    fn receive(&self, slot: Slot, target: BufferLease) -> Pending {
+        // Its slots are the inner session's: what comes is not looked at.
+        self.inner.receive(slot, target)
     }
 
     fn peer_lease(&self, target: &RemoteSlice) -> Result<PeerLease, TransferError> {

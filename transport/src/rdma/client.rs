@@ -10,11 +10,13 @@
 #![allow(unsafe_code)]
 
 use super::{
-    SOFTWARE_VENDOR,
+    MESSAGE_BYTES_MAX, SOFTWARE_VENDOR,
     device::open,
     error::RdmaError,
+    inbox::RECEIVE,
     info::{Gid, GidEntry, GidKind, LinkLayer, PathMtu, PortInfo},
     library::library,
+    messages::Messages,
     path::{READS_MAX, Side, nearest},
     verbs::{
         Completed, Completions, Domain, Path, QueuePair, QueuePairSize, Region, RegionAccess, WorkStatus,
@@ -24,12 +26,16 @@ use super::{
 };
 use crate::{
     mapping::Mapping,
-    remote::{Access, Answer, ConnectError, NOTIFY, NOTIFY_IMMEDIATE, Offer, RemoteKey, RemoteSlice},
+    remote::{
+        Access, Answer, ConnectError, MESSAGES, MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE, Offer, RemoteKey,
+        RemoteSlice,
+    },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
+    ffi::c_int,
     fmt, io, mem,
     net::IpAddr,
     ops::Range,
@@ -43,9 +49,6 @@ const DEPTH: usize = 128;
 /// Receives that are posted, each for a notice that may come before the last one was taken: more than a server has credits by default.
 /// A server with more credits may find no receive, and tries again for some milliseconds.
 const RECEIVES: usize = 128;
-
-/// Marks the numbers of receives, which are not work that was posted to the other queue.
-const RECEIVE: u64 = 1 << 63;
 
 /// How often a bind is waited for, 10 ms each, before the device is given up: it takes microseconds.
 const ROUNDS_MAX: usize = 500;
@@ -76,6 +79,8 @@ pub struct RdmaClientOptions {
     pub revocation: Option<Revocation>,
     /// The number of the first packet, which nobody should guess: 24 bits of it are used.
     pub sequence: u32,
+    /// Send messages, and receive the server's ([`RdmaClient::send`], [`RdmaClient::take_message`]), if it does so, too.
+    pub messages: bool,
     /// Ask the server to tell when bytes are there ([`RdmaClient::take_notice`]). One that can not, or does not know of it, does not.
     pub notices: bool,
 }
@@ -103,8 +108,12 @@ pub struct RdmaClient {
     batch: RefCell<Batch>,
     /// The server tells when bytes are there.
     notified: Cell<bool>,
-    /// Told, and not taken.
-    notices: RefCell<VecDeque<u32>>,
+    /// Told, and not taken, with the receives that they came by.
+    notices: RefCell<VecDeque<(u32, usize)>>,
+    /// Memory for messages, if there are any.
+    messages: Option<Messages>,
+    /// The server sends messages and receives them.
+    talks: Cell<bool>,
     /// Proven, and not told.
     ended: RefCell<VecDeque<RemoteSlice>>,
     revocation: Revocation,
@@ -133,6 +142,8 @@ struct BoundWindow {
 enum Work {
     Bind,
     Invalidation(RemoteSlice, BoundWindow),
+    /// From that buffer.
+    Send(usize),
 }
 
 impl RdmaClient {
@@ -176,10 +187,11 @@ impl RdmaClient {
             Region::new(Arc::clone(&domain), memory.at(0), memory.bytes(), access, held)
         };
         let region = Arc::new(region?);
-        let receives = if options.notices { RECEIVES } else { 0 };
+        let receives = if options.notices || options.messages { RECEIVES } else { 0 };
         let completions = Completions::new(Arc::clone(domain.context()), DEPTH + 1 + receives)?;
         let size = QueuePairSize { depth: DEPTH as u32, receives: receives as u32, pieces: 1 };
         let pair = QueuePair::new(Arc::clone(&domain), Arc::clone(completions.shared()), size)?;
+        let messages = options.messages.then(|| Messages::new(&domain, receives)).transpose()?;
         let side = Side {
             number: pair.number(),
             gid: entry.gid,
@@ -202,6 +214,8 @@ impl RdmaClient {
             batch: RefCell::default(),
             notified: Cell::new(false),
             notices: RefCell::default(),
+            messages,
+            talks: Cell::new(false),
             ended: RefCell::default(),
             revocation,
             domain,
@@ -219,6 +233,9 @@ impl RdmaClient {
         let mut parameters = self.side.parameters();
         if self.asks_for_notices {
             parameters.push((NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
+        }
+        if self.messages.is_some() {
+            parameters.push((MESSAGES.to_owned(), MESSAGES_SEND.to_owned()));
         }
         Offer { token: self.side.token(), parameters, descriptor: None }
     }
@@ -247,12 +264,15 @@ impl RdmaClient {
         let pair = pair.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         pair.connect(&path, true).map_err(io::Error::from)?;
         self.connected.set(true);
-        if self.asks_for_notices && answer.grants_notices() {
-            for _ in 0..RECEIVES {
-                pair.post_receive(RECEIVE).map_err(io::Error::from_raw_os_error)?;
-            }
-            self.notified.set(true);
+        let notified = self.asks_for_notices && answer.grants_notices();
+        let talks = self.messages.is_some() && answer.grants_messages();
+        if notified || talks {
+            (0..RECEIVES)
+                .try_for_each(|receive| self.receive_by(pair, receive))
+                .map_err(io::Error::from_raw_os_error)?;
         }
+        self.notified.set(notified);
+        self.talks.set(talks);
         Ok(())
     }
 
@@ -357,12 +377,51 @@ impl RdmaClient {
     /// are to be taken before 128 more come, or the server finds nobody to tell, and ends the session.
     pub fn take_notice(&self) -> Option<u32> {
         self.hear();
-        let notice = self.notices.borrow_mut().pop_front()?;
-        // Only now there is room for another, so that a server cannot make this side remember more of them.
-        if self.is_open() && !self.post_receive() {
-            self.give_up();
-        }
+        let (notice, receive) = self.notices.borrow_mut().pop_front()?;
+        self.receive_again(receive);
         Some(notice)
+    }
+
+    /// Whether the server sends messages and receives them.
+    pub fn talks(&self) -> bool {
+        self.talks.get()
+    }
+
+    /// Sends a message, which ends one of the server's receives. What becomes of it is not told; if the server has no receive for some
+    /// milliseconds, the connection ends.
+    ///
+    /// # Errors
+    /// The server does not receive any (`Unsupported`); as many as can be are on their way (`WouldBlock`); the connection ended
+    /// (`NotConnected`).
+    ///
+    /// # Panics
+    /// If it is longer than [`Capabilities::message_bytes_max`](crate::remote::Capabilities::message_bytes_max).
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        assert!(message.len() <= MESSAGE_BYTES_MAX as usize, "{} bytes are no message", message.len());
+        let messages = self.messages.as_ref().filter(|_| self.talks()).ok_or(io::ErrorKind::Unsupported)?;
+        self.hear();
+        if !self.is_open() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let (buffer, piece) = messages.fill(message).ok_or(io::ErrorKind::WouldBlock)?;
+        let posted = self.post(Work::Send(buffer), |id, batch| {
+            batch.begin_transfer(id, Way::Send, (0, 0));
+            batch.add_piece(piece);
+            batch.finish_transfer(true);
+        });
+        posted.map(drop).map_err(|_| {
+            self.give_up();
+            io::ErrorKind::NotConnected.into()
+        })
+    }
+
+    /// The next message, if one has come. They are to be taken before 128 more come, notices among them, or the server finds no room for
+    /// another and ends the session.
+    pub fn take_message(&self) -> Option<Vec<u8>> {
+        self.hear();
+        let (message, receive) = self.messages.as_ref()?.take()?;
+        self.receive_again(receive);
+        Some(message)
     }
 
     /// A descriptor that becomes readable when there may be something to [`poll`](RdmaClient::poll).
@@ -447,7 +506,8 @@ impl RdmaClient {
             let (mut batch, pair) = (self.batch.borrow_mut(), self.pair.borrow());
             batch.clear();
             request(id, &mut batch);
-            // SAFETY: the request has no pieces; its window is in `work` from here on, or waited for by `bind`, and regions and windows
+            // SAFETY: a message's piece is its buffer's, which is not used again before the completion; other requests have no pieces. A
+            // window is in `work` from here on, or waited for by `bind`, and regions and windows
             // outlive the queue pair: see `drop`.
             pair.as_ref().is_some_and(|pair| unsafe { pair.post(&mut batch) }.0 == 1)
         };
@@ -474,7 +534,7 @@ impl RdmaClient {
             let mut any = false;
             for entry in entries {
                 any = true;
-                if entry.id == RECEIVE {
+                if entry.id & RECEIVE != 0 {
                     failed |= !self.received(entry);
                     continue;
                 }
@@ -483,6 +543,9 @@ impl RdmaClient {
                     Some(Work::Invalidation(slice, window)) if entry.status == WorkStatus::Done => {
                         self.free_windows.borrow_mut().push(window);
                         self.ended.borrow_mut().push_back(slice);
+                    }
+                    Some(Work::Send(buffer)) if entry.status == WorkStatus::Done => {
+                        self.messages.iter().for_each(|messages| messages.sent(buffer));
                     }
                     Some(work @ Work::Invalidation(..)) => {
                         self.work.borrow_mut().insert(entry.id, work);
@@ -505,18 +568,29 @@ impl RdmaClient {
         if entry.status != WorkStatus::Done {
             return false;
         }
-        match entry.immediate {
-            Some(notice) => {
-                self.notices.borrow_mut().push_back(notice);
-                true
-            }
-            // A message of nothing, which nobody asked for.
-            None => self.post_receive(),
+        let receive = (entry.id & !RECEIVE) as usize;
+        match (entry.immediate, &self.messages) {
+            (Some(notice), _) => self.notices.borrow_mut().push_back((notice, receive)),
+            (None, Some(messages)) => messages.received(receive, entry.bytes),
+            // A message of nothing, which nobody asked for: no room for another.
+            (None, None) => {}
+        }
+        true
+    }
+
+    /// Posts a receive again, once what came by it is taken and not before: so a server cannot make this side remember more.
+    fn receive_again(&self, receive: usize) {
+        let posted = self.pair.borrow().as_ref().is_none_or(|pair| self.receive_by(pair, receive).is_ok());
+        if !posted {
+            self.give_up();
         }
     }
 
-    fn post_receive(&self) -> bool {
-        self.pair.borrow().as_ref().is_some_and(|pair| pair.post_receive(RECEIVE).is_ok())
+    fn receive_by(&self, pair: &QueuePair, receive: usize) -> Result<(), c_int> {
+        let room = self.messages.as_ref().map(|messages| messages.room(receive));
+        // SAFETY: the buffer is read only when its receive has completed, before it is posted again; buffers outlive the queue pair: see
+        // `drop`, and `give_up` for one that can not be ended.
+        unsafe { pair.post_receive(RECEIVE | receive as u64, room) }
     }
 
     /// Ends the queue pair, which proves that every exposure by a window has ended.
@@ -531,7 +605,7 @@ impl RdmaClient {
         let withdrawn: Vec<_> = self.work.borrow_mut().drain().collect();
         let withdrawn = withdrawn.into_iter().filter_map(|(_, work)| match work {
             Work::Invalidation(slice, _) => Some(slice),
-            Work::Bind => None,
+            Work::Bind | Work::Send(_) => None,
         });
         let withdrawn: Vec<_> = withdrawn.collect();
         for exposure in self.exposed.borrow_mut().values_mut() {
@@ -546,6 +620,7 @@ impl RdmaClient {
                 tracing::error!(%error, "a queue pair is leaked, and the memory that it can reach");
                 self.unproven.set(true);
                 mem::forget((Arc::clone(&self.region), Arc::clone(&self.memory)));
+                self.messages.iter().for_each(Messages::leak);
             }
         }
     }

@@ -6,6 +6,7 @@
 //! * Neither `all` nor the desk is borrowed while an operation completes: that wakes somebody, who may come back here.
 
 use super::{
+    inbox::{INBOX_DEPTH, RECEIVE},
     mailbox::{Letter, Mailbox},
     path::{self, READS_MAX, Side, nearest},
     rail::Rail,
@@ -14,8 +15,8 @@ use super::{
     watch::Watched,
 };
 use crate::remote::{
-    Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, NOTIFY, NOTIFY_IMMEDIATE, Offer,
-    Principal, RemoteMemory, SessionId, SessionTable,
+    Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, MESSAGE_PIECES_MAX, MESSAGES,
+    MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal, RemoteMemory, SessionId, SessionTable,
 };
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -160,7 +161,8 @@ impl Inner {
 
     /// How many completions a rail's queue has room for.
     fn entries(&self, rail: &Rail) -> usize {
-        let wanted = self.sessions.borrow().limits().sessions_max.saturating_mul(self.depth(rail) + 1);
+        let wanted =
+            self.sessions.borrow().limits().sessions_max.saturating_mul(self.depth(rail) + 1 + INBOX_DEPTH);
         wanted.min(rail.device().info().limits.completions_max)
     }
 
@@ -198,12 +200,17 @@ impl Inner {
         let depth = self.depth(rail);
         // Whoever connects and goes again leaves queue pairs with the kernel, for up to a second each.
         let renounced = self.renounced.get() >= self.sessions.borrow().limits().sessions_max;
-        if renounced || self.queues[index].pairs.get() >= (self.entries(rail) / (depth + 1)).max(1) {
+        if renounced
+            || self.queues[index].pairs.get() >= (self.entries(rail) / (depth + 1 + INBOX_DEPTH)).max(1)
+        {
             return Err(ConnectError::TooMany);
         }
         let limits = &rail.device().info().limits;
         let pieces_max = limits.pieces_max.clamp(1, PIECES_MAX);
-        let size = QueuePairSize { depth: depth as u32 + 1, receives: 0, pieces: pieces_max as u32 };
+        // A message is one work request.
+        let messages = offer.asks_for_messages() && pieces_max >= MESSAGE_PIECES_MAX;
+        let receives = if messages { INBOX_DEPTH as u32 } else { 0 };
+        let size = QueuePairSize { depth: depth as u32 + 1, receives, pieces: pieces_max as u32 };
         let completions = Arc::clone(self.completions(index)?.shared());
         let domain = Arc::clone(rail.device().domain());
         let pair = QueuePair::new(domain, completions, size).map_err(io::Error::from)?;
@@ -239,6 +246,7 @@ impl Inner {
             message_bytes_max: port.message_bytes_max,
             arena_key: rail.device().arena_key().expect("a usable rail has it"),
             notifies: offer.asks_for_notices(),
+            messages,
         };
         let id = self.enter(principal, terms, pair, path)?;
         let credits = self.sessions.borrow().limits().credits;
@@ -246,6 +254,9 @@ impl Inner {
         parameters.push((path::IN_FLIGHT.to_owned(), credits.to_string()));
         if terms.notifies {
             parameters.push((NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
+        }
+        if terms.messages {
+            parameters.push((MESSAGES.to_owned(), MESSAGES_SEND.to_owned()));
         }
         Ok(Answer { session: id, token: side.token(), parameters })
     }
@@ -316,10 +327,13 @@ impl Inner {
 
     /// Takes notice of one completion, and completes what that ends.
     fn completed(&self, entry: Completed) -> usize {
-        let (place, number) = ((entry.id >> 32) as usize, entry.id as u32);
+        let (place, number) = (((entry.id & !RECEIVE) >> 32) as usize, entry.id as u32);
         let session = self.all.borrow().get(place).and_then(Option::clone);
         let Some(session) = session else { return 0 };
-        self.with_desk(|desk| session.completed(number, entry.status, desk));
+        self.with_desk(|desk| match entry.id & RECEIVE {
+            0 => session.completed(number, entry.status, desk),
+            _ => session.received(&entry, desk),
+        });
         self.retire(&session);
         let completed = session.settle();
         // There may be room for more now.

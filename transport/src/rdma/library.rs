@@ -161,6 +161,7 @@ mod tests {
             bytes: 4096,
             revocation: None,
             sequence: 1,
+            messages: false,
             notices: false,
         };
         let asked = [

@@ -21,6 +21,7 @@
 //! | `mtu` | bytes of a packet, 256 to 4096; the smaller of both counts; without it, the server's |
 //! | `rd-atomic` | READs that the sender of this answers at a time, 1 to 255; without it, 1 |
 //! | `notify` | `imm`: the client has receives posted, and is to be told by immediate data when bytes are there; in an answer: it will be |
+//! | `messages` | `send`: the client sends messages and receives them; in an answer: so does the server |
 //! | `inflight` | in an answer: operations that the server may have in flight |
 //!
 //! The kernel serves a device only to threads with the privileges of the one that opened it: whoever gives privileges up does so
@@ -36,10 +37,12 @@ mod connector;
 mod device;
 mod endpoint;
 mod error;
+mod inbox;
 mod info;
 mod library;
 mod link;
 mod mailbox;
+mod messages;
 #[cfg(test)]
 mod paper;
 mod path;
@@ -83,6 +86,9 @@ const OPERATION_BYTES_MAX: u32 = 1 << 30;
 /// Pieces of one operation.
 const OPERATION_PIECES_MAX: usize = 256;
 
+/// Bytes of a message: a client has a buffer of this size for each that may come.
+const MESSAGE_BYTES_MAX: u32 = 4096;
+
 const CAPABILITIES: Capabilities = Capabilities {
     medium: Medium::Card,
     operation_bytes_max: OPERATION_BYTES_MAX,
@@ -94,6 +100,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     foreign_memory: false,
     peer_leases: false,
     notices: true,
+    message_bytes_max: MESSAGE_BYTES_MAX,
 };
 
 /// Who makes cards of software: the kernel's soft-RoCE says that its vendor is this.

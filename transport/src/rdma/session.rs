@@ -21,13 +21,17 @@
 use super::{
     endpoint::Inner,
     error::RdmaError,
-    verbs::{QueuePair, WorkStatus},
+    inbox::Inbox,
+    verbs::{Completed, QueuePair, WorkStatus},
     work::{Batch, Piece, Way},
 };
 use crate::{
     memory::{BufferLease, ScatterList},
     operation::{Memory, OperationId, OsError, Pending, Queue, Slot},
-    remote::{Access, Capabilities, RemoteMemory, RemoteSlice, TransferError, assert_postable, unsupported},
+    remote::{
+        Capabilities, RemoteKey, RemoteMemory, RemoteSlice, TransferError, assert_postable, assert_sendable,
+        unsupported,
+    },
 };
 use std::{
     cell::{Cell, RefCell},
@@ -51,6 +55,8 @@ pub(super) struct Terms {
     pub(super) arena_key: u32,
     /// The peer posts receives, to be told when bytes are there.
     pub(super) notifies: bool,
+    /// Both sides send messages and receive them.
+    pub(super) messages: bool,
 }
 
 pub(super) struct Session {
@@ -66,6 +72,8 @@ pub(super) struct Session {
     /// Its place among those whose completions may come.
     place: Cell<u32>,
     credits: Queue,
+    /// Where the peer's messages go, if there are any.
+    inbox: Option<Inbox>,
     state: RefCell<State>,
     /// Whether it is in the endpoint's list of those to be run.
     due: Cell<bool>,
@@ -126,7 +134,7 @@ fn is_signalled(number: u32) -> bool {
 
 struct Operation {
     id: OperationId,
-    access: Access,
+    way: Way,
     remote: RemoteSlice,
     /// What the peer is told behind it.
     notice: Option<u32>,
@@ -197,6 +205,7 @@ impl Session {
             own: Weak::clone(own),
             place: Cell::new(0),
             credits: Queue::new(credits),
+            inbox: terms.messages.then(Inbox::new),
             state: RefCell::new(state),
             due: Cell::new(false),
             used: Cell::new(true),
@@ -214,6 +223,16 @@ impl Session {
                 session.become_due();
             }
         }));
+        if let Some(inbox) = &session.inbox {
+            let weak = Rc::downgrade(&session);
+            inbox.queue().on_abandon(Rc::new(move |id| {
+                let Some(session) = weak.upgrade() else { return };
+                if let Some(inbox) = &session.inbox {
+                    inbox.abandon(id);
+                }
+                session.become_due();
+            }));
+        }
         session
     }
 
@@ -260,6 +279,10 @@ impl Session {
         }
         self.fill(&mut state, desk);
         let Pair::Here(pair) = &state.pair else { return };
+        let received = self
+            .inbox
+            .as_ref()
+            .map_or(Ok(()), |inbox| inbox.ring(pair, self.place.get(), self.terms.arena_key));
         // SAFETY: the pieces are of operations that are in the line, so their memory is in the queue's table, where nobody borrows
         // it; it stays there until `settle` takes the operation out of the line, which is after the completion of its last work
         // request or the end of the queue pair. They lie in the arena, whose region the endpoint's device keeps. No work request names a
@@ -272,7 +295,13 @@ impl Session {
         }
         state.next = state.next.wrapping_sub(left.len() as u32);
         match refused {
-            None => {}
+            None => {
+                drop(state);
+                if let Err(number) = received {
+                    tracing::warn!(number, "a receive was refused");
+                    self.end(desk);
+                }
+            }
             // The device's own queue is fuller than it had said: there will be room when something is done.
             Some(libc::ENOMEM | libc::ENOSPC | libc::EAGAIN) if state.expects_completion() => {}
             Some(number) => {
@@ -297,7 +326,8 @@ impl Session {
                 operation.cancel();
             }
             // Nothing of nothing is exposed to everybody, and needs no device.
-            operation.cursor.complete |= operation.remote.bytes() == 0 && operation.notice.is_none();
+            operation.cursor.complete |=
+                operation.remote.bytes() == 0 && operation.notice.is_none() && operation.way != Way::Send;
             while !operation.cursor.complete {
                 if next.wrapping_sub(*done) >= self.terms.depth {
                     return;
@@ -307,7 +337,7 @@ impl Session {
                 self.credits.with_memory(operation.id, |memory| {
                     self.push(
                         &mut desk.batch,
-                        operation.access,
+                        operation.way,
                         &operation.remote,
                         operation.notice,
                         &mut operation.cursor,
@@ -323,7 +353,7 @@ impl Session {
     fn push(
         &self,
         batch: &mut Batch,
-        access: Access,
+        way: Way,
         remote: &RemoteSlice,
         notice: Option<u32>,
         cursor: &mut Cursor,
@@ -332,10 +362,6 @@ impl Session {
         let number = cursor.last.expect("set by the caller");
         let room = (remote.bytes() - cursor.bytes).min(u64::from(self.terms.message_bytes_max));
         let id = u64::from(self.place.get()) << 32 | u64::from(number);
-        let way = match access {
-            Access::Read => Way::Read,
-            Access::Write => Way::Write,
-        };
         batch.begin_transfer(id, way, (remote.address() + cursor.bytes, remote.key().0));
         let (mut bytes, mut pieces) = (0, 0);
         match memory {
@@ -385,14 +411,15 @@ impl Session {
             WorkStatus::Flushed => Some(TransferError::Ended),
             WorkStatus::Refused => Some(TransferError::Refused),
             WorkStatus::TimedOut => Some(TransferError::TimedOut),
-            WorkStatus::Other(_) => Some(TransferError::Device(OsError(libc::EIO))),
+            WorkStatus::TooLong | WorkStatus::Other(_) => Some(TransferError::Device(OsError(libc::EIO))),
         };
         if let WorkStatus::Other(status) = status {
             tracing::warn!(status, "an RDMA operation failed");
         }
         let Some(error) = error else {
-            if state.ended && state.done == state.next {
-                drop(state);
+            let over = state.ended && self.is_drained(&state);
+            drop(state);
+            if over {
                 self.destroy();
             }
             return;
@@ -406,7 +433,7 @@ impl Session {
         if let Some(operation) = whose {
             operation.error.get_or_insert(error);
         }
-        let (ended, over) = (state.ended, state.done == state.next);
+        let (ended, over) = (state.ended, self.is_drained(&state));
         drop(state);
         if !ended {
             // A queue pair does nothing more after an error.
@@ -445,13 +472,35 @@ impl Session {
         taken
     }
 
+    /// Takes notice of the completion of a receive.
+    pub(super) fn received(&self, entry: &Completed, desk: &mut Desk) {
+        let Some(inbox) = &self.inbox else { return };
+        let good = inbox.completed(entry);
+        let state = self.state.borrow();
+        let (ended, over) = (state.ended, self.is_drained(&state));
+        drop(state);
+        match ended {
+            true if over => self.destroy(),
+            false if !good => self.end(desk),
+            _ => {}
+        }
+    }
+
+    /// Nothing is in the device, as far as completions say.
+    fn is_drained(&self, state: &State) -> bool {
+        state.done == state.next && !self.inbox.as_ref().is_some_and(Inbox::is_in_device)
+    }
+
     /// Nothing new moves; what is in the device is flushed, and completes.
     pub(super) fn end(&self, desk: &mut Desk) {
         let mut state = self.state.borrow_mut();
         if mem::replace(&mut state.ended, true) {
             return;
         }
-        let flushed = state.next != state.done && self.flush_device(&mut state, desk);
+        if let Some(inbox) = &self.inbox {
+            inbox.end();
+        }
+        let flushed = !self.is_drained(&state) && self.flush_device(&mut state, desk);
         drop(state);
         if !flushed {
             self.destroy();
@@ -484,10 +533,13 @@ impl Session {
         let pair = match mem::replace(&mut state.pair, Pair::Gone) {
             Pair::Here(pair) => pair,
             // Not wanted any more when it comes back.
-            Pair::Away => return self.renounce(),
+            Pair::Away => {
+                self.receive_nothing_more();
+                return self.renounce();
+            }
             Pair::Gone => return,
         };
-        state.stale = state.next != state.done;
+        state.stale = !self.is_drained(&state);
         let destroyed = pair.destroy();
         if let Some(endpoint) = self.endpoint.upgrade() {
             endpoint.forget_pair(self.terms.rail, self.number);
@@ -499,6 +551,7 @@ impl Session {
                 *done = to;
                 // Gone without a word: whether their bytes moved is not known.
                 state.fail_between(from, to);
+                self.receive_nothing_more();
             }
             Err(error) => {
                 // The device may touch the memory of what is in flight for ever. It stays in the queue's table, which is not
@@ -506,14 +559,23 @@ impl Session {
                 tracing::error!(%error, "a queue pair is leaked, and the memory of its operations");
                 line.retain(|operation| operation.cursor.last.is_none_or(|last| precedes(last, *done)));
                 *done = *next;
+                if let Some(inbox) = &self.inbox {
+                    inbox.pair_is_leaked();
+                }
                 mem::forget(self.own.upgrade());
             }
         }
     }
 
+    fn receive_nothing_more(&self) {
+        if let Some(inbox) = &self.inbox {
+            inbox.pair_is_gone();
+        }
+    }
+
     /// Completes what is done, from the front of the line. Returns how many that are.
     pub(super) fn settle(&self) -> usize {
-        let mut completed = 0;
+        let mut completed = self.inbox.as_ref().map_or(0, Inbox::settle);
         while let Some((id, result)) = self.take_settled() {
             self.credits.complete(id, result.map_err(Into::into));
             completed += 1;
@@ -553,6 +615,9 @@ impl Session {
 
     /// Whether a poll would complete something.
     pub(super) fn has_settled(&self) -> bool {
+        if self.inbox.as_ref().is_some_and(Inbox::has_settled) {
+            return true;
+        }
         let state = self.state.borrow();
         state.line.front().is_some_and(|front| {
             let in_device = front.cursor.last.is_some_and(|last| !precedes(last, state.done));
@@ -563,7 +628,7 @@ impl Session {
     fn post(
         &self,
         slot: Slot,
-        access: Access,
+        way: Way,
         remote: RemoteSlice,
         memory: Memory,
         notice: Option<u32>,
@@ -571,7 +636,7 @@ impl Session {
         self.used.set(true);
         let (id, pending) = self.credits.post(slot, memory);
         let cursor = Cursor::default();
-        let operation = Operation { id, access, remote, notice, cursor, error: None, cancelled: false };
+        let operation = Operation { id, way, remote, notice, cursor, error: None, cancelled: false };
         self.state.borrow_mut().line.push_back(operation);
         self.become_due();
         pending
@@ -587,7 +652,7 @@ impl Session {
         let bytes = source.bytes() as u64;
         assert_postable(&self.capabilities, bytes, target.bytes(), source.pieces().len());
         let target = target.slice(0..bytes).expect("asserted to fit");
-        self.post(slot, Access::Write, target, Memory::Scatter(source), notice)
+        self.post(slot, Way::Write, target, Memory::Scatter(source), notice)
     }
 
     /// Enters the list of those that the next poll runs. If no poll comes any more, what is in the line completes now.
@@ -614,7 +679,7 @@ impl RemoteMemory for Session {
     fn read(&self, slot: Slot, source: RemoteSlice, target: BufferLease) -> Pending {
         let room = target.capacity() - target.len();
         assert_postable(&self.capabilities, source.bytes(), room as u64, 1);
-        self.post(slot, Access::Read, source, Memory::Lease(target), None)
+        self.post(slot, Way::Read, source, Memory::Lease(target), None)
     }
 
     fn write(&self, slot: Slot, source: ScatterList, target: RemoteSlice) -> Pending {
@@ -631,6 +696,31 @@ impl RemoteMemory for Session {
             return unsupported(&self.credits, slot, Memory::Scatter(source));
         }
         self.post_write(slot, source, target, Some(notice))
+    }
+
+    fn inbox(&self) -> Option<&Queue> {
+        self.inbox.as_ref().map(Inbox::queue)
+    }
+
+    fn send(&self, slot: Slot, message: ScatterList) -> Pending {
+        assert_sendable(&self.capabilities, &message);
+        if self.inbox.is_none() {
+            return unsupported(&self.credits, slot, Memory::Scatter(message));
+        }
+        self.used.set(true);
+        let bytes = message.bytes() as u64;
+        let nowhere = RemoteSlice::new(0, bytes, RemoteKey(0)).expect("a lease ends somewhere");
+        self.post(slot, Way::Send, nowhere, Memory::Scatter(message), None)
+    }
+
+    fn receive(&self, slot: Slot, target: BufferLease) -> Pending {
+        let inbox = self.inbox.as_ref().expect("a slot of this session's inbox");
+        let pending = inbox.enter(slot, target);
+        if self.state.borrow().ended {
+            inbox.end();
+        }
+        self.become_due();
+        pending
     }
 
     fn rail(&self) -> Option<Rc<str>> {

@@ -18,7 +18,7 @@ use super::{
     error::RdmaError,
     info::PathMtu,
     sys::*,
-    work::Batch,
+    work::{Batch, Piece},
 };
 use std::{
     any::Any,
@@ -182,6 +182,8 @@ pub(super) enum WorkStatus {
     Refused,
     /// The other side does not answer.
     TimedOut,
+    /// A message was longer than the receive that it came to.
+    TooLong,
     /// Anything else: the number that verbs have for it.
     Other(c_int),
 }
@@ -192,8 +194,9 @@ pub(super) struct Completed {
     /// What the work was posted with.
     pub(super) id: u64,
     pub(super) status: WorkStatus,
-    /// Of a receive: what came with it.
+    /// Of a receive: what came with it, and how many bytes went to its memory.
     pub(super) immediate: Option<u32>,
+    pub(super) bytes: u32,
 }
 
 /// Entries that one call takes from a queue.
@@ -366,7 +369,8 @@ fn completed(entry: &ibv_wc) -> Completed {
     // Of one that failed the flags mean nothing.
     let with_immediate = status == WorkStatus::Done && entry.wc_flags & IBV_WC_WITH_IMM != 0;
     let immediate = with_immediate.then(|| u32::from_be(entry.imm_data));
-    Completed { id: entry.wr_id, status, immediate }
+    let bytes = if status == WorkStatus::Done { entry.byte_len } else { 0 };
+    Completed { id: entry.wr_id, status, immediate, bytes }
 }
 
 fn status(entry: &ibv_wc) -> WorkStatus {
@@ -375,6 +379,7 @@ fn status(entry: &ibv_wc) -> WorkStatus {
         IBV_WC_WR_FLUSH_ERR => WorkStatus::Flushed,
         IBV_WC_REM_ACCESS_ERR | IBV_WC_REM_INV_REQ_ERR => WorkStatus::Refused,
         IBV_WC_RETRY_EXC_ERR | IBV_WC_RNR_RETRY_EXC_ERR | IBV_WC_RESP_TIMEOUT_ERR => WorkStatus::TimedOut,
+        IBV_WC_LOC_LEN_ERR => WorkStatus::TooLong,
         other => WorkStatus::Other(other),
     }
 }
@@ -559,16 +564,24 @@ impl QueuePair {
         (taken, Some(result.abs()))
     }
 
-    /// Posts a receive that has no memory: what it is for is the immediate data of a write.
+    /// Posts a receive: for a message, or without memory, for the immediate data of a write.
     ///
     /// # Errors
     /// The error number that it was refused with.
-    pub(super) fn post_receive(&self, id: u64) -> Result<(), c_int> {
-        let mut request =
-            ibv_recv_wr { wr_id: id, next: ptr::null_mut(), sg_list: ptr::null_mut(), num_sge: 0 };
+    ///
+    /// # Safety
+    /// As for [`post`](QueuePair::post): the device may write the piece until the completion, or the end of
+    /// [`destroy`](QueuePair::destroy).
+    pub(super) unsafe fn post_receive(&self, id: u64, piece: Option<Piece>) -> Result<(), c_int> {
+        let mut sge =
+            piece.map(|piece| ibv_sge { addr: piece.address, length: piece.bytes, lkey: piece.local_key });
+        let sg_list = sge.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
+        let num_sge = c_int::from(!sg_list.is_null());
+        let mut request = ibv_recv_wr { wr_id: id, next: ptr::null_mut(), sg_list, num_sge };
         let mut refused = ptr::null_mut();
         let post = self.domain.context.ops().post_recv.ok_or(libc::ENOSYS)?;
-        // SAFETY: the queue pair exists; the request lives through the call, which takes it apart, and has no pieces.
+        // SAFETY: the queue pair exists; the request and its list live through the call, which takes them apart; what becomes of the
+        // piece is the caller's promise.
         let result = unsafe { post(self.pair.as_ptr(), &mut request, &mut refused) };
         if result == 0 { Ok(()) } else { Err(result.abs()) }
     }

@@ -30,6 +30,8 @@ pub(super) enum Way {
     Write,
     /// From the other side to the pieces.
     Read,
+    /// From the pieces to a receive of the other side's.
+    Send,
 }
 
 impl Batch {
@@ -54,6 +56,8 @@ impl Batch {
         request.opcode = match way {
             Way::Write => IBV_WR_RDMA_WRITE,
             Way::Read => IBV_WR_RDMA_READ,
+            // Wherever the other side wants it.
+            Way::Send => IBV_WR_SEND,
         };
         request.rdma.remote_addr = address;
         request.rdma.rkey = key;
@@ -94,6 +98,7 @@ impl Batch {
         let access = match way {
             Way::Write => IBV_ACCESS_REMOTE_WRITE,
             Way::Read => IBV_ACCESS_REMOTE_READ,
+            Way::Send => unreachable!("a window is for one of the other side's two"),
         };
         request.bind_mw = ibv_send_wr_bind_mw {
             mw: window.as_ptr(),

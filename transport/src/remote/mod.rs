@@ -85,6 +85,8 @@ pub struct Capabilities {
     pub peer_leases: bool,
     /// A peer that asks for it is told when bytes are there ([`RemoteMemory::write_notify`]).
     pub notices: bool,
+    /// Bytes of a message at most ([`RemoteMemory::send`]). 0 if there are none.
+    pub message_bytes_max: u32,
 }
 
 /// Memory of another device, as a dma-buf.
@@ -103,6 +105,15 @@ pub const NOTIFY: &str = "notify";
 
 /// The value of [`NOTIFY`] that transports of this crate know: immediate data, in the terms of verbs.
 pub const NOTIFY_IMMEDIATE: &str = "imm";
+
+/// The parameter by which a client says in its [`Offer`] that it sends messages and receives them, and an [`Answer`] that the server does.
+pub const MESSAGES: &str = "messages";
+
+/// The value of [`MESSAGES`] that transports of this crate know.
+pub const MESSAGES_SEND: &str = "send";
+
+/// Pieces of a message at most.
+pub const MESSAGE_PIECES_MAX: usize = 4;
 
 /// Fills what it is given with bytes that nobody can guess.
 pub type Entropy = Box<dyn FnMut(&mut [u8])>;
@@ -233,6 +244,36 @@ pub trait RemoteMemory {
         unsupported(self.credits(), slot, Memory::Scatter(source))
     }
 
+    /// Rooms for messages of the peer's: [`receive`](RemoteMemory::receive) takes its slots from here. None unless the peer said at
+    /// connect that it sends any.
+    fn inbox(&self) -> Option<&Queue> {
+        None
+    }
+
+    /// Posts a message, which ends one of the peer's receives. The result is the byte count. In order with writes: when the peer has the
+    /// message, it has what was written before it. A peer that has no receive for some milliseconds ends the session.
+    ///
+    /// # Errors
+    /// By the completion: `EOPNOTSUPP` unless there is an [`inbox`](RemoteMemory::inbox).
+    ///
+    /// # Panics
+    /// If the slot is not of the [`credits`](RemoteMemory::credits), or the message is longer than
+    /// [`Capabilities::message_bytes_max`], or of more than [`MESSAGE_PIECES_MAX`] pieces.
+    fn send(&self, slot: Slot, message: ScatterList) -> Pending {
+        unsupported(self.credits(), slot, Memory::Scatter(message))
+    }
+
+    /// Posts a lease for the next message of the peer's, which goes behind what it holds. Messages and leases meet in the order in which
+    /// they were posted; the result is the byte count. One that is longer than the room is an error (`EMSGSIZE`, where the device says so) and ends the
+    /// session. Completes with [`TransferError::Ended`] when the session ends: it may wait as long as that. Not in order with other
+    /// operations. Dropping the future does not take back what is in the device: the message that it gets is lost.
+    ///
+    /// # Panics
+    /// If the slot is not of the [`inbox`](RemoteMemory::inbox).
+    fn receive(&self, _slot: Slot, _target: BufferLease) -> Pending {
+        panic!("a session without an inbox has no slots for it")
+    }
+
     /// The right to let a device of this host write `target`, which the peer exposes to be written: a disk then reads straight
     /// into the client's memory. The exposure is not withdrawn, nor its memory unmapped, before the lease and all parts of it are
     /// dropped, also when the session or the endpoint ends. Not a posted operation: it takes no credit, and is not in order with
@@ -275,6 +316,17 @@ pub fn assert_postable(capabilities: &Capabilities, bytes: u64, room: u64, piece
         "{bytes} bytes are too many for one operation"
     );
     assert!(pieces <= capabilities.pieces_max, "{pieces} pieces are too many for one operation");
+}
+
+/// Asserts what [`RemoteMemory::send`] requires of its callers.
+///
+/// # Panics
+/// If a message is longer than the transport's may be, where it has any, or of too many pieces.
+pub fn assert_sendable(capabilities: &Capabilities, message: &ScatterList) {
+    let (bytes, max) = (message.bytes(), capabilities.message_bytes_max as usize);
+    assert!(max == 0 || bytes <= max, "{bytes} bytes are too many for one message");
+    let pieces = message.pieces().len();
+    assert!(pieces <= MESSAGE_PIECES_MAX, "{pieces} pieces are too many for one message");
 }
 
 // All of them are used as objects.

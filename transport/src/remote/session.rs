@@ -1,6 +1,6 @@
 //! Sessions: their names, whose they are, and how they come about.
 
-use super::{NOTIFY, NOTIFY_IMMEDIATE};
+use super::{MESSAGES, MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE};
 use crate::operation::OsError;
 use std::{fmt, io, os::fd::OwnedFd, sync::Arc};
 
@@ -76,6 +76,11 @@ impl Offer {
     pub fn asks_for_notices(&self) -> bool {
         self.parameter(NOTIFY) == Some(NOTIFY_IMMEDIATE)
     }
+
+    /// Whether the client sends messages and receives them.
+    pub fn asks_for_messages(&self) -> bool {
+        self.parameter(MESSAGES) == Some(MESSAGES_SEND)
+    }
 }
 
 fn value_of<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
@@ -97,6 +102,11 @@ impl Answer {
     /// The value of a parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         value_of(&self.parameters, name)
+    }
+
+    /// Whether the server sends messages and receives them.
+    pub fn grants_messages(&self) -> bool {
+        self.parameter(MESSAGES) == Some(MESSAGES_SEND)
     }
 
     /// Whether the server tells when bytes are there.

@@ -69,6 +69,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     peer_leases: true,
     // What this process wrote is there for every process when it goes on: a notice would say nothing more.
     notices: false,
+    message_bytes_max: 0,
 };
 
 /// What becomes of a client that connects to the path.

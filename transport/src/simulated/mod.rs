@@ -40,6 +40,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     foreign_memory: false,
     peer_leases: false,
     notices: true,
+    message_bytes_max: 0,
 };
 
 /// What the card does to its users.

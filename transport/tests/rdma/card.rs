@@ -55,6 +55,7 @@ impl Card {
             bytes,
             revocation: None,
             sequence: number * 1000,
+            messages: true,
             notices: true,
         }
     }
@@ -105,6 +106,14 @@ impl Client for Peer {
 
     fn store(&mut self, at: usize, source: &[u8]) {
         self.client().store(at, source);
+    }
+
+    fn send(&mut self, message: &[u8]) -> bool {
+        self.client().send(message).is_ok()
+    }
+
+    fn take_message(&mut self) -> Option<Vec<u8>> {
+        self.client().take_message()
     }
 
     fn take_notice(&mut self) -> Option<u32> {

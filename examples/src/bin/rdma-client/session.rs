@@ -83,6 +83,7 @@ pub(crate) fn over_rdma(
         bytes: memory,
         revocation: None,
         sequence: u32::from_le_bytes(sequence),
+        messages: false,
         notices: true,
     });
     let link = RdmaLink::new(card.map_err(|error| format!("no RDMA here: {error}"))?);
