@@ -75,10 +75,18 @@ pub struct Corruption {
 pub enum Resource {
     /// Operations in flight on this core.
     Operations,
-    /// Memory of this core's part of the arena.
-    Memory,
-    /// Commits waiting for the log.
+    /// Writes in flight on this core: a part of its operations, so that writers who stall leave some for others.
+    Writes,
+    /// Memory for bodies being written on this core.
+    WriteMemory,
+    /// Memory for objects being read on this core.
+    ReadMemory,
+    /// Versions that listings of this core hold at once.
+    Listings,
+    /// Changes of the shard that wait for its log.
     Log,
+    /// The shard's part of the memory for the index: see [`crate::Builder::memory_max`]. Deletes go on.
+    Index,
 }
 
 /// Why an operation did not do what was asked. Nothing was changed unless the variant says so.
@@ -204,6 +212,16 @@ pub enum OpenError {
     /// The options contradict each other or the machine.
     #[error("{0}")]
     Options(String),
+    /// A shard's index needs more memory than it may take: see [`crate::Builder::memory_max`].
+    #[error("the index of shard {shard} takes {bytes} bytes of memory, and may take {bytes_max}")]
+    Memory {
+        /// The shard.
+        shard: u16,
+        /// Bytes that it takes at most.
+        bytes: u64,
+        /// Bytes that it may take.
+        bytes_max: u64,
+    },
     /// A shard's device failed while recovering.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -3,12 +3,14 @@
 mod core_engine;
 pub mod device;
 pub mod error;
+mod events;
 pub mod extent;
 mod handle;
 mod index;
 pub mod inspect;
 pub mod layout;
 mod log;
+mod memory;
 mod metrics;
 mod object;
 pub mod reactor;
@@ -16,12 +18,18 @@ mod shard;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod verify;
 
-pub use core_engine::{Caller, CompleteOptions, CoreEngine, DELETES_MAX};
+pub use core_engine::{
+    Caller, CompleteOptions, CoreEngine, DELETES_MAX,
+    repair::{PieceExport, REPAIR_BYTES_MAX, Repaired, VersionExport},
+};
 pub use error::{Corruption, DeviceError, Error, OpenError, Resource};
+pub use events::{CorruptionEvent, CorruptionEvents, FoundBy};
 pub use handle::{Builder, Engine, GetStream, OpenReport, PutStream};
 pub use index::KEY_BYTES_MAX;
 pub use layout::{BucketId, Documents, EntityTag, UploadId, Version, Versioning};
+pub use memory::{MemoryPlan, MemoryTerm};
 pub use metrics::{CoreMetrics, Counter};
 pub use object::{
     get::Get,
@@ -29,11 +37,15 @@ pub use object::{
     put::Put,
     remote::{Delivered, RemoteError},
     types::{
-        ATTRIBUTES_BYTES_MAX, BucketChange, BucketInfo, BucketOptions, CommitOptions, DOCUMENTS_BYTES_MAX,
-        Delete, DeleteMarker, Deleted, GetOptions, ListItem, ListOptions, ListStart, Listing, NamedPart,
-        ObjectInfo, PartInfo, PutOptions, Select, TagMatch, UploadInfo, VersionItem, VersionKind,
-        VersionListing, Which, WriteCondition,
+        ATTRIBUTES_BYTES_MAX, BucketChange, BucketInfo, BucketOptions, BucketUsage, CommitOptions,
+        DOCUMENTS_BYTES_MAX, Delete, DeleteMarker, Deleted, ExpiredUploads, GetOptions, ListItem,
+        ListOptions, ListStart, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select, TagMatch,
+        UploadInfo, VersionItem, VersionKind, VersionListing, Which, WriteCondition,
     },
     until::Until,
 };
-pub use shard::{ShardStatistics, open::RecoveryReport};
+pub use shard::{
+    ShardStatistics,
+    open::RecoveryReport,
+    scrub::{ScrubProgress, ScrubRate, ScrubSchedule},
+};

@@ -2,6 +2,7 @@
 
 mod buckets;
 mod reach;
+pub(crate) mod repair;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,10 @@ pub use reach::Caller;
 
 use crate::{
     error::{Error, Resource},
+    events::{CorruptionEvent, CorruptionEvents, EventHub, FoundBy},
+    inspect::Finding,
     layout::{Geometry, Record, UploadId, Version, Versioning},
+    memory::LISTED_MAX,
     metrics::CoreMetrics,
     object::{
         copy,
@@ -17,14 +21,15 @@ use crate::{
         list,
         put::{Put, Target},
         types::{
-            CommitOptions, Delete, Deleted, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo,
-            PartInfo, PutOptions, UploadInfo, VersionListing, Which, WriteCondition,
+            CommitOptions, Delete, Deleted, ExpiredUploads, GetOptions, ListOptions, Listing, NamedPart,
+            ObjectInfo, PartInfo, PutOptions, UploadInfo, VersionListing, Which, WriteCondition,
         },
     },
     reactor::{Budget, Core, Grant, Signal},
     shard::{
         Shard, ShardFiles, ShardStatistics,
         requests::{AttributesRequest, upload_id},
+        scrub::{ScrubProgress, ScrubRate},
         uploads::CompleteRequest,
     },
     store::Placement,
@@ -50,7 +55,7 @@ pub struct CompleteOptions {
 
 /// The engine on one of its cores. Cheap to clone, not `Send`; see [`crate::Engine`] for the handle that is.
 #[derive(Clone)]
-pub struct CoreEngine(Rc<CoreState>);
+pub struct CoreEngine(Rc<CoreState>, Option<Duration>);
 
 pub(crate) struct CoreState {
     pub(crate) core: Core,
@@ -65,6 +70,7 @@ pub(crate) struct CoreState {
     /// This core is to finish.
     pub(crate) stop: Flag,
     pub(crate) metrics: Arc<CoreMetrics>,
+    pub(crate) events: Arc<EventHub>,
     /// What front ends keep here.
     pub(crate) attached: RefCell<Vec<Rc<dyn Any>>>,
 }
@@ -90,22 +96,70 @@ impl Flag {
 /// What operations on one core may use at once.
 pub(crate) struct CoreLimits {
     pub(crate) operations: Budget,
-    pub(crate) write_bytes: Budget,
-    pub(crate) read_bytes: Budget,
+    /// Bodies being written: fewer than operations, so that writers who stall leave some for everybody else.
+    pub(crate) writes: Budget,
+    pub(crate) write_bytes: Classes,
+    pub(crate) read_bytes: Classes,
+    /// Versions that listings hold.
+    pub(crate) listed: Budget,
     /// How long an operation may wait for its share before it is told [`Error::Busy`].
     pub(crate) admission_wait: Duration,
+}
+
+/// Memory for transfers, that of small ones apart: some large ones that stall take all there is for large ones, and no more.
+pub(crate) struct Classes {
+    small: Budget,
+    large: Budget,
+}
+
+/// Transfers up to this are small ones.
+const SMALL_BYTES_MAX: usize = 512 * 1024;
+/// Who may wait for one budget at a time; whoever comes then is told at once.
+const WAITING_MAX: usize = 4096;
+
+impl Classes {
+    fn new(bytes: usize) -> Classes {
+        Classes { small: Budget::new(bytes / 4), large: Budget::new(bytes - bytes / 4) }
+    }
+
+    fn of(&self, bytes: usize) -> &Budget {
+        if bytes <= SMALL_BYTES_MAX { &self.small } else { &self.large }
+    }
+}
+
+impl CoreLimits {
+    /// `operations` at once, and transfers in `spare` bytes of leases: half of them for bodies being written, a quarter for
+    /// objects being read. What is left over serves checkpoints and the like, and the odd superpage that small leases keep apart.
+    pub(crate) fn new(operations: usize, spare: usize, admission_wait: Duration) -> CoreLimits {
+        CoreLimits {
+            operations: Budget::new(operations),
+            writes: Budget::new(operations / 2),
+            write_bytes: Classes::new(spare / 2),
+            read_bytes: Classes::new(spare / 4),
+            listed: Budget::new(LISTED_MAX),
+            admission_wait,
+        }
+    }
 }
 
 impl CoreEngine {
     pub(crate) fn new(state: CoreState) -> CoreEngine {
         let state = Rc::new(state);
         state.core.set_local(state.clone());
-        CoreEngine(state)
+        CoreEngine(state, None)
     }
 
     /// The engine of the core this runs on.
     pub(crate) fn of(core: &Core) -> Option<CoreEngine> {
-        core.local::<CoreState>().map(CoreEngine)
+        core.local::<CoreState>().map(|state| CoreEngine(state, None))
+    }
+
+    /// This engine, whose operations wait for their share of what is bounded so long at most, whatever the store was opened
+    /// with: what a caller has left of its own deadline. With [`Duration::ZERO`] they are told [`Error::Busy`] at once.
+    ///
+    /// It is admission that is bounded: an operation that was let in takes the time that its device takes.
+    pub fn waiting_at_most(&self, wait: Duration) -> CoreEngine {
+        CoreEngine(self.0.clone(), Some(wait))
     }
 
     /// The core.
@@ -190,8 +244,20 @@ impl CoreEngine {
         self.0.metrics.clone()
     }
 
-    pub(crate) fn count_corruption(&self) {
+    /// Counts damage that was found, and tells whoever subscribed.
+    pub(crate) fn tell(&self, finding: Finding, found_by: FoundBy) {
         self.0.metrics.corruptions.add(1);
+        self.0.events.tell(&CorruptionEvent { finding, found_by });
+    }
+
+    /// Damage from now on, as it is found by anybody on any core: by readers, the scrub, the cleaner.
+    pub fn corruption_events(&self) -> CorruptionEvents {
+        self.0.events.subscribe()
+    }
+
+    /// Whether operations are under way on this core.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.0.limits.operations.used() > 0
     }
 
     // ── admission ──
@@ -204,8 +270,12 @@ impl CoreEngine {
         if let Some(grant) = budget.try_take(amount) {
             return Ok(grant);
         }
+        let longest = self.1.unwrap_or(self.0.limits.admission_wait);
+        if longest.is_zero() || budget.waiting() >= WAITING_MAX {
+            return Err(Error::Busy(resource));
+        }
         let mut wait = std::pin::pin!(budget.take(amount));
-        let mut limit = std::pin::pin!(self.core().sleep(self.0.limits.admission_wait));
+        let mut limit = std::pin::pin!(self.core().sleep(longest));
         std::future::poll_fn(|cx| {
             if let std::task::Poll::Ready(grant) = wait.as_mut().poll(cx) {
                 return std::task::Poll::Ready(Ok(grant));
@@ -213,6 +283,12 @@ impl CoreEngine {
             limit.as_mut().poll(cx).map(|()| Err(Error::Busy(resource)))
         })
         .await
+    }
+
+    async fn listed(&self, options: &ListOptions) -> Result<Grant, Error> {
+        // What shards give beyond their share comes to half as much again at most.
+        let versions = options.limit.min(list::LIST_LIMIT_MAX);
+        self.grant(&self.0.limits.listed, versions + versions / 2 + 1, Resource::Listings).await
     }
 
     // ── objects ──
@@ -233,12 +309,15 @@ impl CoreEngine {
         target: Target,
         options: PutOptions,
     ) -> Result<Put, Error> {
-        let operation = self.admit().await?;
+        let limits = &self.0.limits;
+        // Of writes before operations: whoever waits for the scarcer holds nothing that others need.
+        let write = self.grant(&limits.writes, 1, Resource::Writes).await?;
         let bytes = Put::memory_bytes(options.size);
-        let memory = self.grant(&self.0.limits.write_bytes, bytes, Resource::Memory).await?;
+        let memory = self.grant(limits.write_bytes.of(bytes), bytes, Resource::WriteMemory).await?;
+        let operation = self.admit().await?;
         self.0.metrics.puts.add(1);
         let shard = self.shard_of(bucket, key);
-        Ok(Put::new(self.clone(), shard, target, options.size, memory, operation))
+        Ok(Put::new(self.clone(), shard, target, options.size, memory, (operation, write)))
     }
 
     /// Opens an object for reading.
@@ -249,20 +328,21 @@ impl CoreEngine {
     pub async fn get(&self, bucket: &str, key: &[u8], options: GetOptions) -> Result<Get, Error> {
         let operation = self.admit().await?;
         let shard = self.shard_of(bucket, key);
-        let (name, wanted, which) = (Box::<str>::from(bucket), Box::<[u8]>::from(key), options.version);
+        let name = Arc::new((Box::<str>::from(bucket), Box::<[u8]>::from(key)));
+        let (wanted, which) = (name.clone(), options.version);
         let opened = self.hold(
             shard,
-            move |shard| async move { shard.open_object(&name, &wanted, which) },
+            move |shard| async move { shard.open_object(&wanted.0, &wanted.1, which) },
             |shard, (_, _, pin)| shard.close_object(pin),
         );
         let (record, versioning, pin) = opened.await?;
         let pin = PinGuard::new(self.clone(), shard, pin);
         let range = options.select.resolve(&record)?;
         let bytes = Get::memory_bytes(range.end - range.start);
-        let memory = self.grant(&self.0.limits.read_bytes, bytes, Resource::Memory).await?;
+        let memory = self.grant(self.0.limits.read_bytes.of(bytes), bytes, Resource::ReadMemory).await?;
         self.0.metrics.gets.add(1);
         let info = ObjectInfo::of(&record, versioning);
-        Ok(Get::new(self.clone(), (record, info), pin, range, (memory, operation)))
+        Ok(Get::new(self.clone(), name, (record, info), pin, range, (memory, operation)))
     }
 
     /// What is known of an object, without its bytes.
@@ -393,6 +473,7 @@ impl CoreEngine {
     /// [`Error::NoSuchBucket`]; [`Error::Corrupt`] and [`Error::ShardUnavailable`] rather than a page that lacks keys.
     pub async fn list(&self, bucket: &str, options: &ListOptions) -> Result<Listing, Error> {
         let _operation = self.admit().await?;
+        let _listed = self.listed(options).await?;
         self.0.metrics.lists.add(1);
         list::list(self, bucket, options).await
     }
@@ -403,6 +484,7 @@ impl CoreEngine {
     /// As [`CoreEngine::list`].
     pub async fn list_versions(&self, bucket: &str, options: &ListOptions) -> Result<VersionListing, Error> {
         let _operation = self.admit().await?;
+        let _listed = self.listed(options).await?;
         self.0.metrics.lists.add(1);
         list::list_versions(self, bucket, options).await
     }
@@ -514,6 +596,33 @@ impl CoreEngine {
             .await
     }
 
+    /// Gives up every upload, of all buckets, that was begun before a moment (milliseconds since 1970 UTC), and frees its parts:
+    /// durable when it resolves. The moment is the caller's: `now` less what an upload may take. One that is being completed
+    /// stays, and so does one that was begun by a clock that is ahead.
+    ///
+    /// # Errors
+    /// Of the first shard that can not; the others have been gone through all the same.
+    ///
+    /// # Cancellation
+    /// Each upload is whole or gone; what is left goes with the next call.
+    pub async fn expire_uploads(&self, begun_before_ms: u64) -> Result<ExpiredUploads, Error> {
+        let _operation = self.admit().await?;
+        let mut expired = ExpiredUploads::default();
+        let mut outcome = Ok(());
+        for shard in 0..self.shard_count() {
+            let work = move |shard: Rc<Shard>| async move { shard.expire_uploads(begun_before_ms).await };
+            match self.on_shard(shard, work).await {
+                Ok(here) => {
+                    expired.uploads += here.uploads;
+                    expired.parts += here.parts;
+                    expired.bytes = expired.bytes.saturating_add(here.bytes);
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome.map(|()| expired)
+    }
+
     /// An upload and its parts with a number above `after`, at most `limit`; and whether there are more.
     ///
     /// # Errors
@@ -583,6 +692,31 @@ impl CoreEngine {
             self.on_shard(shard, move |shard| async move { shard.checkpoint().await }).await?;
         }
         Ok(())
+    }
+
+    /// Scrubs every shard, one after the other: a whole tour of each, or the rest of one that was interrupted. For a tour in the
+    /// background see [`crate::Builder::scrub`]. What is wrong comes by [`CoreEngine::corruption_events`].
+    ///
+    /// # Errors
+    /// [`Error::ShardUnavailable`], [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The shard that is being scrubbed is scrubbed to its end.
+    pub async fn scrub(&self, rate: ScrubRate) -> Result<Vec<ScrubProgress>, Error> {
+        let mut tours = Vec::new();
+        for shard in 0..self.shard_count() {
+            tours.push(self.on_shard(shard, move |shard| async move { shard.scrub(rate).await }).await?);
+        }
+        Ok(tours)
+    }
+
+    /// How far the scrub of each shard is that can be reached.
+    pub async fn scrub_progress(&self) -> Vec<ScrubProgress> {
+        let mut all = Vec::new();
+        for shard in 0..self.shard_count() {
+            all.extend(self.on_shard(shard, move |shard| async move { Ok(shard.scrub_progress()) }).await);
+        }
+        all
     }
 
     /// Numbers of every shard that can be reached.

@@ -7,10 +7,12 @@ use super::{
 use crate::{
     core_engine::CoreEngine,
     error::OpenError,
+    events::EventHub,
     layout::{SecretKey, Superblock},
     log::memory::LogMemory,
+    memory::{MemoryPlan, Sizes},
     reactor::{Core, CoreOptions, Driver, RingDriver},
-    shard::{Shard, ShardIdentity, open::RecoveryReport},
+    shard::{Shard, ShardIdentity, open::RecoveryReport, scrub::ScrubSchedule},
     store::{
         Placement,
         directory::{DataPath, OpenShard},
@@ -48,6 +50,7 @@ pub struct Builder {
     pub(super) cores: Option<usize>,
     pub(super) shards: Option<u16>,
     pub(super) memory_bytes: Option<usize>,
+    pub(super) memory_max: Option<u64>,
     pub(super) create: bool,
     pub(super) pin: bool,
     pub(super) driver: DriverChoice,
@@ -56,6 +59,7 @@ pub struct Builder {
     pub(super) front_end: Option<FrontEnd>,
     pub(super) transports: Vec<Arc<dyn Transport>>,
     pub(super) session_limits: SessionLimits,
+    pub(super) scrub: Option<ScrubSchedule>,
 }
 
 impl Default for Builder {
@@ -65,6 +69,7 @@ impl Default for Builder {
             cores: None,
             shards: None,
             memory_bytes: None,
+            memory_max: None,
             create: true,
             pin: false,
             driver: DriverChoice::Best,
@@ -73,6 +78,7 @@ impl Default for Builder {
             front_end: None,
             transports: Vec::new(),
             session_limits: SessionLimits::default(),
+            scrub: None,
         }
     }
 }
@@ -95,6 +101,10 @@ pub struct OpenReport {
     pub driver: String,
     /// Why the arena could not be registered with the kernel, if it could not.
     pub unregistered: Option<String>,
+    /// Directories whose file system has no `O_DIRECT`: there all goes through the page cache, with a copy each way.
+    pub page_cached: Vec<PathBuf>,
+    /// What the store takes of memory at most, term by term.
+    pub memory: MemoryPlan,
 }
 
 impl Builder {
@@ -116,9 +126,19 @@ impl Builder {
         self
     }
 
-    /// The arena, in bytes, for all cores together. It is what the engine uses besides its index.
+    /// The arena, in bytes, for all cores together: the greatest part of what the engine uses besides its index. All of it is in
+    /// [`OpenReport::memory`].
     pub fn memory_bytes(mut self, bytes: usize) -> Builder {
         self.memory_bytes = Some(bytes);
+        self
+    }
+
+    /// What the store may take of memory in all, bytes: the sum of [`OpenReport::memory`]. The index gets what the other terms leave,
+    /// each shard an equal part; where that is used up, what would add to it is told [`crate::Error::Busy`] with
+    /// [`crate::Resource::Index`], and reads and deletes go on. A store whose index needs more is not opened. Front ends and
+    /// transports have memory of their own. Default: no bound for the index.
+    pub fn memory_max(mut self, bytes: u64) -> Builder {
+        self.memory_max = Some(bytes);
         self
     }
 
@@ -150,6 +170,14 @@ impl Builder {
     /// [`crate::Error::Busy`]. Default: not at all.
     pub fn admission_wait(mut self, wait: Duration) -> Builder {
         self.admission_wait = wait;
+        self
+    }
+
+    /// Has the store scrub itself in the background, at the least priority: it reads all it holds, again and again, and tells
+    /// what is wrong ([`Engine::corruption_events`]). How far it is is kept with the store, so that a restart costs little.
+    /// Builds from before there was a scrub do not open a store that has scrubbed itself. Default: not at all.
+    pub fn scrub(mut self, schedule: ScrubSchedule) -> Builder {
+        self.scrub = Some(schedule);
         self
     }
 
@@ -205,12 +233,30 @@ impl Builder {
         let first = check_together(&paths, &superblocks)?;
         let shards = open_shards(&paths, &superblocks, &first)?;
         drop(scaffold);
+        let mut page_cached = Vec::new();
+        for (path, superblock) in paths.iter().zip(&superblocks) {
+            let range = shards_of(superblock.device_index, first.device_count, first.geometry.shard_count);
+            if range.into_iter().any(|shard| !shards[usize::from(shard)].is_direct()) {
+                page_cached.push(path.path.clone());
+            }
+        }
 
         let pages = PagePolicy::Best;
         let arena = Arena::map(&ArenaOptions { bytes: memory, pools: cores, pages, prefault: false })
             .map_err(|error| OpenError::Options(error.to_string()))?;
         register(&self.transports, &arena)?;
         let placement = Arc::new(Placement::new(first.geometry, first.store, cores));
+        let events = Arc::<EventHub>::default();
+        let sizes = Sizes {
+            cores,
+            shards: first.geometry.shard_count,
+            arena_bytes: arena.bytes(),
+            ring_depth: RING_DEPTH,
+            operations_max: OPERATIONS_MAX,
+        };
+        let mut memory = MemoryPlan::new(sizes, self.memory_max)?;
+        let shard_count = u64::from(first.geometry.shard_count);
+        let index_bytes_max = memory.index_bytes_max.map_or(u64::MAX, |bytes| bytes / shard_count);
         let plan = CorePlan {
             arena: arena.clone(),
             placement: placement.clone(),
@@ -223,12 +269,15 @@ impl Builder {
             admission_wait: self.admission_wait,
             pin: self.pin,
             front_end: self.front_end.clone(),
-            tuning: crate::shard::Tuning::default(),
+            tuning: crate::shard::Tuning { index_bytes_max, ..crate::shard::Tuning::default() },
             transports: self.transports.clone(),
             session_limits: self.session_limits,
+            scrub: self.scrub,
+            events: events.clone(),
         };
         let (threads, started) = Threads::start(plan, cores, paths)?;
         let Started { addresses, metrics, shards, unavailable, driver, unregistered } = started;
+        memory.index_bytes = shards.iter().map(|shard| shard.index_bytes).sum();
         let report = OpenReport {
             created,
             shards,
@@ -237,8 +286,11 @@ impl Builder {
             arena_bytes: arena.bytes(),
             driver,
             unregistered,
+            page_cached,
+            memory,
         };
-        Ok(Engine { inner: Arc::new(Inner { addresses, placement, metrics, report, threads }) })
+        let inner = Inner { addresses, placement, metrics, events, report, threads };
+        Ok(Engine { inner: Arc::new(inner), wait: None })
     }
 
     fn superblocks(

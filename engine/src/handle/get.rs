@@ -6,7 +6,7 @@ use crate::{
     reactor::Core,
 };
 use crossdock_transport::memory::FrozenLease;
-use futures_channel::mpsc;
+use futures_channel::{mpsc, oneshot};
 use futures_core::Stream;
 use std::{
     ops::Range,
@@ -24,12 +24,15 @@ pub struct GetStream {
     chunks: mpsc::Receiver<Result<FrozenLease, Error>>,
     /// Bytes still to come; none after an error or the end.
     left: u64,
+    /// Dropped when there is no more to take: what the read was let in with goes back then, and not while chunks wait here.
+    taking: Option<oneshot::Sender<()>>,
 }
 
 impl GetStream {
     /// Runs the reading on the core, no further ahead than the caller takes.
     pub(super) fn start(core: &Core, mut get: Get) -> GetStream {
         let (mut sender, chunks) = mpsc::channel(CHUNKS_WAITING);
+        let (taking, taken) = oneshot::channel();
         let (info, range) = (get.info().clone(), get.range());
         core.spawn(async move {
             while let Some(chunk) = get.next().await {
@@ -39,10 +42,13 @@ impl GetStream {
                     return;
                 }
             }
+            drop(sender);
+            // An error says that the other end is gone, or has taken all.
+            let _ = taken.await;
         })
         .detach();
         let left = range.end - range.start;
-        GetStream { info, range, chunks, left }
+        GetStream { info, range, chunks, left, taking: (left > 0).then_some(taking) }
     }
 
     /// The object.
@@ -68,6 +74,9 @@ impl GetStream {
         Poll::Ready(match chunk {
             Some(Ok(bytes)) => {
                 self.left = self.left.saturating_sub(bytes.len() as u64);
+                if self.left == 0 {
+                    self.taking = None;
+                }
                 Some(Ok(bytes))
             }
             Some(Err(error)) => {

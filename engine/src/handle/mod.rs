@@ -10,20 +10,28 @@ pub use get::GetStream;
 pub use put::PutStream;
 
 use crate::{
-    core_engine::{CompleteOptions, CoreEngine},
+    core_engine::{
+        CompleteOptions, CoreEngine,
+        repair::{Repaired, VersionExport},
+    },
     error::Error,
+    events::{CorruptionEvents, EventHub},
     layout::{UploadId, Version, Versioning},
     metrics::CoreMetrics,
     object::types::{
-        BucketChange, BucketInfo, BucketOptions, CommitOptions, Delete, Deleted, GetOptions, ListOptions,
-        Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, UploadInfo, VersionListing, Which,
+        BucketChange, BucketInfo, BucketOptions, BucketUsage, CommitOptions, Delete, Deleted, ExpiredUploads,
+        GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, UploadInfo,
+        VersionListing, Which,
     },
     reactor::Address,
-    shard::ShardStatistics,
+    shard::{
+        ShardStatistics,
+        scrub::{ScrubProgress, ScrubRate},
+    },
     store::Placement,
 };
 use bytes::Bytes;
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 use threads::Threads;
 
 /// A store that is open. `Send + Sync`, cheap to clone; its futures work on any runtime, or none.
@@ -36,12 +44,15 @@ use threads::Threads;
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// How long its operations may wait for admission, if not as long as the store was opened with.
+    wait: Option<Duration>,
 }
 
 struct Inner {
     addresses: Vec<Address>,
     placement: Arc<Placement>,
     metrics: Vec<Arc<CoreMetrics>>,
+    events: Arc<EventHub>,
     report: OpenReport,
     threads: Threads,
 }
@@ -50,6 +61,11 @@ impl Engine {
     /// Says how to open a store.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// This store, through a handle whose operations wait for admission so long at most: see [`CoreEngine::waiting_at_most`].
+    pub fn waiting_at_most(&self, wait: Duration) -> Engine {
+        Engine { inner: self.inner.clone(), wait: Some(wait) }
     }
 
     /// What opening found: recovery, memory, drivers.
@@ -88,9 +104,12 @@ impl Engine {
         F: Future<Output = Result<T, Error>> + 'static,
     {
         let address = self.inner.addresses.get(core).ok_or(Error::Closed)?.clone();
+        let wait = self.wait;
         let reply = address.call(move |core| async move {
             match CoreEngine::of(&core) {
-                Some(engine) => work(engine).await,
+                Some(engine) => {
+                    work(wait.map_or_else(|| engine.clone(), |wait| engine.waiting_at_most(wait))).await
+                }
                 None => Err(Error::Closed),
             }
         });
@@ -280,6 +299,15 @@ impl Engine {
         self.on_key(name, b"", move |engine| async move { engine.bucket(&wanted).await }).await
     }
 
+    /// How much a bucket holds: see [`CoreEngine::bucket_usage`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Corrupt`], [`Error::ShardUnavailable`].
+    pub async fn bucket_usage(&self, name: &str) -> Result<BucketUsage, Error> {
+        let wanted = Box::<str>::from(name);
+        self.on_key(name, b"", move |engine| async move { engine.bucket_usage(&wanted).await }).await
+    }
+
     /// Every bucket, by name.
     ///
     /// # Errors
@@ -367,6 +395,14 @@ impl Engine {
         .await
     }
 
+    /// Gives up every upload begun before a moment: see [`CoreEngine::expire_uploads`].
+    ///
+    /// # Errors
+    /// As [`CoreEngine::expire_uploads`].
+    pub async fn expire_uploads(&self, begun_before_ms: u64) -> Result<ExpiredUploads, Error> {
+        self.on_core(0, move |engine| async move { engine.expire_uploads(begun_before_ms).await }).await
+    }
+
     /// The parts an object was completed from: see [`CoreEngine::object_parts`].
     ///
     /// # Errors
@@ -385,6 +421,76 @@ impl Engine {
     /// A full or failing device.
     pub async fn checkpoint(&self) -> Result<(), Error> {
         self.on_core(0, |engine| async move { engine.checkpoint().await }).await
+    }
+
+    /// A version and the checksums of its bytes: see [`CoreEngine::export`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn export(&self, bucket: &str, key: &[u8], which: Which) -> Result<VersionExport, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move { engine.export(&name, &wanted, which).await })
+            .await
+    }
+
+    /// Writes damaged bytes of a version anew: see [`CoreEngine::repair`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn repair(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: Version,
+        offset: u64,
+        bytes: Bytes,
+    ) -> Result<Repaired, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move {
+            engine.repair(&name, &wanted, version, offset, bytes).await
+        })
+        .await
+    }
+
+    /// Writes a damaged table of checksums anew: see [`CoreEngine::repair_checksums`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn repair_checksums(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: Version,
+        part: Option<u16>,
+        checksums: Vec<u64>,
+    ) -> Result<Repaired, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move {
+            engine.repair_checksums(&name, &wanted, version, part, checksums).await
+        })
+        .await
+    }
+
+    /// Damage from now on, as it is found: by readers, the scrub, the cleaner. Each subscription gets every event; one that does
+    /// not take them loses some and counts them.
+    pub fn corruption_events(&self) -> CorruptionEvents {
+        self.inner.events.subscribe()
+    }
+
+    /// Scrubs every shard: see [`CoreEngine::scrub`].
+    ///
+    /// # Errors
+    /// [`Error::ShardUnavailable`], [`Error::Closed`].
+    pub async fn scrub(&self, rate: ScrubRate) -> Result<Vec<ScrubProgress>, Error> {
+        self.on_core(0, move |engine| async move { engine.scrub(rate).await }).await
+    }
+
+    /// How far the scrub of each shard is: see [`CoreEngine::scrub_progress`].
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn scrub_progress(&self) -> Result<Vec<ScrubProgress>, Error> {
+        self.on_core(0, |engine| async move { Ok(engine.scrub_progress().await) }).await
     }
 
     /// Numbers of every shard.

@@ -6,11 +6,13 @@
 use crate::{
     core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
     error::OpenError,
+    events::EventHub,
     layout::SecretKey,
     log::memory::LogMemory,
+    memory::STACK_BYTES,
     metrics::CoreMetrics,
-    reactor::{Address, Budget, Core, CoreOptions, RingDriver},
-    shard::{Shard, ShardIdentity, Tuning, open::RecoveryReport},
+    reactor::{Address, Core, CoreOptions, RingDriver},
+    shard::{Shard, ShardIdentity, Tuning, open::RecoveryReport, scrub::ScrubSchedule},
     store::{
         Placement,
         directory::{DataPath, OpenShard},
@@ -56,6 +58,8 @@ pub(super) struct CorePlan {
     /// Each has the arena registered.
     pub(super) transports: Vec<Arc<dyn Transport>>,
     pub(super) session_limits: SessionLimits,
+    pub(super) scrub: Option<ScrubSchedule>,
+    pub(super) events: Arc<EventHub>,
 }
 
 /// What the cores said when they were up.
@@ -109,7 +113,8 @@ impl Threads {
                 run_core(index, &plan, &reports, &addresses, &together);
                 drop(locks);
             };
-            let thread = std::thread::Builder::new().name(format!("crossdock-{index}"));
+            let thread =
+                std::thread::Builder::new().stack_size(STACK_BYTES).name(format!("crossdock-{index}"));
             handles.push(thread.spawn(body).map_err(|source| OpenError::Io {
                 what: "start a thread for",
                 path: PathBuf::new(),
@@ -275,6 +280,9 @@ fn run_core(
     if !plan.transports.is_empty() {
         core.spawn(expire_sessions(core.clone(), driver.clone(), plan.session_limits.idle_max)).detach();
     }
+    if let Some(schedule) = plan.scrub {
+        engine.own_shards().for_each(|shard| core.spawn(shard.clone().scrub_for_ever(schedule)).detach());
+    }
     let front_end = plan.front_end.clone();
     let work = engine.clone();
     core.block_on(async move {
@@ -389,6 +397,8 @@ async fn open_core(
                 shards.push(Some(shard));
                 reports.push(report);
             }
+            // Not a fault of this shard: the caller asked for less than the store needs.
+            Err(error @ OpenError::Memory { .. }) => return Err(error),
             Err(error) => {
                 tracing::error!(%error, shard, "a shard is not available");
                 unavailable.push((shard, error.to_string()));
@@ -397,13 +407,7 @@ async fn open_core(
         }
     }
     let spare = core.pool().total_bytes() - LogMemory::bytes(BATCH_BUFFERS);
-    // What is left over serves checkpoints and the like, and the odd superpage that small leases keep apart.
-    let limits = CoreLimits {
-        operations: Budget::new(plan.operations_max),
-        write_bytes: Budget::new(spare / 2),
-        read_bytes: Budget::new(spare / 4),
-        admission_wait: plan.admission_wait,
-    };
+    let limits = CoreLimits::new(plan.operations_max, spare, plan.admission_wait);
     let state = CoreState {
         core,
         placement: plan.placement.clone(),
@@ -413,6 +417,7 @@ async fn open_core(
         opened: Flag::default(),
         stop: Flag::default(),
         metrics: Arc::default(),
+        events: plan.events.clone(),
         attached: Default::default(),
     };
     Ok((CoreEngine::new(state), reports, unavailable))

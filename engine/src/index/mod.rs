@@ -3,6 +3,7 @@
 //! Stage 0: an ordered map in memory. The trait is what the rest of the engine may ask, so that a tree on disk can
 //! take its place without the rest noticing.
 
+pub(crate) mod footprint;
 pub(crate) mod key;
 
 use crate::layout::{BucketId, Record, Version};

@@ -11,7 +11,7 @@ use crate::{
     error::{OpenError, Region},
     layout::{BLOCK_BYTES, BatchHeader, BucketId, BucketRecord, DecodeError, LogPosition, anchor_offset},
     log::recover::LogReader,
-    shard::reading::Reading,
+    shard::{catalog::Catalog, reading::Reading},
 };
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -188,8 +188,8 @@ pub(crate) fn check_buckets(
                 }
                 (None, Some(here)) => {
                     // Making and removing begin and end with the others; a bucket has objects only in between.
-                    let severity = if here.versions == 0 { Severity::Note } else { Severity::Damage };
-                    (severity, Problem::BucketLeftOver { bucket, versions: here.versions })
+                    let severity = if here.usage.versions == 0 { Severity::Note } else { Severity::Damage };
+                    (severity, Problem::BucketLeftOver { bucket, versions: here.usage.versions })
                 }
                 _ => continue,
             };
@@ -207,7 +207,18 @@ pub(super) fn name_of(
     version: Option<crate::layout::Version>,
     part: Option<u16>,
 ) -> ObjectName {
-    let bucket = match image.catalog.bucket(bucket) {
+    name_in(&image.catalog, bucket, key, version, part)
+}
+
+/// As [`name_of`], where the catalog is at hand.
+pub(crate) fn name_in(
+    catalog: &Catalog,
+    bucket: BucketId,
+    key: &[u8],
+    version: Option<crate::layout::Version>,
+    part: Option<u16>,
+) -> ObjectName {
+    let bucket = match catalog.bucket(bucket) {
         Some(known) => known.record.name.to_string(),
         None => format!("#{}", bucket.0),
     };

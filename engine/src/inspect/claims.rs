@@ -12,6 +12,7 @@ use crate::{
         BucketId, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, LogPosition, PACKED_CHECKSUM_BYTES,
         Version, Versioning, checksum, checksum_combine,
     },
+    object::types::BucketUsage,
     shard::{catalog::packed_of, reading::Reading, space::Space},
     store::Placement,
 };
@@ -68,13 +69,20 @@ impl Claims<'_> {
 
     fn objects(&mut self) {
         let image = self.image;
-        let mut counted: BTreeMap<BucketId, (u64, u64)> = BTreeMap::new();
+        let mut counted: BTreeMap<BucketId, BucketUsage> = BTreeMap::new();
+        let mut last_key: Option<(BucketId, Vec<u8>)> = None;
         // Objects come in the order of the index: the versions of a key one behind the other.
         let mut null_of: Option<(BucketId, Box<[u8]>)> = None;
         for (index, entry) in image.objects().enumerate() {
             let record = entry.record;
             let count = counted.entry(entry.bucket_id).or_default();
-            *count = (count.0 + 1, count.1.saturating_add(record.size));
+            count.versions += 1;
+            count.bytes = count.bytes.saturating_add(record.size);
+            count.delete_markers += u64::from(record.delete_marker);
+            let here = Some((entry.bucket_id, entry.key.clone()));
+            let is_newest = here != last_key;
+            last_key = here;
+            count.objects += u64::from(is_newest && !record.delete_marker);
             let name = |part| Some(name_of(image, entry.bucket_id, &entry.key, Some(record.version), part));
             match entry.bucket {
                 None => self.say(None, name(None), Problem::UnknownBucket),
@@ -127,9 +135,22 @@ impl Claims<'_> {
                 self.say(None, name(None), Problem::Whole { expected: record.crc64, found: whole });
             }
         }
+        for upload in image.uploads() {
+            let count = counted.entry(upload.record.bucket).or_default();
+            count.uploads += 1;
+            count.upload_bytes += upload.parts.iter().map(|part| part.bytes).sum::<u64>();
+        }
         for bucket in image.buckets() {
-            let (versions, bytes) = counted.get(&bucket.record.bucket).copied().unwrap_or_default();
-            let counts = [("versions", bucket.versions, versions), ("bytes", bucket.bytes, bytes)];
+            let found = counted.get(&bucket.record.bucket).copied().unwrap_or_default();
+            let kept = bucket.usage;
+            let counts = [
+                ("objects", kept.objects, found.objects),
+                ("versions", kept.versions, found.versions),
+                ("delete markers", kept.delete_markers, found.delete_markers),
+                ("bytes", kept.bytes, found.bytes),
+                ("uploads", kept.uploads, found.uploads),
+                ("bytes of uploads", kept.upload_bytes, found.upload_bytes),
+            ];
             for (what, kept, counted) in counts.into_iter().filter(|(_, kept, counted)| kept != counted) {
                 let bucket = bucket.record.name.to_string();
                 self.say(None, None, Problem::Count { bucket, what, kept, counted });
@@ -411,7 +432,7 @@ mod tests {
         let identity = ShardIdentity { store: STORE, shard: 0, geometry, secret: SecretKey([3; 16]) };
         let memory = LogMemory::reserve(core.pool(), 1).unwrap();
         core.block_on(Shard::format(identity, core.clone(), files.clone(), memory)).unwrap();
-        let reading = Reading { identity, core: core.clone(), files };
+        let reading = Reading { identity, core: core.clone(), files, gate: None };
         let looked = reading.clone();
         let mut image = core.block_on(async move { ShardImage::read(&looked).await }).unwrap();
         image.catalog.apply(Entry::PutBucket(BucketRecord {

@@ -4,10 +4,11 @@ use crate::{
     error::{Corruption, OpenError},
     index::{Index, key},
     layout::{
-        Anchor, BatchHeader, BucketId, BucketRecord, CheckpointRoot, ChunkPlace, Content, DecodeError,
-        Extent, Part, Record, UploadRecord,
+        Anchor, BatchHeader, BucketId, BucketRecord, CheckpointRoot, ChunkPlace, Content, DecodeError, Entry,
+        Extent, Part, Record, ScrubRecord, UploadRecord,
     },
     log::recover::{Found, Replayed},
+    object::types::BucketUsage,
     shard::{
         catalog::{Bucket, Catalog, packed_of},
         reading::{ReadCheckpoint, Reading},
@@ -57,10 +58,8 @@ pub struct ObjectEntry<'a> {
 pub struct BucketEntry<'a> {
     /// Its record.
     pub record: &'a BucketRecord,
-    /// Versions in it that lie on this shard.
-    pub versions: u64,
-    /// Their bytes.
-    pub bytes: u64,
+    /// What of it lies on this shard, as the engine keeps count of it.
+    pub usage: BucketUsage,
 }
 
 /// An upload under way.
@@ -126,24 +125,35 @@ impl ShardUsage {
 impl ShardImage {
     /// Reads the shard as recovery does. Nothing is changed.
     pub(crate) async fn read(reading: &Reading) -> Result<ShardImage, OpenError> {
+        let mut catalog = Catalog::default();
+        let mut image = ShardImage::read_through(reading, &mut |entry| drop(catalog.apply(entry))).await?;
+        image.catalog = catalog;
+        Ok(image)
+    }
+
+    /// Reads the shard's structures, but keeps nothing of what its entries say.
+    pub(crate) async fn read_structures(reading: &Reading) -> Result<ShardImage, OpenError> {
+        ShardImage::read_through(reading, &mut |_| ()).await
+    }
+
+    async fn read_through(reading: &Reading, take: &mut dyn FnMut(Entry)) -> Result<ShardImage, OpenError> {
         let copies = reading.anchor_copies().await?;
         let anchor = reading.choose_anchor(&copies)?;
-        let mut catalog = Catalog::default();
         let checkpoint = match anchor.checkpoint {
-            Some(root) => reading.checkpoint(root, &mut |entry| drop(catalog.apply(entry))).await?,
+            Some(root) => reading.checkpoint(root, take).await?,
             None => ReadCheckpoint::default(),
         };
         let mut batches = Vec::new();
         let mut apply = |batch: Found| {
             batches.push(ReadBatch { header: batch.header });
-            batch.entries.into_iter().for_each(|entry| drop(catalog.apply(entry)));
+            batch.entries.into_iter().for_each(&mut *take);
         };
         let replayed = reading.log_reader().replay(&anchor, &mut apply).await?;
         Ok(ShardImage {
             shard: reading.identity.shard,
             copies,
             anchor,
-            catalog,
+            catalog: Catalog::default(),
             checkpoint_extents: checkpoint.extents(),
             chunks: checkpoint.chunks,
             batches,
@@ -181,6 +191,11 @@ impl ShardImage {
         self.hole
     }
 
+    /// How far the shard's scrub is, if there ever was one.
+    pub fn scrub(&self) -> Option<&ScrubRecord> {
+        self.catalog.scrub()
+    }
+
     /// The batches since the checkpoint, in order.
     pub fn batches(&self) -> impl Iterator<Item = &BatchHeader> {
         self.batches.iter().map(|batch| &batch.header)
@@ -188,11 +203,7 @@ impl ShardImage {
 
     /// The shard's records of buckets.
     pub fn buckets<'a>(&'a self) -> impl Iterator<Item = BucketEntry<'a>> {
-        let entry = |bucket: &'a Bucket| BucketEntry {
-            record: &bucket.record,
-            versions: bucket.versions,
-            bytes: bucket.bytes,
-        };
+        let entry = |bucket: &'a Bucket| BucketEntry { record: &bucket.record, usage: bucket.usage };
         self.catalog.buckets().map(entry)
     }
 

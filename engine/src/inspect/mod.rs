@@ -23,6 +23,7 @@ mod scrub;
 mod store;
 mod verify;
 
+pub(crate) use check::{check_structures, name_in};
 pub use finding::{Finding, ObjectName, Problem, Severity};
 pub use image::{BucketEntry, ObjectEntry, ShardImage, ShardUsage, UploadEntry};
 pub use raw::{AnchorCopy, Holder};

@@ -7,7 +7,7 @@ use super::{
     finding::{Finding, ObjectName, Problem, Severity},
     image::ShardImage,
     store::read_settled,
-    verify::{Bad, Job, Pace, Place, Progress, verify, verify_shard},
+    verify::{Progress, Tempo, job_at, verify_shard},
 };
 use crate::{
     error::{OpenError, Region},
@@ -15,6 +15,7 @@ use crate::{
     layout::superblock_offset,
     shard::reading::Reading,
     store::Placement,
+    verify::{Bad, Job, Place, verify},
 };
 use std::rc::Rc;
 
@@ -84,7 +85,7 @@ impl Store {
     ) -> Result<Vec<Finding>, OpenError> {
         let reading = self.reading(image.shard())?;
         let (image, after) = (image.clone(), options.after.clone());
-        let pace = Pace::new(options.rate, self.core().now(), Box::new(progress));
+        let pace = Tempo::new(options.rate, self.core().now(), Box::new(progress));
         let attempts = self.attempts();
         self.core().block_on(async move { scrub(&reading, &image, after.as_deref(), &pace, attempts).await })
     }
@@ -94,7 +95,7 @@ impl Store {
 #[cfg(any(test, feature = "testing"))]
 pub(crate) async fn check_store(readings: &[Reading], placement: &Placement) -> Vec<Finding> {
     let (mut findings, mut images) = (Vec::new(), Vec::new());
-    let pace = Pace::new(None, crate::reactor::Moment(0), Box::new(|_| true));
+    let pace = Tempo::new(None, crate::reactor::Moment(0), Box::new(|_| true));
     for reading in readings {
         let checked = async {
             let image = Rc::new(ShardImage::read(reading).await?);
@@ -127,7 +128,7 @@ pub(crate) async fn scrub(
     reading: &Reading,
     image: &ShardImage,
     after: Option<&[u8]>,
-    pace: &Rc<Pace>,
+    pace: &Rc<Tempo>,
     attempts: u32,
 ) -> Result<Vec<Finding>, OpenError> {
     let mut suspects = verify_shard(reading, image, after, pace).await;
@@ -145,12 +146,12 @@ pub(crate) async fn scrub(
         let now = read_settled(&reading.core, reading, attempts).await?;
         let mut changed = Vec::new();
         for (job, bad) in suspects {
-            let Some(current) = Job::at(&now, &job.place) else { continue };
+            let Some(current) = job_at(&now, &job.place) else { continue };
             if current.content == job.content {
                 say(&now, &job, &bad, &mut findings);
                 continue;
             }
-            let bad = verify(reading, &current, pace).await;
+            let bad = verify(reading, &current, &**pace).await;
             if !bad.is_empty() {
                 changed.push((current, bad));
             }

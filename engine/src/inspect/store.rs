@@ -147,7 +147,7 @@ impl Store {
         })?;
         let (store, secret) = (self.superblock.store, SecretKey(self.superblock.secret));
         let identity = ShardIdentity { store, shard, geometry, secret };
-        Ok(Reading { identity, core: self.scaffold.core.clone(), files })
+        Ok(Reading { identity, core: self.scaffold.core.clone(), files, gate: None })
     }
 
     /// How often to look again at what seems wrong: never, where nobody can have changed it.

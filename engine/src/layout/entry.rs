@@ -11,7 +11,7 @@
 
 use super::{
     ATTRIBUTES_BYTES_MAX, BucketId, BucketRecord, Content, DecodeError, ENTRY_BYTES_MAX, KEY_BYTES_MAX,
-    LogPosition, PARTS_MAX, Part, Record, UploadId, UploadRecord, Version,
+    LogPosition, PARTS_MAX, Part, Record, ScrubRecord, UploadId, UploadRecord, Version,
     codec::{Reader, Writer},
 };
 use bytes::Bytes;
@@ -87,6 +87,8 @@ pub enum Entry {
         /// The embedder's own bytes.
         attributes: Bytes,
     },
+    /// The scrub has come so far.
+    Scrub(ScrubRecord),
 }
 
 /// Who holds a packed payload.
@@ -163,6 +165,7 @@ mod tag {
     pub(super) const ABORT_UPLOAD: u8 = 8;
     pub(super) const MOVE_PACKED: u8 = 9;
     pub(super) const SET_ATTRIBUTES: u8 = 10;
+    pub(super) const SCRUB: u8 = 11;
 }
 
 /// Version of the bodies this build writes, but for those of [`Entry::PutBucket`]: see
@@ -230,6 +233,7 @@ impl Entry {
                     writer.bytes(attributes, ATTRIBUTES_BYTES_MAX);
                 })
             }
+            Entry::Scrub(record) => prefixed(target, tag::SCRUB, |writer| record.encode(writer)),
         }
     }
 
@@ -316,7 +320,7 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
     reader.u32()?;
     let tag = reader.u8()?;
     let version = reader.u8()?;
-    if !(tag::PUT_OBJECT..=tag::SET_ATTRIBUTES).contains(&tag) {
+    if !(tag::PUT_OBJECT..=tag::SCRUB).contains(&tag) {
         return Err(DecodeError::Tag(tag));
     }
     let newest = if tag == tag::PUT_BUCKET { BucketRecord::BODY_VERSION_MAX } else { BODY_VERSION };
@@ -364,6 +368,7 @@ fn decode_whole(entry: &[u8]) -> Result<Entry, DecodeError> {
             version: Version(reader.u64()?),
             attributes: Bytes::copy_from_slice(reader.bytes(ATTRIBUTES_BYTES_MAX)?),
         },
+        tag::SCRUB => Entry::Scrub(ScrubRecord::decode(reader)?),
         unknown => return Err(DecodeError::Tag(unknown)),
     };
     if reader.0.is_empty() { Ok(entry) } else { Err(DecodeError::Bounds) }
@@ -425,7 +430,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_do_not_panic(
             body in proptest::collection::vec(any::<u8>(), 0..600),
-            tag in 0..12u8,
+            tag in 0..13u8,
             version in 0..5u8,
         ) {
             // Shows that no body panics, and that whole entries are never called truncated.

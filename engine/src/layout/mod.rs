@@ -35,6 +35,7 @@ mod hash;
 mod names;
 mod record;
 pub mod regions;
+mod scrub;
 mod superblock;
 #[cfg(test)]
 mod testing;
@@ -49,6 +50,7 @@ pub use hash::{MetaHash, SecretKey};
 pub use names::{BucketId, EntityTag, Extent, LogPosition, UploadId, Version, Versioning};
 pub use record::{BucketRecord, ChecksumTable, Content, Documents, Part, Record, UploadRecord};
 pub use regions::{anchor_offset, superblock_offset};
+pub use scrub::{ScrubPosition, ScrubRecord};
 pub use superblock::{Geometry, Superblock};
 
 /// The unit of every device access: offsets, lengths and memory are multiples of it.

@@ -239,6 +239,29 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
     )
 }
 
+fn scrub_record() -> impl Strategy<Value = ScrubRecord> {
+    let behind = (any::<u64>(), key(), any::<u64>()).prop_map(|(bucket, key, version)| {
+        ScrubPosition::Behind { bucket: BucketId(bucket), key, version: Version(version) }
+    });
+    let position = prop_oneof![
+        Just(ScrubPosition::Over),
+        Just(ScrubPosition::Start),
+        behind,
+        Just(ScrubPosition::Versions)
+    ];
+    (any::<[u64; 6]>(), position).prop_map(
+        |([tour, started_ms, finished_ms, bytes, findings, findings_before], position)| ScrubRecord {
+            tour,
+            started_ms,
+            finished_ms,
+            bytes,
+            findings,
+            findings_before,
+            position,
+        },
+    )
+}
+
 pub(super) fn entry() -> impl Strategy<Value = Entry> {
     let bucket = || any::<u64>().prop_map(BucketId);
     let upload = || any::<u128>().prop_map(UploadId);
@@ -294,5 +317,6 @@ pub(super) fn entry() -> impl Strategy<Value = Entry> {
         (upload(), record(), vec(any::<u16>(), 0..40))
             .prop_map(|(upload, record, parts)| Entry::CompleteUpload { upload, record, parts }),
         upload().prop_map(|upload| Entry::AbortUpload { upload }),
+        scrub_record().prop_map(Entry::Scrub),
     ]
 }

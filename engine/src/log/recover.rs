@@ -17,7 +17,7 @@
 //! those expected, so that neither a client's payload nor what an earlier life of the store left behind can pass.
 
 use super::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, build::payload_range, tail::Tail};
-use crate::shard::ZoneStart;
+use crate::shard::{ZoneStart, reading::Gate};
 use crate::{
     device::BlockDevice,
     error::{DeviceError, DeviceOperation, OpenError, Region},
@@ -51,6 +51,8 @@ pub(crate) struct LogReader {
     pub(crate) window: Option<Window>,
     /// What begins the zone that was looked at last as the next one.
     pub(crate) next_zone: Option<(u32, Option<BatchHeader>)>,
+    /// What each read waits for first.
+    pub(crate) gate: Option<Gate>,
 }
 
 pub(crate) struct Window {
@@ -332,6 +334,9 @@ impl LogReader {
         let offset = self.zones_at + zone + u64::from(position.offset);
         let there = self.device.geometry().bytes.saturating_sub(offset).min(bytes as u64);
         let mut source = OsError(Errno::IO.raw_os_error());
+        if let Some(gate) = &self.gate {
+            gate(bytes).await;
+        }
         for _ in 0..READ_ATTEMPTS {
             lease.set_len(0);
             let slot = self.device.queue().slot().await;

@@ -8,21 +8,24 @@ use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::ObjectInfo, until::
 use crate::{
     core_engine::CoreEngine,
     error::{Corruption, DeviceError, DeviceOperation, Error, Region},
+    events::FoundBy,
+    inspect::{Finding, ObjectName, Problem, Severity},
     layout::{
         BLOCK_BYTES, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, Record,
-        checksum, checksum_combine,
+        Version, checksum, checksum_combine,
     },
     reactor::{Grant, Task},
     shard::space::Pin,
 };
 use bytes::Bytes;
 use crossdock_transport::memory::{BufferLease, CopyReason, FrozenLease, PeerLease, copy_payload};
-use std::{collections::VecDeque, ops::Range, rc::Rc};
+use std::{collections::VecDeque, ops::Range, rc::Rc, sync::Arc};
 
 /// An object being read on this core.
 pub struct Get {
     engine: CoreEngine,
     shard: u16,
+    owner: Owner,
     info: ObjectInfo,
     range: Range<u64>,
     pieces: VecDeque<Piece>,
@@ -59,8 +62,18 @@ impl Chunk {
     }
 }
 
+/// Whose bytes are read, to say so when they do not hold.
+#[derive(Clone)]
+pub(crate) struct Owner {
+    /// Bucket and key.
+    name: Arc<(Box<str>, Box<[u8]>)>,
+    version: Version,
+    part: Option<u16>,
+}
+
 /// A stretch of the object with one content.
 struct Piece {
+    part: Option<u16>,
     start: u64,
     bytes: u64,
     content: Content,
@@ -68,6 +81,7 @@ struct Piece {
 
 /// A piece whose checksums are at hand.
 pub(super) struct OpenPiece {
+    owner: Owner,
     start: u64,
     pub(super) bytes: u64,
     place: Place,
@@ -104,18 +118,21 @@ impl Drop for PinGuard {
 impl Get {
     pub(crate) fn new(
         engine: CoreEngine,
+        name: Arc<(Box<str>, Box<[u8]>)>,
         (record, info): (Record, ObjectInfo),
         pin: PinGuard,
         range: Range<u64>,
         grants: (Grant, Grant),
     ) -> Get {
         let shard = pin.shard;
+        let owner = Owner { name, version: record.version, part: None };
         let pieces = pieces_of(record);
         let position = range.start;
         let (memory, operation) = grants;
         Get {
             engine,
             shard,
+            owner,
             info,
             range,
             pieces,
@@ -255,14 +272,15 @@ impl Get {
             self.pieces.pop_front();
         }
         let piece = self.pieces.front().expect("the range lies within the object, which its pieces make up");
-        let open = self.open(piece.start, piece.bytes, piece.content.clone()).await?;
+        let owner = Owner { part: piece.part, ..self.owner.clone() };
+        let open = self.open(owner, piece.start, piece.bytes, piece.content.clone()).await?;
         let open = Rc::new(open);
         self.pieces.pop_front();
         self.current = Some(open.clone());
         Ok(open)
     }
 
-    async fn open(&self, start: u64, bytes: u64, content: Content) -> Result<OpenPiece, Error> {
+    async fn open(&self, owner: Owner, start: u64, bytes: u64, content: Content) -> Result<OpenPiece, Error> {
         let files = self.engine.files(self.shard);
         let zone_bytes = u64::from(self.engine.geometry().zone_bytes);
         let (place, checksums, block_bytes) = match content {
@@ -273,57 +291,89 @@ impl Get {
                 (Place::Packed { offset }, checksums, PACKED_CHECKSUM_BYTES as u64)
             }
             Content::Extents { extents, checksums, .. } => {
-                let table = self.checksum_table(checksums).await?;
+                let table = self.checksum_table(&owner, checksums).await?;
                 (Place::Extents(extents), table, EXTENT_CHECKSUM_BYTES as u64)
             }
             Content::Empty | Content::Parts(_) => {
                 unreachable!("pieces have bytes, and parts were taken apart")
             }
         };
-        Ok(OpenPiece { start, bytes, place, checksums, block_bytes })
+        Ok(OpenPiece { owner, start, bytes, place, checksums, block_bytes })
     }
 
-    async fn checksum_table(&self, table: ChecksumTable) -> Result<Vec<u64>, Error> {
-        let (extent, bytes, expected) = match table {
-            ChecksumTable::Here(checksums) => return Ok(checksums),
-            ChecksumTable::Away { extent, bytes, checksum } => (extent, bytes as usize, checksum),
-        };
-        let offset = extent_offset(&self.engine, self.shard, extent);
-        let padded = bytes.next_multiple_of(BLOCK_BYTES);
-        let mut again = false;
-        loop {
-            let lease = self.engine.core().pool().acquire(padded).await;
-            let lease = read(&self.engine, self.shard, Region::Data, offset, padded, lease).await?;
-            let table = lease.as_slice().get(..bytes).unwrap_or_default();
-            let found = checksum(table);
-            if found == expected && table.len() == bytes {
-                let sums = table.chunks_exact(size_of::<u64>());
-                return Ok(sums
-                    .map(|sum| u64::from_le_bytes(sum.try_into().expect("eight bytes")))
-                    .collect());
-            }
-            if again {
-                let (shard, region) = (self.shard, Region::Data);
-                let bytes = bytes as u32;
-                return Err(Corruption { shard, region, offset, bytes, expected, found }.into());
-            }
-            again = true;
+    async fn checksum_table(&self, owner: &Owner, table: ChecksumTable) -> Result<Vec<u64>, Error> {
+        match checksum_table(&self.engine, self.shard, table).await {
+            Err(Error::Corrupt(corruption)) => Err(tell(&self.engine, owner, corruption)),
+            read => read,
         }
     }
+}
+
+/// The checksums of a content in extents, wherever they lie.
+pub(crate) async fn checksum_table(
+    engine: &CoreEngine,
+    shard: u16,
+    table: ChecksumTable,
+) -> Result<Vec<u64>, Error> {
+    let (extent, bytes, expected) = match table {
+        ChecksumTable::Here(checksums) => return Ok(checksums),
+        ChecksumTable::Away { extent, bytes, checksum } => (extent, bytes as usize, checksum),
+    };
+    let offset = extent_offset(engine, shard, extent);
+    let padded = bytes.next_multiple_of(BLOCK_BYTES);
+    let mut again = false;
+    loop {
+        let lease = engine.core().pool().acquire(padded).await;
+        let lease = read(engine, shard, Region::Data, offset, padded, lease).await?;
+        let table = lease.as_slice().get(..bytes).unwrap_or_default();
+        let found = checksum(table);
+        if found == expected && table.len() == bytes {
+            return Ok(table.as_chunks::<8>().0.iter().map(|sum| u64::from_le_bytes(*sum)).collect());
+        }
+        if again {
+            let (region, bytes) = (Region::Data, bytes as u32);
+            return Err(Corruption { shard, region, offset, bytes, expected, found }.into());
+        }
+        again = true;
+    }
+}
+
+/// Tells whoever subscribed, and gives the error for the reader.
+fn tell(engine: &CoreEngine, owner: &Owner, corruption: Corruption) -> Error {
+    let Corruption { shard, region, offset, bytes, expected, found } = corruption;
+    let (bucket, key) = &*owner.name;
+    let object = ObjectName {
+        bucket: bucket.to_string(),
+        key: key.to_vec(),
+        version: Some(owner.version),
+        part: owner.part,
+    };
+    let finding = Finding {
+        shard: Some(shard),
+        region: Some(region),
+        offset: Some(offset),
+        object: Some(object),
+        severity: Severity::Damage,
+        problem: Problem::Bytes { bytes, expected, found },
+    };
+    engine.tell(finding, FoundBy::Read);
+    corruption.into()
 }
 
 fn pieces_of(record: Record) -> VecDeque<Piece> {
     let mut pieces = VecDeque::new();
     let mut start = 0;
-    let mut add = |bytes: u64, content: Content| {
+    let mut add = |part: Option<u16>, bytes: u64, content: Content| {
         if bytes > 0 {
-            pieces.push_back(Piece { start, bytes, content });
+            pieces.push_back(Piece { part, start, bytes, content });
             start += bytes;
         }
     };
     match record.content {
-        Content::Parts(parts) => parts.into_iter().for_each(|part| add(part.bytes, part.content)),
-        content => add(record.size, content),
+        Content::Parts(parts) => parts.into_iter().for_each(|part| {
+            add(Some(part.number), part.bytes, part.content);
+        }),
+        content => add(None, record.size, content),
     }
     pieces
 }
@@ -443,10 +493,9 @@ pub(super) async fn read_span(
             Err((block, expected, found)) if again => {
                 let at = base + span.device_offset + (block.start - span.verified.start);
                 let bytes = (block.end - block.start) as u32;
-                engine.count_corruption();
-                return Err(
-                    Corruption { shard, region: span.region, offset: at, bytes, expected, found }.into()
-                );
+                let region = span.region;
+                let corruption = Corruption { shard, region, offset: at, bytes, expected, found };
+                return Err(tell(engine, &piece.owner, corruption));
             }
             // Once more: what was wrong may have been the way and not the medium.
             Err(_) => again = true,
@@ -501,7 +550,7 @@ fn verify(
 }
 
 /// Reads whole blocks; the lease's length says how many bytes came.
-async fn read(
+pub(crate) async fn read(
     engine: &CoreEngine,
     shard: u16,
     region: Region,

@@ -27,7 +27,7 @@ use crate::{
 };
 use bytes::Bytes;
 use crossdock_transport::{
-    memory::{BufferLease, CopyReason, FrozenLease, ScatterList, copy_payload},
+    memory::{BufferLease, CopyReason, FrozenLease, LEASE_BYTES_MAX, ScatterList, copy_payload},
     operation::OsError,
     ring::Durability,
 };
@@ -35,6 +35,10 @@ use std::collections::VecDeque;
 
 /// Checksums up to this many lie in the record; more go to an extent of their own.
 const CHECKSUMS_HERE_MAX: usize = 64;
+
+/// The longest object or part: its checksums fit into one lease. S3's bound for one body is 5 GiB, and for an object of parts
+/// the sum of 10 000 of these.
+const OBJECT_BYTES_MAX: u64 = (LEASE_BYTES_MAX / size_of::<u64>() * EXTENT_CHECKSUM_BYTES) as u64;
 
 /// What is being written.
 #[derive(Clone, Debug)]
@@ -55,7 +59,8 @@ pub struct Put {
     extents: ExtentWriter,
     ended: bool,
     _memory: Grant,
-    _operation: Grant,
+    /// An operation, and one of the writes among them.
+    _operation: (Grant, Grant),
 }
 
 impl Put {
@@ -65,7 +70,7 @@ impl Put {
         target: Target,
         size: Option<u64>,
         memory: Grant,
-        operation: Grant,
+        operation: (Grant, Grant),
     ) -> Put {
         let extents = ExtentWriter::new(engine.clone(), shard);
         Put {
@@ -151,6 +156,9 @@ impl Put {
         assert!(!self.ended, "only the last buffer may be partly filled");
         self.ended = !lease.len().is_multiple_of(EXTENT_CHECKSUM_BYTES);
         self.received += lease.len() as u64;
+        if self.received > OBJECT_BYTES_MAX {
+            return Err(Error::InvalidArgument("the body is longer than one object or part may be"));
+        }
         if self.size.is_some_and(|size| self.received > size) {
             return Err(Error::InvalidArgument("more bytes than declared"));
         }

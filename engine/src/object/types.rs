@@ -153,6 +153,48 @@ pub struct BucketInfo {
     pub revision: u64,
 }
 
+/// How much a bucket holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BucketUsage {
+    /// Keys that a listing shows: those whose newest version is an object.
+    pub objects: u64,
+    /// Versions, delete markers included.
+    pub versions: u64,
+    /// Delete markers among them.
+    pub delete_markers: u64,
+    /// Bytes of all versions.
+    pub bytes: u64,
+    /// Uploads under way.
+    pub uploads: u64,
+    /// Bytes of their parts.
+    pub upload_bytes: u64,
+}
+
+impl BucketUsage {
+    /// Adds what another shard holds.
+    pub fn add(&mut self, other: BucketUsage) {
+        self.objects += other.objects;
+        self.versions += other.versions;
+        self.delete_markers += other.delete_markers;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.uploads += other.uploads;
+        self.upload_bytes = self.upload_bytes.saturating_add(other.upload_bytes);
+    }
+}
+
+/// Uploads that were given up because they were too old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpiredUploads {
+    /// How many.
+    pub uploads: u64,
+    /// Their parts.
+    pub parts: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+}
+
 /// A change of a bucket: all of it happens, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BucketChange {

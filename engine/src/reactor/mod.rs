@@ -24,6 +24,7 @@ pub use mailbox::{Address, Gone};
 pub(crate) use signal::{Budget, Grant, Signal};
 pub use timers::{Moment, Sleep};
 
+use crate::memory::MAILBOX_MESSAGES;
 use crossdock_transport::{memory::Pool, remote::Endpoint};
 use mailbox::{Message, Outbox};
 use std::{
@@ -34,8 +35,6 @@ use std::{
     time::Duration,
 };
 
-/// Messages a mailbox holds before senders keep them back.
-const MAILBOX_MESSAGES: usize = 4096;
 /// Tasks and messages run before the driver is looked at again: long enough to amortise the system call, short
 /// enough that a completion waits well under a millisecond.
 const TASKS_PER_TURN: usize = 256;

@@ -81,9 +81,14 @@ impl Budget {
         Take { budget: self.clone(), amount: amount.min(self.0.total), waiting: None }
     }
 
-    #[cfg(test)]
+    /// How much is handed out.
     pub(crate) fn used(&self) -> usize {
         self.0.total - self.0.free.get()
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.waiting.borrow().len()
     }
 
     fn serve(&self) {

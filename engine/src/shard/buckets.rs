@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     layout::{BucketId, BucketRecord, DOCUMENTS_MAX, Documents, Entry, Versioning},
     object::types::{
-        BUCKET_NAME_BYTES_MAX, BucketChange, BucketInfo, BucketOptions, DOCUMENT_NAME_BYTES_MAX,
+        BUCKET_NAME_BYTES_MAX, BucketChange, BucketInfo, BucketOptions, BucketUsage, DOCUMENT_NAME_BYTES_MAX,
         DOCUMENTS_BYTES_MAX,
     },
     shard::requests::check_attributes,
@@ -46,11 +46,16 @@ impl Shard {
         self.state.borrow().catalog.buckets().map(|bucket| bucket_info(&bucket.record)).collect()
     }
 
-    /// Versions and bytes of a bucket that lie here.
-    pub(crate) fn bucket_usage(&self, name: &str) -> Result<(u64, u64), Error> {
+    /// What of a bucket lies here.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the log has a hole: what is behind it is not counted.
+    pub(crate) fn bucket_usage(&self, name: &str) -> Result<BucketUsage, Error> {
         let state = self.state.borrow();
-        let bucket = state.catalog.bucket_named(name).ok_or(Error::NoSuchBucket)?;
-        Ok((bucket.versions, bucket.bytes))
+        match state.hole {
+            Some(hole) => Err(Error::Corrupt(hole)),
+            None => self.known_bucket(&state, name).map(|bucket| bucket.usage),
+        }
     }
 
     /// Every bucket with a record here. None if the shard is not sure of what it has, or takes no changes.
@@ -58,9 +63,8 @@ impl Shard {
         let state = self.state.borrow();
         self.check_writable(&state).ok()?;
         let buckets = state.catalog.buckets().map(|bucket| {
-            let id = bucket.record.bucket;
-            let uploads = state.catalog.uploads().any(|upload| upload.record.bucket == id);
-            BucketHere { record: bucket.record.clone(), in_use: bucket.versions > 0 || uploads }
+            let in_use = bucket.usage.versions > 0 || bucket.usage.uploads > 0;
+            BucketHere { record: bucket.record.clone(), in_use }
         });
         Some(buckets.collect())
     }
@@ -210,7 +214,7 @@ impl Shard {
             })
             .await?;
         let state = self.state.borrow();
-        Ok(state.catalog.bucket(bucket).is_none_or(|bucket| bucket.versions == 0))
+        Ok(state.catalog.bucket(bucket).is_none_or(|bucket| bucket.usage.versions == 0))
     }
 
     /// Lets the changes that waited go on.

@@ -6,11 +6,12 @@
 
 use super::space::Packed;
 use crate::{
-    index::{Index, MemoryIndex},
+    index::{Index, MemoryIndex, footprint},
     layout::{
         BucketId, BucketRecord, ChecksumTable, Content, Entry, Extent, LogPosition, PackedOwner, Part,
-        Record, UploadId, UploadRecord,
+        Record, ScrubRecord, UploadId, UploadRecord,
     },
+    object::types::BucketUsage,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,11 +21,10 @@ pub(crate) struct Upload {
     pub(crate) parts: BTreeMap<u16, Part>,
 }
 
-/// A bucket as this shard sees it: how many versions and bytes lie here.
+/// A bucket as this shard sees it, and what of it lies here.
 pub(crate) struct Bucket {
     pub(crate) record: BucketRecord,
-    pub(crate) versions: u64,
-    pub(crate) bytes: u64,
+    pub(crate) usage: BucketUsage,
 }
 
 /// Space that nothing in the catalog points to any more.
@@ -41,6 +41,10 @@ pub(crate) struct Catalog {
     uploads: BTreeMap<UploadId, Upload>,
     /// Packed bytes by log zone: a zone with none alive can be written over once the checkpoint covers it.
     packed: HashMap<u32, Packed>,
+    /// How far the scrub is; none if there never was one.
+    scrub: Option<ScrubRecord>,
+    /// Bytes of the heap that all this takes at most.
+    memory_bytes: u64,
 }
 
 impl Catalog {
@@ -50,29 +54,44 @@ impl Catalog {
         match entry {
             Entry::PutObject { bucket, key, record } => self.put(bucket, &key, record, &mut freed),
             Entry::RemoveVersion { bucket, key, version } => {
+                let was_shown = self.is_shown(bucket, &key);
                 if let Some(record) = self.index.remove(bucket, &key, version) {
-                    self.forget(bucket, record, &mut freed);
+                    self.forget(bucket, &key, record, &mut freed);
+                    self.count_object(bucket, was_shown, self.is_shown(bucket, &key));
                 }
             }
             Entry::PutBucket(record) => {
                 self.names.insert(record.name.clone(), record.bucket);
-                let (versions, bytes) =
-                    self.buckets.get(&record.bucket).map_or((0, 0), |bucket| (bucket.versions, bucket.bytes));
-                self.buckets.insert(record.bucket, Bucket { record, versions, bytes });
+                self.memory_bytes += footprint::bucket_bytes(&record);
+                let before = self.buckets.remove(&record.bucket);
+                let usage = before.as_ref().map_or(BucketUsage::default(), |before| before.usage);
+                self.memory_bytes -= before.map_or(0, |before| footprint::bucket_bytes(&before.record));
+                self.buckets.insert(record.bucket, Bucket { record, usage });
             }
             Entry::RemoveBucket { bucket } => self.remove_bucket(bucket, &mut freed),
             Entry::CreateUpload(record) => {
                 // Replay may meet an upload that the checkpoint already holds, with its parts.
-                self.uploads
-                    .entry(record.upload)
-                    .or_insert_with(|| Upload { record, parts: BTreeMap::new() });
+                if !self.uploads.contains_key(&record.upload) {
+                    self.memory_bytes += footprint::upload_bytes(&record);
+                    self.count_upload(record.bucket, |usage| usage.uploads += 1);
+                    self.uploads.insert(record.upload, Upload { record, parts: BTreeMap::new() });
+                }
             }
             Entry::PutPart { upload, part } => match self.uploads.get_mut(&upload) {
                 Some(upload) => {
+                    let (bucket, bytes) = (upload.record.bucket, part.bytes);
                     count_packed(&mut self.packed, &part.content, true);
+                    self.memory_bytes += footprint::part_bytes(&part);
+                    let mut bytes_before = 0;
                     if let Some(old) = upload.parts.insert(part.number, part) {
+                        self.memory_bytes -= footprint::part_bytes(&old);
+                        bytes_before = old.bytes;
                         release(&mut self.packed, old.content, &mut freed);
                     }
+                    self.count_upload(bucket, |usage| {
+                        usage.upload_bytes =
+                            usage.upload_bytes.saturating_add(bytes).saturating_sub(bytes_before);
+                    });
                 }
                 // Only at replay, where nothing is freed by hand: the checkpoint already holds what a later
                 // entry made of this upload.
@@ -82,16 +101,19 @@ impl Catalog {
                 self.complete(upload, record, &parts, &mut freed)
             }
             Entry::AbortUpload { upload } => {
-                if let Some(upload) = self.uploads.remove(&upload) {
+                if let Some(upload) = self.take_upload(upload) {
                     upload.parts.into_values().for_each(|p| release(&mut self.packed, p.content, &mut freed));
                 }
             }
             Entry::MovePacked { owner, from, to } => self.move_packed(&owner, from, to),
             Entry::SetAttributes { bucket, key, version, attributes } => {
                 if let Some(record) = self.index.version_mut(bucket, &key, version) {
+                    self.memory_bytes -= footprint::version_bytes(&key, record);
                     record.attributes = attributes;
+                    self.memory_bytes += footprint::version_bytes(&key, record);
                 }
             }
+            Entry::Scrub(record) => self.scrub = Some(record),
         }
         freed
     }
@@ -102,25 +124,59 @@ impl Catalog {
             free(record.content, freed);
             return;
         };
-        known.versions += 1;
-        known.bytes += record.size;
+        known.usage.versions += 1;
+        known.usage.bytes = known.usage.bytes.saturating_add(record.size);
+        known.usage.delete_markers += u64::from(record.delete_marker);
+        self.memory_bytes += footprint::version_bytes(key, &record);
+        let was_shown = self.is_shown(bucket, key);
         count_packed(&mut self.packed, &record.content, true);
         let replaced = if record.null { self.index.null_version(bucket, key) } else { None };
         let version = record.version;
         let same = self.index.insert(bucket, key, record);
         if let Some(same) = same {
-            self.forget(bucket, same, freed);
+            self.forget(bucket, key, same, freed);
         }
         if let Some(replaced) = replaced.filter(|replaced| *replaced != version)
             && let Some(record) = self.index.remove(bucket, key, replaced)
         {
-            self.forget(bucket, record, freed);
+            self.forget(bucket, key, record, freed);
         }
+        self.count_object(bucket, was_shown, self.is_shown(bucket, key));
+    }
+
+    /// Whether a listing of keys shows this one: whether its newest version is an object.
+    fn is_shown(&self, bucket: BucketId, key: &[u8]) -> bool {
+        self.index.newest(bucket, key).is_some_and(|newest| !newest.delete_marker)
+    }
+
+    fn count_object(&mut self, bucket: BucketId, was_shown: bool, is_shown: bool) {
+        if let Some(known) = self.buckets.get_mut(&bucket) {
+            let with = known.usage.objects + u64::from(is_shown);
+            known.usage.objects = with.saturating_sub(u64::from(was_shown));
+        }
+    }
+
+    fn count_upload(&mut self, bucket: BucketId, count: impl FnOnce(&mut BucketUsage)) {
+        if let Some(known) = self.buckets.get_mut(&bucket) {
+            count(&mut known.usage);
+        }
+    }
+
+    fn take_upload(&mut self, upload: UploadId) -> Option<Upload> {
+        let upload = self.uploads.remove(&upload)?;
+        let bytes: u64 = upload.parts.values().map(|part| part.bytes).sum();
+        self.memory_bytes -= footprint::upload_bytes(&upload.record);
+        self.memory_bytes -= upload.parts.values().map(footprint::part_bytes).sum::<u64>();
+        self.count_upload(upload.record.bucket, |usage| {
+            usage.uploads = usage.uploads.saturating_sub(1);
+            usage.upload_bytes = usage.upload_bytes.saturating_sub(bytes);
+        });
+        Some(upload)
     }
 
     fn complete(&mut self, upload: UploadId, mut record: Record, numbers: &[u16], freed: &mut Freed) {
         // Already completed: replay over a checkpoint that holds the object.
-        let Some(mut upload) = self.uploads.remove(&upload) else { return };
+        let Some(mut upload) = self.take_upload(upload) else { return };
         let parts: Vec<Part> = numbers.iter().filter_map(|number| upload.parts.remove(number)).collect();
         for part in &parts {
             // They are counted again with the object, and were written but once.
@@ -172,6 +228,7 @@ impl Catalog {
 
     fn remove_bucket(&mut self, bucket: BucketId, freed: &mut Freed) {
         let Some(known) = self.buckets.remove(&bucket) else { return };
+        self.memory_bytes -= footprint::bucket_bytes(&known.record);
         if self.names.get(&known.record.name) == Some(&bucket) {
             self.names.remove(&known.record.name);
             // Where a bucket was half made there may be another record of the name.
@@ -182,17 +239,29 @@ impl Catalog {
         }
         let gone: Vec<UploadId> =
             self.uploads.values().filter(|u| u.record.bucket == bucket).map(|u| u.record.upload).collect();
-        for upload in gone.iter().filter_map(|id| self.uploads.remove(id)).collect::<Vec<_>>() {
+        for upload in gone.into_iter().filter_map(|id| self.take_upload(id)).collect::<Vec<_>>() {
             upload.parts.into_values().for_each(|part| release(&mut self.packed, part.content, freed));
         }
     }
 
-    fn forget(&mut self, bucket: BucketId, record: Record, freed: &mut Freed) {
-        if let Some(known) = self.buckets.get_mut(&bucket) {
-            known.versions = known.versions.saturating_sub(1);
-            known.bytes = known.bytes.saturating_sub(record.size);
+    fn forget(&mut self, bucket: BucketId, key: &[u8], record: Record, freed: &mut Freed) {
+        self.memory_bytes -= footprint::version_bytes(key, &record);
+        if let Some(Bucket { usage, .. }) = self.buckets.get_mut(&bucket) {
+            usage.versions = usage.versions.saturating_sub(1);
+            usage.bytes = usage.bytes.saturating_sub(record.size);
+            usage.delete_markers = usage.delete_markers.saturating_sub(record.delete_marker.into());
         }
         release(&mut self.packed, record.content, freed);
+    }
+
+    /// Bytes of the heap that the catalog takes at most.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// How far the scrub is, if there ever was one.
+    pub(crate) fn scrub(&self) -> Option<&ScrubRecord> {
+        self.scrub.as_ref()
     }
 
     pub(crate) fn bucket(&self, id: BucketId) -> Option<&Bucket> {
@@ -247,6 +316,7 @@ impl Catalog {
     pub(crate) fn upload_entries(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> =
             self.buckets.values().map(|bucket| Entry::PutBucket(bucket.record.clone())).collect();
+        entries.extend(self.scrub.clone().map(Entry::Scrub));
         for upload in self.uploads.values() {
             entries.push(Entry::CreateUpload(upload.record.clone()));
             for part in upload.parts.values() {

@@ -10,11 +10,12 @@
 use super::{Shard, checkpoint_id};
 use crate::{
     error::{DeviceError, Error, Region},
-    index::{Index, key::decode},
+    index::{Index, footprint, key::decode},
     layout::{
         Anchor, BLOCK_BYTES, CHUNK_COPIES, COPIES, CheckpointRoot, ChunkHeader, ChunkPlace, Entry, Extent,
         LogPosition, MetaHash, anchor_offset,
     },
+    memory::WALK_BYTES,
     reactor::yield_once,
     shard::space::Reservation,
 };
@@ -137,9 +138,11 @@ impl Shard {
         };
         let mut entries = Vec::with_capacity(WALK_STEP);
         let mut last: Option<&[u8]> = None;
-        while entries.len() < WALK_STEP {
+        let mut bytes = 0;
+        while entries.len() < WALK_STEP && bytes < WALK_BYTES {
             let Some((encoded, record)) = state.catalog.index.seek(from) else { break };
             let (bucket, key, _) = decode(encoded);
+            bytes += footprint::version_bytes(&key, record);
             entries.push(Entry::PutObject { bucket, key: key.into(), record: record.clone() });
             last = Some(encoded);
             from = Bound::Excluded(encoded);

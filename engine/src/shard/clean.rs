@@ -15,7 +15,9 @@
 use super::{Shard, State, catalog::packed_of, space::Pin};
 use crate::{
     error::{DeviceOperation, Error, Region},
+    events::FoundBy,
     index::{Index, key::decode},
+    inspect::{Finding, Problem, Severity, name_in},
     layout::{BLOCK_BYTES, Content, Entry, LogPosition, PACKED_CHECKSUM_BYTES, PackedOwner, checksum},
     log::Proposal,
     reactor::yield_once,
@@ -167,7 +169,7 @@ impl Shard {
             }
             taken += 1;
             let Some((content, pin)) = self.pin_packed(wanted) else { continue };
-            let read = self.read_packed(&content).await;
+            let read = self.read_packed(wanted, &content).await;
             self.close_object(pin);
             let Some(payload) = read? else { continue };
             bytes += wanted.bytes as usize;
@@ -204,7 +206,7 @@ impl Shard {
     ///
     /// # Errors
     /// A device that fails.
-    async fn read_packed(&self, content: &Content) -> Result<Option<FrozenLease>, Error> {
+    async fn read_packed(&self, wanted: &Move, content: &Content) -> Result<Option<FrozenLease>, Error> {
         let Content::Packed { place, bytes, checksums } = content else { return Ok(None) };
         let (lead, bytes) = (place.offset as usize % BLOCK_BYTES, *bytes as usize);
         let whole = (lead + bytes).next_multiple_of(BLOCK_BYTES);
@@ -227,9 +229,33 @@ impl Shard {
                 bytes,
                 "a packed payload is damaged: its zone is kept"
             );
+            self.tell(self.damaged_payload(wanted, payload, checksums), FoundBy::Cleaner);
             return Ok(None);
         }
         let end = lease.len();
         Ok(Some(lease.freeze().slice(lead..end)))
+    }
+
+    /// The first block that does not hold, as a finding.
+    fn damaged_payload(&self, wanted: &Move, payload: &[u8], checksums: &[u64]) -> Finding {
+        let blocks = payload.chunks(PACKED_CHECKSUM_BYTES).zip(checksums).enumerate();
+        let mut wrong = blocks.filter(|(_, (block, expected))| checksum(block) != **expected);
+        let (index, bytes, expected, found) = match wrong.next() {
+            Some((index, (block, expected))) => (index, block.len(), *expected, checksum(block)),
+            None => (0, payload.len(), 0, 0),
+        };
+        let state = self.state.borrow();
+        let object = match &wanted.owner {
+            PackedOwner::Version { bucket, key, version, part } => {
+                Some(name_in(&state.catalog, *bucket, key, Some(*version), *part))
+            }
+            PackedOwner::Part { upload, number } => state.catalog.upload(*upload).map(|known| {
+                name_in(&state.catalog, known.record.bucket, &known.record.key, None, Some(*number))
+            }),
+        };
+        let offset = self.log_offset(wanted.from) + (index * PACKED_CHECKSUM_BYTES) as u64;
+        let problem = Problem::Bytes { bytes: bytes as u32, expected, found };
+        let (shard, region) = (Some(self.id()), Some(Region::Log));
+        Finding { shard, region, offset: Some(offset), object, severity: Severity::Damage, problem }
     }
 }

@@ -8,11 +8,13 @@
 use super::{InFlight, Shard, State, ZoneStart};
 use crate::{
     error::{DeviceError, DeviceOperation, Error, Region, Resource},
+    index::footprint,
     layout::{Entry, LogPosition},
     log::{
         BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX, Proposal,
         build::{Forming, Stamp, payload_bytes},
     },
+    memory::LOG_PENDING_BYTES_MAX,
 };
 use crossdock_transport::{operation::OsError, ring::Durability};
 use std::{rc::Rc, time::Duration};
@@ -35,7 +37,7 @@ impl Shard {
         if self.closing.get() {
             return Err(Error::Closed);
         }
-        if state.queue.len() >= QUEUE_PROPOSALS_MAX {
+        if state.queue.len() >= QUEUE_PROPOSALS_MAX || state.pending_bytes >= LOG_PENDING_BYTES_MAX {
             return Err(Error::Busy(Resource::Log));
         }
         Ok(())
@@ -56,6 +58,7 @@ impl Shard {
             }
         }
         state.queue_bytes += payload_bytes(&proposal.entry).unwrap_or(0);
+        state.pending_bytes += footprint::entry_bytes(&proposal.entry);
         state.queue.push_back(proposal);
         state.sequenced += 1;
         self.work.notify();
@@ -341,6 +344,7 @@ impl State {
     }
 
     fn apply_entry(&mut self, entry: Entry, sequence: u64) {
+        self.pending_bytes = self.pending_bytes.saturating_sub(footprint::entry_bytes(&entry));
         self.overlay.settle(&self.catalog, &entry);
         let freed = self.catalog.apply(entry);
         if !freed.extents.is_empty() {

@@ -19,6 +19,7 @@ pub(crate) mod open;
 pub(crate) mod overlay;
 pub(crate) mod reading;
 pub(crate) mod requests;
+pub(crate) mod scrub;
 pub(crate) mod space;
 mod sync;
 pub(crate) mod uploads;
@@ -77,6 +78,7 @@ pub(crate) struct Shard {
     log_syncs: Syncs,
     data_syncs: Syncs,
     closing: Cell<bool>,
+    scrub: scrub::Scrub,
     me: Weak<Shard>,
 }
 
@@ -89,11 +91,21 @@ pub(crate) struct Tuning {
     pub(crate) gather_us: u64,
     /// How long after the last acknowledgement an idle log is sealed, in microseconds.
     pub(crate) seal_us: u64,
+    /// Bytes of the heap that its index may take.
+    pub(crate) index_bytes_max: u64,
+    /// How often a scrub logs how far it is, in microseconds.
+    pub(crate) scrub_note_us: u64,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { checkpoint_log_bytes: 64 << 20, gather_us: 100, seal_us: 2000 }
+        Tuning {
+            checkpoint_log_bytes: 64 << 20,
+            gather_us: 100,
+            seal_us: 2000,
+            index_bytes_max: u64::MAX,
+            scrub_note_us: 30_000_000,
+        }
     }
 }
 
@@ -104,6 +116,8 @@ struct State {
     /// Sequenced, not yet in a batch.
     queue: VecDeque<Proposal>,
     queue_bytes: usize,
+    /// Bytes of the heap that entries take which are sequenced and not applied.
+    pending_bytes: u64,
     /// Proposals so far: sequenced, and applied.
     sequenced: u64,
     applied: u64,
@@ -199,6 +213,8 @@ pub struct ShardStatistics {
     pub log_zones: u32,
     /// Log zones that are free.
     pub log_zones_free: u32,
+    /// Bytes of the heap that its index takes at most.
+    pub index_bytes: u64,
     /// Whether a failure stopped its writing.
     pub read_only: bool,
 }
@@ -211,6 +227,12 @@ impl Shard {
     /// Itself, to be kept by a task.
     fn strong(&self) -> Option<Rc<Shard>> {
         self.me.upgrade()
+    }
+
+    /// Reads this shard's structures as one that is not running is read.
+    fn reading(&self, gate: Option<reading::Gate>) -> reading::Reading {
+        let (identity, core, files) = (self.identity, self.core.clone(), self.files.clone());
+        reading::Reading { identity, core, files, gate }
     }
 
     fn zone_bytes(&self) -> u64 {
@@ -294,6 +316,7 @@ impl Shard {
             extent_bytes_free: free,
             log_zones,
             log_zones_free,
+            index_bytes: state.catalog.memory_bytes(),
             read_only: state.failed.is_some() || state.hole.is_some(),
         }
     }

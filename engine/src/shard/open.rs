@@ -5,6 +5,7 @@ use super::{
     catalog::Catalog,
     overlay::Overlay,
     reading::{ReadCheckpoint, Reading},
+    scrub::Scrub,
     space::Space,
     sync::Syncs,
 };
@@ -40,6 +41,8 @@ pub struct RecoveryReport {
     pub entries: u64,
     /// Metadata copies that were damaged and whose other copy stood in.
     pub mended: u64,
+    /// Bytes of the heap that its index takes at most.
+    pub index_bytes: u64,
     /// Where the log has a hole, if it has one: the shard then takes no writes and answers only what it knows.
     pub hole: Option<Corruption>,
 }
@@ -92,6 +95,7 @@ impl Shard {
             log_syncs: Syncs::default(),
             data_syncs: Syncs::default(),
             closing: Cell::new(false),
+            scrub: Scrub::default(),
             me: me.clone(),
         })
     }
@@ -108,7 +112,7 @@ impl Shard {
         tuning: Tuning,
         memory: LogMemory,
     ) -> Result<(Rc<Shard>, RecoveryReport), OpenError> {
-        let reading = Reading { identity, core: core.clone(), files: files.clone() };
+        let reading = Reading { identity, core: core.clone(), files: files.clone(), gate: None };
         let (anchor, stale_copies) = reading.anchor().await?;
         let mut catalog = Catalog::default();
         let checkpoint = match anchor.checkpoint {
@@ -128,8 +132,16 @@ impl Shard {
             batches: replayed.batches,
             entries: replayed.entries,
             mended: replayed.mended + checkpoint.mended,
+            index_bytes: catalog.memory_bytes(),
             hole,
         };
+        if catalog.memory_bytes() > tuning.index_bytes_max {
+            return Err(OpenError::Memory {
+                shard: identity.shard,
+                bytes: catalog.memory_bytes(),
+                bytes_max: tuning.index_bytes_max,
+            });
+        }
         let next_zone_exists = replayed.tail.next_zone < reading.existing_zones(Region::Log);
         let state = reading.state(anchor, catalog, checkpoint.extents(), replayed, hole)?;
         let next_zone = state.tail.next_zone;
@@ -179,6 +191,7 @@ impl Shard {
 
     /// Writes what was sequenced, takes a checkpoint so that the next open is quick, and stops.
     pub(crate) async fn close(self: &Rc<Self>) {
+        self.stop_scrub().await;
         if self.state.borrow().counts.entries > 0
             && let Err(error) = self.checkpoint().await
         {
@@ -208,6 +221,7 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
         space: Space::new(geometry.zone_bytes, geometry.zones_max, false),
         queue: VecDeque::new(),
         queue_bytes: 0,
+        pending_bytes: 0,
         sequenced: 0,
         applied: 0,
         in_flight: VecDeque::new(),

@@ -153,7 +153,7 @@ impl Overlay {
                 *self.uploads.entry(*upload).or_default() += 1;
             }
             // Changes nothing that a condition can ask for.
-            Entry::MovePacked { .. } => {}
+            Entry::MovePacked { .. } | Entry::Scrub(_) => {}
             Entry::PutBucket(record) => *self.buckets.entry(record.bucket).or_default() += 1,
             Entry::RemoveBucket { bucket } => *self.buckets.entry(*bucket).or_default() += 1,
         }
@@ -185,7 +185,7 @@ impl Overlay {
             Entry::PutPart { upload, .. } | Entry::AbortUpload { upload } => {
                 count_down(&mut self.uploads, upload);
             }
-            Entry::MovePacked { .. } => {}
+            Entry::MovePacked { .. } | Entry::Scrub(_) => {}
             Entry::PutBucket(record) => count_down(&mut self.buckets, &record.bucket),
             Entry::RemoveBucket { bucket } => count_down(&mut self.buckets, bucket),
         }

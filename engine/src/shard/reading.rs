@@ -13,6 +13,7 @@ use crate::{
     reactor::Core,
 };
 use crossdock_transport::memory::BufferLease;
+use std::{future::Future, pin::Pin, rc::Rc};
 
 /// Reads the structures of a shard that is not running yet.
 #[derive(Clone)]
@@ -20,7 +21,12 @@ pub(crate) struct Reading {
     pub(crate) identity: ShardIdentity,
     pub(crate) core: Core,
     pub(crate) files: ShardFiles,
+    /// What each read of structures waits for first.
+    pub(crate) gate: Option<Gate>,
 }
+
+/// Resolves when so many bytes may be read.
+pub(crate) type Gate = Rc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// A checkpoint that was read.
 #[derive(Default)]
@@ -193,6 +199,9 @@ impl Reading {
             Region::Log => &self.files.log,
             Region::Data => &self.files.data,
         };
+        if let Some(gate) = &self.gate {
+            gate(bytes).await;
+        }
         let slot = device.queue().slot().await;
         let (result, mut lease) = device.read(slot, offset, lease, 0, bytes).await.into_lease();
         match result {
@@ -222,6 +231,7 @@ impl Reading {
             zones_at: self.files.log_zones_at,
             window: None,
             next_zone: None,
+            gate: self.gate.clone(),
         }
     }
 

@@ -7,11 +7,11 @@ use super::{
     space::{Pin, Reservation},
 };
 use crate::{
-    error::Error,
+    error::{Error, Region},
     index::{Index, KEY_BYTES_MAX},
     layout::{
-        BucketId, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, Record, UploadId, Version,
-        Versioning,
+        BucketId, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, PackedOwner, Record,
+        UploadId, Version, Versioning,
     },
     log::Proposal,
     object::types::{ATTRIBUTES_BYTES_MAX, DeleteMarker, ObjectInfo, Which, WriteCondition},
@@ -171,7 +171,7 @@ impl Shard {
             modified_ms: self.core.wall_clock_ms(),
             crc64: written.crc64,
             etag: etag.unwrap_or_else(|| made_etag(written.crc64, written.size, version)),
-            attributes,
+            attributes: own(attributes),
             content: Content::Empty,
             upload: None,
         };
@@ -247,8 +247,39 @@ impl Shard {
             return Err((Error::Changed, ticket));
         }
         let version = found.version;
+        let attributes = own(attributes);
         let entry = Entry::SetAttributes { bucket, key, version, attributes };
         Ok((self.sequence(state, Proposal { entry, payload: None, touches_data: false }), version))
+    }
+
+    /// Has a packed payload lie elsewhere, made whole: what lies where it was is forgotten when that is durable.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if it does not lie there any more.
+    pub(crate) async fn move_packed(
+        &self,
+        owner: PackedOwner,
+        from: LogPosition,
+        payload: FrozenLease,
+    ) -> Result<(), Error> {
+        if self.room_can_be_made(&self.state.borrow()) {
+            self.make_room().await;
+        }
+        let ticket = {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            self.check_writable(state)?;
+            self.check_room(state)?;
+            let to = state.catalog.packed(&owner, from).cloned().ok_or(Error::Changed)?;
+            let entry = Entry::MovePacked { owner, from, to };
+            self.sequence(state, Proposal { entry, payload: Some(payload), touches_data: false })
+        };
+        self.durable(ticket).await
+    }
+
+    /// Makes durable what was written to data zones.
+    pub(crate) async fn make_data_durable(&self) -> Result<(), Error> {
+        self.sync(Region::Data).await.map_err(Error::Device)
     }
 
     pub(crate) fn release(&self, reservation: Reservation) {
@@ -264,6 +295,11 @@ impl Shard {
         };
         self.durable(ticket).await
     }
+}
+
+/// The same bytes and nothing else: what a caller gives may be a slice of much more, which the index would keep.
+pub(super) fn own(bytes: Bytes) -> Bytes {
+    if bytes.is_empty() { Bytes::new() } else { Bytes::from(bytes.to_vec()) }
 }
 
 /// Turns a written body into content; its reservations become the record's.

@@ -186,7 +186,6 @@ impl Space {
         }
     }
 
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn pin_count(&self) -> usize {
         self.pins.len()
     }

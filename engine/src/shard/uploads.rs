@@ -3,7 +3,7 @@
 use super::{
     Shard, State,
     commit::Ticket,
-    requests::{Written, check_attributes, check_key, give_back, made_etag, settle_body},
+    requests::{Written, check_attributes, check_key, give_back, made_etag, own, settle_body},
 };
 use crate::{
     error::Error,
@@ -13,13 +13,18 @@ use crate::{
         checksum_combine,
     },
     log::Proposal,
-    object::types::{NamedPart, ObjectInfo, PARTS_MAX, PartInfo, UploadInfo, Which, WriteCondition},
+    object::types::{
+        ExpiredUploads, NamedPart, ObjectInfo, PARTS_MAX, PartInfo, UploadInfo, Which, WriteCondition,
+    },
 };
 use bytes::Bytes;
 
 /// How many versions of a key are looked through for the one that a repeated completion made. A completion is repeated
 /// because its answer was lost, within minutes; a key may have a million versions.
 const REPETITION_VERSIONS_MAX: usize = 256;
+
+/// Uploads given up before what was logged of them is waited for.
+const EXPIRED_AT_ONCE: usize = 256;
 
 pub(crate) struct PartRequest {
     pub(crate) bucket: Box<str>,
@@ -59,6 +64,7 @@ impl Shard {
             self.check_room(state)?;
             let bucket = self.bucket_id(state, bucket)?;
             let created_ms = self.core.wall_clock_ms();
+            let attributes = own(attributes);
             let record = UploadRecord { upload, bucket, key: key.into(), created_ms, attributes };
             let info = upload_info(&record);
             let entry = Entry::CreateUpload(record);
@@ -87,7 +93,7 @@ impl Shard {
                 modified_ms: self.core.wall_clock_ms(),
                 crc64,
                 etag: request.etag.unwrap_or_else(|| made_etag(crc64, size, version)),
-                attributes: request.attributes,
+                attributes: own(request.attributes),
                 content,
             };
             let info = PartInfo::of(&part);
@@ -199,7 +205,8 @@ impl Shard {
         if request.parts.is_empty() {
             return Err(now(Error::InvalidArgument("no parts")));
         }
-        let attributes = request.attributes.clone().unwrap_or_else(|| known.record.attributes.clone());
+        let attributes =
+            request.attributes.clone().map(own).unwrap_or_else(|| known.record.attributes.clone());
         let versioning = state.catalog.bucket(bucket).map_or(Versioning::Never, |b| b.record.versioning);
         let (current, pending) = state.overlay.version(&state.catalog, bucket, &request.key, Which::Current);
         if let Err(error) = request.condition.check(current.and_then(|current| current.tag())) {
@@ -237,6 +244,42 @@ impl Shard {
             self.sequence(state, Proposal { entry, payload: None, touches_data: false })
         };
         self.durable(ticket).await
+    }
+
+    /// Gives up every upload begun before a moment, but for those that are being completed.
+    pub(crate) async fn expire_uploads(&self, begun_before_ms: u64) -> Result<ExpiredUploads, Error> {
+        let mut expired = ExpiredUploads::default();
+        loop {
+            let (ticket, more) = {
+                let mut state = self.state.borrow_mut();
+                let state = &mut *state;
+                self.check_writable(state)?;
+                let is_due = |record: &UploadRecord| {
+                    let decided = !state.overlay.deciding.contains(&record.bucket);
+                    let pending = state.overlay.upload_is_pending(record.upload);
+                    let completing = state.overlay.completing.contains(&record.upload);
+                    record.created_ms < begun_before_ms && decided && !pending && !completing
+                };
+                let due = state.catalog.uploads().filter(|upload| is_due(&upload.record));
+                let due: Vec<_> = due.take(EXPIRED_AT_ONCE).map(|upload| upload.record.upload).collect();
+                let more = due.len() == EXPIRED_AT_ONCE;
+                for upload in due {
+                    let parts = state.catalog.upload(upload).into_iter().flat_map(|u| u.parts.values());
+                    expired.uploads += 1;
+                    for part in parts {
+                        expired.parts += 1;
+                        expired.bytes = expired.bytes.saturating_add(part.bytes);
+                    }
+                    let entry = Entry::AbortUpload { upload };
+                    self.sequence(state, Proposal { entry, payload: None, touches_data: false });
+                }
+                (Self::newest_ticket(state), more)
+            };
+            self.durable(ticket).await?;
+            if !more {
+                return Ok(expired);
+            }
+        }
     }
 
     /// An upload's parts with a number above `after`, in order, at most `limit`; and whether there are more.

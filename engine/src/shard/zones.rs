@@ -13,7 +13,7 @@
 
 use super::{Shard, State};
 use crate::{
-    error::{DeviceError, DeviceOperation, Error, Region},
+    error::{DeviceError, DeviceOperation, Error, Region, Resource},
     layout::{CHUNK_COPIES, Extent},
     log::memory::ZERO_BYTES,
     shard::{checkpoint::CHUNK_BYTES, space::Reservation},
@@ -98,6 +98,9 @@ impl Shard {
     /// Whether changes that add something may be sequenced. The last zones of the log are kept for those that take
     /// something away: a full store that could not log a delete would stay full.
     pub(super) fn check_room(&self, state: &State) -> Result<(), Error> {
+        if state.catalog.memory_bytes() + state.pending_bytes > self.tuning.index_bytes_max {
+            return Err(Error::Busy(Resource::Index));
+        }
         let reserved = log_zones_reserved(self.identity.geometry.zones_max);
         let live = |zone| state.catalog.packed_live(zone);
         let refused = state.zones_refused.is_some() && !self.is_ready(state);

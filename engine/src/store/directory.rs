@@ -290,6 +290,11 @@ impl DataPath {
 }
 
 impl OpenShard {
+    /// Whether reads and writes go past the page cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.log.is_direct() && self.data.is_direct()
+    }
+
     /// This core's handles of the files.
     pub(crate) fn on(&self, ring: &Ring) -> io::Result<ShardFiles> {
         let log: Rc<dyn BlockDevice> = Rc::new(self.log.on(ring)?);

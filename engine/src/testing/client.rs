@@ -117,6 +117,7 @@ impl Call {
             Operation::DeleteMany { own_bucket, names } => self.delete_many(own_bucket, names).await,
             Operation::SetAttributes { key, nth, seed } => self.set_attributes(key, nth, seed).await,
             Operation::SetDocument { seed } => self.set_document(seed).await,
+            Operation::Scrub { yields } => self.scrub(yields).await,
         };
         outcome.map_err(|wrong| format!("client {}, {operation:?}: {wrong}", self.client()))
     }

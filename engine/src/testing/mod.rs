@@ -11,9 +11,11 @@
 //! * [`operation`] and [`history`] draw what happens; [`run`] lets it happen and checks.
 //! * [`exhaustive`] goes through all short histories and all their crashes, instead of drawing some.
 //! * [`shrink`] makes a history that fails small.
+//! * `care` is what the store's keeper asks for: the scrub, the end of old uploads.
 //! * [`model`] is what a store is; [`knowledge`] what a client may expect of one; [`client`] does operations and judges the
 //!   answers.
 
+mod care;
 pub mod client;
 pub mod exhaustive;
 pub mod history;

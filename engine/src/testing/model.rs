@@ -136,11 +136,14 @@ impl Model {
         self.buckets.get(bucket).into_iter().flatten()
     }
 
-    /// Versions in a bucket, delete markers too, and their bytes together.
-    pub fn usage(&self, bucket: &str) -> (u64, u64) {
+    /// Keys shown of a bucket, its versions, the delete markers among them, and the bytes of all.
+    pub fn usage(&self, bucket: &str) -> [u64; 4] {
+        let shown = self.keys(bucket).filter(|(_, versions)| current(versions).is_some()).count() as u64;
         let versions = self.keys(bucket).flat_map(|(_, versions)| versions);
         let bytes = |kept: &Kept| kept.value.as_ref().map_or(0, |value| value.bytes.len() as u64);
-        versions.fold((0, 0), |(count, sum), kept| (count + 1, sum + bytes(kept)))
+        versions.fold([shown, 0, 0, 0], |[shown, count, markers, sum], kept| {
+            [shown, count + 1, markers + u64::from(kept.value.is_none()), sum + bytes(kept)]
+        })
     }
 
     /// The listing of a bucket's keys: those that are not deleted, with the prefix and after `after`; those that share what

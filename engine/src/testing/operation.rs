@@ -163,6 +163,8 @@ pub enum Operation {
     SetAttributes { key: Key, nth: u8, seed: u8 },
     /// Sets a document of the client's bucket, or removes it.
     SetDocument { seed: u8 },
+    /// Scrubs every shard, as fast as it can or letting others go first.
+    Scrub { yields: bool },
 }
 
 /// How often each kind of operation is drawn, by weight, and how large bodies are.
@@ -175,10 +177,10 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    const COUNT: usize = 25;
+    const COUNT: usize = 26;
     /// In the order of [`Operation`]'s kinds.
     const USUAL: [u32; Kinds::COUNT] =
-        [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2, 4, 5, 6, 6, 2, 5, 2];
+        [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2, 4, 5, 6, 6, 2, 5, 2, 1];
 
     /// Leaves out a random part of the kinds; puts stay, or there would be nothing to see.
     pub fn draw(rng: &mut fastrand::Rng) -> Kinds {
@@ -267,7 +269,8 @@ impl Kinds {
             21 => Operation::DeleteVersion { key, nth: rng.u8(..), condition: condition(rng) },
             22 => Operation::DeleteMany { own_bucket: key.own_bucket, names: rng.u8(..) },
             23 => Operation::SetAttributes { key, nth: rng.u8(..), seed: rng.u8(..) },
-            _ => Operation::SetDocument { seed: rng.u8(..) },
+            24 => Operation::SetDocument { seed: rng.u8(..) },
+            _ => Operation::Scrub { yields: rng.bool() },
         }
     }
 

@@ -31,6 +31,10 @@ use std::{
 
 /// One in so many ends of lives the disks are checked as they lie.
 const CHECK_DISKS_EVERY: u8 = 4;
+/// One in so many times at rest an undamaged store is scrubbed.
+const SCRUB_EVERY: u8 = 8;
+/// One in so many times at rest old uploads are given up.
+const EXPIRE_EVERY: u8 = 4;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +120,7 @@ pub fn run_caught(history: &History) -> Result<RunReport, String> {
 /// A world and what the clients know of it.
 pub(super) struct Run {
     pub(super) world: World,
-    clients: Vec<Shared>,
+    pub(super) clients: Vec<Shared>,
     /// Bits that are flipped.
     flips: Vec<(FileId, u64, u8)>,
     /// More is damaged than single bits.
@@ -396,7 +400,7 @@ impl Run {
 
     // ── what is there ──
 
-    fn ask<T: 'static, F: Future<Output = T> + 'static>(
+    pub(super) fn ask<T: 'static, F: Future<Output = T> + 'static>(
         &mut self,
         question: impl FnOnce(CoreEngine) -> F,
     ) -> Result<T, String> {
@@ -415,8 +419,23 @@ impl Run {
             return Err(format!("{} flipped bits made {:?} corrupt", self.flips.len(), self.corrupt));
         }
         self.verify_listings()?;
+        self.verify_care()?;
         self.world.come_to_rest().map_err(|stuck| stuck.to_string())?;
         self.world.check_at_rest()
+    }
+
+    /// The scrub at rest; where nothing is damaged not after each life, for it reads every byte.
+    fn verify_care(&mut self) -> Checked {
+        let is_damaged = self.damaged || !self.flips.is_empty();
+        if is_damaged || self.world.rng().u8(0..SCRUB_EVERY) == 0 {
+            let corrupt = self.corrupt.clone();
+            let damage_max = (!self.damaged).then_some(self.flips.len());
+            self.verify_scrub(&corrupt, damage_max)?;
+        }
+        if !is_damaged && self.world.rng().u8(0..EXPIRE_EVERY) == 0 {
+            self.verify_expiry()?;
+        }
+        Ok(())
     }
 
     fn verify_client(&mut self, client: usize) -> Checked {
@@ -505,6 +524,7 @@ impl Run {
         let name = bucket.to_owned();
         let usage = self.ask(|engine| async move { engine.bucket_usage(&name).await })?;
         let usage = usage.map_err(|error| format!("usage of {bucket}: {error}"))?;
+        let usage = [usage.objects, usage.versions, usage.delete_markers, usage.bytes];
         if usage != model.usage(bucket) {
             return Err(format!("usage of {bucket}: {usage:?}, where it is {:?}", model.usage(bucket)));
         }

@@ -8,10 +8,11 @@ use crate::{
     core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
     device::simulated::{DiskOptions, Lie, Loss, SimulatedDisk},
     error::OpenError,
+    events::EventHub,
     inspect::Severity,
     layout::{Geometry, SecretKey, regions::Region},
     log::memory::LogMemory,
-    reactor::{Budget, Core, CoreOptions, Driver, Moment, WakeCore},
+    reactor::{Core, CoreOptions, Driver, Moment, WakeCore},
     shard::{Shard, ShardFiles, ShardIdentity, Tuning, reading::Reading},
     store::Placement,
 };
@@ -32,6 +33,11 @@ const BATCH_BUFFERS: usize = 6;
 const QUEUE_DEPTH: usize = 64;
 /// Where the simulated wall clock starts: some day in 2026.
 const WALL_CLOCK_START_MS: u64 = 1_790_000_000_000;
+
+/// One in so many leaps of time the wall clock is set, by up to [`CLOCK_JUMP_MS_MAX`].
+const CLOCK_JUMPS_EVERY: u32 = 64;
+/// Some forty days.
+const CLOCK_JUMP_MS_MAX: u64 = 1 << 32;
 
 /// The longest that a step takes.
 const STEP_NS_MAX: u64 = 20_000;
@@ -86,6 +92,8 @@ impl Default for WorldOptions {
 /// The clock that all cores share.
 struct SimulatedDriver {
     clock: Rc<Cell<u64>>,
+    /// How far the wall clock was set forward, milliseconds.
+    wall_clock_set_ms: Rc<Cell<u64>>,
 }
 
 impl Driver for SimulatedDriver {
@@ -106,7 +114,7 @@ impl Driver for SimulatedDriver {
     }
 
     fn wall_clock_ms(&self) -> u64 {
-        WALL_CLOCK_START_MS + self.clock.get() / 1_000_000
+        self.wall_clock_set_ms.get() + self.clock.get() / 1_000_000
     }
 }
 
@@ -157,6 +165,7 @@ pub struct World {
     pub disk: SimulatedDisk,
     rng: fastrand::Rng,
     clock: Rc<Cell<u64>>,
+    wall_clock_set_ms: Rc<Cell<u64>>,
     cores: Vec<Core>,
     engines: Vec<CoreEngine>,
     /// A core that stands still, and until which step.
@@ -197,13 +206,14 @@ impl World {
             packed_bytes_max: 64 << 10,
             zones_max: options.zones_max,
         };
-        let clock = Rc::default();
+        let (clock, wall_clock_set_ms) = (Rc::default(), Rc::new(Cell::new(WALL_CLOCK_START_MS)));
         let mut world = World {
             options,
             geometry,
             disk,
             rng,
             clock,
+            wall_clock_set_ms,
             cores: Vec::new(),
             engines: Vec::new(),
             standing: None,
@@ -251,7 +261,10 @@ impl World {
             .expect("the simulator's memory can be mapped");
         self.cores = (0..pools)
             .map(|index| {
-                let driver = Rc::new(SimulatedDriver { clock: self.clock.clone() });
+                let driver = Rc::new(SimulatedDriver {
+                    clock: self.clock.clone(),
+                    wall_clock_set_ms: self.wall_clock_set_ms.clone(),
+                });
                 let options = CoreOptions { index, seed: self.rng.u64(..), shuffle: true };
                 Core::new(options, driver, arena.pool(index))
             })
@@ -308,14 +321,18 @@ impl World {
     fn begin_open(&mut self) -> Opening {
         self.start_cores();
         let placement = Arc::new(Placement::new(self.geometry, STORE, self.options.cores));
-        let results = Opening::default();
-        let tuning =
-            Tuning { checkpoint_log_bytes: self.options.checkpoint_log_bytes, gather_us: 100, seal_us: 2000 };
+        let (results, events) = (Opening::default(), Arc::<EventHub>::default());
+        let tuning = Tuning {
+            checkpoint_log_bytes: self.options.checkpoint_log_bytes,
+            scrub_note_us: 2000,
+            ..Tuning::default()
+        };
         for core in self.cores.clone() {
             let queue = Queue::new(QUEUE_DEPTH);
             let files = (0..self.options.shards).map(|shard| self.files(shard, &queue)).collect();
             let identities = (0..self.options.shards).map(|shard| self.identity(shard)).collect();
-            let opening = open_core(core.clone(), placement.clone(), files, identities, tuning);
+            let opening =
+                open_core(core.clone(), placement.clone(), files, identities, tuning, events.clone());
             let results = results.clone();
             core.spawn(async move {
                 let result = opening.await;
@@ -358,6 +375,7 @@ impl World {
                 identity: self.identity(shard),
                 core: core.clone(),
                 files: self.files(shard, &queue),
+                gate: None,
             })
             .collect();
         let placement = Placement::new(self.geometry, STORE, self.options.cores);
@@ -488,6 +506,11 @@ impl World {
             return true;
         }
         let Some(next) = next else { return false };
+        if self.rng.u32(..CLOCK_JUMPS_EVERY) == 0 {
+            // Forward or back, in the midst of what goes on: nothing but what people read is made from it.
+            let jump = self.rng.u64(0..2 * CLOCK_JUMP_MS_MAX);
+            self.wall_clock_set_ms.set(WALL_CLOCK_START_MS - CLOCK_JUMP_MS_MAX + jump);
+        }
         self.clock.set(self.clock.get().max(next.0));
         self.cores.iter().for_each(|core| {
             core.turn();
@@ -569,6 +592,7 @@ async fn open_core(
     files: Vec<ShardFiles>,
     identities: Vec<ShardIdentity>,
     tuning: Tuning,
+    events: Arc<EventHub>,
 ) -> Result<CoreEngine, OpenError> {
     let memory = LogMemory::reserve(core.pool(), BATCH_BUFFERS).expect("a fresh pool");
     let mut shards = Vec::new();
@@ -582,13 +606,19 @@ async fn open_core(
             false => None,
         });
     }
-    let limits = CoreLimits {
-        operations: Budget::new(64),
-        write_bytes: Budget::new(12 << 20),
-        read_bytes: Budget::new(6 << 20),
-        admission_wait: Duration::from_secs(3600),
-    };
+    let limits = CoreLimits::new(64, 24 << 20, Duration::from_secs(3600));
     let (opened, stop, metrics) = (Flag::default(), Flag::default(), Arc::default());
     let attached = RefCell::default();
-    Ok(CoreEngine::new(CoreState { core, placement, files, shards, limits, opened, stop, metrics, attached }))
+    Ok(CoreEngine::new(CoreState {
+        core,
+        placement,
+        files,
+        shards,
+        limits,
+        opened,
+        stop,
+        metrics,
+        events,
+        attached,
+    }))
 }

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
 
 mod attributes;
+mod care;
+mod faults;
 mod inspect;
+mod limits;
+mod repair;
 mod transports;
 mod versions;
 

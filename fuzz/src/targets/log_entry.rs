@@ -2,7 +2,7 @@
 
 use crossdock::layout::{
     BucketId, BucketRecord, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, PackedOwner, Part,
-    Record, UploadId, UploadRecord, Version, Versioning,
+    Record, ScrubPosition, ScrubRecord, UploadId, UploadRecord, Version, Versioning,
 };
 
 /// Tries one input: a run of entries.
@@ -100,6 +100,23 @@ pub(super) fn entries() -> Vec<Entry> {
         Entry::CompleteUpload { upload, record: record(Content::Empty), parts: vec![1, 2, 9] },
         Entry::AbortUpload { upload },
     ]);
+    let positions = [
+        ScrubPosition::Over,
+        ScrubPosition::Start,
+        ScrubPosition::Behind { bucket, key: key.clone(), version: Version(9) },
+        ScrubPosition::Versions,
+    ];
+    entries.extend(positions.map(|position| {
+        Entry::Scrub(ScrubRecord {
+            tour: 3,
+            started_ms: 1_700_000_000_002,
+            finished_ms: 1_700_000_000_001,
+            bytes: 1 << 30,
+            findings: 1,
+            findings_before: 0,
+            position,
+        })
+    }));
     let owners = [
         PackedOwner::Version { bucket, key: key.clone(), version: Version(9), part: None },
         PackedOwner::Version { bucket, key: key.clone(), version: Version(9), part: Some(3) },

@@ -161,6 +161,11 @@ impl OpenFile {
         }
     }
 
+    /// Whether reads and writes go past the page cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.0.direct
+    }
+
     pub(super) fn is_growable(&self) -> bool {
         !self.0.is_block_device
     }

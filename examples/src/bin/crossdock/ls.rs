@@ -31,13 +31,17 @@ pub(crate) fn run(options: &Options, output: &mut dyn Write) -> Result<bool, Fai
                 if options.json {
                     let line = json!({
                         "bucket": bucket.record.name, "created": created,
-                        "versions": bucket.versions, "bytes": bucket.bytes,
+                        "objects": bucket.usage.objects, "versions": bucket.usage.versions, "bytes": bucket.usage.bytes,
                         "versioning": words::versioning(bucket.record.versioning),
                     });
                     writeln!(output, "{line}")?;
                 } else {
-                    let size = units::size(bucket.bytes);
-                    writeln!(output, "{created} {:>10} {size:>10}  {}", bucket.versions, bucket.record.name)?;
+                    let size = units::size(bucket.usage.bytes);
+                    writeln!(
+                        output,
+                        "{created} {:>10} {size:>10}  {}",
+                        bucket.usage.versions, bucket.record.name
+                    )?;
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::{Failure, units};
 use crossdock::{
+    BucketUsage,
     inspect::{Finding, Severity, ShardImage, Store},
     layout::BucketRecord,
 };
@@ -23,8 +24,7 @@ pub(crate) fn shards(store: &Store) -> (Vec<Rc<ShardImage>>, Vec<(u16, String)>)
 /// A bucket over all shards.
 pub(crate) struct BucketTotal {
     pub(crate) record: BucketRecord,
-    pub(crate) versions: u64,
-    pub(crate) bytes: u64,
+    pub(crate) usage: BucketUsage,
     /// Whether the shard that decides knows it.
     pub(crate) at_home: bool,
 }
@@ -42,15 +42,13 @@ pub(crate) fn buckets<'a>(
             let key = (bucket.record.name.clone(), bucket.record.bucket.0);
             let total = totals.entry(key).or_insert_with(|| BucketTotal {
                 record: bucket.record.clone(),
-                versions: 0,
-                bytes: 0,
+                usage: BucketUsage::default(),
                 at_home: false,
             });
             if bucket.record.revision > total.record.revision {
                 total.record = bucket.record.clone();
             }
-            total.versions += bucket.versions;
-            total.bytes += bucket.bytes;
+            total.usage.add(bucket.usage);
             total.at_home |= store.home_of(&bucket.record.name) == image.shard();
         }
     }

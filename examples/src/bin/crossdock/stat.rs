@@ -126,6 +126,28 @@ fn text(
                 hole.offset
             )?;
         }
+        if let Some(scrub) = image.scrub() {
+            writeln!(output, "      {}", super::words::scrub(scrub))?;
+        }
+    }
+    writeln!(output)?;
+    writeln!(
+        output,
+        "{:>10} {:>10} {:>10} {:>8} {:>10}  bucket",
+        "objects", "versions", "bytes", "uploads", "of uploads"
+    )?;
+    for bucket in &buckets {
+        let usage = bucket.usage;
+        writeln!(
+            output,
+            "{:>10} {:>10} {:>10} {:>8} {:>10}  {}",
+            usage.objects,
+            usage.versions,
+            units::size(usage.bytes),
+            usage.uploads,
+            units::size(usage.upload_bytes),
+            bucket.record.name,
+        )?;
     }
     Ok(())
 }
@@ -138,7 +160,14 @@ fn document(
     let superblock = store.superblock();
     let buckets: Vec<_> = super::report::buckets(store, usages.iter().map(|(image, _)| *image))
         .into_iter()
-        .map(|bucket| json!({ "name": bucket.record.name, "versions": bucket.versions, "bytes": bucket.bytes }))
+        .map(|bucket| {
+            let usage = bucket.usage;
+            json!({
+                "name": bucket.record.name, "objects": usage.objects, "versions": usage.versions,
+                "delete_markers": usage.delete_markers, "bytes": usage.bytes,
+                "uploads": usage.uploads, "upload_bytes": usage.upload_bytes,
+            })
+        })
         .collect();
     json!({
         "store": format!("{:032x}", superblock.store),
@@ -159,6 +188,7 @@ fn document(
             shard["checkpoint"] = image.checkpoint().map(|root| json!({
                 "id": root.id, "entries": root.entry_count, "chunks": root.chunk_count,
             })).into();
+            shard["scrub"] = image.scrub().map(super::words::scrub).into();
             shard["hole"] = image.hole().map(|hole| hole.offset).into();
             shard
         }).collect::<Vec<_>>(),

@@ -2,8 +2,8 @@
 
 use super::units;
 use crossdock::layout::{
-    Anchor, BatchHeader, ChecksumTable, Content, Entry, Extent, PackedOwner, Part, Record, Superblock,
-    Versioning,
+    Anchor, BatchHeader, ChecksumTable, Content, Entry, Extent, PackedOwner, Part, Record, ScrubPosition,
+    ScrubRecord, Superblock, Versioning,
 };
 use std::io::{self, Write};
 
@@ -109,6 +109,7 @@ pub(crate) fn entry(entry: &Entry, output: &mut dyn Write) -> io::Result<()> {
             bucket.0,
             units::key(key)
         ),
+        Entry::Scrub(record) => writeln!(output, "  {}", scrub(record)),
         Entry::AbortUpload { upload } => writeln!(output, "  abort upload {:032x}", upload.0),
         Entry::MovePacked { owner, from, to } => {
             write!(output, "  move from log zone {} offset {}: ", from.zone, from.offset)?;
@@ -125,6 +126,21 @@ pub(crate) fn entry(entry: &Entry, output: &mut dyn Write) -> io::Result<()> {
             content(to, output)
         }
     }
+}
+
+/// How far a shard's scrub is.
+pub(crate) fn scrub(record: &ScrubRecord) -> String {
+    let position = match &record.position {
+        ScrubPosition::Over => format!("ended {}", units::time(record.finished_ms)),
+        ScrubPosition::Start => "begins".to_owned(),
+        ScrubPosition::Behind { bucket, key, version } => {
+            format!("is behind bucket {} key {} version {:x}", bucket.0, units::key(key), version.0)
+        }
+        ScrubPosition::Versions => "is behind all versions".to_owned(),
+    };
+    let (tour, began) = (record.tour, units::time(record.started_ms));
+    let (bytes, findings) = (units::size(record.bytes), record.findings);
+    format!("scrub: tour {tour}, begun {began}, {position}; {bytes} verified, {findings} findings")
 }
 
 /// Whether a bucket keeps versions, in a word.

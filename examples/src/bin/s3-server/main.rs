@@ -10,7 +10,7 @@
 mod identities;
 mod options;
 
-use crossdock::{Engine, OpenReport, reactor::Core};
+use crossdock::{Engine, OpenReport, ScrubSchedule, reactor::Core};
 use crossdock_s3::{
     server::{Server, ServerLimits},
     service::{Policies, ServiceOptions},
@@ -175,6 +175,15 @@ fn open(
     if let Some(bytes) = options.memory {
         builder = builder.memory_bytes(bytes);
     }
+    if let Some(bytes) = options.memory_max {
+        builder = builder.memory_max(bytes);
+    }
+    let usual = ScrubSchedule::default();
+    let scrub =
+        ScrubSchedule { bytes_per_second: options.scrub_rate.unwrap_or(usual.bytes_per_second), ..usual };
+    if scrub.bytes_per_second > 0 {
+        builder = builder.scrub(scrub);
+    }
     if let Some(count) = options.shards {
         builder = builder.shards(count);
     }
@@ -225,6 +234,7 @@ fn tell(report: &OpenReport, cores: usize) {
         driver = report.driver,
         "store open"
     );
+    tracing::info!("memory of the engine, at most:\n{}", report.memory);
     if let Some(reason) = &report.unregistered {
         tracing::warn!(reason, "memory is not registered with the kernel: every transfer costs more");
     }

@@ -50,6 +50,13 @@ struct Given {
     /// Memory for transfers, such as 512MiB [default: 128MiB for each core]
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
+    /// Memory for the whole engine, its index too, such as 4GiB: what does not fit is refused [default: no bound for the index]
+    #[arg(long, value_name = "SIZE")]
+    memory_max: Option<String>,
+    /// Bytes a second at which the store reads itself through to find rot, when nothing else is to be done, such as 64MiB; 0: it
+    /// does not [default: 32MiB]
+    #[arg(long, value_name = "SIZE")]
+    scrub_rate: Option<String>,
     /// Region that signatures name [default: us-east-1]
     #[arg(long)]
     region: Option<String>,
@@ -115,6 +122,8 @@ pub(crate) struct Options {
     pub(crate) cores: Option<usize>,
     pub(crate) shards: Option<u16>,
     pub(crate) memory: Option<usize>,
+    pub(crate) memory_max: Option<u64>,
+    pub(crate) scrub_rate: Option<u64>,
     pub(crate) region: String,
     pub(crate) bucket_defaults: BucketDefaults,
     pub(crate) domains: Vec<String>,
@@ -172,6 +181,8 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
         return Err("give one identity or a file of users, not both".into());
     }
     let memory = given.memory.or(file.memory).map(|text| parse_size(&text)).transpose()?;
+    let memory_max = given.memory_max.or(file.memory_max).map(|text| parse_size(&text)).transpose()?;
+    let scrub_rate = given.scrub_rate.or(file.scrub_rate).map(|text| parse_size(&text)).transpose()?;
     Ok(Options {
         data,
         listen: given.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9000))),
@@ -181,6 +192,8 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
         cores: given.cores.or(file.cores),
         shards: given.shards.or(file.shards),
         memory,
+        memory_max: memory_max.map(|bytes| bytes as u64),
+        scrub_rate: scrub_rate.map(|rate| rate as u64),
         region: given.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
         bucket_defaults: match given.bucket_defaults.or(file.bucket_defaults) {
             None | Some(Defaults::Aws) => BucketDefaults::default(),
