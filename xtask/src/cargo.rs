@@ -122,8 +122,8 @@ pub(crate) fn test_program(tree: &Tree, package: &str, target: &str) -> Result<P
 }
 
 /// Builds the programs that people run, with the one release profile that clients and crashes share.
-pub(crate) fn release_programs(tree: &Tree, names: &[&str]) -> Result<bool, String> {
-    let mut line = cargo(tree).args(["build", "--quiet", "--release", "--package", "crossdock-examples"]);
+pub(crate) fn release_programs(tree: &Tree, package: &str, names: &[&str]) -> Result<bool, String> {
+    let mut line = cargo(tree).args(["build", "--quiet", "--release", "--package", package]);
     for name in names {
         line = line.args(["--bin", *name]);
     }

@@ -48,7 +48,7 @@ fn pytest(tree: &Tree, options: &Options) -> Result<Verdict, String> {
                 "client tests: this version of the tree has no s3-server program",
             ));
         }
-        if !cargo::release_programs(tree, &["s3-server", "rdma-client"])? {
+        if !cargo::release_programs(tree, "crossdock-examples", &["s3-server", "rdma-client"])? {
             return Ok(Verdict::check(false));
         }
     }

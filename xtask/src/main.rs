@@ -12,6 +12,7 @@ mod clock;
 mod command;
 mod crash;
 mod environments;
+mod fronts;
 mod fuzz;
 mod install;
 mod report;

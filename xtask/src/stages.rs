@@ -2,7 +2,7 @@
 
 use crate::report::{Table, Verdict};
 use crate::tree::Tree;
-use crate::{cargo, clients, clock, crash, fuzz, install, simulate, verbs, vm};
+use crate::{cargo, clients, clock, crash, fronts, fuzz, install, simulate, verbs, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -34,6 +34,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "simulation", run: simulate::stage },
     Stage { name: "soft-RoCE", run: vm::stage },
     Stage { name: "clients", run: clients::stage },
+    Stage { name: "front ends", run: fronts::stage },
     Stage { name: "crashes", run: crash::stage },
 ];
 

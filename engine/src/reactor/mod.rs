@@ -21,7 +21,8 @@ pub use driver::{Driver, RingDriver};
 pub use executor::{Task, WakeCore};
 pub(crate) use mailbox::yield_once;
 pub use mailbox::{Address, Gone};
-pub(crate) use signal::{Budget, Grant, Signal};
+pub(crate) use signal::Signal;
+pub use signal::{Budget, Grant, Take};
 pub use timers::{Moment, Sleep};
 
 use crate::memory::MAILBOX_MESSAGES;

@@ -41,7 +41,7 @@ impl Signal {
 
 /// A budget of one core, handed out in pieces. Waiters are served first come, first served.
 #[derive(Clone)]
-pub(crate) struct Budget(Rc<BudgetState>);
+pub struct Budget(Rc<BudgetState>);
 
 struct BudgetState {
     free: Cell<usize>,
@@ -56,18 +56,19 @@ struct Waiting {
 }
 
 /// A piece of a [`Budget`]; goes back when dropped.
-pub(crate) struct Grant {
+pub struct Grant {
     budget: Budget,
     amount: usize,
 }
 
 impl Budget {
-    pub(crate) fn new(total: usize) -> Budget {
+    /// One of `total`.
+    pub fn new(total: usize) -> Budget {
         Budget(Rc::new(BudgetState { free: Cell::new(total), total, waiting: RefCell::default() }))
     }
 
     /// A piece at once, or none: never ahead of those who wait.
-    pub(crate) fn try_take(&self, amount: usize) -> Option<Grant> {
+    pub fn try_take(&self, amount: usize) -> Option<Grant> {
         let amount = amount.min(self.0.total);
         if !self.0.waiting.borrow().is_empty() || self.0.free.get() < amount {
             return None;
@@ -77,7 +78,7 @@ impl Budget {
     }
 
     /// A piece when it is this caller's turn. An amount above the whole budget counts as the whole.
-    pub(crate) fn take(&self, amount: usize) -> Take {
+    pub fn take(&self, amount: usize) -> Take {
         Take { budget: self.clone(), amount: amount.min(self.0.total), waiting: None }
     }
 
@@ -119,7 +120,7 @@ impl Drop for Grant {
 }
 
 /// Future of [`Budget::take`]. Dropping it leaves the queue.
-pub(crate) struct Take {
+pub struct Take {
     budget: Budget,
     amount: usize,
     waiting: Option<Rc<Waiting>>,

@@ -10,7 +10,7 @@ from botocore.config import Config
 
 from payloads import payload, sha256  # noqa: F401 - the tests take them from here
 from recorder import Relay
-from server import Server
+from server import Server, certificates
 from wire import REGION, Wire
 
 ACCESS_KEY = os.environ.get("CROSSDOCK_ACCESS_KEY", "CROSSDOCKCLIENTTESTS")
@@ -18,7 +18,15 @@ SECRET_KEY = os.environ.get("CROSSDOCK_SECRET_KEY", "a-secret/that+needs=encodin
 
 
 @pytest.fixture(scope="session")
-def endpoint(tmp_path_factory):
+def authority(tmp_path_factory):
+    """The file of a certificate authority of this run, and options for a server that it vouches for; nothing over HTTP."""
+    if os.environ.get("CROSSDOCK_FRONT") != "https":
+        return None, ()
+    return certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory, authority):
     """The address of the server: one that runs already, or the program of this tree, started and stopped."""
     given = os.environ.get("CROSSDOCK_ENDPOINT")
     if given:
@@ -28,7 +36,7 @@ def endpoint(tmp_path_factory):
     if not program:
         pytest.fail("set CROSSDOCK_SERVER to the built program, or run `cargo xtask clients`")
     data = tmp_path_factory.mktemp("server") / "data"
-    server = Server(program, data, ACCESS_KEY, SECRET_KEY)
+    server = Server(program, data, ACCESS_KEY, SECRET_KEY, authority[1])
     record = os.environ.get("CROSSDOCK_RECORD")
     relay = Relay(server.address) if record else None
     yield relay.address if relay else server.address
@@ -40,18 +48,18 @@ def endpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def s3(endpoint):
+def s3(endpoint, authority):
     """A boto3 client with the default integrity settings, and no retry that would hide a failure."""
     return boto3.client(
         "s3", endpoint_url=endpoint, region_name=REGION, aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
+        aws_secret_access_key=SECRET_KEY, verify=authority[0],
         config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, read_timeout=120),
     )
 
 
 @pytest.fixture(scope="session")
-def wire(endpoint):
-    return Wire(endpoint, ACCESS_KEY, SECRET_KEY)
+def wire(endpoint, authority):
+    return Wire(endpoint, ACCESS_KEY, SECRET_KEY, authority[0])
 
 
 @pytest.fixture
@@ -67,10 +75,12 @@ def bucket(s3):
 
 
 @pytest.fixture(scope="session")
-def client_environment(endpoint, tmp_path_factory):
+def client_environment(endpoint, authority, tmp_path_factory):
     """What a command-line client is started with: our credentials and nothing of the user's own settings."""
     home = tmp_path_factory.mktemp("home")
     keep = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    if authority[0]:
+        keep["AWS_CA_BUNDLE"] = authority[0]
     return keep | {
         "HOME": str(home), "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": endpoint, "AWS_MAX_ATTEMPTS": "1",

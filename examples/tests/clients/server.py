@@ -7,20 +7,36 @@ import signal
 import subprocess
 import time
 
-READY = re.compile(r"^ready (http://\S+)")
+import trustme
+
+READY = re.compile(r"^ready (https?://\S+)")
 START_SECONDS = 60
 STOP_SECONDS = 60
+
+
+def certificates(directory, *names):
+    """Makes an authority and a certificate for this host: the authority's file, and the options of a server that shows it."""
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1", "localhost", *names)
+    authority.cert_pem.write_to_path(str(directory / "authority.pem"))
+    (directory / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+    made.private_key_pem.write_to_path(str(directory / "key.pem"))
+    options = ["--tls-cert", str(directory / "cert.pem"), "--tls-key", str(directory / "key.pem")]
+    return str(directory / "authority.pem"), options
 
 
 class Server:
     """Starts the program, waits for its `ready` line, and stops it the way an operator would."""
 
-    def __init__(self, program, data, access_key, secret_key, extra=()):
+    def __init__(self, program, data, access_key, secret_key, extra=(), stderr=None):
         self.output = []
         arguments = [program, "--listen", "127.0.0.1:0", "--data", str(data), *extra]
-        environment = dict(os.environ, CROSSDOCK_ACCESS_KEY=access_key, CROSSDOCK_SECRET_KEY=secret_key)
+        environment = dict(os.environ)
+        # The server takes one identity or a file of them.
+        if "--users" not in extra:
+            environment |= {"CROSSDOCK_ACCESS_KEY": access_key, "CROSSDOCK_SECRET_KEY": secret_key}
         self.process = subprocess.Popen(
-            arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=None, bufsize=0
+            arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, bufsize=0
         )
         try:
             self.address = self._wait_until_ready()

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import hmac
 import socket
+import ssl
 from urllib.parse import quote, urlsplit
 
 REGION = "us-east-1"
@@ -80,10 +81,15 @@ def chunk_signatures(chunks, seed, secret_key, stamp):
 class Wire:
     """Sends exact bytes to the server under test."""
 
-    def __init__(self, endpoint, access_key, secret_key):
+    def __init__(self, endpoint, access_key, secret_key, authority=None):
         parts = urlsplit(endpoint)
+        self.tls = ssl.create_default_context(cafile=authority) if parts.scheme == "https" else None
         self.host, self.address = parts.netloc, (parts.hostname, parts.port)
         self.access_key, self.secret_key = access_key, secret_key
+
+    def connect(self, timeout=30):
+        connection = socket.create_connection(self.address, timeout=timeout)
+        return self.tls.wrap_socket(connection, server_hostname=self.address[0]) if self.tls else connection
 
     def sign(self, method, path, query=(), headers=None, content_sha256=None, **changes):
         return signed_headers(
@@ -108,7 +114,7 @@ class Wire:
         target = path + ("?" + canonical_query(query) if query else "")
         head = f"{method} {target} HTTP/1.1\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
-        with socket.create_connection(self.address, timeout=30) as connection:
+        with self.connect() as connection:
             try:
                 connection.sendall(head.encode() + body)
                 if stop_sending:

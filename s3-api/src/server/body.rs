@@ -9,20 +9,20 @@
 //! Runs of payload are received where they stay. Only what came with the head, and the few bytes around framing, go
 //! through the input buffer, so that bytes of the next request are never in the wrong place.
 
-use super::wire::{Ended, INPUT_BYTES, Wire, yield_now};
+use super::{
+    ServerLimits,
+    exchange::Announced,
+    source::Source,
+    wire::{Ended, INPUT_BYTES, yield_now},
+};
 use crate::protocol::{
     body::{BodyDecoder, BodyVerifier, Digests},
     error::{ErrorCode, S3Error},
-    http::{BodyFraming, CONTINUE},
+    http::BodyFraming,
 };
 use crossdock_transport::memory::{BufferLease, CopyReason, copy_payload};
 use std::time::Duration;
 
-/// How long a body may come to a halt.
-const PROGRESS: Duration = Duration::from_secs(30);
-/// The slowest a body may come on the whole, apart from one such halt: a peer that sends a byte now and then must not hold
-/// memory for days.
-const BYTES_PER_SECOND_MIN: u64 = 4 * 1024;
 /// Bytes received at a time where framing is expected: a chunk's head and a little payload, all of it to be moved.
 const FRAMING_BYTES: usize = 1024;
 /// Payload that is digested before other tasks get their turn: about 100 µs of MD5.
@@ -30,9 +30,10 @@ const DIGEST_BYTES: usize = 64 * 1024;
 
 /// The body of the request in work.
 pub(crate) struct Body<'a> {
-    wire: &'a mut Wire,
+    source: Source<'a>,
     decoder: BodyDecoder,
     verifier: Option<BodyVerifier>,
+    limits: ServerLimits,
     framing: BodyFraming,
     awaits_continue: bool,
     received_bytes: u64,
@@ -43,18 +44,20 @@ pub(crate) struct Body<'a> {
 
 impl<'a> Body<'a> {
     pub(crate) fn new(
-        wire: &'a mut Wire,
+        mut source: Source<'a>,
         decoder: BodyDecoder,
         verifier: BodyVerifier,
-        framing: BodyFraming,
-        awaits_continue: bool,
+        announced: Announced,
+        limits: ServerLimits,
     ) -> Body<'a> {
+        source.begin();
         Body {
-            wire,
+            source,
             decoder,
             verifier: Some(verifier),
-            framing,
-            awaits_continue,
+            limits,
+            framing: announced.framing,
+            awaits_continue: announced.held_back,
             received_bytes: 0,
             waited: Duration::ZERO,
             ended: None,
@@ -65,7 +68,9 @@ impl<'a> Body<'a> {
     pub(crate) fn declared_bytes(&self) -> Option<u64> {
         match self.framing {
             BodyFraming::None => None,
-            BodyFraming::Length(_) | BodyFraming::Chunked => self.decoder.declared_bytes(),
+            BodyFraming::Length(_) | BodyFraming::Chunked | BodyFraming::Removed => {
+                self.decoder.declared_bytes()
+            }
         }
     }
 
@@ -109,9 +114,9 @@ impl<'a> Body<'a> {
         while filled < bytes && !self.decoder.is_finished() {
             let room = bytes - filled;
             let run = usize::try_from(self.decoder.payload_run()).unwrap_or(usize::MAX);
-            let pending = self.wire.pending().len();
+            let pending = self.source.pending().len();
             let received;
-            let from_input = pending > 0 || run < FRAMING_BYTES;
+            let from_input = pending > 0 || run < FRAMING_BYTES || !self.source.receives_in_place();
             lease.set_len(filled);
             if from_input {
                 if pending == 0 {
@@ -119,22 +124,22 @@ impl<'a> Body<'a> {
                     let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(FRAMING_BYTES);
                     self.receive(limit).await?;
                 }
-                let pending = self.wire.pending();
+                let pending = self.source.pending();
                 received = pending.len().min(room);
                 lease.set_len(filled + received);
                 let (_, target) = lease.as_mut_slice().split_at_mut(filled);
                 let (source, _) = pending.split_at(received);
                 copy_payload(target, source, CopyReason::Edge);
             } else {
-                let (patience, begun) = (self.patience(), self.wire.core.now());
-                let result = self.wire.receive_into(lease, run.min(room), patience).await;
-                self.waited += self.wire.core.now().since(begun);
+                let (patience, begun) = (self.patience(), self.source.core().now());
+                let result = self.source.receive_into(lease, run.min(room), patience).await;
+                self.waited += self.source.core().now().since(begun);
                 (lease, received) = result.map_err(|ended| self.note(ended))?;
             }
             let (_, wire) = lease.as_mut_slice().split_at_mut(filled);
             let step = self.decoder.decode(wire)?;
             if from_input {
-                self.wire.consume(step.wire_bytes);
+                self.source.consume(step.wire_bytes);
             }
             debug_assert!(step.wire_bytes == received || (from_input && step.finished));
             let payload = wire.get(..step.payload_bytes).unwrap_or_default();
@@ -158,12 +163,12 @@ impl<'a> Body<'a> {
     async fn end(&mut self) -> Result<(), S3Error> {
         self.permit().await?;
         while !self.decoder.is_finished() {
-            if self.wire.pending().is_empty() {
+            if self.source.pending().is_empty() {
                 self.receive(FRAMING_BYTES).await?;
             }
-            let mut bytes = self.wire.pending().to_vec();
+            let mut bytes = self.source.pending().to_vec();
             let step = self.decoder.decode(&mut bytes)?;
-            self.wire.consume(step.wire_bytes);
+            self.source.consume(step.wire_bytes);
             if step.payload_bytes > 0 {
                 return Err(ErrorCode::IncompleteBody.into());
             }
@@ -195,7 +200,7 @@ impl<'a> Body<'a> {
         let mut document = Vec::new();
         while !self.decoder.is_finished() {
             // A page: most documents fit, and one that does not come holds no more while it is waited for.
-            let lease = self.wire.core.pool().acquire(INPUT_BYTES).await;
+            let lease = self.source.core().pool().acquire(INPUT_BYTES).await;
             let bytes = lease.capacity();
             let lease = self.fill(lease, bytes).await?;
             if document.len() + lease.len() > limit {
@@ -215,7 +220,7 @@ impl<'a> Body<'a> {
         if self.decoder.is_finished() {
             return Ok(false);
         }
-        let lease = self.wire.core.pool().acquire(bytes).await;
+        let lease = self.source.core().pool().acquire(bytes).await;
         let lease = self.fill(lease, bytes).await?;
         target.extend_from_slice(lease.as_slice());
         Ok(!lease.is_empty())
@@ -239,36 +244,40 @@ impl<'a> Body<'a> {
     /// It is malformed, or the peer is gone: there is no next request.
     pub(crate) async fn discard(&mut self) -> Result<(), S3Error> {
         while !self.decoder.is_finished() {
-            if self.wire.pending().is_empty() {
+            if self.source.pending().is_empty() {
                 self.receive(INPUT_BYTES).await?;
             }
-            let mut bytes = self.wire.pending().to_vec();
+            let mut bytes = self.source.pending().to_vec();
             let step = self.decoder.decode(&mut bytes)?;
-            self.wire.consume(step.wire_bytes);
+            self.source.consume(step.wire_bytes);
         }
         Ok(())
     }
 
     /// Receives at most `limit` bytes into the input, where nothing is pending.
     async fn receive(&mut self, limit: usize) -> Result<(), S3Error> {
-        self.wire.reserve(limit).await;
-        let (patience, begun) = (self.patience(), self.wire.core.now());
-        let result = self.wire.receive(limit, patience).await;
-        self.waited += self.wire.core.now().since(begun);
-        result.map(drop).map_err(|ended| self.note(ended))
+        let (patience, begun) = (self.patience(), self.source.core().now());
+        let result = self.source.receive(limit, patience).await;
+        self.waited += self.source.core().now().since(begun);
+        match result {
+            Ok(true) => Ok(()),
+            Ok(false) => Ok(self.decoder.handle_end()?),
+            Err(ended) => Err(self.note(ended)),
+        }
     }
 
     /// How long the peer may let itself be waited for now.
     fn patience(&self) -> Duration {
-        patience(self.received_bytes, self.waited)
+        patience(&self.limits, self.received_bytes, self.waited)
     }
 
     /// Lets the client send the body, if it still holds it back.
     pub(crate) async fn permit(&mut self) -> Result<(), S3Error> {
-        if !std::mem::take(&mut self.awaits_continue) || !self.wire.pending().is_empty() {
+        if !std::mem::take(&mut self.awaits_continue) || !self.source.pending().is_empty() {
             return Ok(());
         }
-        self.wire.send_bytes(CONTINUE, PROGRESS).await.map_err(|ended| self.note(ended))
+        let patience = self.limits.body_idle;
+        self.source.permit(patience).await.map_err(|ended| self.note(ended))
     }
 
     fn note(&mut self, ended: Ended) -> S3Error {
@@ -281,9 +290,9 @@ impl<'a> Body<'a> {
 }
 
 /// How long a peer that has sent `received_bytes` and was waited for `waited` in all may be waited for once more.
-fn patience(received_bytes: u64, waited: Duration) -> Duration {
-    let earned = Duration::from_secs(received_bytes / BYTES_PER_SECOND_MIN);
-    (PROGRESS + earned).saturating_sub(waited).min(PROGRESS)
+fn patience(limits: &ServerLimits, received_bytes: u64, waited: Duration) -> Duration {
+    let earned = Duration::from_secs(received_bytes / limits.body_bytes_per_second.max(1));
+    limits.body_idle.saturating_add(earned).saturating_sub(waited).min(limits.body_idle)
 }
 
 #[cfg(test)]
@@ -293,11 +302,12 @@ mod tests {
     /// One halt is granted to everyone; a peer that drips runs out of patience, one that sends steadily never does.
     #[test]
     fn patience_is_earned_by_sending() {
-        let seconds = Duration::from_secs;
-        assert_eq!(patience(0, Duration::ZERO), PROGRESS);
+        let (seconds, limits) = (Duration::from_secs, ServerLimits::default());
+        let patience = |received_bytes, waited| patience(&limits, received_bytes, waited);
+        assert_eq!(patience(0, Duration::ZERO), limits.body_idle);
         assert_eq!(patience(10, seconds(29)), seconds(1));
         assert_eq!(patience(10, seconds(31)), Duration::ZERO);
-        assert_eq!(patience(4096 * 3600, seconds(3600)), PROGRESS);
-        assert_eq!(patience(u64::MAX, seconds(0)), PROGRESS);
+        assert_eq!(patience(4096 * 3600, seconds(3600)), limits.body_idle);
+        assert_eq!(patience(u64::MAX, seconds(0)), limits.body_idle);
     }
 }

@@ -1,11 +1,8 @@
 //! Listening, accepting, draining.
 
-use super::{ServerLimits, connection, metrics::ServerMetrics, wire};
+use super::{ServerLimits, connection, exchange::Front, metrics::ServerMetrics, wire};
 use crate::service::{Service, ServiceOptions, Swept, sweep};
-use crossdock::{
-    CoreEngine,
-    reactor::{Core, RingDriver},
-};
+use crossdock::{CoreEngine, reactor::RingDriver};
 use crossdock_transport::tcp::TcpListener;
 use rustix::{
     fd::OwnedFd,
@@ -34,6 +31,8 @@ pub struct Server {
     _reserved: OwnedFd,
     service: Arc<ServiceOptions>,
     limits: ServerLimits,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<super::tls::TlsSettings>>,
     metrics: Vec<Arc<ServerMetrics>>,
     started: (Mutex<Started>, Condvar),
 }
@@ -47,10 +46,9 @@ struct Started {
 
 /// What the connections of one core share.
 pub(super) struct Shared {
-    pub(super) core: Core,
-    pub(super) service: Service,
-    pub(super) limits: ServerLimits,
-    pub(super) metrics: Arc<ServerMetrics>,
+    pub(super) front: Front,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<super::tls::TlsShared>,
     pub(super) engine: CoreEngine,
     pub(super) draining: Cell<bool>,
     /// Connections whose input is larger than that of one at rest.
@@ -84,7 +82,7 @@ struct Open(Rc<Shared>);
 impl Open {
     fn new(shared: &Rc<Shared>) -> Open {
         shared.open.set(shared.open.get() + 1);
-        shared.metrics.connections_open.set(shared.open.get() as u64);
+        shared.front.metrics.connections_open.set(shared.open.get() as u64);
         Open(shared.clone())
     }
 }
@@ -92,7 +90,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
-        self.0.metrics.connections_open.set(self.0.open.get() as u64);
+        self.0.front.metrics.connections_open.set(self.0.open.get() as u64);
     }
 }
 
@@ -115,7 +113,31 @@ impl Server {
             SocketAddr::try_from(getsockname(&reserved)?).map_err(|_| io::ErrorKind::AddrNotAvailable)?;
         let metrics = (0..cores).map(|_| Arc::default()).collect();
         let (service, started) = (Arc::new(service), Default::default());
-        Ok(Server { address, _reserved: reserved, service, limits, metrics, started })
+        Ok(Server {
+            address,
+            _reserved: reserved,
+            service,
+            limits,
+            #[cfg(feature = "tls")]
+            tls: None,
+            metrics,
+            started,
+        })
+    }
+
+    /// Allows clients what `limits` say, instead of what it was bound with.
+    #[must_use]
+    pub fn with_limits(mut self, limits: ServerLimits) -> Server {
+        self.limits = limits;
+        self
+    }
+
+    /// Speaks HTTPS, as `settings` say, instead of HTTP.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, settings: Arc<super::tls::TlsSettings>) -> Server {
+        self.tls = Some(settings);
+        self
     }
 
     /// Blocks until every core listens. Not for the cores' own threads.
@@ -162,10 +184,14 @@ impl Server {
         self.say_started(Ok(()));
         let metrics = self.metrics.get(core.index()).cloned().unwrap_or_default();
         let shared = Rc::new(Shared {
-            core: core.clone(),
-            service: Service::new(self.service.clone(), engine.clone()),
-            limits: self.limits,
-            metrics,
+            front: Front {
+                core: core.clone(),
+                service: Service::new(self.service.clone(), engine.clone()),
+                limits: self.limits,
+                metrics,
+            },
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone().map(|settings| super::tls::TlsShared::new(settings, &core)),
             engine: engine.clone(),
             draining: Cell::new(false),
             large_inputs: Rc::default(),
@@ -178,7 +204,9 @@ impl Server {
         while let Some(accepted) = wire::unless(engine.closing(), listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) if shared.open.get() < self.limits.connections => {
-                    shared.metrics.connections_accepted.add(1);
+                    // Bytes that were taken over by the kernel, and the memory they lie in, are not waited for either.
+                    stream.give_up_after(self.limits.send);
+                    shared.front.metrics.connections_accepted.add(1);
                     let open = Open::new(&shared);
                     core.spawn(async move {
                         connection::serve(open.0.clone(), stream, peer).await;
@@ -187,7 +215,7 @@ impl Server {
                     .detach();
                 }
                 Ok((stream, peer)) => {
-                    shared.metrics.connections_refused.add(1);
+                    shared.front.metrics.connections_refused.add(1);
                     // Where even those who are told so become too many, they are closed without a word.
                     if let Some(counted) = Counted::below(&shared.turned_away, TURNED_AWAY_MAX) {
                         let shared = shared.clone();

@@ -19,7 +19,7 @@ use std::{
 pub struct Value(AtomicU64);
 
 impl Value {
-    pub(super) fn add(&self, amount: u64) {
+    pub(crate) fn add(&self, amount: u64) {
         self.set(self.get().wrapping_add(amount));
     }
 
@@ -50,6 +50,10 @@ pub struct ServerMetrics {
     pub connections_refused: Value,
     /// Connections open now.
     pub connections_open: Value,
+    /// Connections that agreed on TLS.
+    pub tls_handshakes: Value,
+    /// Connections that did not: too slow, without TLS, or of another mind.
+    pub tls_handshakes_failed: Value,
     /// Payload bytes received.
     pub received_bytes: Value,
     /// Payload bytes sent.
@@ -74,6 +78,8 @@ impl Default for ServerMetrics {
             connections_accepted: Value::default(),
             connections_refused: Value::default(),
             connections_open: Value::default(),
+            tls_handshakes: Value::default(),
+            tls_handshakes_failed: Value::default(),
             received_bytes: Value::default(),
             sent_bytes: Value::default(),
             requests: (0..=OperationName::ALL.len()).map(|_| Default::default()).collect(),
@@ -144,6 +150,10 @@ pub fn render(server: &[Arc<ServerMetrics>], shards: &[ShardStatistics]) -> Stri
     plain("crossdock_connections_refused_total", "counter", "Connections turned away: too many.", refused);
     let open = sum(&|core| core.connections_open.get());
     plain("crossdock_connections_open", "gauge", "Connections open now.", open);
+    let agreed = sum(&|core| core.tls_handshakes.get());
+    plain("crossdock_tls_handshakes_total", "counter", "Connections that agreed on TLS.", agreed);
+    let failed = sum(&|core| core.tls_handshakes_failed.get());
+    plain("crossdock_tls_handshakes_failed_total", "counter", "Connections that did not.", failed);
     let received = sum(&|core| core.received_bytes.get());
     plain("crossdock_received_bytes_total", "counter", "Payload bytes received.", received);
     let sent = sum(&|core| core.sent_bytes.get());

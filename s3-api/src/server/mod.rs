@@ -14,14 +14,28 @@
 
 mod body;
 mod connection;
+mod exchange;
 mod listener;
 mod metrics;
 mod observe;
+mod source;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 pub(crate) use body::Body;
+pub use exchange::ACCESS_LOG;
 pub use listener::Server;
 pub use metrics::{ServerMetrics, render};
+#[cfg(feature = "tls")]
+pub use tls::TlsSettings;
+#[cfg(feature = "http")]
+pub(crate) use {
+    exchange::{Announced, Front},
+    source::Source,
+    wire::{Ended, within},
+};
 
 use std::time::Duration;
 
@@ -33,8 +47,19 @@ pub struct ServerLimits {
     pub connections: usize,
     /// How long a connection may rest between requests. Default: 75 seconds.
     pub idle: Duration,
+    /// How long the handshake of TLS may take. Default: 10 seconds.
+    pub handshake: Duration,
     /// How long a head may take from its first byte to its last. Default: 30 seconds.
     pub head: Duration,
+    /// Bytes of a head at most, the request line among them. Default: 64 KiB.
+    pub head_bytes: usize,
+    /// How long a body may come to a halt. Default: 30 seconds.
+    pub body_idle: Duration,
+    /// The slowest a body may come on the whole, apart from one such halt: a peer that sends a byte now and then must not
+    /// hold memory for days. Default: 4096 bytes a second.
+    pub body_bytes_per_second: u64,
+    /// How long a peer may take nothing of what is sent to it. Default: 60 seconds.
+    pub send: Duration,
     /// How long requests in work may take to end when the server closes. Default: 30 seconds.
     pub drain: Duration,
 }
@@ -44,7 +69,12 @@ impl Default for ServerLimits {
         ServerLimits {
             connections: 1024,
             idle: Duration::from_secs(75),
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
+            head_bytes: 64 << 10,
+            body_idle: Duration::from_secs(30),
+            body_bytes_per_second: 4 << 10,
+            send: Duration::from_secs(60),
             drain: Duration::from_secs(30),
         }
     }

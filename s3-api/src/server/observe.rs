@@ -2,6 +2,7 @@
 
 use super::{
     Server, render,
+    stream::Stream,
     wire::{INPUT_BYTES, Wire, unless, within},
 };
 use crate::protocol::http::{HeadLimits, HeadParser, HeadStatus, Method, ReplyHead};
@@ -35,7 +36,7 @@ impl Server {
     }
 
     async fn answer_observer(&self, engine: &CoreEngine, stream: TcpStream) {
-        let mut wire = Wire::new(engine.core().clone(), stream).await;
+        let mut wire = Wire::new(engine.core().clone(), Stream::Plain(stream)).await;
         let mut parser = HeadParser::new(HeadLimits::default());
         let parsed = loop {
             wire.reserve(wire.pending().len() + INPUT_BYTES).await;
@@ -72,7 +73,7 @@ impl Server {
             out.extend_from_slice(text.as_bytes());
         }
         if wire.send_bytes(&out, LIMIT).await.is_ok() {
-            wire.shutdown();
+            wire.close(LIMIT).await;
         }
     }
 }

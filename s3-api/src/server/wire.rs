@@ -5,11 +5,9 @@
 //!   is not known.
 //! * Bytes behind the request in work stay in the input buffer for the next one.
 
+use super::stream::Stream;
 use crossdock::reactor::Core;
-use crossdock_transport::{
-    memory::{BufferLease, CopyReason, ScatterList, copy_payload},
-    tcp::TcpStream,
-};
+use crossdock_transport::memory::{BufferLease, CopyReason, ScatterList, copy_payload};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -36,13 +34,13 @@ pub(crate) enum Ended {
 /// The socket, and what was received from it ahead of use.
 pub(crate) struct Wire {
     pub(crate) core: Core,
-    stream: TcpStream,
+    stream: Stream,
     input: Option<BufferLease>,
     start: usize,
 }
 
 impl Wire {
-    pub(crate) async fn new(core: Core, stream: TcpStream) -> Wire {
+    pub(super) async fn new(core: Core, stream: Stream) -> Wire {
         let mut input = core.pool().acquire(INPUT_BYTES).await;
         input.set_len(0);
         Wire { core, stream, input: Some(input), start: 0 }
@@ -87,6 +85,7 @@ impl Wire {
 
     /// Goes back to the input of a connection at rest, unless too much is pending.
     pub(crate) async fn shrink(&mut self) {
+        self.stream.shrink().await;
         let pending = self.pending().len();
         if !self.is_large() || pending > INPUT_BYTES {
             return;
@@ -118,28 +117,26 @@ impl Wire {
 
     /// Receives at most `limit` bytes behind those in `lease`.
     pub(crate) async fn receive_into(
-        &self,
+        &mut self,
         lease: BufferLease,
         limit: usize,
         deadline: Duration,
     ) -> Result<(BufferLease, usize), Ended> {
-        match within(&self.core, deadline, self.stream.receive(lease, limit)).await {
-            None => Err(Ended::Late),
-            Some((_, Ok(0) | Err(_))) => Err(Ended::Closed),
-            Some((lease, Ok(bytes))) => Ok((lease, bytes)),
-        }
+        within(&self.core, deadline, self.stream.receive(lease, limit)).await.unwrap_or(Err(Ended::Late))
     }
 
     /// Sends every piece, in order.
-    pub(crate) async fn send(&self, pieces: ScatterList, deadline: Duration) -> Result<(), Ended> {
-        match within(&self.core, deadline, self.stream.send_all(pieces)).await {
-            None => Err(Ended::Late),
-            Some(result) => result.map_err(|_| Ended::Closed),
+    pub(crate) async fn send(&mut self, pieces: ScatterList, deadline: Duration) -> Result<(), Ended> {
+        let sent = within(&self.core, deadline, self.stream.send(pieces)).await.unwrap_or(Err(Ended::Late));
+        if sent == Err(Ended::Late) {
+            // What the peer does not take must not be kept for it.
+            self.stream.socket().abort();
         }
+        sent
     }
 
     /// Sends bytes that are in no lease yet.
-    pub(crate) async fn send_bytes(&self, bytes: &[u8], deadline: Duration) -> Result<(), Ended> {
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8], deadline: Duration) -> Result<(), Ended> {
         for piece in bytes.chunks(SEND_PIECE_BYTES) {
             let lease = lease_of(&self.core, &[piece]).await;
             self.send(ScatterList::from(lease.freeze()), deadline).await?;
@@ -149,7 +146,7 @@ impl Wire {
 
     /// Resolves once the peer has closed its side. Reads nothing.
     pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
-        let (core, stream) = (self.core.clone(), self.stream.clone());
+        let (core, stream) = (self.core.clone(), self.stream.socket().clone());
         async move {
             loop {
                 core.sleep(CLOSED_STEP).await;
@@ -160,9 +157,19 @@ impl Wire {
         }
     }
 
-    /// Says that nothing more will be sent.
-    pub(crate) fn shutdown(&self) {
-        self.stream.shutdown_write();
+    /// Says that nothing more will be sent, within `deadline`.
+    pub(crate) async fn close(&mut self, deadline: Duration) {
+        let _ = within(&self.core, deadline, self.stream.close()).await;
+    }
+
+    /// A request's body begins, or is over.
+    pub(crate) fn set_in_body(&mut self, in_body: bool) {
+        self.stream.set_in_body(in_body);
+    }
+
+    /// Whether bytes are encrypted on the way.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.stream.is_encrypted()
     }
 }
 

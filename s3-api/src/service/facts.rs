@@ -44,10 +44,12 @@ const PARAMETERS: [(&str, &str); 4] = [
     ("s3:VersionId", "versionId"),
 ];
 
-/// Where a request comes from, and when.
+/// Where a request comes from, how, and when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
     pub(crate) peer: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub(crate) secure: bool,
     pub(crate) now_ms: u64,
 }
 
@@ -88,7 +90,7 @@ pub(super) fn gather(source: &Source<'_>) -> Facts {
     let Source { origin, principal, place, headers, query } = *source;
     let mut facts = Facts::default();
     facts.set("aws:SourceIp", origin.peer.ip().to_canonical().to_string());
-    facts.set("aws:SecureTransport", "false");
+    facts.set("aws:SecureTransport", if origin.secure { "true" } else { "false" });
     facts.set("aws:CurrentTime", format_iso8601(origin.now_ms));
     facts.set("aws:EpochTime", (origin.now_ms / 1_000).to_string());
     if let Some(identity) = principal.identity() {
@@ -127,6 +129,13 @@ pub(super) fn set_tags(facts: &mut Facts, tags: &TagSet) {
     facts.set_all("s3:RequestObjectTagKeys", tags.tags.iter().map(|(key, _)| key.clone()).collect());
 }
 
+impl Origin {
+    /// How addresses of this server begin, as the client sees it.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +153,7 @@ mod tests {
         ] {
             headers.push(name, value.as_bytes());
         }
-        let origin = Origin { peer: "192.0.2.1:5".parse().unwrap(), now_ms: 0 };
+        let origin = Origin { peer: "192.0.2.1:5".parse().unwrap(), secure: false, now_ms: 0 };
         let query = Query::parse("aws%3ASourceIp=10.0.0.1").unwrap();
         let principal = &Principal::Anonymous;
         let facts = gather(&Source { origin, principal, place: None, headers: &headers, query: &query });

@@ -119,6 +119,9 @@ impl<'a> Allowed<'a> {
 /// Who signed the form.
 fn sender(service: &Service, form: &FormHead) -> Result<Principal, S3Error> {
     let Some(signature) = FormSignature::of(form)? else { return Ok(Principal::Anonymous) };
+    if form.field("x-amz-security-token").is_some() {
+        return Err(super::no_session_tokens());
+    }
     let Credential { secret, identity } = service.credential(&signature.access_key)?;
     signature.region().map_or(Ok(()), |region| service.check_region(region))?;
     signature.verify(secret.reveal(), form.field("policy").unwrap_or_default())?;
@@ -210,8 +213,7 @@ async fn store(
     let expires = expiration(bucket.lifecycle.as_deref(), key.as_bytes(), &info, &object);
     let stored = reply::put_object(&etag, written_id(&info).as_deref(), Some(&sum), false)
         .optional("x-amz-expiration", expires);
-    let host = admitted.headers.text("host").unwrap_or_default();
-    let location = format!("http://{host}/{}/{}", bucket.info.name, encode_listed(&key));
+    let location = service.location(admitted, &bucket.info.name, &key);
     Ok(answer(form, stored, &location, &bucket.info.name, &key, &etag))
 }
 

@@ -54,7 +54,7 @@ use crate::protocol::{
     error::{ErrorCode, S3Error},
     http::{BodyFraming, Headers, Method, RequestHead},
     metadata::ObjectHeaders,
-    names::Query,
+    names::{Query, encode_listed},
     operation::{
         CopySource, OperationName, Resource, Routed, actions, check_expected_owner, read_action, route,
     },
@@ -136,6 +136,11 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    /// Who sent it.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     fn facts(&self) -> RequestFacts<'_> {
         RequestFacts::of(Source {
             origin: self.origin,
@@ -210,6 +215,9 @@ impl Service {
                 false => Err(ErrorCode::AccessDenied.into()),
             };
         }
+        if is_for_token_service(&head) {
+            return Ok(Admission::Answered(Box::new(crate::protocol::reply::no_token_service().into())));
+        }
         let resource = self.resource(&head)?;
         let name = resource.to_string();
         if head.method == Method::Options {
@@ -283,6 +291,15 @@ impl Service {
         }
     }
 
+    /// Where an object is, as its client addresses this server.
+    fn location(&self, admitted: &Admitted, bucket: &str, key: &str) -> String {
+        let host = admitted.headers.text("host").unwrap_or_default();
+        let bases: Vec<&str> = self.options.base_domains.iter().map(String::as_str).collect();
+        let named = Resource::virtual_hosted(host, &bases, "/").is_ok_and(|found| found.bucket().is_some());
+        let (scheme, key) = (admitted.origin.scheme(), encode_listed(key));
+        if named { format!("{scheme}://{host}/{key}") } else { format!("{scheme}://{host}/{bucket}/{key}") }
+    }
+
     fn identify(&self, head: &mut RequestHead, now: u64) -> Result<(Principal, Verified), S3Error> {
         let claim = match authenticate(head)? {
             Authentication::Anonymous { payload } => {
@@ -291,7 +308,7 @@ impl Service {
             Authentication::Signed(claim) => claim,
         };
         if claim.session_token.is_some() {
-            return Err(ErrorCode::InvalidToken.into());
+            return Err(no_session_tokens());
         }
         let credential = self.credential(&claim.access_key)?;
         self.check_region(&claim.scope.region)?;
@@ -423,6 +440,29 @@ impl Service {
     fn name_of(&self, id: &str) -> Option<Cow<'static, str>> {
         self.options.credentials.account(id).map(|account| Cow::Owned(account.display_name.to_string()))
     }
+}
+
+/// A token of temporary credentials, which nobody here gives out. To take such a request for one of a user would be to believe
+/// what was never issued.
+fn no_session_tokens() -> S3Error {
+    let message =
+        "This server knows no temporary credentials: sign with the keys of a user, without a session token.";
+    S3Error::with_message(ErrorCode::InvalidToken, message)
+}
+
+/// Whether a request is for the Security Token Service, whose clients send its actions as a form or in the query.
+/// (<https://docs.aws.amazon.com/STS/latest/APIReference/welcome.html>, "Endpoints" and "Making Query Requests".)
+fn is_for_token_service(head: &RequestHead) -> bool {
+    let is_form = || {
+        let kind = head.headers.text("content-type").unwrap_or_default();
+        kind.starts_with("application/x-www-form-urlencoded")
+    };
+    *head.path == *"/"
+        && match head.method {
+            Method::Post => is_form() || head.query.starts_with("Action="),
+            Method::Get => head.query.contains("Action=") && head.query.contains("Version=2011-06-15"),
+            _ => false,
+        }
 }
 
 /// Who owns what is listed.

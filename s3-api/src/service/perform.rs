@@ -123,7 +123,7 @@ impl Service {
     /// An operation whose answer is at hand once it is done.
     async fn perform_plain(&self, request: Request, admitted: &Admitted) -> Result<Reply, S3Error> {
         let (engine, region) = (&self.engine, &*self.options.region);
-        let Admitted { routed, headers, principal, .. } = admitted;
+        let Admitted { routed, principal, .. } = admitted;
         let operation = routed.operation;
         // The account that what is listed belongs to, unless it says otherwise.
         let of_bucket = admitted.bucket.as_ref().map(|bucket| bucket.owner().to_owned());
@@ -157,8 +157,8 @@ impl Service {
             }
             Request::CreateMultipartUpload(create) => uploads::create(engine, &create).await,
             Request::CompleteMultipartUpload(complete) => {
-                let host = headers.text("host").unwrap_or_default();
-                uploads::complete(engine, complete, host).await
+                let location = self.location(admitted, &complete.bucket, &complete.key);
+                uploads::complete(engine, complete, &location).await
             }
             Request::AbortMultipartUpload(abort) => uploads::abort(engine, &abort).await,
             Request::ListParts(list) => uploads::list_parts(engine, &list, &owners).await,

@@ -13,7 +13,6 @@ use crate::protocol::{
     error::{ErrorCode, S3Error},
     etag::{multipart_etag, parse_md5_etag},
     metadata::ObjectHeaders,
-    names::encode_listed,
     operation::{
         AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, ListMultipartUploads, ListParts,
     },
@@ -124,7 +123,7 @@ fn check_claims(request: &CompleteMultipartUpload, whole: &Whole) -> Result<(), 
 pub(super) async fn complete(
     engine: &CoreEngine,
     request: CompleteMultipartUpload,
-    host: &str,
+    location: &str,
 ) -> Result<Reply, S3Error> {
     let upload = parse_upload(&request.upload_id)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
@@ -148,11 +147,10 @@ pub(super) async fn complete(
     let made = engine.complete_upload(bucket, key, upload, parts, options).await;
     let made = made.map_err(|error| conditional_failure(&request.conditions, error))?;
     let checksum = super::tags::checksum_of(&made, &headers_of(&made.attributes)?);
-    let location = format!("http://{host}/{bucket}/{}", encode_listed(&request.key));
     let etag = text(&made.etag);
     let version = super::versions::written_id(&made);
     let (key, version) = (&request.key, version.as_deref());
-    Ok(reply::complete_multipart_upload(&location, bucket, key, &etag, version, Some(&checksum)))
+    Ok(reply::complete_multipart_upload(location, bucket, key, &etag, version, Some(&checksum)))
 }
 
 pub(super) async fn abort(engine: &CoreEngine, request: &AbortMultipartUpload) -> Result<Reply, S3Error> {

@@ -7,7 +7,7 @@ use crossdock_s3::{
         auth::{PayloadMode, Signer},
         http::{Method, RequestHead},
     },
-    server::{Server, ServerLimits},
+    server::{Server, ServerLimits, TlsSettings},
     service::{
         Account, BucketDefaults, Credential, Credentials, Identity, Policies, RemoteOptions, Secret,
         ServiceOptions,
@@ -67,6 +67,7 @@ pub(crate) struct Bench {
     address: SocketAddr,
     socket: PathBuf,
     pub(crate) server: Arc<Server>,
+    service: ServiceOptions,
     engine: Option<Engine>,
     directory: tempfile::TempDir,
 }
@@ -80,7 +81,7 @@ impl Bench {
     /// One with another transport, besides shared memory. Where it is not RDMA, it takes RDMA's place.
     pub(crate) fn with(transport: Option<Arc<dyn Transport>>) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        Bench::of(directory, accounts(), BucketDefaults::default(), transport)
+        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |server| server)
     }
 
     /// The same store and the same transports, served by a new process of which nobody remembers anything.
@@ -90,13 +91,25 @@ impl Bench {
         }
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         std::fs::remove_file(directory.path().join("shm")).ok();
-        Bench::of(directory, accounts(), BucketDefaults::default(), None)
+        Bench::of(directory, accounts(), BucketDefaults::default(), None, |server| server)
     }
 
     /// Alice and Bob are accounts of their own, and Carol is a user of Alice's who may only read. Buckets are as AWS made them once.
     pub(crate) fn of_strangers() -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        Bench::of(directory, Arc::new(Strangers), BucketDefaults::BEFORE_2023, None)
+        Bench::of(directory, Arc::new(Strangers), BucketDefaults::BEFORE_2023, None, |server| server)
+    }
+
+    /// As [`Bench::new`], with limits of a test's own and, if there are settings, HTTPS.
+    pub(crate) fn limited(limits: ServerLimits, tls: Option<Arc<TlsSettings>>) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        Bench::of(directory, accounts(), BucketDefaults::default(), None, |server| {
+            let server = server.with_limits(limits);
+            match tls {
+                Some(settings) => server.with_tls(settings),
+                None => server,
+            }
+        })
     }
 
     fn of(
@@ -104,6 +117,7 @@ impl Bench {
         credentials: Arc<dyn Credentials>,
         bucket_defaults: BucketDefaults,
         transport: Option<Arc<dyn Transport>>,
+        set_up: impl FnOnce(Server) -> Server,
     ) -> Bench {
         let mut remote = RemoteOptions::default();
         if let Some(transport) = transport.as_ref().filter(|transport| transport.name() != "rdma") {
@@ -121,7 +135,8 @@ impl Bench {
         };
         let cores = 2;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Arc::new(Server::bind(any, cores, service, ServerLimits::default()).unwrap());
+        let server = Server::bind(any, cores, service.clone(), ServerLimits::default()).unwrap();
+        let server = Arc::new(set_up(server));
         let socket = directory.path().join("shm");
         let run = server.clone();
         // Or no test would take that way: few machines have huge pages to spare.
@@ -144,13 +159,31 @@ impl Bench {
             .unwrap();
         server.wait_until_listening().unwrap();
         let address = server.local_addr();
-        Bench { address, socket, server, engine: Some(engine), directory }
+        Bench { address, socket, server, service, engine: Some(engine), directory }
     }
 
     pub(crate) fn client(&self, (key, secret): (&'static str, &'static str)) -> Client {
-        let host = self.address.to_string();
-        let stream = BufReader::new(connect(&host));
-        Client { key, secret, host, stream }
+        let address = self.address;
+        self.client_over((key, secret), move || Box::new(connect(address)))
+    }
+
+    /// A client whose bytes go through what `connect` gives.
+    pub(crate) fn client_over(
+        &self,
+        (key, secret): (&'static str, &'static str),
+        connect: impl Fn() -> Box<dyn Stream> + Send + Sync + 'static,
+    ) -> Client {
+        let (host, stream) = (self.address.to_string(), BufReader::new(connect()));
+        Client { key, secret, host, stream, connect: Arc::new(connect) }
+    }
+
+    /// How the server's service is set up, for another front end.
+    pub(crate) fn service(&self) -> ServiceOptions {
+        self.service.clone()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -206,6 +239,12 @@ pub(crate) fn hear(client: &ShmClient) -> Event {
     panic!("nothing was heard");
 }
 
+/// Lets the server have some time.
+#[allow(clippy::disallowed_methods, reason = "a client has a thread of its own")]
+pub(crate) fn pause(milliseconds: u64) {
+    std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+}
+
 /// Seconds since 1970.
 #[allow(clippy::disallowed_methods, reason = "a client has a clock of its own")]
 pub(crate) fn now() -> u64 {
@@ -217,8 +256,15 @@ pub(crate) struct Client {
     key: &'static str,
     secret: &'static str,
     host: String,
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
+    /// Makes the next connection, when a reply was the last of one.
+    connect: Arc<dyn Fn() -> Box<dyn Stream> + Send + Sync>,
 }
+
+/// What goes there and back.
+pub(crate) trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
 
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -254,7 +300,9 @@ impl Client {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut head = RequestHead::for_client(method, path, query, &self.host);
         headers.iter().for_each(|(name, value)| head.headers.push(name, value.as_bytes()));
-        head.headers.push("content-length", body.len().to_string().as_bytes());
+        if !head.headers.contains("transfer-encoding") {
+            head.headers.push("content-length", body.len().to_string().as_bytes());
+        }
         let signer =
             Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
         signer.sign_header(&mut head, &PayloadMode::Unsigned, now());
@@ -298,7 +346,18 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, request: &[u8]) -> Reply {
-        self.stream.get_mut().write_all(request).unwrap();
+        self.write(request);
+        self.read(request.starts_with(b"HEAD "))
+    }
+
+    /// Sends bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).unwrap();
+        self.stream.get_mut().flush().unwrap();
+    }
+
+    /// Takes one reply in.
+    pub(crate) fn read(&mut self, to_head: bool) -> Reply {
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();
         let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
@@ -312,18 +371,18 @@ impl Client {
         let mut reply = Reply { status, headers, body: Vec::new() };
         let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
         // A reply to HEAD tells the length of what it leaves away.
-        if !request.starts_with(b"HEAD ") {
+        if !to_head {
             reply.body = vec![0; length];
             self.stream.read_exact(&mut reply.body).unwrap();
         }
         if reply.header("connection") == Some("close") {
-            self.stream = BufReader::new(connect(&self.host));
+            self.stream = BufReader::new((self.connect)());
         }
         reply
     }
 }
 
-fn connect(address: &str) -> TcpStream {
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     stream

@@ -9,4 +9,8 @@ mod configurations;
 mod coverage;
 mod faults;
 mod hostile;
+mod http_front;
+mod identities;
 mod remote;
+mod tls;
+mod wire;

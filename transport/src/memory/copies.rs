@@ -21,9 +21,11 @@ pub enum CopyReason {
     Edge,
     /// From or to memory of somebody who is not trusted to leave it alone.
     Foreign,
+    /// Through a layer of encryption, which keeps records of its own.
+    Record,
 }
 
-const REASON_COUNT: usize = 5;
+const REASON_COUNT: usize = 6;
 const CELL_COUNT: usize = 32;
 
 /// One thread's counters, on cache lines of their own (128: adjacent lines are fetched in pairs).
@@ -50,8 +52,8 @@ pub fn copy_payload(target: &mut [u8], source: &[u8], reason: CopyReason) {
 }
 
 /// Counts payload that was copied by other means than [`copy_payload`]: memory shared with another process is never a slice,
-/// so the transport that has it mapped copies by itself.
-pub(crate) fn count_copied(bytes: usize, reason: CopyReason) {
+/// so the transport that has it mapped copies by itself, and a cipher writes elsewhere than it reads.
+pub fn count_copied(bytes: usize, reason: CopyReason) {
     // A thread that is being torn down counts in the first cell.
     let cell = CELL.try_with(Cell::get).unwrap_or(0);
     COPIED[cell].0[reason as usize].fetch_add(bytes as u64, Ordering::Relaxed);

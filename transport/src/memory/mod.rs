@@ -40,8 +40,7 @@ mod superpage;
 mod targets;
 
 pub use arena::{Arena, ArenaError, ArenaOptions};
-pub(crate) use copies::count_copied;
-pub use copies::{CopyReason, copied_bytes, copy_payload};
+pub use copies::{CopyReason, copied_bytes, copy_payload, count_copied};
 pub use lease::{BufferLease, FrozenLease};
 pub use mapping::{PageKind, PagePolicy};
 pub use peer::PeerLease;

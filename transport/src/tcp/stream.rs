@@ -7,8 +7,10 @@ use crate::{
     ring::{Ring, Socket},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{Shutdown, SocketAddrAny, SocketType, ipproto, shutdown, socket_with, sockopt};
-use std::{fmt, net::SocketAddr, rc::Rc};
+use rustix::net::{
+    Shutdown, SocketAddrAny, SocketType, connect_unspec, ipproto, shutdown, socket_with, sockopt,
+};
+use std::{fmt, net::SocketAddr, rc::Rc, time::Duration};
 
 /// A connection, on one core. Not `Send`, cheap to clone. Closed when the last clone and the last operation are gone.
 ///
@@ -93,6 +95,26 @@ impl TcpStream {
     pub fn shutdown_write(&self) {
         if let Err(error) = shutdown(self.socket.fd(), Shutdown::Write) {
             tracing::trace!(%error, peer = %self.peer, "shutdown");
+        }
+    }
+
+    /// Ends the connection at once, both ways, and lets go of what was not sent yet: the peer sees a reset. What is sent without
+    /// a copy belongs to the network until the peer has acknowledged it, and a peer that takes nothing never does: closing
+    /// would wait for it.
+    pub fn abort(&self) {
+        // The kernel's way to take a connection apart (connect(2), "AF_UNSPEC").
+        if let Err(error) = connect_unspec(self.socket.fd()) {
+            tracing::trace!(%error, peer = %self.peer, "abort");
+        }
+    }
+
+    /// Has the kernel end the connection when what was sent is not acknowledged, or can not be sent because the peer takes
+    /// nothing, for `limit`; also after it was closed here, when nobody else looks after it any more.
+    /// (tcp(7), `TCP_USER_TIMEOUT`.)
+    pub fn give_up_after(&self, limit: Duration) {
+        let milliseconds = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = sockopt::set_tcp_user_timeout(self.socket.fd(), milliseconds) {
+            tracing::trace!(%error, peer = %self.peer, "user timeout");
         }
     }
 

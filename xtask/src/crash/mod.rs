@@ -87,7 +87,9 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
         None if !cargo::has_program(tree, "bin", "s3-server")? => {
             return Ok(Verdict::skipped(1, "crash tests: this version of the tree has no s3-server program"));
         }
-        None if !cargo::release_programs(tree, &["s3-server"])? => return Ok(Verdict::check(false)),
+        None if !cargo::release_programs(tree, "crossdock-examples", &["s3-server"])? => {
+            return Ok(Verdict::check(false));
+        }
         None => tree.release_binary("s3-server"),
     };
     let run = Run {
@@ -170,7 +172,7 @@ fn store_tool(tree: &Tree) -> Result<Option<PathBuf>, String> {
         println!("crossdock fsck is not part of this version of the tree: closed stores are not checked");
         return Ok(None);
     }
-    if !cargo::release_programs(tree, &["crossdock"])? {
+    if !cargo::release_programs(tree, "crossdock-examples", &["crossdock"])? {
         return Err("cannot build the crossdock tool".to_owned());
     }
     Ok(Some(tree.release_binary("crossdock")))

@@ -21,9 +21,9 @@
 //! # policy = '{"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::photos/*"}}'
 //! ```
 //!
-//! The file is read again when it changes. One that can not be read then changes nothing.
+//! The file is read again when it changes, and on SIGHUP. One that can not be read then changes nothing.
 
-use crate::options::Options;
+use crate::{options::Options, reload::Watched};
 use crossdock_s3::{
     protocol::policy::{Policy, PolicyPlace},
     service::{Account, Credential, Credentials, Identity, Secret},
@@ -36,7 +36,6 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, RwLock},
-    time::SystemTime,
 };
 
 /// The file in the store's first directory that holds the keys made at random.
@@ -234,17 +233,18 @@ impl Identities {
     fn now(&self) -> Arc<Table> {
         self.table.read().expect("nothing panics with the lock held").clone()
     }
+}
 
-    /// When the file was changed last; none if there is no file to watch.
-    pub(crate) fn changed(&self) -> Option<SystemTime> {
-        fs::metadata(self.file.as_ref()?).and_then(|found| found.modified()).ok()
+impl Watched for Identities {
+    fn name(&self) -> &'static str {
+        "the file of users"
     }
 
-    /// Reads the file again.
-    ///
-    /// # Errors
-    /// It can not be read, or says what can not be: everything stays as it was.
-    pub(crate) fn reload(&self) -> Result<(), String> {
+    fn files(&self) -> Vec<&Path> {
+        self.file.iter().map(PathBuf::as_path).collect()
+    }
+
+    fn reload(&self) -> Result<(), String> {
         let Some(path) = &self.file else { return Ok(()) };
         let table = Arc::new(Table::new(read(path)?, path)?);
         *self.table.write().expect("nothing panics with the lock held") = table;
@@ -360,6 +360,6 @@ mod tests {
         assert!(all.lookup("one").is_none() && all.lookup("two").is_some());
         fs::write(&path, "[[user]]").unwrap();
         assert!(all.reload().is_err());
-        assert!(all.lookup("two").is_some() && all.changed().is_some());
+        assert!(all.lookup("two").is_some() && all.files() == [path.as_path()]);
     }
 }

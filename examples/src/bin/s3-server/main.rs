@@ -5,23 +5,27 @@
 //! ```
 //!
 //! It makes a store where there is none, listens on 127.0.0.1:9000, and prints its credentials and one line when it is
-//! ready. SIGTERM and SIGINT let requests in work come to their end and close the store; a second one does not wait.
+//! ready. SIGTERM and SIGINT let requests in work come to their end and close the store; a second one does not wait. SIGHUP
+//! has the files of users and certificates read again, which also happens when they change.
 
 mod identities;
 mod options;
+mod reload;
+mod tls;
 
-use crossdock::{Engine, OpenReport, ScrubSchedule, reactor::Core};
+use crossdock::{Engine, OpenReport, ScrubSchedule};
 use crossdock_s3::{
-    server::{Server, ServerLimits},
+    server::Server,
     service::{Policies, ServiceOptions},
 };
 use crossdock_transport::rdma::{Rdma, RdmaOptions};
 use crossdock_transport::shm::{Shm, ShmOptions};
 use identities::Identities;
 use options::{Options, RdmaChoice};
+use reload::Watched;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
     iterator::Signals,
 };
@@ -31,15 +35,13 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
+use tls::Certificates;
 
 /// How long a request may wait for memory or its turn before it is told to slow down.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
 
 /// How often lifecycle rules are acted on. They count in days, from midnight on.
 const LIFECYCLE_INTERVAL: Duration = Duration::from_secs(3600);
-
-/// How often the file of users is looked at.
-const USERS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Descriptors for what is no connection: the files of shards, rings, the log.
 const OTHER_DESCRIPTORS: u64 = 4096;
@@ -56,12 +58,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let options = Options::read()?;
-    let filter = tracing_subscriber::EnvFilter::try_new(&options.log)
+    let filter = tracing_subscriber::EnvFilter::try_new(options.filter())
         .map_err(|error| format!("--log {}: {error}", options.log))?;
     // Colours are for terminals; a file or a journal would keep their codes.
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("signals: {error}"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| format!("signals: {error}"))?;
 
     let (identities, shown) = Identities::of(&options)?;
     let identities = Arc::new(identities);
@@ -78,12 +80,18 @@ fn run() -> Result<(), String> {
         bucket_defaults: options.bucket_defaults,
         lifecycle_interval: Some(LIFECYCLE_INTERVAL),
     };
-    let limits = ServerLimits::default();
+    let limits = options.limits;
     allow_descriptors(limits.connections.saturating_mul(cores));
-    let server = Server::bind(options.listen, cores, service, limits)
+    let mut server = Server::bind(options.listen, cores, service, limits)
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let mut watched: Vec<Arc<dyn Watched>> = vec![identities];
+    if let Some((certificate, key)) = &options.tls {
+        let certificates = Arc::new(Certificates::read(certificate, key)?);
+        server = server.with_tls(certificates.settings());
+        watched.push(certificates);
+    }
     let server = Arc::new(server);
-    let engine = open(&options, cores, server.clone(), identities)?;
+    let engine = open(&options, cores, server.clone(), watched.clone())?;
     server.wait_until_listening().map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
 
     if options.anonymous {
@@ -95,9 +103,15 @@ fn run() -> Result<(), String> {
         shown.keep()?;
         println!("access key {}\nsecret key {}", shown.access_key, shown.secret_key);
     }
-    println!("ready http://{}", server.local_addr());
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    println!("ready {scheme}://{}", server.local_addr());
 
-    let signal = signals.forever().next();
+    let signal = loop {
+        match signals.forever().next() {
+            Some(SIGHUP) => reload::reload(&watched),
+            signal => break signal,
+        }
+    };
     tracing::info!(signal, "closing");
     // From here on a signal ends the process at once: the log makes that safe.
     let impatient = Arc::new(AtomicBool::new(true));
@@ -122,39 +136,20 @@ fn allow_descriptors(connections: usize) {
     }
 }
 
-/// Reads the file of users again whenever it changes: on a core, as a look at a file of some kilobytes every other second is no work.
-async fn watch(identities: Arc<Identities>, core: Core) {
-    let mut seen = identities.changed();
-    loop {
-        core.sleep(USERS_INTERVAL).await;
-        let changed = identities.changed();
-        if changed == seen {
-            continue;
-        }
-        seen = changed;
-        match identities.reload() {
-            Ok(()) => tracing::info!("the file of users was read again"),
-            Err(error) => {
-                tracing::error!(error, "the file of users is not as it must be: users stay as they were")
-            }
-        }
-    }
-}
-
 fn open(
     options: &Options,
     cores: usize,
     server: Arc<Server>,
-    identities: Arc<Identities>,
+    watched: Vec<Arc<dyn Watched>>,
 ) -> Result<Engine, String> {
     let metrics = options.metrics;
     let mut builder =
         Engine::builder().cores(cores).admission_wait(ADMISSION_WAIT).on_each_core(move |engine, driver| {
-            let (server, identities) = (server.clone(), identities.clone());
+            let (server, watched) = (server.clone(), watched.clone());
             async move {
                 if engine.core().index() == 0 {
                     let core = engine.core().clone();
-                    core.spawn(watch(identities, core.clone())).detach();
+                    core.spawn(reload::watch(watched, core.clone())).detach();
                 }
                 if let Some(address) = metrics.filter(|_| engine.core().index() == 0) {
                     let (observer, engine, driver) = (server.clone(), engine.clone(), driver.clone());

@@ -1,11 +1,15 @@
 //! Options: from the command line, the environment and a file, in this order.
 
 use clap::{Parser, ValueEnum};
-use crossdock_s3::service::BucketDefaults;
+use crossdock_s3::{
+    server::{ACCESS_LOG, ServerLimits},
+    service::BucketDefaults,
+};
 use serde::Deserialize;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// What new buckets are set to.
@@ -19,72 +23,136 @@ enum Defaults {
 }
 
 /// An S3 server on the Crossdock storage engine
+///
+/// Serves the store of a directory, or makes one there; everything but the directory has a default:
+///
+///     s3-server --data ./data
 #[derive(Parser, Debug, Default, Deserialize)]
-#[command(version)]
+#[command(version, verbatim_doc_comment, max_term_width = 110)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Given {
-    /// Directory or block device of the store; repeat for several, always in the same order
-    #[arg(long, value_name = "PATH")]
-    data: Vec<PathBuf>,
-    /// Address to listen on [default: 127.0.0.1:9000]
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
-    /// Access key of the one identity [default: made at random, kept in the store's directory]
-    #[arg(long, env = "CROSSDOCK_ACCESS_KEY", requires = "secret_key")]
-    access_key: Option<String>,
-    /// Secret key of the one identity
-    #[arg(long, env = "CROSSDOCK_SECRET_KEY", requires = "access_key", hide_env_values = true)]
-    secret_key: Option<String>,
-    /// TOML file with several identities
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["access_key", "secret_key"])]
-    users: Option<PathBuf>,
-    /// DANGEROUS: serve requests without a signature, to everyone
-    #[arg(long)]
-    anonymous: bool,
-    /// Threads, each with a ring and its share of memory and shards [default: one for each processor]
-    #[arg(long, value_name = "N")]
-    cores: Option<usize>,
-    /// Shards of a new store, 1 to 256
-    #[arg(long, value_name = "N")]
-    shards: Option<u16>,
-    /// Memory for transfers, such as 512MiB [default: 128MiB for each core]
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
-    /// Memory for the whole engine, its index too, such as 4GiB: what does not fit is refused [default: no bound for the index]
-    #[arg(long, value_name = "SIZE")]
-    memory_max: Option<String>,
-    /// Bytes a second at which the store reads itself through to find rot, when nothing else is to be done, such as 64MiB; 0: it
-    /// does not [default: 32MiB]
-    #[arg(long, value_name = "SIZE")]
-    scrub_rate: Option<String>,
-    /// Region that signatures name [default: us-east-1]
-    #[arg(long)]
-    region: Option<String>,
-    /// What new buckets are set to: aws (lists disabled, nothing public) or aws-before-2023 [default: aws]
-    #[arg(long, value_name = "NAME")]
-    bucket_defaults: Option<Defaults>,
-    /// Domain below which a bucket may be the first label of the host; repeat for several
-    #[arg(long = "domain", value_name = "NAME")]
-    domains: Vec<String>,
-    /// Socket where clients of this host hand over memory that objects are moved to and from
-    #[arg(long, value_name = "PATH")]
-    shm: Option<PathBuf>,
-    /// RDMA: auto (any device that is there), off, or names of devices that have to be, with commas between [default: auto]
-    #[arg(long, value_name = "auto|off|DEVICE,…")]
-    rdma: Option<String>,
-    /// Address for /metrics (Prometheus) and /healthz
-    #[arg(long, value_name = "ADDR")]
-    metrics: Option<SocketAddr>,
-    /// What to log to standard error, such as info, debug, or crossdock=trace [default: info]
-    #[arg(long, value_name = "FILTER")]
-    log: Option<String>,
-    /// Do without io_uring
-    #[arg(long)]
-    portable: bool,
-    /// TOML file with any of these options; the command line wins
+    /// TOML file with any of these options, under the same names; the command line wins
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
+
+    /// Directory or block device of the store, made if there is none; repeat for several, always in the same order
+    #[arg(long, value_name = "PATH", help_heading = "Store")]
+    data: Vec<PathBuf>,
+    /// Threads, each with a ring and its share of memory and shards [default: one for each processor]
+    #[arg(long, value_name = "N", help_heading = "Store")]
+    cores: Option<usize>,
+    /// Shards of a new store, 1 to 256 [default: by cores and size]
+    #[arg(long, value_name = "N", help_heading = "Store")]
+    shards: Option<u16>,
+    /// Memory for transfers, such as 512MiB [default: 128MiB for each core]
+    #[arg(long, value_name = "SIZE", help_heading = "Store")]
+    memory: Option<String>,
+    /// Memory for the whole engine, its index too, such as 4GiB: what does not fit is refused [default: no bound for the index]
+    #[arg(long, value_name = "SIZE", help_heading = "Store")]
+    memory_max: Option<String>,
+    /// Bytes a second at which the store reads itself through to find rot, when nothing else is to be done, such as 64MiB; 0: it
+    /// does not [default: 32MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Store")]
+    scrub_rate: Option<String>,
+    /// Do without io_uring
+    #[arg(long, help_heading = "Store")]
+    portable: bool,
+
+    /// Address to listen on [default: 127.0.0.1:9000]
+    #[arg(long, value_name = "ADDR", help_heading = "Network")]
+    listen: Option<SocketAddr>,
+    /// Certificate chain in PEM: with it the address speaks HTTPS. Read again when it changes, and on SIGHUP
+    #[arg(long, value_name = "FILE", help_heading = "Network", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM
+    #[arg(long, value_name = "FILE", help_heading = "Network", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Domain below which a bucket may be the first label of the host (bucket.NAME/key); repeat for several
+    #[arg(long = "domain", value_name = "NAME", help_heading = "Network")]
+    #[serde(rename = "domain", alias = "domains")]
+    domains: Vec<String>,
+    /// Region that signatures name, and that buckets are in [default: us-east-1]
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    region: Option<String>,
+    /// Socket where clients of this host hand over memory that objects are moved to and from
+    #[arg(long, value_name = "PATH", help_heading = "Network")]
+    shm: Option<PathBuf>,
+    /// RDMA: auto (any device that is there), off, or names of devices that have to be, with commas between [default: auto]
+    #[arg(long, value_name = "auto|off|DEVICE,…", help_heading = "Network")]
+    rdma: Option<String>,
+
+    /// Access key of the one identity [default: made at random, kept in the store's directory]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "CROSSDOCK_ACCESS_KEY",
+        requires = "secret_key",
+        help_heading = "Identities"
+    )]
+    access_key: Option<String>,
+    /// Secret key of the one identity
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "CROSSDOCK_SECRET_KEY",
+        requires = "access_key",
+        hide_env_values = true,
+        help_heading = "Identities"
+    )]
+    secret_key: Option<String>,
+    /// TOML file with several accounts and users. Read again when it changes, and on SIGHUP
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["access_key", "secret_key"],
+        help_heading = "Identities"
+    )]
+    users: Option<PathBuf>,
+    /// DANGEROUS: serve requests without a signature, to everyone
+    #[arg(long, help_heading = "Identities")]
+    anonymous: bool,
+    /// What new buckets are set to: aws (lists disabled, nothing public) or aws-before-2023 [default: aws]
+    #[arg(long, value_name = "NAME", help_heading = "Identities")]
+    bucket_defaults: Option<Defaults>,
+
+    /// Connections on each core; one more is answered SlowDown and closed [default: 1024]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    max_connections: Option<usize>,
+    /// Bytes of a request's head [default: 64KiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    max_head: Option<String>,
+    /// How long a connection may rest between requests, such as 75s, 500ms or 2m [default: 75s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    idle_timeout: Option<String>,
+    /// How long agreeing on TLS may take [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    handshake_timeout: Option<String>,
+    /// How long a request's head may take, from its first byte to its last [default: 30s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    head_timeout: Option<String>,
+    /// How long a request's body may come to a halt [default: 30s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    body_timeout: Option<String>,
+    /// How much of a body has to come each second on the whole, such a halt aside [default: 4KiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    min_body_rate: Option<String>,
+    /// How long a client may take nothing of a reply [default: 60s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    send_timeout: Option<String>,
+    /// How long requests in work may take to end after SIGTERM [default: 30s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    drain_timeout: Option<String>,
+
+    /// Address for /metrics (Prometheus) and /healthz
+    #[arg(long, value_name = "ADDR", help_heading = "Watching it")]
+    metrics: Option<SocketAddr>,
+    /// What to log to standard error, such as info, debug, or crossdock=trace [default: info]
+    #[arg(long, value_name = "FILTER", help_heading = "Watching it")]
+    log: Option<String>,
+    /// Log each request: who, what, and what became of it
+    #[arg(long, help_heading = "Watching it")]
+    access_log: bool,
 }
 
 /// Which RDMA devices are used.
@@ -116,6 +184,9 @@ impl RdmaChoice {
 pub(crate) struct Options {
     pub(crate) data: Vec<PathBuf>,
     pub(crate) listen: SocketAddr,
+    /// Certificate and key.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) limits: ServerLimits,
     pub(crate) keys: Option<(String, String)>,
     pub(crate) users: Option<PathBuf>,
     pub(crate) anonymous: bool,
@@ -131,6 +202,7 @@ pub(crate) struct Options {
     pub(crate) rdma: RdmaChoice,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) log: String,
+    pub(crate) access_log: bool,
     pub(crate) portable: bool,
 }
 
@@ -146,6 +218,16 @@ impl Options {
             None => Given::default(),
         };
         merge(given, file)
+    }
+
+    /// What is logged, as a filter.
+    pub(crate) fn filter(&self) -> String {
+        // A line for each request is more than most want, and no less than some must have.
+        match (self.access_log, self.log.contains(ACCESS_LOG)) {
+            (true, _) => format!("{},{ACCESS_LOG}=info", self.log),
+            (false, true) => self.log.clone(),
+            (false, false) => format!("{},{ACCESS_LOG}=off", self.log),
+        }
     }
 }
 
@@ -180,12 +262,46 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
     if keys.is_some() && users.is_some() {
         return Err("give one identity or a file of users, not both".into());
     }
+    // As do certificate and key.
+    let pair = match given.tls_cert.is_some() {
+        true => (given.tls_cert, given.tls_key),
+        false => (file.tls_cert, file.tls_key),
+    };
+    let tls = match pair {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => return Err("a certificate (tls-cert) needs its key (tls-key), and the other way round".into()),
+    };
+    let mut limits = ServerLimits::default();
+    let time = |target: &mut Duration, given: Option<String>, file: Option<String>| {
+        given.or(file).map_or(Ok(()), |text| parse_time(&text).map(|time| *target = time))
+    };
+    time(&mut limits.idle, given.idle_timeout, file.idle_timeout)?;
+    time(&mut limits.handshake, given.handshake_timeout, file.handshake_timeout)?;
+    time(&mut limits.head, given.head_timeout, file.head_timeout)?;
+    time(&mut limits.body_idle, given.body_timeout, file.body_timeout)?;
+    time(&mut limits.send, given.send_timeout, file.send_timeout)?;
+    time(&mut limits.drain, given.drain_timeout, file.drain_timeout)?;
+    if let Some(connections) = given.max_connections.or(file.max_connections) {
+        limits.connections = connections;
+    }
+    if let Some(text) = given.max_head.or(file.max_head) {
+        limits.head_bytes = parse_size(&text)?;
+        if !(4096..=1 << 20).contains(&limits.head_bytes) {
+            return Err(format!("max-head {text}: between 4KiB and 1MiB"));
+        }
+    }
+    if let Some(text) = given.min_body_rate.or(file.min_body_rate) {
+        limits.body_bytes_per_second = parse_size(&text)? as u64;
+    }
     let memory = given.memory.or(file.memory).map(|text| parse_size(&text)).transpose()?;
     let memory_max = given.memory_max.or(file.memory_max).map(|text| parse_size(&text)).transpose()?;
     let scrub_rate = given.scrub_rate.or(file.scrub_rate).map(|text| parse_size(&text)).transpose()?;
     Ok(Options {
         data,
         listen: given.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9000))),
+        tls,
+        limits,
         keys,
         users,
         anonymous: given.anonymous || file.anonymous,
@@ -204,8 +320,28 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
         rdma: RdmaChoice::parse(given.rdma.or(file.rdma).as_deref().unwrap_or("auto"))?,
         metrics: given.metrics.or(file.metrics),
         log: given.log.or(file.log).unwrap_or_else(|| "info".into()),
+        access_log: given.access_log || file.access_log,
         portable: given.portable || file.portable,
     })
+}
+
+/// Reads `30s`, `500ms`, `2m` or `1h`. More than a year is a mistake.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text} is no time: write it like 30s, 500ms or 2m");
+    let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let milliseconds = match text.trim().get(digits.len()..).unwrap_or_default() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
+    let time = number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)?;
+    if time.is_zero() || time > Duration::from_secs(366 * 86_400) {
+        return Err(wrong());
+    }
+    Ok(time)
 }
 
 /// Reads `512MiB`, `512M`, `1G` or a number of bytes. Units are powers of 1024.
@@ -253,6 +389,34 @@ mod tests {
         assert!(parse(&["--data", "x"], "access-key = 'k'").is_err());
         assert!(parse(&["--data", "x"], "acces-key = 'k'").unwrap_err().contains("acces-key"));
         assert!(parse(&["--data", "x", "--memory", "many"], "").unwrap_err().contains("many"));
+    }
+
+    #[test]
+    fn limits_stand_in_either() {
+        // Times and sizes, from the command line before the file; what can not be is refused.
+        let file = "data = ['/a']\nhead-timeout = '2m'\nidle-timeout = '9s'\nmin-body-rate = '1KiB'\ntls-cert = 'c'\ntls-key = 'k'";
+        let options =
+            parse(&["--idle-timeout", "500ms", "--max-connections", "7", "--max-head", "8K"], file).unwrap();
+        let limits = options.limits;
+        assert_eq!((limits.head, limits.idle), (Duration::from_secs(120), Duration::from_millis(500)));
+        assert_eq!((limits.connections, limits.head_bytes, limits.body_bytes_per_second), (7, 8192, 1024));
+        assert_eq!(options.tls, Some(("c".into(), "k".into())));
+        for wrong in ["30", "0s", "s", "-1s", "1d", "99999999999h", "1 s s"] {
+            assert!(parse(&["--data", "x", "--idle-timeout", wrong], "").is_err(), "{wrong}");
+        }
+        assert!(parse(&["--data", "x", "--max-head", "1"], "").is_err());
+        assert!(parse(&["--data", "x", "--tls-cert", "c"], "").is_err());
+        assert!(parse(&["--data", "x"], "tls-cert = 'c'").is_err());
+    }
+
+    #[test]
+    fn requests_are_logged_when_that_is_asked_for() {
+        // By the option, or by a filter that names them.
+        let filter =
+            |arguments: &[&str]| parse(&[&["--data", "x"], arguments].concat(), "").unwrap().filter();
+        assert_eq!(filter(&[]), "info,crossdock_s3::access=off");
+        assert_eq!(filter(&["--log", "warn", "--access-log"]), "warn,crossdock_s3::access=info");
+        assert_eq!(filter(&["--log", "crossdock_s3::access=info"]), "crossdock_s3::access=info");
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub struct BodyDecoder {
 enum Outer {
     Length { remaining: u64 },
     Chunked(ChunkedDecoder),
+    Removed { ended: bool },
 }
 
 impl Outer {
@@ -56,6 +57,7 @@ impl Outer {
                 Ok(Piece { framing: 0, payload })
             }
             Outer::Chunked(decoder) => Ok(decoder.advance(input)?),
+            Outer::Removed { .. } => Ok(Piece { framing: 0, payload: input.len() }),
         }
     }
 
@@ -63,6 +65,7 @@ impl Outer {
         match self {
             Outer::Length { remaining } => *remaining == 0,
             Outer::Chunked(decoder) => decoder.is_finished(),
+            Outer::Removed { ended } => *ended,
         }
     }
 
@@ -70,6 +73,8 @@ impl Outer {
         match self {
             Outer::Length { remaining } => *remaining,
             Outer::Chunked(decoder) => decoder.run_remaining(),
+            Outer::Removed { ended: false } => u64::MAX,
+            Outer::Removed { ended: true } => 0,
         }
     }
 }
@@ -100,6 +105,7 @@ impl BodyDecoder {
             BodyFraming::None => Outer::Length { remaining: 0 },
             BodyFraming::Length(remaining) => Outer::Length { remaining },
             BodyFraming::Chunked => Outer::Chunked(ChunkedDecoder::new()),
+            BodyFraming::Removed => Outer::Removed { ended: false },
         };
         let (inner, declared_bytes) = if payload.is_aws_chunked() {
             let mut lengths = headers.all("x-amz-decoded-content-length");
@@ -118,7 +124,7 @@ impl BodyDecoder {
         } else {
             let declared_bytes = match outer {
                 Outer::Length { remaining } => Some(remaining),
-                Outer::Chunked(_) => None,
+                Outer::Chunked(_) | Outer::Removed { .. } => None,
             };
             (None, declared_bytes)
         };
@@ -139,7 +145,7 @@ impl BodyDecoder {
         match (self.finished, &self.outer) {
             (true, _) => Some(0),
             (false, Outer::Length { remaining }) => Some(*remaining),
-            (false, Outer::Chunked(_)) => None,
+            (false, Outer::Chunked(_) | Outer::Removed { .. }) => None,
         }
     }
 
@@ -196,12 +202,16 @@ impl BodyDecoder {
         Ok(step)
     }
 
-    /// The peer closed the connection: was the body whole?
+    /// Nothing more will come: the peer closed the connection, or whoever took the framing off says so. Was the body whole?
     ///
     /// # Errors
     ///
     /// [`BodyError::Incomplete`] if it was not.
-    pub fn handle_end(&self) -> Result<(), BodyError> {
+    pub fn handle_end(&mut self) -> Result<(), BodyError> {
+        if let Outer::Removed { ended } = &mut self.outer {
+            *ended = true;
+            self.notice_end()?;
+        }
         if self.finished { Ok(()) } else { Err(BodyError::Incomplete) }
     }
 

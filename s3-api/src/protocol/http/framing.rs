@@ -13,6 +13,8 @@ pub enum BodyFraming {
     Length(u64),
     /// `Transfer-Encoding: chunked`: see [`super::ChunkedDecoder`].
     Chunked,
+    /// Whoever took the head apart took the framing off too, and says when the body ends. Never made from a head.
+    Removed,
 }
 
 /// Why the framing of a body could not be decided. The connection must be closed after the reply: where the

@@ -21,4 +21,5 @@ pub(crate) use framing::parse_decimal;
 pub use framing::{BodyFraming, FramingError, body_framing, expects_continue, keep_alive};
 pub use head::{Headers, Method, RequestHead};
 pub use parser::{HeadError, HeadLimits, HeadParser, HeadStatus, ParsedHead};
+pub(crate) use reply::decimal;
 pub use reply::{CONTINUE, InvalidHeader, ReplyHead, reason_phrase};

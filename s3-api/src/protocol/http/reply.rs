@@ -95,8 +95,12 @@ impl Drop for ReplyHead<'_> {
     }
 }
 
-fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0u8; 20];
+fn push_decimal(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(decimal(value, &mut [0; 20]));
+}
+
+/// `value` in decimal, at the end of `digits`.
+pub(crate) fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut count = 0;
     for slot in digits.iter_mut().rev() {
         *slot = b'0' + (value % 10) as u8;
@@ -106,7 +110,7 @@ fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
             break;
         }
     }
-    out.extend_from_slice(&digits[20 - count..]);
+    &digits[20 - count..]
 }
 
 /// `tchar` of RFC 9110 §5.6.2.

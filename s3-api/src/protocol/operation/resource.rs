@@ -54,11 +54,20 @@ impl Resource {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => host,
         };
-        let host = host.to_ascii_lowercase();
-        let bucket = base_domains.iter().find_map(|base| {
-            let bucket = host.strip_suffix(&base.to_ascii_lowercase())?.strip_suffix('.')?;
-            (!bucket.is_empty()).then_some(bucket)
-        });
+        // A name that is written out to the root of all names is the same name (RFC 3986 §3.2.2).
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        // Of bases that lie in each other the longest counts, and a host that is a base itself has no bucket in it: what is
+        // `s3` below `example.com` must not be taken for a bucket where `s3.example.com` is served too.
+        let below = |base: &&str| {
+            let before = host.strip_suffix(&base.to_ascii_lowercase())?;
+            if before.is_empty() { Some(before) } else { before.strip_suffix('.') }
+        };
+        let bucket = base_domains
+            .iter()
+            .filter_map(|base| below(base).map(|bucket| (base.len(), bucket)))
+            .max_by_key(|(length, _)| *length)
+            .map(|(_, bucket)| bucket)
+            .filter(|bucket| !bucket.is_empty());
         match bucket {
             Some(bucket) => Resource::of(bucket.to_owned(), path.strip_prefix('/').unwrap_or(path)),
             None => Resource::path_style(path),
@@ -138,5 +147,14 @@ mod tests {
         assert_eq!(of("news3.example.com", "/b/k"), "/b/k");
         assert_eq!(of("[::1]:9000", "/b/k"), "/b/k");
         assert_eq!(of("127.0.0.1", "/"), "/");
+        assert_eq!(of("bucket.s3.example.com.", "/k"), "/bucket/k");
+        assert_eq!(of(".s3.example.com", "/b/k"), "/b/k");
+        let nested =
+            |host: &str, bases: &[&str]| Resource::virtual_hosted(host, bases, "/k").unwrap().to_string();
+        for bases in [["example.com", "s3.example.com"], ["s3.example.com", "example.com"]] {
+            assert_eq!(nested("b.s3.example.com", &bases), "/b/k");
+            assert_eq!(nested("s3.example.com", &bases), "/k");
+            assert_eq!(nested("b.example.com", &bases), "/b/k");
+        }
     }
 }

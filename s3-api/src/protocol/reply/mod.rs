@@ -26,9 +26,10 @@ pub use result::{
 };
 
 use super::error::{ErrorCode, S3Error};
-use super::http::{Method, ReplyHead};
+use super::http::{Method, ReplyHead, decimal};
 use super::remote;
 use super::time::format_http_date;
+use super::xml::XmlWriter;
 use std::borrow::Cow;
 
 /// What comes behind the head.
@@ -144,12 +145,37 @@ impl Reply {
     /// and their length are left away, as S3 does ("HEAD … returns a generic HTTP status code without a body",
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
     pub fn write(&self, context: &ReplyContext<'_>, out: &mut Vec<u8>) -> u64 {
-        let is_head = context.method == Method::Head;
         let mut head = ReplyHead::begin(out, self.status);
-        let mut add = |name: &str, value: &[u8]| {
+        self.each_field(context, |name, value| {
             // An invalid value is left out, see above.
             let _ = head.header(name, value);
-        };
+        });
+        head.finish();
+        match &self.body {
+            _ if !self.sends_body(context.method) => 0,
+            ReplyBody::Empty => 0,
+            ReplyBody::Bytes(document) => {
+                out.extend_from_slice(document);
+                0
+            }
+            ReplyBody::Payload { bytes } => *bytes,
+        }
+    }
+
+    /// Whether what comes behind the head is sent. "A server MUST NOT send a Content-Length header field in any response with
+    /// a status code of … 204" (RFC 9110 §8.6); a 304 has no body either.
+    pub fn sends_body(&self, method: Method) -> bool {
+        method != Method::Head && !self.is_bodiless()
+    }
+
+    fn is_bodiless(&self) -> bool {
+        matches!(self.status, 100..200 | 204 | 304)
+    }
+
+    /// Shows every field of the head: those that every reply has, those of the operation, and the length. Values are as
+    /// they come; some can not stand in a head, see [`Reply::write`].
+    pub fn each_field(&self, context: &ReplyContext<'_>, mut add: impl FnMut(&str, &[u8])) {
+        let is_head = context.method == Method::Head;
         add("x-amz-id-2", context.host_id.as_bytes());
         add("x-amz-request-id", context.request_id.as_bytes());
         add("Date", format_http_date(context.date_seconds).as_bytes());
@@ -160,34 +186,33 @@ impl Reply {
         for (name, value) in &self.headers {
             add(name, value);
         }
-        // "A server MUST NOT send a Content-Length header field in any response with a status code of … 204" (RFC 9110
-        // §8.6); a 304 has no body either, and the length it might tell is not known to all who build one.
-        let bodiless = matches!(self.status, 100..200 | 204 | 304);
-        debug_assert!(!bodiless || self.body == ReplyBody::Empty);
-        match &self.body {
-            _ if bodiless => {}
-            ReplyBody::Payload { bytes } => {
-                head.length("Content-Length", *bytes);
-            }
-            ReplyBody::Empty if !is_head => {
-                head.length("Content-Length", 0);
-            }
-            ReplyBody::Bytes(document) if !is_head => {
-                head.length("Content-Length", document.len() as u64);
-            }
-            _ => {}
-        }
-        head.finish();
-        match &self.body {
-            _ if is_head || bodiless => 0,
-            ReplyBody::Empty => 0,
-            ReplyBody::Bytes(document) => {
-                out.extend_from_slice(document);
-                0
-            }
-            ReplyBody::Payload { bytes } => *bytes,
+        // The length that a 304 might tell is not known to all who build one.
+        debug_assert!(!self.is_bodiless() || self.body == ReplyBody::Empty);
+        let length = match &self.body {
+            _ if self.is_bodiless() => None,
+            ReplyBody::Payload { bytes } => Some(*bytes),
+            ReplyBody::Empty if !is_head => Some(0),
+            ReplyBody::Bytes(document) if !is_head => Some(document.len() as u64),
+            _ => None,
+        };
+        if let Some(length) = length {
+            let mut digits = [0; 20];
+            add("Content-Length", decimal(length, &mut digits));
         }
     }
+}
+
+/// What clients of the Security Token Service are told, in its own form, so that they show it: 501 `NotImplemented`.
+/// (<https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>.)
+pub fn no_token_service() -> Reply {
+    let mut xml = XmlWriter::new();
+    xml.open_raw("ErrorResponse", &[("xmlns", "https://sts.amazonaws.com/doc/2011-06-15/")]);
+    xml.open("Error").text("Type", "Sender").text("Code", "NotImplemented");
+    xml.text(
+        "Message",
+        "There is no Security Token Service here, and no AssumeRole: sign requests with the keys of a user.",
+    );
+    Reply { status: 501, ..Reply::document(xml.finish()) }
 }
 
 /// 416 `InvalidRange` for `range`, the value of `Range`, of an object of `size` bytes.

@@ -13,6 +13,7 @@ const CHAIN: &[(&str, &str, u8)] = &[
     ("s3-api", "crossdock-s3", 2),
     ("examples", "crossdock-examples", 3),
     ("examples/custom_transport", "crossdock-custom-transport", 3),
+    ("examples/hyper-frontend", "crossdock-hyper-frontend", 3),
     ("benches", "crossdock-benches", 3),
     ("fuzz", "crossdock-fuzz", 3),
     ("xtask", "xtask", 0),

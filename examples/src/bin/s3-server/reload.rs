@@ -1,0 +1,57 @@
+//! Files that are read again when they change, or when SIGHUP says so, while requests go on.
+
+use crossdock::reactor::Core;
+use std::{fs, path::Path, sync::Arc, time::Duration, time::SystemTime};
+
+/// How often files are looked at.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Something made of files.
+pub(crate) trait Watched: Send + Sync {
+    /// What it is, for the log.
+    fn name(&self) -> &'static str;
+
+    /// The files.
+    fn files(&self) -> Vec<&Path>;
+
+    /// Reads them again.
+    ///
+    /// # Errors
+    /// They can not be read, or say what can not be: everything stays as it was.
+    fn reload(&self) -> Result<(), String>;
+}
+
+/// Reads everything again, and says what came of it.
+pub(crate) fn reload(all: &[Arc<dyn Watched>]) {
+    for watched in all.iter().filter(|watched| !watched.files().is_empty()) {
+        let name = watched.name();
+        match watched.reload() {
+            Ok(()) => tracing::info!("{name}: read again"),
+            Err(error) => tracing::error!(error, "{name}: not as it must be, and stays as it was"),
+        }
+    }
+}
+
+/// Reads again what changes: on a core, as a look at some files of a few kilobytes every other second is no work.
+pub(crate) async fn watch(all: Vec<Arc<dyn Watched>>, core: Core) {
+    let mut seen: Vec<_> = all.iter().map(|watched| stamps(&**watched)).collect();
+    loop {
+        core.sleep(INTERVAL).await;
+        for (watched, seen) in all.iter().zip(&mut seen) {
+            let now = stamps(&**watched);
+            if now != *seen {
+                *seen = now;
+                reload(std::slice::from_ref(watched));
+            }
+        }
+    }
+}
+
+/// When each file was changed last, and how long it is.
+fn stamps(watched: &dyn Watched) -> Vec<Option<(SystemTime, u64)>> {
+    let stamp = |path: &&Path| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.modified().ok()?, found.len()))
+    };
+    watched.files().iter().map(stamp).collect()
+}

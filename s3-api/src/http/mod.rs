@@ -1,0 +1,210 @@
+//! The service behind any HTTP stack that speaks in the types of the `http` crate: hyper, axum and others.
+//!
+//! ```text
+//!   the stack's runtime                          a core of the engine
+//!   http::Request ── head ─────────────────────► admit, run          the same as behind our own server
+//!                 ── pieces of the body ───────► Pieces ─► Body
+//!   http::Response ◄─ head ────────────────────── answer
+//!   ReplyBody      ◄─ verified chunks ────────────── Get
+//! ```
+//!
+//! Nothing here needs a runtime: [`HttpFront::call`] is a future for whichever polls it. The body of a request is polled by
+//! that future alone, on the stack's own thread, one piece ahead of the engine; chunks of a reply are read one ahead of
+//! whoever takes them. So a slow disk slows the client down, and a slow client the disk.
+//!
+//! A request's bytes are copied once, into memory that the disk is written from: the stack received them elsewhere. A
+//! reply's are not: its chunks are leases of the engine's memory until the stack drops them.
+//!
+//! # With hyper
+//!
+//! ```ignore
+//! let front = HttpFront::new(engine, service, ServerLimits::default());
+//! let service = service_fn(move |request| {
+//!     let front = front.clone();
+//!     async move { Ok::<_, Infallible>(front.call(request, Peer { address, secure: false }).await) }
+//! });
+//! http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+//! ```
+//!
+//! `examples/hyper-frontend` is all of it.
+
+mod head;
+mod pieces;
+mod reply;
+
+pub(crate) use pieces::Pieces;
+pub use reply::{BrokenOff, ReplyBody};
+
+use crate::{
+    protocol::{error::S3Error, http::Method, operation::Resource},
+    server::{Announced, Front, ServerLimits, ServerMetrics, Source},
+    service::{Origin, Service, ServiceOptions},
+};
+use crossdock::{CoreEngine, Engine};
+use futures_channel::oneshot;
+use head::Head;
+use pieces::Feed;
+use reply::Made;
+use std::{
+    cell::RefCell,
+    future::Future,
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Where a request comes from, as the stack knows it: policies ask about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The other end of the connection. What proxies say of others is not believed.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub secure: bool,
+}
+
+/// The service, for any thread and any runtime. Cheap to clone.
+#[derive(Clone)]
+pub struct HttpFront(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    shared: Shared,
+    /// The core whose turn it is, for requests that no core is better for than another.
+    next: AtomicUsize,
+}
+
+/// What each core needs to know.
+#[derive(Clone)]
+struct Shared {
+    service: Arc<ServiceOptions>,
+    limits: ServerLimits,
+    metrics: Arc<Vec<Arc<ServerMetrics>>>,
+}
+
+impl HttpFront {
+    /// The service on `engine`. Of `limits` those of bodies and sending count; connections and heads are the stack's.
+    ///
+    /// Lifecycle rules are not acted on here: see [`crate::service::sweep`].
+    pub fn new(engine: Engine, service: ServiceOptions, limits: ServerLimits) -> HttpFront {
+        let metrics = (0..engine.core_count()).map(|_| Arc::default()).collect();
+        let shared = Shared { service: Arc::new(service), limits, metrics: Arc::new(metrics) };
+        HttpFront(Arc::new(Inner { engine, shared, next: AtomicUsize::new(0) }))
+    }
+
+    /// Each core's counters, by core.
+    pub fn metrics(&self) -> &[Arc<ServerMetrics>] {
+        &self.0.shared.metrics
+    }
+
+    /// Answers a request. Never fails: what goes wrong is an answer of S3.
+    ///
+    /// # Cancellation
+    /// A body that was not taken in whole is stored nowhere; what was begun otherwise may come to its end.
+    pub async fn call<B: http_body::Body>(
+        &self,
+        request: http::Request<B>,
+        peer: Peer,
+    ) -> http::Response<ReplyBody> {
+        let (parts, body) = request.into_parts();
+        let head = Head::of(&parts, &body);
+        let core = self.core_for(&head);
+        // Held until there is an answer, or nobody waits for it any more.
+        let (feed, pieces, _waiting) = Feed::new();
+        let (sender, mut made) = oneshot::channel();
+        let shared = self.0.shared.clone();
+        let work = self.0.engine.on_core(core, move |engine| async move {
+            let front = front_of(&engine, &shared);
+            serve(&front, head, peer, pieces, sender).await;
+            Ok(())
+        });
+        let (mut work, mut feed) = (pin!(work), pin!(feed.pump(body)));
+        let (mut worked, mut fed) = (false, false);
+        let made = std::future::poll_fn(|cx| {
+            if !worked {
+                worked = work.as_mut().poll(cx).is_ready();
+            }
+            if !fed {
+                fed = feed.as_mut().poll(cx).is_ready();
+            }
+            std::pin::Pin::new(&mut made).poll(cx)
+        });
+        // None: the engine is closed.
+        made.await.unwrap_or_else(|_| Made::closed()).into_response()
+    }
+
+    /// The core that owns the key's shard, which saves the object's metadata a message.
+    fn core_for(&self, head: &Result<Head, S3Error>) -> usize {
+        let Inner { engine, next, .. } = &*self.0;
+        let resource = head.as_ref().ok().and_then(|head| Resource::path_style(&head.request.path).ok());
+        match resource {
+            Some(Resource::Object { bucket, key }) => {
+                engine.core_of(engine.shard_of(&bucket, key.as_bytes()))
+            }
+            _ => next.fetch_add(1, Ordering::Relaxed) % engine.core_count().max(1),
+        }
+    }
+}
+
+/// The fronts that one core has: one for each [`HttpFront`] on its engine.
+#[derive(Default)]
+struct Fronts(RefCell<Vec<(Arc<ServiceOptions>, Rc<Front>)>>);
+
+fn front_of(engine: &CoreEngine, shared: &Shared) -> Rc<Front> {
+    let fronts = engine.attached::<Fronts>().unwrap_or_else(|| {
+        let made = Rc::new(Fronts::default());
+        engine.attach(made.clone());
+        made
+    });
+    let known = fronts
+        .0
+        .borrow()
+        .iter()
+        .find_map(|(options, front)| Arc::ptr_eq(options, &shared.service).then(|| front.clone()));
+    known.unwrap_or_else(|| {
+        let core = engine.core().clone();
+        let front = Rc::new(Front {
+            service: Service::new(shared.service.clone(), engine.clone()),
+            limits: shared.limits,
+            metrics: shared.metrics.get(core.index()).cloned().unwrap_or_default(),
+            core,
+        });
+        fronts.0.borrow_mut().push((shared.service.clone(), front.clone()));
+        front
+    })
+}
+
+/// Answers a request on a core.
+async fn serve(
+    front: &Front,
+    head: Result<Head, S3Error>,
+    peer: Peer,
+    pieces: pieces::Receiver,
+    reply: oneshot::Sender<Made>,
+) {
+    let origin = Origin { peer: peer.address, secure: peer.secure, now_ms: front.core.wall_clock_ms() };
+    let mut asked = front.asked(head.as_ref().map_or(Method::Get, |head| head.request.method), origin);
+    let mut answer = match head {
+        Ok(Head { request, framing }) => {
+            let mut pieces = Pieces::new(front.core.clone(), pieces);
+            let announced = Announced { framing, held_back: false };
+            front.answer(&mut asked, request, announced, Source::Pieces(&mut pieces)).await.0
+        }
+        Err(error) => front.refusal(&mut asked, &error),
+    };
+    let first = front.first_chunk(&mut asked, &mut answer).await;
+    front.count_moved(&asked, &answer);
+    let host_id = front.host_id();
+    let (made, payload) = Made::of(answer.reply, &front.context(&asked, &host_id, true), first.is_some());
+    let (status, bytes) = (made.status(), made.payload_bytes());
+    // Who does not wait for the answer any more takes no payload either.
+    if reply.send(made).is_ok()
+        && let (Some(payload), Some(first), Some(get)) = (payload, first, answer.payload)
+    {
+        reply::send(front, payload, first, get).await;
+    }
+    front.count(&asked, status, bytes);
+}

@@ -1,0 +1,195 @@
+//! An answer on its way from a core to the stack.
+
+use crate::{
+    protocol::{
+        error::ErrorCode,
+        reply::{Reply, ReplyBody as Content, ReplyContext},
+    },
+    server::{Front, within},
+};
+use bytes::Bytes;
+use crossdock::Get;
+use crossdock_transport::memory::FrozenLease;
+use futures_channel::mpsc;
+use futures_core::Stream;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+/// Chunks that may wait for the stack besides the one it sends.
+const WAITING: usize = 1;
+
+/// An answer before it is one of the `http` crate.
+pub(super) struct Made {
+    status: u16,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    body: ReplyBody,
+}
+
+impl Made {
+    /// What `reply` says in its context, and where its payload goes if there is one to be sent.
+    pub(super) fn of(
+        reply: Reply,
+        context: &ReplyContext<'_>,
+        has_payload: bool,
+    ) -> (Made, Option<mpsc::Sender<Bytes>>) {
+        let mut fields = Vec::with_capacity(reply.headers.len() + 5);
+        reply.each_field(context, |name, value| {
+            // What can not stand in a head is left out, as our own writer does.
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+                fields.push((name, value));
+            }
+        });
+        let mut payload = None;
+        let content = match reply.body {
+            _ if !reply.sends_body(context.method) => Inner::Whole(Bytes::new()),
+            Content::Empty => Inner::Whole(Bytes::new()),
+            Content::Bytes(document) => Inner::Whole(document.into()),
+            Content::Payload { bytes } if has_payload => {
+                let (sender, chunks) = mpsc::channel(WAITING);
+                payload = Some(sender);
+                Inner::Chunks { chunks, left: bytes }
+            }
+            Content::Payload { .. } => Inner::Whole(Bytes::new()),
+        };
+        (Made { status: reply.status, fields, body: ReplyBody(content) }, payload)
+    }
+
+    /// What is said when the engine is closed: by nobody, at no time, about no request.
+    pub(super) fn closed() -> Made {
+        let error = ErrorCode::ServiceUnavailable.into();
+        let reply = Reply::error(&error, "", "");
+        let mut fields = Vec::new();
+        for (name, value) in &reply.headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(&**name), HeaderValue::from_bytes(value)) {
+                fields.push((name, value));
+            }
+        }
+        let document = match reply.body {
+            Content::Bytes(document) => document.into(),
+            Content::Empty | Content::Payload { .. } => Bytes::new(),
+        };
+        Made { status: reply.status, fields, body: ReplyBody(Inner::Whole(document)) }
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn payload_bytes(&self) -> u64 {
+        match &self.body.0 {
+            Inner::Whole(_) => 0,
+            Inner::Chunks { left, .. } => *left,
+        }
+    }
+
+    pub(super) fn into_response(self) -> Response<ReplyBody> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in self.fields {
+            response.headers_mut().append(name, value);
+        }
+        response
+    }
+}
+
+/// Hands over the payload of an answer, no further ahead than it is taken. Who takes nothing for as long as a client of our
+/// own server may, is gone.
+pub(super) async fn send(
+    front: &Front,
+    mut sender: mpsc::Sender<Bytes>,
+    first: FrozenLease,
+    mut get: Box<Get>,
+) {
+    let mut next = Some(first);
+    while let Some(chunk) = next {
+        let room = within(&front.core, front.limits.send, poll_fn(|cx| sender.poll_ready(cx))).await;
+        let bytes = chunk.len() as u64;
+        if !matches!(room, Some(Ok(()))) || sender.start_send(chunk.into_bytes()).is_err() {
+            return;
+        }
+        front.metrics.sent_bytes.add(bytes);
+        next = match get.next().await {
+            Some(Ok(chunk)) => Some(chunk),
+            Some(Err(error)) => {
+                tracing::error!(%error, "an object can not be read on");
+                None
+            }
+            None => None,
+        };
+    }
+}
+
+/// The body of an answer.
+///
+/// # Errors
+/// [`BrokenOff`], for which a stack must end the connection, or the stream of HTTP/2: the client was promised more.
+#[derive(Debug)]
+pub struct ReplyBody(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Whole(Bytes),
+    Chunks { chunks: mpsc::Receiver<Bytes>, left: u64 },
+}
+
+/// The rest of an object can not be read: nothing wrong is sent instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenOff;
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the rest of the object can not be read")
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match &mut self.0 {
+            Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::Chunks { left: 0, .. } => Poll::Ready(None),
+            Inner::Chunks { chunks, left } => match ready!(Pin::new(chunks).poll_next(cx)) {
+                Some(bytes) => {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                    Poll::Ready(Some(Ok(Frame::data(bytes))))
+                }
+                None => {
+                    *left = 0;
+                    Poll::Ready(Some(Err(BrokenOff)))
+                }
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left())
+    }
+}
+
+impl ReplyBody {
+    fn left(&self) -> u64 {
+        match &self.0 {
+            Inner::Whole(bytes) => bytes.len() as u64,
+            Inner::Chunks { left, .. } => *left,
+        }
+    }
+}

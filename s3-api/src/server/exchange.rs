@@ -1,0 +1,301 @@
+//! A request from its head to its answer, whatever it came by: the same for every front end.
+
+use super::{
+    ServerLimits,
+    body::Body,
+    metrics::{Outcome, ServerMetrics},
+    source::Source,
+    wire::{Ended, unless},
+};
+use crate::{
+    protocol::{
+        auth::Verified,
+        body::{BodyDecoder, BodyVerifier, DigestPlan, Expectations},
+        checksum::{RequestChecksum, request_checksum},
+        error::{ErrorCode, S3Error},
+        http::{BodyFraming, Headers, Method, RequestHead},
+        operation::OperationName,
+        reply::{Reply, ReplyContext},
+    },
+    service::{Admission, Admitted, Answer, Declined, Origin, Service},
+};
+use crossdock::reactor::{Core, Moment};
+use std::sync::Arc;
+
+/// A body that nobody wants is read to its end up to this size; beyond, the connection is closed instead.
+const UNWANTED_BYTES: u64 = 256 * 1024;
+
+/// The target (as `tracing` calls it) where each request leaves a line at `info`: who asked, for what, what became of it. A
+/// program that does not want that filters it out.
+pub const ACCESS_LOG: &str = "crossdock_s3::access";
+
+const SERVER: &str = concat!("crossdock/", env!("CARGO_PKG_VERSION"));
+
+/// What answers requests on one core.
+pub(crate) struct Front {
+    pub(crate) core: Core,
+    pub(crate) service: Service,
+    pub(crate) limits: ServerLimits,
+    pub(crate) metrics: Arc<ServerMetrics>,
+}
+
+/// What a reply needs to know of its request.
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) operation: Option<OperationName>,
+    pub(crate) request_id: String,
+    pub(crate) begun: Moment,
+    origin: Origin,
+    /// The code of the refusal, if it was one.
+    refused: Option<&'static str>,
+    /// For the access log, if there is one: the path, and who asked.
+    logged: Option<(Box<str>, Option<String>)>,
+}
+
+/// What is left of a request's body when its answer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyLeft {
+    /// Nothing: the next request follows.
+    Nothing,
+    /// So little that it is read and thrown away.
+    Small,
+    /// Too much, or nobody knows how much, or whether the client will send it.
+    Unknown,
+    /// The peer is gone.
+    Gone,
+}
+
+impl BodyLeft {
+    fn unread(framing: BodyFraming, held_back: bool) -> BodyLeft {
+        match framing {
+            BodyFraming::None | BodyFraming::Length(0) if !held_back => BodyLeft::Nothing,
+            _ => BodyLeft::Unknown,
+        }
+    }
+
+    fn of(body: &Body<'_>) -> BodyLeft {
+        if body.ended() == Some(Ended::Closed) {
+            return BodyLeft::Gone;
+        }
+        if body.is_finished() && !body.is_held_back() {
+            return BodyLeft::Nothing;
+        }
+        let small = body.remaining_bytes().is_some_and(|bytes| bytes <= UNWANTED_BYTES);
+        if small && !body.is_held_back() && body.ended().is_none() {
+            BodyLeft::Small
+        } else {
+            BodyLeft::Unknown
+        }
+    }
+}
+
+/// How a request's body comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announced {
+    pub(crate) framing: BodyFraming,
+    /// The client waits for permission to send it.
+    pub(crate) held_back: bool,
+}
+
+impl Front {
+    /// A request that begins now.
+    pub(crate) fn asked(&self, method: Method, origin: Origin) -> Asked {
+        Asked {
+            method,
+            operation: None,
+            request_id: format!("{:016X}", self.core.random()),
+            begun: self.core.now(),
+            origin,
+            refused: None,
+            logged: None,
+        }
+    }
+
+    /// Answers a request. What is left of its body says whether another can follow.
+    pub(crate) async fn answer(
+        &self,
+        asked: &mut Asked,
+        head: RequestHead,
+        announced: Announced,
+        source: Source<'_>,
+    ) -> (Answer, BodyLeft) {
+        if tracing::enabled!(target: ACCESS_LOG, tracing::Level::INFO) {
+            asked.logged = Some((head.path.clone(), None));
+        }
+        let page = self.service.page_of(&head);
+        let (answer, left) = self.perform(asked, head, announced, source).await;
+        let mut answer = answer.unwrap_or_else(|error| self.refusal(asked, &error));
+        if let Some(page) = &page
+            && asked.method != Method::Options
+        {
+            answer.reply = self.service.add_cors(page, answer.reply).await;
+        }
+        (answer, left)
+    }
+
+    async fn perform(
+        &self,
+        asked: &mut Asked,
+        head: RequestHead,
+        announced: Announced,
+        mut source: Source<'_>,
+    ) -> (Result<Answer, S3Error>, BodyLeft) {
+        let Announced { framing, held_back } = announced;
+        let unread = BodyLeft::unread(framing, held_back);
+        let (admitted, verified) = match self.service.admit(head, framing, asked.origin).await {
+            Err(error) => return (Err(error), unread),
+            Ok(Admission::Answered(answer)) => return (Ok(*answer), unread),
+            Ok(Admission::Control(control, headers, principal)) => {
+                return (self.service.control(control, &headers, &principal).await, unread);
+            }
+            Ok(Admission::Operation(admitted, verified)) => (admitted, verified),
+        };
+        asked.operation = Some(admitted.routed.operation);
+        if let Some((_, who)) = &mut asked.logged {
+            *who = admitted.principal().identity().map(|identity| identity.arn().to_owned());
+        }
+        let (decoder, verifier) = match body_of(&admitted, framing, &verified) {
+            Err(error) => return (Err(error), unread),
+            Ok(parts) => parts,
+        };
+        let closed = admitted.proposal.as_ref().map(|_| source.closed());
+        let mut body = Body::new(source, decoder, verifier, announced, self.limits);
+        let run = self.service.run(&admitted, asked.begun, &mut body);
+        let answer = match closed {
+            None => run.await,
+            // Nobody waits for a transfer any more: it is to end.
+            Some(closed) => match unless(closed, run).await {
+                Some(answer) => answer,
+                None => {
+                    self.metrics.count_declined(Declined::Cancelled.as_str());
+                    return (Err(ErrorCode::IncompleteBody.into()), BodyLeft::Gone);
+                }
+            },
+        };
+        self.metrics.received_bytes.add(body.received_bytes());
+        if answer.is_ok() && body.is_finished() {
+            // An empty body that the operation had no reason to ask for: the client waits all the same.
+            // Should it be gone, so it is for the reply.
+            body.permit().await.ok();
+        }
+        let left = BodyLeft::of(&body);
+        if answer.is_err() || left != BodyLeft::Small {
+            return (answer, left);
+        }
+        // An operation that takes no body was sent one.
+        match body.discard().await {
+            Ok(()) => (answer, BodyLeft::Nothing),
+            Err(error) => (Err(error), BodyLeft::Unknown),
+        }
+    }
+
+    /// The reply to what is refused.
+    pub(crate) fn refusal(&self, asked: &mut Asked, error: &S3Error) -> Answer {
+        tracing::debug!(
+            peer = %asked.origin.peer,
+            request = asked.request_id,
+            operation = asked.operation.map_or("?", OperationName::as_str),
+            code = error.code.as_str(),
+            message = %error.message,
+            "refused"
+        );
+        if matches!(error.code, ErrorCode::RdmaNotSupported | ErrorCode::RdmaTransferFailed) {
+            let reason = error.fields.iter().find(|(name, _)| *name == "Reason");
+            self.metrics.count_declined(reason.map_or("", |(_, reason)| reason));
+        }
+        asked.refused = Some(error.code.as_str());
+        Reply::error(error, &asked.request_id, &self.host_id()).into()
+    }
+
+    /// The first bytes of an answer's payload, read and verified, so that what can not be read is still answered as an
+    /// error. None for an answer without payload.
+    pub(crate) async fn first_chunk(
+        &self,
+        asked: &mut Asked,
+        answer: &mut Answer,
+    ) -> Option<crossdock_transport::memory::FrozenLease> {
+        let get = answer.payload.as_mut().filter(|_| asked.method != Method::Head)?;
+        match get.next().await? {
+            Ok(chunk) => Some(chunk),
+            Err(error) => {
+                tracing::error!(%error, request = asked.request_id, "an object can not be read");
+                *answer = self.refusal(asked, &ErrorCode::InternalError.into());
+                None
+            }
+        }
+    }
+
+    /// What every reply says.
+    pub(crate) fn context<'a>(
+        &self,
+        asked: &'a Asked,
+        host_id: &'a str,
+        keep_alive: bool,
+    ) -> ReplyContext<'a> {
+        ReplyContext {
+            method: asked.method,
+            request_id: &asked.request_id,
+            host_id,
+            server: SERVER,
+            date_seconds: self.core.wall_clock_ms() / 1_000,
+            keep_alive,
+        }
+    }
+
+    /// Who answers: `x-amz-id-2`.
+    pub(crate) fn host_id(&self) -> String {
+        format!("core-{}", self.core.index())
+    }
+
+    /// Counts what became of a proposal to use a transport, if there was one.
+    pub(crate) fn count_moved(&self, asked: &Asked, answer: &Answer) {
+        if let Some(moved) = &answer.moved {
+            self.metrics.count_moved(moved);
+            tracing::debug!(request = asked.request_id, ?moved, "over a transport");
+        }
+    }
+
+    /// Counts a request that is over, and leaves its line in the access log.
+    pub(crate) fn count(&self, asked: &Asked, status: u16, bytes: u64) {
+        let elapsed = self.core.now().since(asked.begun);
+        self.metrics.count(asked.operation, &Outcome { status, elapsed });
+        let Some((path, who)) = &asked.logged else { return };
+        // The path as it was sent, without the query, which may hold a signature; nothing in it can break the line.
+        tracing::info!(
+            target: ACCESS_LOG,
+            peer = %asked.origin.peer,
+            secure = asked.origin.secure,
+            request = asked.request_id,
+            host = self.host_id(),
+            requester = who.as_deref().unwrap_or("-"),
+            method = asked.method.as_str(),
+            path = ?path,
+            operation = asked.operation.map_or("-", OperationName::as_str),
+            status,
+            code = asked.refused.unwrap_or("-"),
+            bytes,
+            micros = elapsed.as_micros() as u64,
+        );
+    }
+}
+
+/// How the body is taken apart and what is computed over it.
+fn body_of(
+    admitted: &Admitted,
+    framing: BodyFraming,
+    verified: &Verified,
+) -> Result<(BodyDecoder, BodyVerifier), S3Error> {
+    let (operation, headers): (OperationName, &Headers) = (admitted.routed.operation, &admitted.headers);
+    // CompleteMultipartUpload names the checksum of the object in the headers that elsewhere name that of the body, and a
+    // request whose bytes go another way that of those.
+    let has_body = operation.takes_object_body() && admitted.proposal.is_none();
+    let names_body = has_body || operation == OperationName::DeleteObjects;
+    let checksum = if names_body { request_checksum(headers)? } else { RequestChecksum::None };
+    let decoder = BodyDecoder::new(headers, framing, verified, &checksum)?;
+    let expected = match admitted.proposal {
+        None => Expectations::new(headers, &verified.payload, checksum)?,
+        Some(_) => Expectations::default(),
+    };
+    let plan = DigestPlan { md5: has_body, default_checksum: None, supplied: None };
+    Ok((decoder, BodyVerifier::new(expected, plan)))
+}

@@ -1,0 +1,39 @@
+//! The core of the client tests once more: over HTTPS, and with the service behind hyper.
+
+use crate::cargo;
+use crate::command::Line;
+use crate::environments;
+use crate::report::{Verdict, pytest_counts};
+use crate::tree::Tree;
+
+/// What is put, listed, read, copied, uploaded in parts and refused by whichever way in.
+const MARKS: &str = "(basic or conditions or multipart or copy or presigned) and not libraries";
+
+/// The stage of `cargo xtask test`.
+pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
+    let built = cargo::release_programs(tree, "crossdock-examples", &["s3-server"])?
+        && cargo::release_programs(tree, "crossdock-hyper-frontend", &["hyper-frontend"])?;
+    if !built {
+        return Ok(Verdict::check(false));
+    }
+    let python = match environments::python(tree) {
+        Ok(python) => python,
+        Err(reason) => return Ok(Verdict::skipped(2, format!("client tests: {reason}"))),
+    };
+    let mut whole = Verdict::default();
+    for (program, front, marks) in [
+        ("s3-server", "https", format!("{MARKS} or awscli")),
+        ("hyper-frontend", "hyper", format!("{MARKS} and not awscli or refusals")),
+    ] {
+        let line = Line::new(&python, &tree.path("examples/tests/clients"))
+            .args(["-m", "pytest", "-rsfE", "--tb=short", "-q", "-p", "no:cacheprovider", "-m", &marks])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("CROSSDOCK_FRONT", front)
+            .env("CROSSDOCK_SERVER", tree.release_binary(program));
+        let done = line.run()?;
+        let verdict = Verdict::of_runner(pytest_counts(&done.output), done.success);
+        whole.counts.add(verdict.counts);
+        whole.notes.extend(verdict.notes.into_iter().map(|note| format!("{front}: {note}")));
+    }
+    Ok(whole)
+}
