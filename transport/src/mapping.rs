@@ -12,43 +12,95 @@
 
 #![allow(unsafe_code)]
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::{
+    fs::fstat,
+    mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap},
+};
 use std::{
+    ffi::c_void,
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::AsFd,
     ptr,
     sync::atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
 const WORD_BYTES: usize = size_of::<u64>();
 
-/// A writable mapping. `Send + Sync`: its methods are all there is to be done with it.
-pub(crate) struct Mapping(MmapRaw);
+/// Mappings of at least this much begin at a multiple of it, so that the kernel can use huge pages.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+const PAGE_BYTES: usize = 4096;
+
+/// A writable mapping, with pages before and behind it that nothing can touch. `Send + Sync`: its methods are all there is to be done
+/// with it.
+pub(crate) struct Mapping {
+    /// With what stands around it.
+    whole: *mut c_void,
+    whole_bytes: usize,
+    start: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: it is memory, which belongs to no thread, and is touched by atomic accesses only, or as its users prove.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps the first `bytes` of the file, which are there. `bytes` is not 0.
     pub(crate) fn new(file: impl AsFd, bytes: usize) -> io::Result<Mapping> {
-        Ok(Mapping::advised(MmapOptions::new().len(bytes).map_raw(file.as_fd().as_raw_fd())?))
-    }
-
-    fn advised(raw: MmapRaw) -> Mapping {
-        // Somebody else's bytes have no place in a core file; a child process has no use for them. Nothing depends on it.
-        for advice in [Advice::DontDump, Advice::DontFork] {
-            if let Err(error) = raw.advise(advice) {
-                tracing::debug!(?advice, %error, "advice about shared memory refused");
-            }
-        }
-        Mapping(raw)
+        // A file of huge pages is mapped in whole ones, whatever was asked for: there has to be room for that.
+        let block = usize::try_from(fstat(&file)?.st_blksize).ok().filter(|block| block.is_power_of_two());
+        let block = block.ok_or(io::ErrorKind::InvalidInput)?;
+        Mapping::guarded(bytes, block, |start, protection| {
+            let flags = MapFlags::SHARED | MapFlags::FIXED;
+            // SAFETY: the range, also if it is rounded up to whole blocks, lies in a reservation that was just made, and nobody knows yet.
+            unsafe { mmap(start, bytes, protection, flags, file.as_fd(), 0) }
+        })
     }
 
     /// Zeros of this process's own, for a device to write.
     pub(crate) fn anonymous(bytes: usize) -> io::Result<Mapping> {
-        let raw: MmapRaw = MmapOptions::new().len(bytes).map_anon()?.into();
-        Ok(Mapping::advised(raw))
+        Mapping::guarded(bytes, PAGE_BYTES, |start, protection| {
+            let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+            // SAFETY: as above.
+            unsafe { mmap_anonymous(start, bytes, protection, flags) }
+        })
+    }
+
+    /// Reserves addresses, and has `map` put the mapping in their midst, which may take whole blocks of that size.
+    fn guarded(
+        bytes: usize,
+        block: usize,
+        map: impl FnOnce(*mut c_void, ProtFlags) -> rustix::io::Result<*mut c_void>,
+    ) -> io::Result<Mapping> {
+        assert!(bytes > 0, "nothing is not mapped");
+        let alignment = if bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { PAGE_BYTES };
+        let alignment = alignment.max(block);
+        // One page at least on either side, wherever the first multiple lies.
+        let around = alignment.checked_add(2 * PAGE_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
+        let blocks_bytes =
+            bytes.checked_next_multiple_of(block.max(PAGE_BYTES)).ok_or(io::ErrorKind::OutOfMemory)?;
+        let whole_bytes = blocks_bytes.checked_add(around).ok_or(io::ErrorKind::OutOfMemory)?;
+        let reserved = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: at addresses that nobody has, which the kernel chooses.
+        let whole = unsafe { mmap_anonymous(ptr::null_mut(), whole_bytes, ProtFlags::empty(), reserved) }?;
+        let first = (whole.addr() + PAGE_BYTES).next_multiple_of(alignment);
+        let start = whole.wrapping_byte_add(first - whole.addr());
+        // From here on the drop gives it back.
+        let mapping = Mapping { whole, whole_bytes, start: start.cast(), bytes };
+        map(start, ProtFlags::READ | ProtFlags::WRITE)?;
+        // Somebody else's bytes have no place in a core file; a child process has no use for them. Nothing depends on it.
+        for advice in [Advice::LinuxDontDump, Advice::LinuxDontFork] {
+            // SAFETY: the range was just mapped; neither advice changes what is there.
+            if let Err(error) = unsafe { madvise(start, blocks_bytes, advice) } {
+                tracing::debug!(?advice, %error, "advice about shared memory refused");
+            }
+        }
+        Ok(mapping)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.0.len()
+        self.bytes
     }
 
     /// The address of byte `at`, for a device. To use it is the unsafe part.
@@ -57,7 +109,7 @@ impl Mapping {
     /// Past the end.
     pub(crate) fn at(&self, at: usize) -> *mut u8 {
         assert!(at <= self.bytes(), "byte {at} of {}", self.bytes());
-        self.0.as_mut_ptr().wrapping_add(at)
+        self.start.wrapping_add(at)
     }
 
     /// Copies bytes out, from byte `at` on.
@@ -101,6 +153,16 @@ impl Mapping {
     fn assert_inside(&self, at: usize, bytes: usize) {
         let end = at.checked_add(bytes);
         assert!(end.is_some_and(|end| end <= self.bytes()), "{bytes} bytes at {at} of {}", self.bytes());
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the reservation is this mapping's own, with what was mapped into it, and is given back once; whoever was given an
+        // address keeps the mapping.
+        if let Err(error) = unsafe { munmap(self.whole, self.whole_bytes) } {
+            tracing::error!(%error, "memory could not be unmapped");
+        }
     }
 }
 
@@ -179,6 +241,35 @@ mod tests {
             mapping.load(at, &mut back[skew..skew + source.len()]);
             prop_assert_eq!(&back[skew..skew + source.len()], &source[..]);
             prop_assert_eq!(back[skew + source.len()], 0xff);
+        }
+    }
+
+    #[test]
+    fn what_stands_around_is_out_of_reach() {
+        // Shows that before the first page and behind the last one there is a page that nobody can touch, for every size and both
+        // kinds, and that large ones begin where a huge page does.
+        let maps = |address: usize| {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            let found = maps.lines().find_map(|line| {
+                let (range, rest) = line.split_once(' ')?;
+                let (start, end) = range.split_once('-')?;
+                let number = |text| usize::from_str_radix(text, 16).ok();
+                (number(start)?..number(end)?).contains(&address).then(|| rest[..4].to_owned())
+            });
+            found.unwrap_or_default()
+        };
+        for bytes in [1, 4096, 4097, 2 << 20, (2 << 20) + 1, 5 << 20] {
+            for mapping in [mapping(bytes), Mapping::anonymous(bytes).unwrap()] {
+                let (first, last) = (mapping.at(0).addr(), mapping.at(bytes - 1).addr());
+                assert_eq!(
+                    (maps(first - 1).as_str(), maps((last + 1).next_multiple_of(4096)).as_str()),
+                    ("---p", "---p")
+                );
+                assert!(maps(first).starts_with("rw") && maps(last).starts_with("rw"));
+                assert!(bytes < 2 << 20 || first.is_multiple_of(2 << 20));
+                mapping.store(0, &[1]);
+                mapping.store(bytes - 1, &[2]);
+            }
         }
     }
 

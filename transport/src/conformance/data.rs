@@ -50,6 +50,28 @@ pub fn bytes_arrive_exactly(subject: &dyn Subject) {
     world.assert_balanced();
 }
 
+/// The first and the last bytes of a client's memory are reached like all others, and nothing before or behind them is: behind memory that
+/// ends there a backend had better have a page that nobody can touch.
+pub fn memory_is_reached_to_its_ends(subject: &dyn Subject) {
+    let world = World::new(subject);
+    let mut pair = world.connect();
+    for (round, bytes) in [1usize, 7, 4096, 65537].into_iter().enumerate() {
+        for (at, seed) in [(0, 2 * round as u64), (CLIENT_BYTES - bytes, 2 * round as u64 + 1)] {
+            let target = pair.client.expose(at..at + bytes, Access::Write);
+            let completion = world.finish(pair.write(world.filled(bytes, seed).freeze(), target));
+            assert_eq!(completion.result, Ok(bytes as u32));
+            drop(completion);
+            assert_pattern(&pair.client.load(at..at + bytes), seed);
+            let source = pair.client.expose(at..at + bytes, Access::Read);
+            let (result, lease) = world.finish(pair.read(source, world.lease(bytes))).into_lease();
+            assert_eq!(result, Ok(bytes as u32));
+            assert_pattern(lease.as_slice(), seed);
+        }
+    }
+    assert_untouched(&pair.client.load(65537..CLIENT_BYTES - 65537));
+    world.assert_balanced();
+}
+
 /// A write of many pieces is one payload, and a write shorter than its target leaves the rest alone.
 pub fn pieces_arrive_in_order(subject: &dyn Subject) {
     let world = World::new(subject);

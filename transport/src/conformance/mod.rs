@@ -20,9 +20,9 @@ mod notices;
 mod world;
 
 pub use data::{
-    bytes_arrive_exactly, credits_bound_what_is_in_flight, one_lease_serves_both_directions,
-    operations_complete_in_order, peer_leases_are_for_devices, pieces_arrive_in_order,
-    what_is_not_exposed_is_not_touched, what_is_revoked_is_not_touched,
+    bytes_arrive_exactly, credits_bound_what_is_in_flight, memory_is_reached_to_its_ends,
+    one_lease_serves_both_directions, operations_complete_in_order, peer_leases_are_for_devices,
+    pieces_arrive_in_order, what_is_not_exposed_is_not_touched, what_is_revoked_is_not_touched,
 };
 pub use life::{
     a_client_that_vanishes_harms_nobody, a_dropped_future_gives_its_lease_back, an_arena_is_registered_once,
@@ -95,6 +95,7 @@ macro_rules! conformance_suite {
     ($module:ident, $subject:expr) => {
         $crate::conformance_suite!(@ $module, $subject,
             bytes_arrive_exactly,
+            memory_is_reached_to_its_ends,
             pieces_arrive_in_order,
             one_lease_serves_both_directions,
             operations_complete_in_order,

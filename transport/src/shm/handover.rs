@@ -116,6 +116,7 @@ fn size(file: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 #[cfg(test)]
+#[allow(unsafe_code)]
 mod tests {
     use super::*;
     use rustix::fs::ftruncate;
@@ -140,6 +141,11 @@ mod tests {
         assert_eq!(fallocate(&file, punch, 0, 4096), Err(Errno::PERM));
         assert_eq!(fcntl_add_seals(&file, SealFlags::WRITE), Err(Errno::PERM));
         assert!(Mapping::new(file.as_fd(), 4096).is_err(), "a new writable mapping");
+        // SAFETY: the range is the client's mapping, of which nobody has a reference; if it were taken away, it would read as zeros.
+        let removed = unsafe {
+            rustix::mm::madvise(client.at(0).cast(), BYTES as usize, rustix::mm::Advice::LinuxRemove)
+        };
+        assert_eq!(removed, Err(Errno::PERM), "a hole by way of the mapping");
         client.store(100, b"from the client");
         server.store(5000, b"from the server");
         let mut seen = [0; 15];
@@ -147,6 +153,11 @@ mod tests {
         assert_eq!(&seen, b"from the client");
         client.load(5000, &mut seen);
         assert_eq!(&seen, b"from the server");
+        // Unmapped and closed by the client: the server's are still there.
+        drop((client, file));
+        server.load(100, &mut seen);
+        assert_eq!(&seen, b"from the client");
+        server.store(BYTES as usize - 1, &[7]);
     }
 
     #[test]

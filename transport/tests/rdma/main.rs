@@ -20,6 +20,7 @@ crossdock_transport::conformance_suite!(registrations, Card::with_registrations(
 // All but `what_is_not_exposed_is_not_touched`, which `revocation` has.
 crossdock_transport::conformance_suite!(@ windows, Card::with_windows(),
     bytes_arrive_exactly,
+    memory_is_reached_to_its_ends,
     pieces_arrive_in_order,
     one_lease_serves_both_directions,
     operations_complete_in_order,
