@@ -13,6 +13,11 @@ mod log;
 mod memory;
 mod metrics;
 mod object;
+#[cfg(not(planted))]
+#[allow(unreachable_pub, reason = "public in the builds that it is for")]
+mod planted;
+#[cfg(planted)]
+pub mod planted;
 pub mod reactor;
 mod shard;
 mod store;

@@ -16,6 +16,7 @@ use crate::{
     error::Error,
     layout::{BucketId, BucketRecord, Versioning},
     object::types::{BucketChange, BucketInfo, BucketOptions, BucketUsage},
+    planted::{Point, reach},
     shard::buckets::BucketHere,
 };
 use bytes::Bytes;
@@ -73,6 +74,7 @@ impl CoreEngine {
         for shard in shards.iter().copied().filter(|shard| *shard != home).chain(last) {
             let record = record.clone();
             self.on_shard(shard, move |shard| async move { shard.put_bucket(record).await }).await?;
+            reach(Point::BucketHalfMade);
         }
         Ok(())
     }
@@ -254,6 +256,7 @@ impl CoreEngine {
     /// Logs on every shard that the bucket is gone: at its home first, because that decides.
     async fn remove_record(&self, bucket: BucketId, home: u16) -> Result<(), Error> {
         self.on_shard(home, move |shard| async move { shard.remove_bucket(bucket).await }).await?;
+        reach(Point::BucketHalfGone);
         let mut result = Ok(());
         for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
             let removed =

@@ -25,6 +25,7 @@ use crate::{
         Anchor, BLOCK_BYTES, BatchHeader, Entry, LogPosition, MetaHash, PACKED_CHECKSUM_BYTES, SecretKey,
         checksum,
     },
+    planted::{Bug, planted},
 };
 use crossdock_transport::{
     memory::{BufferLease, Pool},
@@ -161,7 +162,7 @@ impl LogReader {
                 }
             }
             let Some(found) = found else { break };
-            watermark = watermark.max(found.header.durable_upto);
+            watermark = watermark.max(stated_upto(&found.header));
             tail.position = found.header.position;
             tail.next_zone = found.header.next_zone;
             tail.advance(found.header.total_blocks(), found.hash);
@@ -265,7 +266,7 @@ impl LogReader {
                 {
                     continue;
                 }
-                evidence.watermark = evidence.watermark.max(header.durable_upto);
+                evidence.watermark = evidence.watermark.max(stated_upto(&header));
                 if is_back && header.sequence == expected.sequence && header.previous == expected.previous {
                     self.read_back_copy(position, &header, &mut evidence).await?;
                 }
@@ -381,6 +382,11 @@ impl Replayed {
         }
         apply(batch);
     }
+}
+
+/// Up to where everything was durable when the batch was laid out.
+fn stated_upto(header: &BatchHeader) -> u64 {
+    if planted(Bug::IgnoresDurableUpto) { 0 } else { header.durable_upto }
 }
 
 fn is_expected(header: &BatchHeader, shard: u16, position: LogPosition, expected: &Expected) -> bool {

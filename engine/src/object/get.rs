@@ -14,6 +14,7 @@ use crate::{
         BLOCK_BYTES, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, Record,
         Version, checksum, checksum_combine,
     },
+    planted::{Bug, planted},
     reactor::{Grant, Task},
     shard::space::Pin,
 };
@@ -541,7 +542,7 @@ fn verify(
         let bytes = lease.as_slice().get(at..at + (end - start) as usize).unwrap_or_default();
         let expected = piece.checksums.get((start / piece.block_bytes) as usize).copied().unwrap_or_default();
         let found = checksum(bytes);
-        if found != expected || bytes.is_empty() {
+        if found != expected && !planted(Bug::TrustsReads) || bytes.is_empty() {
             return Err((start..end, expected, found));
         }
         start = end;

@@ -18,6 +18,7 @@ use crate::{
         checksum_combine,
     },
     object::types::{ObjectInfo, PartInfo},
+    planted::{Point, reach},
     reactor::{Grant, Task},
     shard::{
         requests::{Body, PutRequest, Written},
@@ -423,6 +424,7 @@ impl ExtentWriter {
         if let Some(error) = self.failed {
             return Err(Error::Device(error));
         }
+        reach(Point::DataWritten);
         let used = self.extent + usize::from(self.offset > 0);
         let mut extents = std::mem::take(&mut self.extents);
         extents.truncate(used);

@@ -12,6 +12,7 @@ use crate::{
         Record, ScrubRecord, UploadId, UploadRecord,
     },
     object::types::BucketUsage,
+    planted::{Bug, planted_once},
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -206,7 +207,9 @@ impl Catalog {
         if let Some(content) = content.filter(|content| is_packed_at(content, from)) {
             count_packed(&mut self.packed, content, false);
             count_packed(&mut self.packed, &to, true);
-            *content = to;
+            if !planted_once(Bug::DropsRelocation) {
+                *content = to;
+            }
         }
     }
 

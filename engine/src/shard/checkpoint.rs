@@ -16,6 +16,7 @@ use crate::{
         LogPosition, MetaHash, anchor_offset,
     },
     memory::WALK_BYTES,
+    planted::{Bug, Point, planted, reach},
     reactor::yield_once,
     shard::space::Reservation,
 };
@@ -83,6 +84,9 @@ impl Shard {
     }
 
     async fn write_checkpoint(&self, writer: &mut ChunkWriter, start: ReplayStart) -> Result<(), Error> {
+        if planted(Bug::FreesCheckpointEarly) {
+            self.free_checkpoint();
+        }
         let uploads = self.state.borrow().catalog.upload_entries();
         for entry in uploads {
             writer.put(&entry).await?;
@@ -99,6 +103,7 @@ impl Shard {
         }
         let root = writer.finish().await?;
         self.sync(Region::Data).await?;
+        reach(Point::CheckpointSynced);
 
         let anchor = {
             let state = self.state.borrow();
@@ -114,19 +119,31 @@ impl Shard {
         };
         self.write_anchor(&anchor).await?;
 
+        self.free_checkpoint();
+        self.cover_log_zones(start.sequence);
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         state.counts.checkpoints += 1;
         state.anchor = anchor;
-        let kept = writer.keep(&mut state.space);
-        let old = std::mem::replace(&mut state.checkpoint_extents, kept);
+        state.checkpoint_extents = writer.keep(&mut state.space);
+        Ok(())
+    }
+
+    /// Gives back the extents of the checkpoint that no anchor names any more.
+    fn free_checkpoint(&self) {
+        let mut state = self.state.borrow_mut();
+        let old = std::mem::take(&mut state.checkpoint_extents);
         old.into_iter().for_each(|extent| state.space.release_extent(extent));
-        while state.log_order.get(1).is_some_and(|next| next.sequence <= start.sequence) {
+    }
+
+    /// Log zones of which replay needs nothing, since it starts at this batch, are kept only for the payloads in them.
+    fn cover_log_zones(&self, start: u64) {
+        let mut state = self.state.borrow_mut();
+        while state.log_order.get(1).is_some_and(|next| next.sequence <= start) {
             if let Some(covered) = state.log_order.pop_front() {
                 state.space.cover_log_zone(covered.zone, covered.sequence);
             }
         }
-        Ok(())
     }
 
     /// The next stretch of the index as entries, and the key it ends with.
@@ -172,7 +189,9 @@ impl Shard {
         lease.as_mut_slice().copy_from_slice(&anchor.encode(&self.identity.secret));
         let offset = self.files.log_base + anchor_offset(copy);
         let scatter = ScatterList::from(lease.freeze());
-        self.write(Region::Log, offset, scatter, Durability::Durable, BLOCK_BYTES as u64).await
+        self.write(Region::Log, offset, scatter, Durability::Durable, BLOCK_BYTES as u64).await?;
+        reach(Point::AnchorCopyWritten);
+        Ok(())
     }
 }
 
@@ -263,6 +282,7 @@ impl ChunkWriter {
             let (offset, scatter) = (self.shard.data_offset(copy), ScatterList::from(chunk.clone()));
             self.shard.write(Region::Data, offset, scatter, Durability::Buffered, end as u64).await?;
         }
+        reach(Point::ChunkWritten);
         self.previous = Some(ChunkPlace { copies, hash });
         self.index += 1;
         self.filled = 0;

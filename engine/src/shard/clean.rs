@@ -20,6 +20,7 @@ use crate::{
     inspect::{Finding, Problem, Severity, name_in},
     layout::{BLOCK_BYTES, Content, Entry, LogPosition, PACKED_CHECKSUM_BYTES, PackedOwner, checksum},
     log::Proposal,
+    planted::{Point, reach},
     reactor::yield_once,
 };
 use crossdock_transport::memory::FrozenLease;
@@ -188,6 +189,7 @@ impl Shard {
             }
             ticket
         };
+        reach(Point::Relocating);
         if let Some(ticket) = ticket {
             self.durable(ticket).await?;
         }

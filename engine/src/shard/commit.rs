@@ -15,6 +15,7 @@ use crate::{
         build::{Forming, Stamp, payload_bytes},
     },
     memory::LOG_PENDING_BYTES_MAX,
+    planted::{Bug, Point, planted, reach},
 };
 use crossdock_transport::{operation::OsError, ring::Durability};
 use std::{rc::Rc, time::Duration};
@@ -139,6 +140,9 @@ impl Shard {
             self.core
                 .spawn(async move {
                     let (sequence, position, scatter, touches_data, buffer) = batch;
+                    if planted(Bug::AcknowledgesEarly) {
+                        shard.finish_batch(sequence, Ok(()));
+                    }
                     let result = shard.write_batch(position, scatter, touches_data).await;
                     shard.memory.give_back(buffer);
                     shard.finish_batch(sequence, result);
@@ -206,12 +210,16 @@ impl Shard {
         scatter: crossdock_transport::memory::ScatterList,
         touches_data: bool,
     ) -> Result<(), DeviceError> {
-        if touches_data {
+        if touches_data && !planted(Bug::SkipsDataSync) {
             self.state.borrow_mut().counts.data_syncs += 1;
             self.sync(Region::Data).await?;
+            reach(Point::DataSynced);
         }
         let (offset, bytes) = (self.log_offset(position), scatter.bytes());
-        self.write(Region::Log, offset, scatter, Durability::Durable, bytes as u64).await
+        let durability = if planted(Bug::BuffersLog) { Durability::Buffered } else { Durability::Durable };
+        self.write(Region::Log, offset, scatter, durability, bytes as u64).await?;
+        reach(Point::LogWritten);
+        Ok(())
     }
 
     /// Takes a batch's result; applies and acknowledges every batch that is next in order.
@@ -220,6 +228,9 @@ impl Shard {
             let mut state = self.state.borrow_mut();
             if let Some(batch) = state.in_flight.iter_mut().find(|batch| batch.sequence == sequence) {
                 batch.result = Some(result);
+            }
+            if planted(Bug::TakesOutOfOrder) {
+                state.in_flight.make_contiguous().sort_by_key(|batch| batch.result.is_none());
             }
         }
         loop {
@@ -231,7 +242,10 @@ impl Shard {
             }
             let Some(batch) = state.in_flight.pop_front() else { break };
             match batch.result {
-                Some(Ok(())) => state.apply_batch(batch),
+                Some(Ok(())) => {
+                    state.apply_batch(batch);
+                    reach(Point::Applied);
+                }
                 Some(Err(error)) => {
                     // What the device holds now is unknown: nothing after this may be acknowledged, ever.
                     tracing::error!(%error, "shard stops writing");

@@ -17,6 +17,7 @@ use crate::{
         recover::{Found, Replayed},
         tail::Tail,
     },
+    planted::{Bug, Point, planted, reach},
     reactor::{Core, Signal},
 };
 use std::{
@@ -177,7 +178,7 @@ impl Shard {
             let state = self.state.borrow();
             Anchor {
                 generation: state.anchor.generation + 1,
-                epoch: state.anchor.epoch + 1,
+                epoch: state.anchor.epoch + u64::from(!planted(Bug::KeepsEpoch)),
                 epoch_start: state.tail.sequence,
                 ..state.anchor.clone()
             }
@@ -186,6 +187,7 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         state.epoch = anchor.epoch;
         state.anchor = anchor;
+        reach(Point::EpochBegun);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use crate::{
     index::Index,
     layout::{BucketId, EntityTag, Entry, Record, UploadId, Version},
     object::types::{DeleteMarker, Which},
+    planted::{Bug, planted},
 };
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -73,7 +74,7 @@ impl Overlay {
         key: &[u8],
         which: Which,
     ) -> (Option<Seen>, bool) {
-        let pending = self.keys.get(&(bucket, key.into()));
+        let pending = self.keys.get(&(bucket, key.into())).filter(|_| !planted(Bug::JudgesLate));
         let is_wanted = |seen: &Seen| match which {
             Which::Current => true,
             Which::Null => seen.null,

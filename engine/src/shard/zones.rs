@@ -16,6 +16,7 @@ use crate::{
     error::{DeviceError, DeviceOperation, Error, Region, Resource},
     layout::{CHUNK_COPIES, Extent},
     log::memory::ZERO_BYTES,
+    planted::{Point, reach},
     shard::{checkpoint::CHUNK_BYTES, space::Reservation},
 };
 use crossdock_transport::{memory::ScatterList, ring::Durability};
@@ -321,7 +322,9 @@ impl Shard {
             self.write(Region::Log, offset, scatter, Durability::Buffered, bytes).await?;
             offset += bytes;
         }
-        self.sync(Region::Log).await
+        self.sync(Region::Log).await?;
+        reach(Point::ZoneMade);
+        Ok(())
     }
 
     /// Space for an object of `bytes`.
