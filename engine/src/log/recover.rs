@@ -378,6 +378,9 @@ impl Replayed {
         self.mended += u64::from(batch.mended);
         let zone = batch.header.position.zone;
         if self.zones.last().is_none_or(|last| last.zone != zone) {
+            // Of the zone where replay starts nothing may be needed, if the first batch did not fit there any more. The checkpoint
+            // has covered it, and by now the log may have come back to it, further on in this list or as the next.
+            self.zones.pop_if(|last| last.sequence == batch.header.sequence);
             self.zones.push(ZoneStart { zone, sequence: batch.header.sequence });
         }
         apply(batch);
@@ -426,4 +429,58 @@ fn payloads_hold(entries: &[Entry], header: &BatchHeader, batch: &[u8]) -> bool 
         blocks.len() == checksums.len()
             && blocks.zip(checksums).all(|(block, expected)| checksum(block) == *expected)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The zone where replay starts is none that the log is in, if the first batch went to the next one: a checkpoint has covered it,
+    /// and the log may have come back to it. Counted as the oldest, it would be given away by the next checkpoint, with the
+    /// log in it.
+    #[test]
+    fn a_zone_counts_for_the_batches_in_it() {
+        let batch = |sequence, zone| Found {
+            header: BatchHeader {
+                shard: 0,
+                epoch: 1,
+                sequence,
+                position: LogPosition { zone, offset: 0 },
+                next_zone: 9,
+                durable_upto: 0,
+                previous: MetaHash::default(),
+                entry_count: 0,
+                meta_blocks: 1,
+                payload_blocks: 0,
+            },
+            entries: Vec::new(),
+            hash: MetaHash::default(),
+            payloads_hold: true,
+            mended: false,
+        };
+        let zones = |batches: &[(u64, u32)]| {
+            let tail = Tail {
+                position: LogPosition { zone: 0, offset: 65_536 },
+                sequence: 9,
+                previous: MetaHash::default(),
+                next_zone: 1,
+            };
+            let mut replayed = Replayed {
+                tail,
+                batches: 0,
+                entries: 0,
+                zones: vec![ZoneStart { zone: 0, sequence: 9 }],
+                watermark: 0,
+                mended: 0,
+                hole: None,
+            };
+            batches.iter().for_each(|(sequence, zone)| replayed.take(batch(*sequence, *zone), &mut |_| {}));
+            replayed.zones.iter().map(|begun| (begun.zone, begun.sequence)).collect::<Vec<_>>()
+        };
+        assert_eq!(zones(&[]), [(0, 9)]);
+        assert_eq!(zones(&[(9, 0), (10, 1)]), [(0, 9), (1, 10)]);
+        assert_eq!(zones(&[(9, 1), (10, 1), (11, 2)]), [(1, 9), (2, 11)]);
+        // Come round to where it started.
+        assert_eq!(zones(&[(9, 1), (10, 2), (11, 0)]), [(1, 9), (2, 10), (0, 11)]);
+    }
 }
