@@ -658,3 +658,23 @@ fn the_cleaner_moves_versions_that_are_not_current() {
     });
     world.check_at_rest().unwrap();
 }
+
+#[test]
+fn a_body_of_unknown_length_may_be_longer_than_what_is_packed() {
+    // The first buffer holds what may be packed, which need not be whole checksum blocks; more may follow it all the same.
+    for packed_bytes_max in [4 << 10, 16 << 10, 100 << 10] {
+        let options = WorldOptions { packed_bytes_max, ..WorldOptions::default() };
+        let mut world = World::new(1, options);
+        world.open().unwrap();
+        let engine = world.engine(0);
+        world.run(async move {
+            engine.create_bucket("b", Bytes::new()).await.unwrap();
+            let mut put = engine.put("b", b"k", PutOptions { size: None }).await.unwrap();
+            let mut tail = None;
+            put.write(&mut tail, &vec![7; 300_000]).await.unwrap();
+            put.push(tail.unwrap()).await.unwrap();
+            let info = put.finish(CommitOptions::default()).await.unwrap();
+            assert_eq!(info.size, 300_000);
+        });
+    }
+}

@@ -117,8 +117,10 @@ impl Put {
                 let left = size.saturating_sub(self.received).clamp(1, CHUNK_BYTES as u64);
                 (left as usize).next_multiple_of(BLOCK_BYTES)
             }
-            // Unknown: the first buffer holds what may be packed.
-            None if self.received < packed_max => packed_max as usize,
+            // Unknown: the first buffer holds what may be packed. If more follows it is the first of extents.
+            None if self.received < packed_max => {
+                (packed_max as usize).next_multiple_of(EXTENT_CHECKSUM_BYTES)
+            }
             None => CHUNK_BYTES,
         }
     }
