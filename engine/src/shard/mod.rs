@@ -100,7 +100,7 @@ pub(crate) struct Tuning {
 impl Default for Tuning {
     fn default() -> Tuning {
         Tuning {
-            checkpoint_log_bytes: 64 << 20,
+            checkpoint_log_bytes: if cfg!(planted) { 2 << 20 } else { 64 << 20 },
             gather_us: 100,
             seal_us: 2000,
             index_bytes_max: u64::MAX,
@@ -278,6 +278,48 @@ impl Shard {
             return Err(format!("{held:?} and {} pins are held at rest", state.space.pin_count()));
         }
         Ok(())
+    }
+
+    /// Whether it misses something of its log.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn has_hole(&self) -> bool {
+        self.state.borrow().hole.is_some()
+    }
+
+    /// Whether it is at this work.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn is_at(&self, work: crate::testing::history::Work) -> bool {
+        use crate::testing::history::Work;
+        let state = self.state.borrow();
+        match work {
+            Work::Checkpoint => state.checkpointing,
+            Work::Cleaning => state.cleaning,
+            Work::Zone => state.making_zones,
+            // What is on its way to the device is known there.
+            Work::Anchor => false,
+        }
+    }
+
+    /// Whether its log says that all that was acknowledged is durable.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn is_sealed(&self) -> bool {
+        let state = self.state.borrow();
+        state.queue.is_empty() && state.in_flight.is_empty() && state.stated_upto >= state.acknowledged_upto
+    }
+
+    /// What of its log device a recovery would replay now.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn replayed_log(&self) -> Vec<std::ops::Range<u64>> {
+        let state = self.state.borrow();
+        let (start, tail) = (state.anchor.log_start, state.tail.position);
+        let in_zone = |begun: &ZoneStart| {
+            let zone = begun.zone;
+            let from = if zone == start.zone { start.offset } else { 0 };
+            let to = if zone == tail.zone { u64::from(tail.offset) } else { self.zone_bytes() };
+            let place = |offset: u64| self.log_offset(LogPosition { zone, offset: 0 }) + offset;
+            place(from.into())..place(to)
+        };
+        state.log_order.iter().map(in_zone).filter(|range| range.start < range.end).collect()
     }
 
     /// Where its log stands, in words: for whoever finds that nothing goes on.

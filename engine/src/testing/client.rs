@@ -7,12 +7,14 @@ use super::{
         Body, Condition, GivesUp, Key, Operation, SHARED_BUCKET, Slice, list_delimiter, list_prefix,
         own_bucket,
     },
+    readers::Held,
 };
 use crate::{
     core_engine::CoreEngine,
     error::Error,
     layout::{EntityTag, Versioning},
     object::{
+        get::Get,
         put::Put,
         types::{
             CommitOptions, Delete, Deleted, GetOptions, ListItem, ListOptions, ListStart, ObjectInfo,
@@ -21,6 +23,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
+use crossdock_transport::simulated::SimulatedNic;
 use std::{cell::RefCell, fmt, future::Future, pin::pin, rc::Rc, task::Poll};
 
 /// A client's knowledge, shared by its tasks.
@@ -37,6 +40,8 @@ pub struct Tolerance {
     pub full: bool,
     /// The store is being closed.
     pub closed: bool,
+    /// The network loses packets and connections.
+    pub card: bool,
 }
 
 impl Tolerance {
@@ -68,6 +73,10 @@ pub struct Call {
     pub tolerance: Tolerance,
     /// Different for every operation of a history.
     pub nonce: u64,
+    /// What the client holds open.
+    pub held: Held,
+    /// Over which its memory is reached.
+    pub card: SimulatedNic,
 }
 
 type Checked = Result<(), String>;
@@ -118,6 +127,17 @@ impl Call {
             Operation::SetAttributes { key, nth, seed } => self.set_attributes(key, nth, seed).await,
             Operation::SetDocument { seed } => self.set_document(seed).await,
             Operation::Scrub { yields } => self.scrub(yields).await,
+            Operation::Hold { key, slice, chunks } => self.hold(key, slice, chunks).await,
+            Operation::ReadOn => self.read_on().await,
+            Operation::ReadAcross { key, other, slice, seed } => {
+                self.read_across(key, other, slice, seed).await
+            }
+            Operation::GetRemote { key, slice, slack, misfortune } => {
+                self.get_remote(key, slice, slack, misfortune).await
+            }
+            Operation::PutRemote { key, body, declared, condition, misfortune } => {
+                self.put_remote(key, body, declared, condition, misfortune).await
+            }
         };
         outcome.map_err(|wrong| format!("client {}, {operation:?}: {wrong}", self.client()))
     }
@@ -203,7 +223,7 @@ impl Call {
         }
     }
 
-    async fn put(
+    pub(super) async fn put(
         &self,
         key: Key,
         body: Body,
@@ -624,6 +644,44 @@ impl fmt::Display for Read {
 }
 
 impl Read {
+    /// Of an object of which nothing was read.
+    pub(super) fn begin(get: &Get) -> Read {
+        Read {
+            bytes: Vec::new(),
+            etag: get.info().etag.as_bytes().to_vec(),
+            attributes: get.info().attributes.to_vec(),
+            is_whole: false,
+        }
+    }
+
+    /// Reads on, but no more than so many chunks.
+    pub(super) async fn go_on(&mut self, get: &mut Get, chunks_max: usize) -> Result<(), Error> {
+        for _ in 0..chunks_max {
+            match get.next().await {
+                Some(chunk) => self.bytes.extend_from_slice(&chunk?),
+                None => {
+                    self.is_whole = true;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All of it came, by another way.
+    pub(super) fn finish_with(&mut self, bytes: &[u8]) {
+        self.bytes = bytes.to_vec();
+        self.is_whole = true;
+    }
+
+    /// Whether it is of this value, and each of these bytes is the selected one at its place or `untouched`.
+    pub(super) fn may_become(&self, value: &Value, select: Select, bytes: &[u8], untouched: u8) -> bool {
+        let Some(range) = range_of(select, value.bytes.len() as u64) else { return false };
+        let part = &value.bytes[range.start as usize..range.end as usize];
+        let same = |(byte, there): (&u8, &u8)| byte == there || *there == untouched;
+        self.is_of(value, select) && bytes.len() <= part.len() && part.iter().zip(bytes).all(same)
+    }
+
     /// Whether it is the selected bytes of this value, or their beginning.
     pub(super) fn is_of(&self, value: &Value, select: Select) -> bool {
         let Some(range) = range_of(select, value.bytes.len() as u64) else { return false };
@@ -642,21 +700,8 @@ pub(super) async fn read(
     chunks_max: usize,
 ) -> Result<Read, Error> {
     let mut get = engine.get(bucket, key, options).await?;
-    let mut read = Read {
-        bytes: Vec::new(),
-        etag: get.info().etag.as_bytes().to_vec(),
-        attributes: get.info().attributes.to_vec(),
-        is_whole: false,
-    };
-    for _ in 0..chunks_max {
-        match get.next().await {
-            Some(chunk) => read.bytes.extend_from_slice(&chunk?),
-            None => {
-                read.is_whole = true;
-                break;
-            }
-        }
-    }
+    let mut read = Read::begin(&get);
+    read.go_on(&mut get, chunks_max).await?;
     Ok(read)
 }
 

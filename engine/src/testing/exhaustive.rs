@@ -10,7 +10,7 @@ use super::{
     run::Run,
     world::WorldOptions,
 };
-use crate::device::simulated::Loss;
+use crate::{device::simulated::Loss, layout::Versioning};
 use std::{cell::Cell, rc::Rc};
 
 /// One operation of a sequence.
@@ -20,6 +20,10 @@ pub enum Letter {
     Put(u8, u32),
     /// Deletes a key.
     Delete(u8),
+    /// Deletes a key's newest version for good.
+    DeleteVersion(u8),
+    /// Copies what the first key has to the second.
+    Copy,
     /// Takes a checkpoint.
     Checkpoint,
 }
@@ -31,18 +35,34 @@ const STEPS_AFTER: u32 = 40;
 /// What may become of the one write that is not kept.
 const LOSSES: [Loss; 4] = [Loss::Whole, Loss::AfterFront(1), Loss::AfterFront(8), Loss::OfFront(1)];
 
-/// Every letter there is.
-pub fn letters() -> Vec<Letter> {
-    let of_key =
-        |key| LENGTHS.map(|length| Letter::Put(key, length)).into_iter().chain([Letter::Delete(key)]);
-    of_key(0).chain(of_key(1)).chain([Letter::Checkpoint]).collect()
+/// Every letter there is, in a bucket that keeps versions or one that does not.
+pub fn letters(versioned: bool) -> Vec<Letter> {
+    let of_key = |key| {
+        // What is in extents of its own is tried where nothing is kept, and space comes back at once.
+        let lengths = if versioned { &LENGTHS[..2] } else { &LENGTHS[..] };
+        let puts = lengths.iter().map(move |length| Letter::Put(key, *length));
+        puts.chain([Letter::Delete(key)]).chain(versioned.then_some(Letter::DeleteVersion(key)))
+    };
+    of_key(0).chain(of_key(1)).chain([Letter::Copy, Letter::Checkpoint]).collect()
+}
+
+/// What is gone through: letters, in a bucket that keeps versions or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// Whether the bucket keeps versions.
+    pub versioned: bool,
+    /// One after the other.
+    pub letters: Vec<Letter>,
 }
 
 /// Every sequence of so many letters.
-pub fn sequences(length: u32) -> impl Iterator<Item = Vec<Letter>> {
-    let letters = letters();
-    (0..letters.len().pow(length)).map(move |number| {
-        (0..length).map(|place| letters[number / letters.len().pow(place) % letters.len()]).collect()
+pub fn sequences(length: u32) -> impl Iterator<Item = Sequence> {
+    [false, true].into_iter().flat_map(move |versioned| {
+        let letters = letters(versioned);
+        (0..letters.len().pow(length)).map(move |number| {
+            let letter = |place| letters[number / letters.len().pow(place) % letters.len()];
+            Sequence { versioned, letters: (0..length).map(letter).collect() }
+        })
     })
 }
 
@@ -70,7 +90,7 @@ impl Tally {
 ///
 /// # Errors
 /// The first crash after which something did not hold, and what.
-pub fn exhaust(sequence: &[Letter]) -> Result<Tally, String> {
+pub fn exhaust(sequence: &Sequence) -> Result<Tally, String> {
     let mut tally = Tally { sequences: 1, ..Tally::default() };
     let undecided = moments_of(sequence)?;
     for (moment, count) in undecided {
@@ -89,7 +109,7 @@ pub fn exhaust(sequence: &[Letter]) -> Result<Tally, String> {
 }
 
 /// Runs the sequence undisturbed: the moments of the disk, and how many writes a crash at each would decide about.
-fn moments_of(sequence: &[Letter]) -> Result<Vec<(u64, usize)>, String> {
+fn moments_of(sequence: &Sequence) -> Result<Vec<(u64, usize)>, String> {
     let (mut run, busy) = start(sequence)?;
     let mut moments: Vec<(u64, usize)> = Vec::new();
     let mut left = STEPS_AFTER;
@@ -106,7 +126,7 @@ fn moments_of(sequence: &[Letter]) -> Result<Vec<(u64, usize)>, String> {
     run.wrong().map(|()| moments)
 }
 
-fn crash(sequence: &[Letter], moment: u64, victim: usize, loss: Loss) -> Result<(), String> {
+fn crash(sequence: &Sequence, moment: u64, victim: usize, loss: Loss) -> Result<(), String> {
     let checked = || -> Result<(), String> {
         let (mut run, _busy) = start(sequence)?;
         while run.world.disk.moments() < moment {
@@ -121,19 +141,32 @@ fn crash(sequence: &[Letter], moment: u64, victim: usize, loss: Loss) -> Result<
         .map_err(|wrong| format!("{sequence:?}, crash at moment {moment}, write {victim} {loss:?}: {wrong}"))
 }
 
-/// One core, one shard, one client.
-fn start(sequence: &[Letter]) -> Result<(Run, Rc<Cell<usize>>), String> {
+/// One core, one shard, one client; and where versions are kept a bucket of its own that does.
+fn start(sequence: &Sequence) -> Result<(Run, Rc<Cell<usize>>), String> {
     let options = WorldOptions { cores: 1, shards: 1, zone_bytes: 256 << 10, ..WorldOptions::default() };
-    let run = Run::start(1, options)?;
-    let operations = sequence.iter().zip(1..).map(|(letter, nonce)| (0, nonce, operation(*letter, nonce)));
+    let mut run = Run::start(1, options)?;
     let busy = Rc::new(Cell::new(1));
+    if sequence.versioned {
+        let versioning = Versioning::Enabled;
+        let before = [Operation::CreateBucket, Operation::SetVersioning { versioning }];
+        let before = before.into_iter().zip(100..).map(|(operation, nonce)| (0, nonce, operation));
+        run.start_client(0, before.collect(), busy.clone());
+        run.drain(&busy)?;
+        busy.set(1);
+    }
+    let letters = sequence.letters.iter().zip(1..);
+    let operations = letters.map(|(letter, nonce)| (0, nonce, operation(*letter, sequence.versioned, nonce)));
     run.start_client(0, operations.collect(), busy.clone());
     Ok((run, busy))
 }
 
-fn operation(letter: Letter, seed: u64) -> Operation {
-    let key = |name| Key { own_bucket: false, name };
+fn operation(letter: Letter, own_bucket: bool, seed: u64) -> Operation {
+    let key = |name| Key { own_bucket, name };
     match letter {
+        Letter::DeleteVersion(name) => {
+            Operation::DeleteVersion { key: key(name), nth: 0, condition: Condition::None }
+        }
+        Letter::Copy => Operation::Copy { from: key(0), to: key(1), condition: Condition::None },
         Letter::Put(name, length) => Operation::Put {
             key: key(name),
             body: Body { seed, length },
@@ -150,12 +183,12 @@ fn operation(letter: Letter, seed: u64) -> Operation {
 mod tests {
     use super::*;
 
-    /// Every crash of every single operation, and of one in ten pairs of operations; `simulate --exhaustive` goes through
+    /// Every crash of every single operation, and of one in 20 pairs of operations; `simulate --exhaustive` goes through
     /// the rest and all triples.
     #[test]
     fn short_sequences_survive_every_crash() {
         let mut tally = Tally::default();
-        for sequence in sequences(1).chain(sequences(2).step_by(10)) {
+        for sequence in sequences(1).chain(sequences(2).step_by(20)) {
             tally.add(exhaust(&sequence).unwrap());
         }
         assert!(tally.crashes > 500, "{tally:?}");

@@ -5,7 +5,7 @@
 
 use super::{
     operation::{CLIENTS, Kinds, Operation},
-    world::WorldOptions,
+    world::{Weather, WorldOptions},
 };
 use crate::device::simulated::{FaultPlan, Lie};
 use std::fmt;
@@ -37,6 +37,13 @@ pub enum Trouble {
     Errors(FaultPlan),
     /// Writes of the data files land elsewhere, so many of them.
     MisdirectedWrites(u8),
+    /// The device of a shard's log or data answers nothing but errors.
+    Vanishes {
+        /// Which shard.
+        shard: u8,
+        /// Its log, or its data.
+        log: bool,
+    },
 }
 
 /// How a life ends.
@@ -54,6 +61,13 @@ pub enum End {
         /// Whether the disk still fails in the first recovery.
         troubled_recovery: bool,
     },
+    /// The power goes while a shard is at this work, so many steps after it was first seen to be; or when the clients are done.
+    PowerDuring {
+        /// What the shard does.
+        work: Work,
+        /// Steps.
+        after: u32,
+    },
     /// The process is killed after so many steps; the machine goes on.
     Kill {
         /// Steps.
@@ -69,6 +83,24 @@ pub enum End {
         /// Draws which.
         seed: u64,
     },
+    /// The power goes when the clients are done and every log says so, and one bit flips in what recovery must read.
+    RotAndPower {
+        /// Draws which.
+        seed: u64,
+    },
+}
+
+/// What a shard does beside its clients, for a moment now and then: a power cut at random rarely meets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It writes a checkpoint, and the anchor that names it.
+    Checkpoint,
+    /// It moves payloads out of log zones.
+    Cleaning,
+    /// It makes a log zone.
+    Zone,
+    /// It writes a copy of its anchor.
+    Anchor,
 }
 
 /// All that makes a run.
@@ -82,6 +114,9 @@ pub struct History {
     pub steps: Vec<Step>,
 }
 
+/// How many operations a life has, about, where nobody counts them.
+const OPERATIONS_A_LIFE: u32 = 16;
+
 /// Which faults a seed has in it.
 struct Faults {
     read_errors: bool,
@@ -91,6 +126,8 @@ struct Faults {
     rot: bool,
     power: bool,
     little_room: bool,
+    card: bool,
+    vanishing: bool,
 }
 
 impl Faults {
@@ -103,6 +140,8 @@ impl Faults {
             write_errors: one(2),
             misdirected: one(6),
             rot: one(3),
+            card: one(2),
+            vanishing: one(6),
             stalls: rng.u8(0..3) == 0,
             power: rng.u8(0..8) > 0,
             little_room: rng.u8(0..8) == 0,
@@ -119,11 +158,15 @@ impl Faults {
             (plan.read_error, plan.short_read) = (rare(rng), rare(rng));
         }
         if self.write_errors && rng.bool() {
-            match rng.u8(0..3) {
+            match rng.u8(0..4) {
                 0 => plan.write_error = rare(rng),
                 1 => plan.sync_error = rare(rng),
+                2 => plan.short_write = rare(rng),
                 _ => plan.no_space = rare(rng),
             }
+        }
+        if self.vanishing && rng.u8(0..4) == 0 {
+            return Some(Trouble::Vanishes { shard: rng.u8(..), log: rng.bool() });
         }
         if self.misdirected && rng.u8(0..4) == 0 {
             return Some(Trouble::MisdirectedWrites(rng.u8(1..3)));
@@ -133,11 +176,16 @@ impl Faults {
 
     fn end(&self, operations: u32, rng: &mut fastrand::Rng) -> End {
         match rng.u8(0..8) {
-            0 if self.rot => End::Rot { seed: rng.u64(..) },
+            0 if self.rot && rng.bool() => End::Rot { seed: rng.u64(..) },
+            0 if self.rot => End::RotAndPower { seed: rng.u64(..) },
             0 | 1 => End::Close { after: None },
             2 if rng.bool() => End::Kill { after: rng.u32(0..operations * 12 + 10) },
             2 => End::Close { after: Some(rng.u32(0..operations * 12 + 10)) },
             _ if !self.power => End::Close { after: None },
+            3 => End::PowerDuring {
+                work: [Work::Checkpoint, Work::Cleaning, Work::Zone, Work::Anchor][rng.usize(0..4)],
+                after: rng.u32(0..60),
+            },
             _ => {
                 let drained = rng.u8(0..3) == 0;
                 let steps = if drained { 200 } else { operations * 12 + 10 };
@@ -162,16 +210,7 @@ impl History {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
         let faults = Faults::draw(&mut rng);
         let kinds = Kinds::draw(&mut rng);
-        let options = WorldOptions {
-            cores: rng.usize(1..4),
-            shards: rng.u16(1..5),
-            zone_bytes: *rng.choice([&(256 << 10), &(512 << 10), &(1 << 20)]).unwrap_or(&(512 << 10)),
-            volatile_cache: rng.bool(),
-            core_stall_every: if rng.u8(0..3) == 0 { rng.u32(100..2000) } else { 0 },
-            zones_max: if faults.little_room { rng.u32(4..12) } else { 64 },
-            checkpoint_log_bytes: *rng.choice([&(64 << 10), &(256 << 10), &(1 << 20)]).unwrap_or(&(1 << 20)),
-            ..WorldOptions::default()
-        };
+        let options = options(&faults, &mut rng);
         let mut steps = Vec::new();
         let mut left = u32::try_from(operations).unwrap_or(u32::MAX);
         while left > 0 {
@@ -191,9 +230,61 @@ impl History {
         History { seed, options, steps }
     }
 
+    /// The history of so many words: the first decides the world, which operations and which faults there are, each that follows
+    /// one step, whatever stands around it. Any words are a history, and fewer of them a part of it: for whoever has a
+    /// source of words of his own, as fuzzers and property tests do.
+    pub fn of_words(words: &[u32]) -> History {
+        let (first, rest) = words.split_first().unwrap_or((&0, &[]));
+        let mut rng = fastrand::Rng::with_seed(u64::from(*first));
+        let faults = Faults::draw(&mut rng);
+        let kinds = Kinds::draw(&mut rng);
+        let options = options(&faults, &mut rng);
+        let step = |(place, word): (usize, &u32)| {
+            let mut rng = fastrand::Rng::with_seed(u64::from(*word));
+            let trouble = faults.trouble(&mut rng).map(Step::Trouble);
+            match (rng.u8(0..16), trouble) {
+                (0, _) => Step::End(faults.end(OPERATIONS_A_LIFE, &mut rng)),
+                (1, Some(trouble)) => trouble,
+                _ => Step::Do {
+                    client: rng.usize(..CLIENTS),
+                    core: rng.usize(..options.cores),
+                    // Bodies and uploads are told apart by it, also where a word stands twice.
+                    nonce: u64::from(*word) << 16 | place as u64 & 0xffff,
+                    operation: kinds.operation(&mut rng),
+                },
+            }
+        };
+        History { seed: u64::from(*first), options, steps: rest.iter().enumerate().map(step).collect() }
+    }
+
     /// The same history on a disk that breaks a promise.
     pub fn on_a_disk_that(self, lie: Lie) -> History {
         History { options: WorldOptions { lie: Some(lie), ..self.options }, ..self }
+    }
+}
+
+/// What world these faults are tried in.
+fn options(faults: &Faults, rng: &mut fastrand::Rng) -> WorldOptions {
+    // Small ones are filled, covered, cleaned and used again every few operations.
+    let zone_bytes: u32 = 64 << 10 << rng.u32(0..5);
+    let packed_bytes_max = (zone_bytes / 4).min(4 << 10 << rng.u32(0..5));
+    // As many bytes, whatever the zones.
+    let zones_of = |bytes: u32| (bytes / zone_bytes).max(4);
+    WorldOptions {
+        cores: rng.usize(1..4),
+        shards: rng.u16(1..5),
+        zone_bytes,
+        packed_bytes_max,
+        volatile_cache: rng.bool(),
+        core_stall_every: if rng.u8(0..3) == 0 { rng.u32(100..2000) } else { 0 },
+        zones_max: zones_of(if faults.little_room { rng.u32(2 << 20..6 << 20) } else { 64 << 20 }),
+        checkpoint_log_bytes: 32 << 10 << rng.u32(0..6),
+        card: Weather {
+            delay_polls_max: rng.u32(0..6),
+            drop_per_1024: if faults.card { rng.u32(0..200) } else { 0 },
+            disconnect_per_1024: if faults.card { rng.u32(0..30) } else { 0 },
+        },
+        ..WorldOptions::default()
     }
 }
 

@@ -287,6 +287,10 @@ pub struct Knowledge {
     pub operations: u64,
     /// Operations that a fault let fail.
     pub failed: u64,
+    /// Objects that went over a card.
+    pub transfers: u64,
+    /// Transfers that a card or a misfortune ended.
+    pub transfers_failed: u64,
     /// Set when something came back that can not be.
     pub wrong: Option<String>,
 }
@@ -305,6 +309,8 @@ impl Knowledge {
             orphans_max: 0,
             operations: 0,
             failed: 0,
+            transfers: 0,
+            transfers_failed: 0,
             wrong: None,
         }
     }

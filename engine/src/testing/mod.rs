@@ -13,7 +13,7 @@
 //! * [`shrink`] makes a history that fails small.
 //! * `care` is what the store's keeper asks for: the scrub, the end of old uploads.
 //! * [`model`] is what a store is; [`knowledge`] what a client may expect of one; [`client`] does operations and judges the
-//!   answers.
+//!   answers. [`readers`] read while other things happen; [`remote`] moves objects over a card that does not exist.
 
 mod care;
 pub mod client;
@@ -22,6 +22,8 @@ pub mod history;
 pub mod knowledge;
 pub mod model;
 pub mod operation;
+pub mod readers;
+pub mod remote;
 pub mod run;
 pub mod shrink;
 mod uploads;

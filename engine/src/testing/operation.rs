@@ -3,8 +3,8 @@
 //! Everything random about an operation is in it, so that a history can be cut down and what is left still means the same.
 //! Each seed leaves out a part of the kinds ([`Kinds`]): a bug that one kind of operation hides is then seen without it.
 
-use super::model::Value;
-use crate::layout::Versioning;
+use super::{model::Value, remote::Misfortune};
+use crate::layout::{BLOCK_BYTES, BatchHeader, LogPosition, MetaHash, SecretKey, Versioning};
 use std::rc::Rc;
 
 /// Clients of a store. Each has keys of its own, so that a key's history is one client's.
@@ -58,6 +58,9 @@ impl Body {
         let mut rng = fastrand::Rng::with_seed(self.seed);
         let mut bytes = vec![0; self.length as usize];
         rng.fill(&mut bytes);
+        if rng.u8(0..8) == 0 {
+            forge(&mut bytes, &mut rng);
+        }
         let attributes = match rng.u8(0..8) {
             0 => vec![7; rng.usize(0..3000)],
             1..=3 => vec![9; rng.usize(0..40)],
@@ -65,6 +68,27 @@ impl Body {
         };
         let etag = format!("{:x}", rng.u64(..)).into_bytes();
         Value { bytes: Rc::new(bytes), etag, attributes }
+    }
+}
+
+/// Fills the bytes with headers of log batches that lack nothing but the store's secret.
+fn forge(bytes: &mut [u8], rng: &mut fastrand::Rng) {
+    let secret = SecretKey(rng.u128(..).to_le_bytes());
+    for block in bytes.chunks_exact_mut(BLOCK_BYTES) {
+        let sequence = rng.u64(2..60);
+        let header = BatchHeader {
+            shard: rng.u16(0..4),
+            epoch: rng.u64(1..8),
+            sequence,
+            position: LogPosition { zone: rng.u32(0..4), offset: rng.u32(0..64) * BLOCK_BYTES as u32 },
+            next_zone: rng.u32(0..4),
+            durable_upto: rng.u64(1..sequence),
+            previous: MetaHash::default(),
+            entry_count: 0,
+            meta_blocks: 1,
+            payload_blocks: 0,
+        };
+        header.encode(&[], rng.bool(), &secret, block);
     }
 }
 
@@ -165,6 +189,16 @@ pub enum Operation {
     SetDocument { seed: u8 },
     /// Scrubs every shard, as fast as it can or letting others go first.
     Scrub { yields: bool },
+    /// Opens an object and reads its first chunks; what follows is read by the next [`Operation::ReadOn`].
+    Hold { key: Key, slice: Slice, chunks: u8 },
+    /// Reads what is held to its end.
+    ReadOn,
+    /// Opens an object, replaces it, puts others as long, and only then reads it.
+    ReadAcross { key: Key, other: Key, slice: Slice, seed: u64 },
+    /// Reads an object into memory of the client, over a card.
+    GetRemote { key: Key, slice: Slice, slack: u16, misfortune: Misfortune },
+    /// Puts an object out of memory of the client, over a card.
+    PutRemote { key: Key, body: Body, declared: bool, condition: Condition, misfortune: Misfortune },
 }
 
 /// How often each kind of operation is drawn, by weight, and how large bodies are.
@@ -177,10 +211,10 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    const COUNT: usize = 26;
+    const COUNT: usize = 31;
     /// In the order of [`Operation`]'s kinds.
     const USUAL: [u32; Kinds::COUNT] =
-        [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2, 4, 5, 6, 6, 2, 5, 2, 1];
+        [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2, 4, 5, 6, 6, 2, 5, 2, 1, 6, 4, 3, 6, 6];
 
     /// Leaves out a random part of the kinds; puts stay, or there would be nothing to see.
     pub fn draw(rng: &mut fastrand::Rng) -> Kinds {
@@ -270,7 +304,25 @@ impl Kinds {
             22 => Operation::DeleteMany { own_bucket: key.own_bucket, names: rng.u8(..) },
             23 => Operation::SetAttributes { key, nth: rng.u8(..), seed: rng.u8(..) },
             24 => Operation::SetDocument { seed: rng.u8(..) },
-            _ => Operation::Scrub { yields: rng.bool() },
+            25 => Operation::Scrub { yields: rng.bool() },
+            26 => Operation::Hold { key, slice: slice(rng), chunks: rng.u8(0..3) },
+            27 => Operation::ReadOn,
+            28 => {
+                Operation::ReadAcross { key, other: self.key(rng), slice: slice(rng), seed: rng.u64(..) >> 2 }
+            }
+            29 => Operation::GetRemote {
+                key,
+                slice: slice(rng),
+                slack: if rng.bool() { 0 } else { rng.u16(1..5000) },
+                misfortune: misfortune(rng),
+            },
+            _ => Operation::PutRemote {
+                key,
+                body: self.body(rng),
+                declared: rng.bool(),
+                condition: condition(rng),
+                misfortune: misfortune(rng),
+            },
         }
     }
 
@@ -310,6 +362,19 @@ fn gives_up(rng: &mut fastrand::Rng) -> GivesUp {
         0 => GivesUp::After(rng.u8(0..4)),
         1 => GivesUp::Committing(rng.u8(1..4)),
         _ => GivesUp::No,
+    }
+}
+
+fn misfortune(rng: &mut fastrand::Rng) -> Misfortune {
+    let soon = rng.u16(0..2000);
+    match rng.u8(0..16) {
+        0 => Misfortune::Vanishes(soon),
+        1 => Misfortune::Withdraws(soon),
+        2 => Misfortune::TooLittle,
+        3 => Misfortune::Late(soon),
+        4 => Misfortune::TurnsAway(soon),
+        5 => Misfortune::Ended(soon),
+        _ => Misfortune::None,
     }
 }
 

@@ -129,8 +129,12 @@ fn simpler_ends(end: &End) -> Vec<End> {
         End::Close { after: Some(after) } => {
             vec![End::Close { after: None }, End::Close { after: Some(after / 2) }]
         }
+        End::PowerDuring { work, after } => vec![
+            End::PowerDuring { work, after: after / 2 },
+            End::Power { drained: false, after, recoveries: Vec::new(), troubled_recovery: false },
+        ],
         End::Kill { after } => vec![End::Kill { after: after / 2 }],
-        End::Close { after: None } | End::Rot { .. } => Vec::new(),
+        End::Close { after: None } | End::Rot { .. } | End::RotAndPower { .. } => Vec::new(),
     }
 }
 

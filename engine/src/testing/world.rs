@@ -4,9 +4,10 @@
 //! microseconds; when nobody has anything to do, time leaps to the next deadline. Now and then a core stands still for a
 //! while, as a thread does that the kernel has taken the processor from, and what hangs on the disk goes on.
 
+use super::{history::Work, remote::CARD};
 use crate::{
     core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
-    device::simulated::{DiskOptions, Lie, Loss, SimulatedDisk},
+    device::simulated::{DiskOptions, FileId, Lie, Loss, SimulatedDisk},
     error::OpenError,
     events::EventHub,
     inspect::Severity,
@@ -19,16 +20,19 @@ use crate::{
 use crossdock_transport::{
     memory::{Arena, ArenaOptions, PagePolicy},
     operation::Queue,
+    remote::{Endpoint, EndpointOptions, SessionLimits, Transport},
+    simulated::{SimulatedFaults, SimulatedNic},
 };
 use std::{
     cell::{Cell, RefCell},
     future::Future,
+    ops::Range,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-const CORE_MEMORY_BYTES: usize = 24 << 20;
+const CORE_MEMORY_BYTES: usize = 36 << 20;
 const BATCH_BUFFERS: usize = 6;
 const QUEUE_DEPTH: usize = 64;
 /// Where the simulated wall clock starts: some day in 2026.
@@ -71,6 +75,34 @@ pub struct WorldOptions {
     pub checkpoint_log_bytes: u64,
     /// A disk that breaks its promises, to see that the checkers see it.
     pub lie: Option<Lie>,
+    /// Objects of at most so many bytes are packed into the log.
+    pub packed_bytes_max: u32,
+    /// The network.
+    pub card: Weather,
+}
+
+/// What the network does to those who use it: as in [`SimulatedFaults`], but for the seed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// Polls between two steps of a session at most.
+    pub delay_polls_max: u32,
+    /// Steps of 1024 whose packets are lost.
+    pub drop_per_1024: u32,
+    /// Steps of 1024 that are a connection's last.
+    pub disconnect_per_1024: u32,
+}
+
+impl Weather {
+    /// Whether transfers may fail for no fault of anybody's.
+    pub fn loses(self) -> bool {
+        self.drop_per_1024 > 0 || self.disconnect_per_1024 > 0
+    }
+
+    fn faults(self, seed: u64) -> SimulatedFaults {
+        let Weather { delay_polls_max, drop_per_1024, disconnect_per_1024 } = self;
+        let calm = SimulatedFaults::none(seed);
+        SimulatedFaults { delay_polls_max, drop_per_1024, disconnect_per_1024, retries_max: 3, ..calm }
+    }
 }
 
 impl Default for WorldOptions {
@@ -85,20 +117,27 @@ impl Default for WorldOptions {
             core_stall_every: 0,
             checkpoint_log_bytes: 1 << 20,
             lie: None,
+            packed_bytes_max: 64 << 10,
+            card: Weather::default(),
         }
     }
 }
 
-/// The clock that all cores share.
+/// The clock that all cores share, and the core's part of the card.
 struct SimulatedDriver {
     clock: Rc<Cell<u64>>,
     /// How far the wall clock was set forward, milliseconds.
     wall_clock_set_ms: Rc<Cell<u64>>,
+    card: Rc<dyn Endpoint>,
 }
 
 impl Driver for SimulatedDriver {
     fn turn(&self) -> usize {
-        0
+        self.card.poll()
+    }
+
+    fn endpoint(&self, transport: &str) -> Option<Rc<dyn Endpoint>> {
+        (transport == CARD).then(|| self.card.clone())
     }
 
     fn park(&self, _limit: Option<Duration>) {
@@ -168,12 +207,17 @@ pub struct World {
     wall_clock_set_ms: Rc<Cell<u64>>,
     cores: Vec<Core>,
     engines: Vec<CoreEngine>,
+    card: SimulatedNic,
+    /// The card's part of each core.
+    endpoints: Vec<Rc<dyn Endpoint>>,
     /// A core that stands still, and until which step.
     standing: Option<(usize, u64)>,
     /// Steps taken.
     pub steps: u64,
     /// Crashes so far.
     pub crashes: u64,
+    /// Checkpoints taken, log zones cleaned and payloads moved, in the lives that are over.
+    pub care: [u64; 3],
 }
 
 impl Drop for World {
@@ -203,7 +247,7 @@ impl World {
             shard_count: options.shards,
             zone_bytes: options.zone_bytes,
             inline_bytes_max: 256,
-            packed_bytes_max: 64 << 10,
+            packed_bytes_max: options.packed_bytes_max,
             zones_max: options.zones_max,
         };
         let (clock, wall_clock_set_ms) = (Rc::default(), Rc::new(Cell::new(WALL_CLOCK_START_MS)));
@@ -216,9 +260,12 @@ impl World {
             wall_clock_set_ms,
             cores: Vec::new(),
             engines: Vec::new(),
+            card: SimulatedNic::new(options.card.faults(seed)),
+            endpoints: Vec::new(),
             standing: None,
             steps: 0,
             crashes: 0,
+            care: [0; 3],
         };
         world.start_cores();
         for shard in 0..options.shards {
@@ -259,11 +306,24 @@ impl World {
         let bytes = CORE_MEMORY_BYTES * pools;
         let arena = Arena::map(&ArenaOptions { bytes, pools, pages: PagePolicy::Plain, prefault: false })
             .expect("the simulator's memory can be mapped");
+        // A card of its own for each life: nothing of it outlives a crash.
+        self.card = SimulatedNic::new(self.options.card.faults(self.rng.u64(..)));
+        self.card.register(&arena).expect("a fresh card");
+        self.endpoints = (0..pools)
+            .map(|index| {
+                let mut rng = self.rng.fork();
+                let entropy = Box::new(move |bytes: &mut [u8]| rng.fill(bytes));
+                let limits = SessionLimits::default();
+                let options = EndpointOptions { core: index as u16, limits, entropy };
+                self.card.open(options).expect("it has an arena")
+            })
+            .collect();
         self.cores = (0..pools)
             .map(|index| {
                 let driver = Rc::new(SimulatedDriver {
                     clock: self.clock.clone(),
                     wall_clock_set_ms: self.wall_clock_set_ms.clone(),
+                    card: self.endpoints[index].clone(),
                 });
                 let options = CoreOptions { index, seed: self.rng.u64(..), shuffle: true };
                 Core::new(options, driver, arena.pool(index))
@@ -274,9 +334,33 @@ impl World {
     }
 
     fn stop_cores(&mut self) {
+        for shard in self.engines.iter().flat_map(|engine| engine.own_shards()) {
+            let statistics = shard.statistics();
+            let care = [statistics.checkpoints, statistics.zones_cleaned, statistics.payloads_moved];
+            self.care.iter_mut().zip(care).for_each(|(sum, more)| *sum += more);
+        }
         self.engines.clear();
         self.cores.iter().for_each(Core::stop);
         self.cores.clear();
+        self.endpoints.clear();
+    }
+
+    /// How large the world is.
+    pub fn options(&self) -> &WorldOptions {
+        &self.options
+    }
+
+    /// Over which clients' memory is reached, until the life ends.
+    pub fn card(&self) -> SimulatedNic {
+        self.card.clone()
+    }
+
+    /// Whether the core has something to do now.
+    fn is_busy(&self, index: usize, now: Moment) -> bool {
+        let core = &self.cores[index];
+        !core.is_idle()
+            || core.next_deadline().is_some_and(|next| next <= now)
+            || !self.endpoints[index].begin_wait()
     }
 
     /// Opens the store on new cores. If it fails the cores are stopped again.
@@ -386,6 +470,40 @@ impl World {
         wrong.map_or(Ok(()), |finding| Err(format!("the disks hold no sound store: {finding:?}")))
     }
 
+    /// Whether a shard is at this work.
+    pub fn is_at(&self, work: Work) -> bool {
+        if work == Work::Anchor {
+            let anchors = 0..Region::log_file(self.geometry.zone_bytes).zone_offset(0);
+            let file = |shard| self.disk.find(&format!("log-{shard}")).expect("made with the world");
+            return (0..self.options.shards).any(|shard| self.disk.is_writing(file(shard), &anchors));
+        }
+        self.engines.iter().flat_map(|engine| engine.own_shards()).any(|shard| shard.is_at(work))
+    }
+
+    /// Whether a shard misses something of its log, and says so.
+    pub fn has_hole(&self) -> bool {
+        self.engines.iter().flat_map(|engine| engine.own_shards()).any(|shard| shard.has_hole())
+    }
+
+    /// Steps until every log says that all that was acknowledged is durable.
+    ///
+    /// # Errors
+    /// One never does.
+    pub fn seal(&mut self) -> Result<(), Stuck> {
+        let shards: Vec<_> = self.engines.iter().flat_map(|e| e.own_shards().cloned()).collect();
+        self.run_until(|| shards.iter().all(|shard| shard.is_sealed()))
+    }
+
+    /// What of each log file a recovery would replay now, in bytes of the file.
+    pub fn replayed_log(&self) -> Vec<(FileId, Range<u64>)> {
+        let shards = self.engines.iter().flat_map(|engine| engine.own_shards());
+        let of_shard = |shard: &Rc<Shard>| {
+            let file = self.disk.find(&format!("log-{}", shard.id())).expect("made with the world");
+            shard.replayed_log().into_iter().map(move |range| (file, range))
+        };
+        shards.flat_map(of_shard).collect()
+    }
+
     /// Closes the store in good order.
     ///
     /// # Errors
@@ -476,9 +594,8 @@ impl World {
         let now = Moment(self.clock.get());
         let standing = self.standing_core();
         let pending = self.disk.pending();
-        let is_busy = |core: &Core| !core.is_idle() || core.next_deadline().is_some_and(|next| next <= now);
         let busy: Vec<usize> = (0..self.cores.len())
-            .filter(|index| is_busy(&self.cores[*index]) && standing != Some(*index))
+            .filter(|index| standing != Some(*index) && self.is_busy(*index, now))
             .collect();
         // Three in four to a core: completions then meet cores at every stage of their work.
         if !busy.is_empty() && (pending == 0 || self.rng.u8(0..4) > 0) {
@@ -554,8 +671,8 @@ impl World {
     pub fn come_to_rest(&mut self) -> Result<(), Stuck> {
         for _ in 0..STEPS_MAX {
             let now = Moment(self.clock.get());
-            let busy = |core: &Core| !core.is_idle() || core.next_deadline().is_some_and(|next| next <= now);
-            if self.disk.in_flight() == 0 && !self.cores.iter().any(busy) {
+            let busy = (0..self.cores.len()).any(|index| self.is_busy(index, now));
+            if self.disk.in_flight() == 0 && !busy {
                 return Ok(());
             }
             self.step();
@@ -606,7 +723,7 @@ async fn open_core(
             false => None,
         });
     }
-    let limits = CoreLimits::new(64, 24 << 20, Duration::from_secs(3600));
+    let limits = CoreLimits::new(64, 32 << 20, Duration::from_secs(3600));
     let (opened, stop, metrics) = (Flag::default(), Flag::default(), Arc::default());
     let attached = RefCell::default();
     Ok(CoreEngine::new(CoreState {

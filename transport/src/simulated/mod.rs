@@ -44,7 +44,7 @@ const CAPABILITIES: Capabilities = Capabilities {
 };
 
 /// What the card does to its users.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SimulatedFaults {
     /// Each core's card has dice of its own, made from this and the core.
     pub seed: u64,

@@ -1,6 +1,7 @@
 //! What goes wrong on a simulated disk: how often by the plan, when by injection, and how often it did.
 
 use super::FileId;
+use std::fmt;
 
 /// One way to go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Fault {
     SyncError,
     /// A read gives fewer blocks than there are, perhaps none.
     ShortRead,
+    /// A write completes with a count that is less than all, having written so much.
+    ShortWrite,
     /// A write lands on other blocks of the same file, and says that all went well.
     MisdirectedWrite,
     /// A write or a growth completes with `ENOSPC`.
@@ -41,6 +44,8 @@ pub struct FaultPlan {
     pub sync_error: u32,
     /// [`Fault::ShortRead`] per million reads.
     pub short_read: u32,
+    /// [`Fault::ShortWrite`] per million writes.
+    pub short_write: u32,
     /// [`Fault::MisdirectedWrite`] per million writes.
     pub misdirected_write: u32,
     /// [`Fault::NoSpace`] per million writes and growths.
@@ -49,7 +54,7 @@ pub struct FaultPlan {
     pub stall: u32,
 }
 
-/// What has gone wrong so far. The first seven are faults by the name of [`Fault`]; the last six are fates at a crash.
+/// What has gone wrong so far. The first eight are faults by the name of [`Fault`]; the last six are fates at a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultCounts {
     /// Reads that failed.
@@ -60,6 +65,8 @@ pub struct FaultCounts {
     pub sync_errors: u64,
     /// Reads that gave too little.
     pub short_reads: u64,
+    /// Writes that wrote too little.
+    pub short_writes: u64,
     /// Writes that landed elsewhere.
     pub misdirected_writes: u64,
     /// Writes and growths that found no room by a fault.
@@ -80,6 +87,41 @@ pub struct FaultCounts {
     pub lost_conversions: u64,
     /// Growths that a crash took back.
     pub lost_growths: u64,
+}
+
+impl FaultCounts {
+    fn kinds(&mut self) -> [(&'static str, &mut u64); 15] {
+        [
+            ("reads failed", &mut self.read_errors),
+            ("writes failed", &mut self.write_errors),
+            ("syncs failed", &mut self.sync_errors),
+            ("reads were short", &mut self.short_reads),
+            ("writes were short", &mut self.short_writes),
+            ("writes went elsewhere", &mut self.misdirected_writes),
+            ("writes and growths found no room", &mut self.no_space),
+            ("operations hung", &mut self.stalls),
+            ("bits flipped", &mut self.bit_flips),
+            ("crashes of a file", &mut self.crashes),
+            ("unflushed writes were kept", &mut self.kept_writes),
+            ("were lost", &mut self.lost_writes),
+            ("were torn", &mut self.torn_writes),
+            ("blocks lost their conversion", &mut self.lost_conversions),
+            ("growths were taken back", &mut self.lost_growths),
+        ]
+    }
+
+    /// Adds another disk's numbers.
+    pub fn add(&mut self, mut other: FaultCounts) {
+        self.kinds().into_iter().zip(other.kinds()).for_each(|((_, sum), (_, count))| *sum += *count);
+    }
+}
+
+impl fmt::Display for FaultCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut counts = *self;
+        let kinds = counts.kinds().map(|(name, count)| format!("{count} {name}"));
+        f.write_str(&kinds.join(", "))
+    }
 }
 
 #[derive(Default)]
@@ -111,6 +153,7 @@ impl Faults {
             Fault::WriteError => (self.plan.write_error, &mut self.counts.write_errors),
             Fault::SyncError => (self.plan.sync_error, &mut self.counts.sync_errors),
             Fault::ShortRead => (self.plan.short_read, &mut self.counts.short_reads),
+            Fault::ShortWrite => (self.plan.short_write, &mut self.counts.short_writes),
             Fault::MisdirectedWrite => (self.plan.misdirected_write, &mut self.counts.misdirected_writes),
             Fault::NoSpace => (self.plan.no_space, &mut self.counts.no_space),
             Fault::Stall => (self.plan.stall, &mut self.counts.stalls),

@@ -352,6 +352,12 @@ impl FileImage {
         !self.current.0.is_empty()
     }
 
+    pub(super) fn some_written_byte_in(&self, range: Range<u64>, rng: &mut fastrand::Rng) -> Option<u64> {
+        let blocks = range.start / BLOCK_BYTES as u64..range.end / BLOCK_BYTES as u64;
+        let written: Vec<u64> = self.current.0.range(blocks).map(|(block, _)| *block).collect();
+        Some(rng.choice(written)? * BLOCK_BYTES as u64 + rng.u64(0..BLOCK_BYTES as u64))
+    }
+
     pub(super) fn some_written_byte(&self, rng: &mut fastrand::Rng) -> Option<u64> {
         let block = rng.choice(self.current.0.keys())?;
         Some(block * BLOCK_BYTES as u64 + rng.u64(0..BLOCK_BYTES as u64))

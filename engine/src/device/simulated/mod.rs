@@ -37,7 +37,7 @@ use faults::Faults;
 pub use image::Loss;
 use image::{Fates, FileImage, Reach};
 use rustix::io::Errno;
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, ops::Range, rc::Rc};
 
 /// What a simulated disk is like.
 #[derive(Clone, Copy, Debug)]
@@ -232,6 +232,19 @@ impl SimulatedDisk {
         Some((file, offset, bit))
     }
 
+    /// As [`SimulatedDisk::flip_some_bit`], within a range of one file.
+    pub fn flip_some_bit_in(
+        &self,
+        file: FileId,
+        range: Range<u64>,
+        rng: &mut fastrand::Rng,
+    ) -> Option<(FileId, u64, u8)> {
+        let offset = self.0.borrow().files[file.0].image.some_written_byte_in(range, rng)?;
+        let bit = rng.u8(0..8);
+        self.flip_bit(file, offset, bit);
+        Some((file, offset, bit))
+    }
+
     /// Operations that `step` can complete.
     pub fn pending(&self) -> usize {
         self.0.borrow().operations.iter().filter(|operation| operation.is_ready()).count()
@@ -309,6 +322,15 @@ impl SimulatedDisk {
     /// How many operations were posted and how many completed, together: between two moments a crash finds the same.
     pub fn moments(&self) -> u64 {
         self.0.borrow().moments
+    }
+
+    /// Whether a write that begins in this range of the file is on its way.
+    pub fn is_writing(&self, file: FileId, range: &Range<u64>) -> bool {
+        let begins = |operation: &Operation| match operation.kind {
+            Kind::Write { offset, .. } => operation.file == file && range.contains(&offset),
+            _ => false,
+        };
+        self.0.borrow().operations.iter().any(begins)
     }
 
     /// Writes that a crash now would decide about: in flight, or completed and not durable.
@@ -420,6 +442,11 @@ impl State {
                     let blocks = rng.usize(0..=source.len() / BLOCK_BYTES);
                     image.write(offset, &source[..blocks * BLOCK_BYTES], Reach::Completed);
                     return Err(bounds::os_error(Errno::IO));
+                }
+                if source.len() > BLOCK_BYTES && self.faults.strikes(file, Fault::ShortWrite, rng) {
+                    let blocks = rng.usize(1..source.len() / BLOCK_BYTES);
+                    image.write(offset, &source[..blocks * BLOCK_BYTES], Reach::Completed);
+                    return Ok((blocks * BLOCK_BYTES) as u32);
                 }
                 let mut place = offset;
                 if self.faults.strikes(file, Fault::MisdirectedWrite, rng) {
