@@ -11,6 +11,9 @@ use crate::tree::Tree;
 /// returns as passed, because neither runner knows a third outcome; the line moves it to the skipped.
 pub(crate) const SKIP_LOG: &str = "CROSSDOCK_SKIP_LOG";
 
+/// What makes a build in which rules of the engine can be broken, and that dies where it is told to.
+pub(crate) const PLANTED: &str = "--cfg planted";
+
 pub(crate) fn cargo(tree: &Tree) -> Line {
     let program = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
     // `cargo run` tells its child about xtask's own package; build scripts must not see that.

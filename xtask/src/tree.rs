@@ -39,6 +39,11 @@ impl Tree {
         self.target.join("release").join(name)
     }
 
+    /// Where builds with `--cfg planted` go: mixed with the others, each would build everything anew.
+    pub(crate) fn planted_target(&self) -> PathBuf {
+        self.target.join("planted")
+    }
+
     /// The program a test asks for: an absolute path, or a name looked up along `PATH`.
     pub(crate) fn program(name: &str) -> Option<PathBuf> {
         let path = std::env::var_os("PATH")?;

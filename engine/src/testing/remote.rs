@@ -269,16 +269,15 @@ impl Call {
         let size = declared.then_some(bytes.len() as u64);
         let put = engine.put(&key.bucket(client), &key.bytes(client), PutOptions { size }).await;
         let mut seen = Vec::new();
-        let taken;
-        match put {
+        let taken = match put {
             Ok(put) => {
                 let look = |piece: &[u8]| seen.extend_from_slice(piece);
                 let until = self.until(misfortune);
                 let transfer = put.read_from(&*link.session, link.slice, &until, look);
-                taken = link.beset(engine, misfortune, &until, transfer).await;
+                link.beset(engine, misfortune, &until, transfer).await
             }
-            Err(error) => taken = Some(Err(RemoteError::Object(error))),
-        }
+            Err(error) => Some(Err(RemoteError::Object(error))),
+        };
         let memory = link.close(engine, taken.is_some().then_some(before)).await?;
         if !there.starts_with(&seen) || memory != there {
             return Err("what was looked at is not what the client has, or that was changed".into());
