@@ -10,7 +10,7 @@ and fuzz targets start from (`s3-api/src/protocol/captures.rs` reads it):
     @ SECONDS LENGTH http|https LF, LENGTH bytes of request, LF, and so on
 
 SECONDS is when the request came, since 1970: its signature holds then. Kept is what the server did, if it is short: once for
-each client, operation, way of sending the body and set of headers. Only the release of the kernel, which SDKs tell, is replaced, where
+each client, operation, way of sending the body and set of headers; over TLS only what has a body. Only the release of the kernel, which SDKs tell, is replaced, where
 it is not signed.
 """
 
@@ -198,6 +198,9 @@ class Relay:
         with self.lock:
             done = request.is_whole and request.status is not None and request.status < 400
             if not done or len(request.bytes) > REQUEST_BYTES_MAX or request.client() is None:
+                return
+            # What differs over TLS is how bodies are sent.
+            if self.tls and request.operation()[0] not in ("PUT", "POST"):
                 return
             kinds = self.kept[request.client()].setdefault(request.operation(), {})
             if len(kinds) < KEPT_MAX:

@@ -61,7 +61,7 @@ def multipart():
     credentials = BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider()
     client = create_s3_crt_client(
         region=os.environ["AWS_DEFAULT_REGION"], crt_credentials_provider=credentials, part_size=6 * MIB,
-        use_ssl=endpoint.startswith("https"), target_throughput=100 * MIB,
+        use_ssl=endpoint.startswith("https"), verify=os.environ.get("AWS_CA_BUNDLE"), target_throughput=100 * MIB,
     )
     with tempfile.TemporaryDirectory() as directory, CRTTransferManager(client, serializer) as transfers:
         source, target = os.path.join(directory, "source"), os.path.join(directory, "target")
