@@ -9,6 +9,9 @@ use crate::tree::Tree;
 /// What is put, listed, read, copied, uploaded in parts and refused by whichever way in.
 const MARKS: &str = "(basic or conditions or multipart or copy or presigned) and not libraries";
 
+/// Clients that send bodies otherwise over TLS, or bring a TLS of their own.
+const OTHERS: &str = "libraries or fsspec or crt or javascript";
+
 /// The stage of `cargo xtask test`.
 pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
     let built = cargo::release_programs(tree, "crossdock-examples", &["s3-server"])?
@@ -22,14 +25,17 @@ pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
     };
     let mut whole = Verdict::default();
     for (program, front, marks) in [
-        ("s3-server", "https", format!("{MARKS} or awscli")),
+        ("s3-server", "https", format!("{MARKS} or awscli or {OTHERS}")),
         ("hyper-frontend", "hyper", format!("{MARKS} and not awscli or refusals")),
     ] {
-        let line = Line::new(&python, &tree.path("examples/tests/clients"))
+        let mut line = Line::new(&python, &tree.path("examples/tests/clients"))
             .args(["-m", "pytest", "-rsfE", "--tb=short", "-q", "-p", "no:cacheprovider", "-m", &marks])
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("CROSSDOCK_FRONT", front)
             .env("CROSSDOCK_SERVER", tree.release_binary(program));
+        for (name, value) in environments::apart(tree) {
+            line = line.env(&name, value);
+        }
         let done = line.run()?;
         let verdict = Verdict::of_runner(pytest_counts(&done.output), done.success);
         whole.counts.add(verdict.counts);

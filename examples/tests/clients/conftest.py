@@ -16,13 +16,21 @@ from wire import REGION, Wire
 ACCESS_KEY = os.environ.get("CROSSDOCK_ACCESS_KEY", "CROSSDOCKCLIENTTESTS")
 SECRET_KEY = os.environ.get("CROSSDOCK_SECRET_KEY", "a-secret/that+needs=encoding")
 
+# Where clients look for the authority that they are to trust: SDKs of Amazon, OpenSSL and Go, curl, Node, rclone, restic.
+AUTHORITY_VARIABLES = [
+    "AWS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "RCLONE_CA_CERT", "RESTIC_CACERT",
+]
+
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory):
     """The file of a certificate authority of this run, and options for a server that it vouches for; nothing over HTTP."""
     if os.environ.get("CROSSDOCK_FRONT") != "https":
         return None, ()
-    return certificates(tmp_path_factory.mktemp("certificates"))
+    made = certificates(tmp_path_factory.mktemp("certificates"))
+    # Libraries within this process find it here.
+    os.environ["SSL_CERT_FILE"] = made[0]
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +44,10 @@ def endpoint(tmp_path_factory, authority):
     if not program:
         pytest.fail("set CROSSDOCK_SERVER to the built program, or run `cargo xtask clients`")
     data = tmp_path_factory.mktemp("server") / "data"
-    server = Server(program, data, ACCESS_KEY, SECRET_KEY, authority[1])
     record = os.environ.get("CROSSDOCK_RECORD")
-    relay = Relay(server.address) if record else None
+    # A relay has to see what it records, so it ends TLS itself.
+    server = Server(program, data, ACCESS_KEY, SECRET_KEY, () if record else authority[1])
+    relay = Relay(server.address, authority[1]) if record else None
     yield relay.address if relay else server.address
     if relay:
         relay.close(record)
@@ -80,7 +89,7 @@ def client_environment(endpoint, authority, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     keep = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     if authority[0]:
-        keep["AWS_CA_BUNDLE"] = authority[0]
+        keep |= dict.fromkeys(AUTHORITY_VARIABLES, authority[0])
     return keep | {
         "HOME": str(home), "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": endpoint, "AWS_MAX_ATTEMPTS": "1",

@@ -4,7 +4,7 @@
                         │
                         └─► one request of each kind, in DIRECTORY/CLIENT.requests
 
-`cargo xtask clients --record DIRECTORY` puts it in front of the server for a whole run. What it keeps, protocol tests parse
+`cargo xtask clients --record DIRECTORY` puts it in front of the server for a whole run (with CROSSDOCK_FRONT=https over TLS). What it keeps, protocol tests parse
 and fuzz targets start from (`s3-api/src/protocol/captures.rs` reads it):
 
     @ SECONDS LENGTH http|https LF, LENGTH bytes of request, LF, and so on
@@ -125,9 +125,14 @@ def anonymous(request):
 class Relay:
     """Listens on a port of its own until it is closed, and then writes what it kept."""
 
-    def __init__(self, server, tls=None):
+    def __init__(self, server, tls_options=()):
+        """Ends TLS if there are options for it, as `server.certificates` makes them."""
         parts = urlsplit(server)
-        self.server, self.tls = (parts.hostname, parts.port), tls
+        self.server, self.tls = (parts.hostname, parts.port), None
+        if tls_options:
+            given = dict(zip(tls_options[::2], tls_options[1::2]))
+            self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self.tls.load_cert_chain(given["--tls-cert"], given["--tls-key"])
         self.scheme = "https" if tls else "http"
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"{self.scheme}://127.0.0.1:{self.listener.getsockname()[1]}"

@@ -1,6 +1,7 @@
 """Other libraries, each with habits of its own: minio-py, obstore (Rust's object_store) and PyArrow (C++)."""
 
 import io
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,8 +17,9 @@ SIZES = [0, 1, 5000, 300_000]
 @pytest.fixture
 def minio(endpoint):
     module = pytest.importorskip("minio")
+    parts = urlsplit(endpoint)
     return module.Minio(
-        endpoint.removeprefix("http://"), access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=False, region=REGION
+        parts.netloc, access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=parts.scheme == "https", region=REGION
     )
 
 
@@ -26,16 +28,17 @@ def object_store(endpoint, bucket):
     stores = pytest.importorskip("obstore.store")
     return stores.S3Store(
         bucket, endpoint=endpoint, region=REGION, access_key_id=ACCESS_KEY, secret_access_key=SECRET_KEY,
-        client_options={"allow_http": True}, retry_config={"max_retries": 0},
+        client_options={"allow_http": endpoint.startswith("http://")}, retry_config={"max_retries": 0},
     )
 
 
 @pytest.fixture
-def arrow(endpoint):
+def arrow(endpoint, authority):
     module = pytest.importorskip("pyarrow.fs")
+    parts = urlsplit(endpoint)
     return module.S3FileSystem(
-        access_key=ACCESS_KEY, secret_key=SECRET_KEY, endpoint_override=endpoint, region=REGION, scheme="http",
-        allow_bucket_creation=False,
+        access_key=ACCESS_KEY, secret_key=SECRET_KEY, endpoint_override=parts.netloc, region=REGION, scheme=parts.scheme,
+        allow_bucket_creation=False, tls_ca_file_path=authority[0],
     )
 
 

@@ -25,8 +25,6 @@ def crt(s3, client_environment):
 def javascript(s3, client_environment):
     more = {"NODE_PATH": given("CROSSDOCK_NODE_MODULES"), "AWS_REGION": REGION}
     more |= {name: os.environ[name] for name in ["CROSSDOCK_RECORD"] if name in os.environ}
-    if "AWS_CA_BUNDLE" in client_environment:
-        more["NODE_EXTRA_CA_CERTS"] = client_environment["AWS_CA_BUNDLE"]
     return outcomes(s3, ["node", HERE / "javascript/verbs.cjs"], client_environment | more)
 
 

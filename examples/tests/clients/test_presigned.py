@@ -24,7 +24,7 @@ def url(s3, operation, seconds=300, **arguments):
 
 
 @pytest.fixture
-def signing(endpoint):
+def signing(endpoint, authority):
     """boto3 signs URLs with the old SigV2 for some endpoints unless told otherwise."""
     import boto3
     from botocore.config import Config
@@ -34,7 +34,8 @@ def signing(endpoint):
 
     return boto3.client(
         "s3", endpoint_url=endpoint, region_name=REGION, aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY, config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+        aws_secret_access_key=SECRET_KEY, verify=authority[0],
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
     )
 
 

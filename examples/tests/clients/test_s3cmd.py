@@ -13,12 +13,14 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def s3cmd(client_environment, endpoint, tmp_path):
-    path, host = program("s3cmd"), urlsplit(endpoint).netloc
+def s3cmd(client_environment, endpoint, authority, tmp_path):
+    path, parts = program("s3cmd"), urlsplit(endpoint)
+    host, is_safe = parts.netloc, parts.scheme == "https"
+    trusted = f"ca_certs_file = {authority[0]}\n" if is_safe else ""
     settings = tmp_path / "s3cfg"
     settings.write_text(
         f"[default]\naccess_key = {ACCESS_KEY}\nsecret_key = {SECRET_KEY}\nhost_base = {host}\n"
-        f"host_bucket = {host}\nuse_https = False\nsignature_v2 = False\nmax_retries = 1\n"
+        f"host_bucket = {host}\nuse_https = {is_safe}\nsignature_v2 = False\nmax_retries = 1\n{trusted}"
     )
     return lambda *arguments, expect=0: run([path, "-c", settings, "--no-progress", *arguments], client_environment, expect)
 

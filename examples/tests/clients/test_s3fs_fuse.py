@@ -23,6 +23,8 @@ MOUNT_SECONDS = 30
 def mount(client_environment, endpoint, bucket, tmp_path):
     """The bucket as a directory, for as long as the test takes."""
     path = program("s3fs")
+    if endpoint.startswith("https://"):
+        pytest.skip("s3fs: Debian's does not take the authority of a test")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("s3fs: this user may not open /dev/fuse")
     directory, secrets, log = tmp_path / "mount", tmp_path / "passwd", tmp_path / "log"
@@ -34,12 +36,9 @@ def mount(client_environment, endpoint, bucket, tmp_path):
         "tmpdir": tmp_path, "stat_cache_expire": 1, "singlepart_copy_limit": 5, "max_stat_cache_size": 0,
     }
     words = ",".join([f"{name}={value}" for name, value in options.items()] + ["use_path_request_style", "sigv4"])
-    environment = dict(client_environment)
-    if "AWS_CA_BUNDLE" in environment:
-        environment["CURL_CA_BUNDLE"] = environment["AWS_CA_BUNDLE"]
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [path, bucket, str(directory), "-f", "-o", words], env=environment, stdin=subprocess.DEVNULL,
+            [path, bucket, str(directory), "-f", "-o", words], env=client_environment, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output,
         )
     try:

@@ -19,8 +19,6 @@ def torch(endpoint, client_environment, monkeypatch):
     module = pytest.importorskip("s3torchconnectorclient._mountpoint_s3_client")
     for name, value in client_environment.items():
         monkeypatch.setenv(name, value)
-    if "AWS_CA_BUNDLE" in client_environment:
-        monkeypatch.setenv("SSL_CERT_FILE", client_environment["AWS_CA_BUNDLE"])
     return module.MountpointS3Client(
         region=REGION, endpoint=endpoint, force_path_style=True, max_attempts=1, part_size=5 * MIB,
         throughput_target_gbps=1.0,
