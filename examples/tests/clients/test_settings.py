@@ -26,7 +26,9 @@ def client(address, access_key=ACCESS_KEY, secret_key=SECRET_KEY, verify=None, s
     return boto3.client(
         "s3", endpoint_url=endpoint or address, region_name=REGION, aws_access_key_id=access_key,
         aws_secret_access_key=secret_key, verify=verify,
-        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": style}, read_timeout=60),
+        config=Config(
+            retries={"total_max_attempts": 1}, s3={"addressing_style": style}, signature_version="s3v4", read_timeout=60
+        ),
     )
 
 
@@ -227,7 +229,8 @@ def test_clients_are_held_to_the_limits_that_are_set(program, tmp_path):  # noqa
             assert b"<Code>RequestTimeout</Code>" in connection.recv(4096)
         with wire.connect() as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 8000)
-            assert connection.recv(4096).startswith(b"HTTP/1.1 431")
+            answer = connection.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 4") and b"request head too long" in answer
         signed = wire.sign("PUT", "/limited/k", (), {"content-length": "1000"}, "UNSIGNED-PAYLOAD")
         with wire.connect() as connection:
             lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
