@@ -18,6 +18,23 @@ pub fn checksum(bytes: &[u8]) -> u64 {
     crc_fast::crc64_nvme(bytes)
 }
 
+/// [`checksum`] of bytes that come in pieces.
+pub(crate) struct RunningChecksum(crc_fast::Digest);
+
+impl RunningChecksum {
+    pub(crate) fn new() -> RunningChecksum {
+        RunningChecksum(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme))
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> u64 {
+        self.0.finalize()
+    }
+}
+
 /// The checksum of `a ‖ b` from those of `a` and `b`.
 ///
 /// Appending `b` to `a` shifts `a` by the length of `b`: multiplies it by `x^(8·b_bytes)`. That power is the product of

@@ -43,6 +43,7 @@ mod testing;
 pub use anchor::{Anchor, CheckpointRoot};
 pub use batch::BatchHeader;
 pub use checkpoint::{CHUNK_COPIES, ChunkHeader, ChunkPlace};
+pub(crate) use checksum::RunningChecksum;
 pub use checksum::{checksum, checksum_combine};
 pub use copies::disagreeing;
 pub use entry::{Entry, PackedOwner};

@@ -17,9 +17,10 @@ use super::{
 use crate::{
     core_engine::CoreEngine,
     error::{Error, Region},
-    layout::{BLOCK_BYTES, checksum, checksum_combine},
+    layout::{BLOCK_BYTES, RunningChecksum, checksum_combine},
 };
 use crossdock_transport::memory::{BufferLease, PeerLease, Target, TargetList};
+use std::ops::Range;
 
 /// What a client's memory has to be aligned to for a device to fill it: the logical blocks of disks. One that wants more refuses,
 /// and the span goes the other way.
@@ -115,24 +116,43 @@ fn verify(
     behind: Option<&BufferLease>,
 ) -> Option<u64> {
     let peer = peer.as_ref()?;
-    let mut looked_at = vec![0; piece.block_bytes as usize];
     let mut start = span.verified.start;
     let mut whole = None;
     while start < span.verified.end {
         let bytes = piece.block_bytes.min(span.verified.end - start);
-        let block = looked_at.get_mut(..bytes as usize)?;
         let at = (start - span.verified.start) as usize;
-        let (front, back) = block.split_at_mut(block.len().min(peer.len().saturating_sub(at)));
-        peer.load(at, front);
-        if !back.is_empty() {
-            back.copy_from_slice(behind?.as_slice().get(..back.len())?);
-        }
+        let own = (bytes as usize).min(peer.len().saturating_sub(at));
         let expected = *piece.checksums.get((start / piece.block_bytes) as usize)?;
-        if checksum(block) != expected {
+        if checksum_of(peer, at..at + own, behind, bytes as usize - own)? != expected {
             return None;
         }
         whole = Some(whole.map_or(expected, |whole| checksum_combine(whole, expected, bytes)));
         start += bytes;
     }
     whole
+}
+
+/// Bytes of the client's memory that are looked at at a time: they stay in the first cache from the look to the checksum.
+const LOOK_BYTES: usize = 8 << 10;
+
+/// The checksum of bytes of the client's memory, and of those of the lease behind them.
+fn checksum_of(
+    peer: &PeerLease,
+    range: Range<usize>,
+    behind: Option<&BufferLease>,
+    behind_bytes: usize,
+) -> Option<u64> {
+    let mut digest = RunningChecksum::new();
+    let mut looked_at = [0; LOOK_BYTES];
+    let mut at = range.start;
+    while at < range.end {
+        let piece = looked_at.get_mut(..LOOK_BYTES.min(range.end - at))?;
+        peer.load(at, piece);
+        digest.update(piece);
+        at += piece.len();
+    }
+    if behind_bytes > 0 {
+        digest.update(behind?.as_slice().get(..behind_bytes)?);
+    }
+    Some(digest.finish())
 }

@@ -6,6 +6,9 @@
 //!     └── proof ◄── withdraw ◄───────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! What goes over the wire is made and judged without any I/O: requests (`request`), replies (`http`) and what they prove
+//! ([`contract`]). [`AsyncClient`] moves them over a [`Runtime`] of the caller's; [`Client`] is the same where every wait blocks.
+//!
 //! Invariants
 //! * Nothing counts as moved without the server's word and the right count ([`contract`]): a server that knows nothing of
 //!   tokens answers a PUT with 200, and has stored an empty object.
@@ -14,11 +17,20 @@
 //!   quarantine ([`crossdock_transport::exposure`]) and the call fails, whatever the reply said.
 
 mod blocking;
+mod calls;
+mod connection;
 pub mod contract;
 mod http;
+mod parallel;
+mod request;
+mod runtime;
 
-pub use blocking::{Client, Credentials, Failed, Got, Stored};
+pub use blocking::Client;
+pub use calls::{AsyncClient, Failed, Got, Stored};
 pub use http::ReplyHead;
+pub use parallel::{Gathered, Parallel, Uploaded, Ways};
+pub use request::{Credentials, signed_head};
+pub use runtime::{Blocking, BlockingStream, Runtime};
 
 use crossdock_transport::exposure::LinkError;
 use std::io;
@@ -59,6 +71,9 @@ pub enum Fallback {
     /// The server declined.
     #[error("the server declined")]
     Declined,
+    /// The server knows no such session: it was restarted, or the session was not used for long. To be made anew.
+    #[error("the session has ended")]
+    SessionEnded,
     /// The server took no notice of the token.
     #[error("the server does not speak this protocol")]
     Ignored,

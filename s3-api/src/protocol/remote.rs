@@ -31,8 +31,15 @@ pub const TIMEOUT: &str = "x-amz-rdma-timeout-ms";
 pub const SESSION: &str = "x-amz-rdma-session";
 /// What names of further values of a connect and its answer begin with.
 pub const PARAMETER: &str = "x-amz-rdma-";
-/// Says `unsupported` where a dialect or a kind of token is not served.
+/// Says `unsupported` where a dialect or a kind of token is not served, and [`NO_SESSION`].
 pub const PROTOCOL_STATUS: &str = "x-amz-rdma-protocol-status";
+
+/// With a reply: that the exposure which the request's token made by itself has ended.
+pub const EXPOSURE: &str = "x-amz-rdma-exposure";
+/// Its value.
+pub const EXPOSURE_ENDED: &str = "ended";
+/// [`PROTOCOL_STATUS`] of a 404 that is about the session and not about the object.
+pub const NO_SESSION: &str = "no-session";
 
 /// How long after the head bytes may begin to move, unless the client says otherwise.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);

@@ -17,10 +17,10 @@ use crate::{
         operation::OperationName,
         reply::{Reply, ReplyContext},
     },
-    service::{Admission, Admitted, Answer, Declined, Origin, Service},
+    service::{Admission, Admitted, Answer, Declined, Origin, Service, remote::Moved},
 };
 use crossdock::reactor::{Core, Moment};
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 /// A body that nobody wants is read to its end up to this size; beyond, the connection is closed instead.
 const UNWANTED_BYTES: u64 = 256 * 1024;
@@ -50,6 +50,8 @@ pub(crate) struct Asked {
     refused: Option<&'static str>,
     /// For the access log, if there is one: the path, and who asked.
     logged: Option<(Box<str>, Option<String>)>,
+    /// What its bytes went over, once that is known.
+    moved: Cell<Option<Moved>>,
 }
 
 /// What is left of a request's body when its answer is known.
@@ -108,6 +110,7 @@ impl Front {
             origin,
             refused: None,
             logged: None,
+            moved: Cell::new(None),
         }
     }
 
@@ -251,7 +254,7 @@ impl Front {
     pub(crate) fn count_moved(&self, asked: &Asked, answer: &Answer) {
         if let Some(moved) = &answer.moved {
             self.metrics.count_moved(moved);
-            tracing::debug!(request = asked.request_id, ?moved, "over a transport");
+            asked.moved.set(Some(*moved));
         }
     }
 
@@ -260,6 +263,7 @@ impl Front {
         let elapsed = self.core.now().since(asked.begun);
         self.metrics.count(asked.operation, &Outcome { status, elapsed });
         let Some((path, who)) = &asked.logged else { return };
+        let (over, rail, fallback) = asked.moved.get().map_or(("http", 0, ""), |moved| moved.told());
         // The path as it was sent, without the query, which may hold a signature; nothing in it can break the line.
         tracing::info!(
             target: ACCESS_LOG,
@@ -275,6 +279,9 @@ impl Front {
             code = asked.refused.unwrap_or("-"),
             bytes,
             micros = elapsed.as_micros() as u64,
+            over,
+            rail,
+            fallback,
         );
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::{
     protocol::operation::OperationName,
-    service::{Declined, remote::Moved},
+    service::{
+        Declined,
+        remote::{Moved, Over},
+    },
 };
 use crossdock::ShardStatistics;
 use std::{
@@ -62,8 +65,8 @@ pub struct ServerMetrics {
     requests: Vec<[Value; 5]>,
     latency: [Value; BUCKETS + 1],
     latency_sum_us: Value,
-    /// Requests and bytes that went over transports: by [`TRANSPORTS`], written to clients and read from them.
-    moved: [[(Value, Value); 2]; TRANSPORTS.len()],
+    /// Requests and bytes that went over transports: by [`TRANSPORTS`], written to clients and read from them, and by rail.
+    moved: [[[(Value, Value); RAILS]; 2]; TRANSPORTS.len()],
     /// Proposals declined, by [`Declined::ALL`].
     declined: [Value; Declined::ALL.len()],
 }
@@ -71,6 +74,8 @@ pub struct ServerMetrics {
 /// Transports that are told apart.
 const TRANSPORTS: [&str; 4] = ["rdma", "shm", "loopback", "other"];
 const DIRECTIONS: [&str; 2] = ["get", "put"];
+/// Rails that are told apart; those behind them count as the last.
+const RAILS: usize = 8;
 
 impl Default for ServerMetrics {
     fn default() -> ServerMetrics {
@@ -115,13 +120,14 @@ impl ServerMetrics {
 
     /// Counts what became of a proposal to use a transport.
     pub(super) fn count_moved(&self, moved: &Moved) {
-        let (transport, direction, bytes) = match *moved {
-            Moved::Written { transport, bytes } => (transport, 0, bytes),
-            Moved::Read { transport, bytes } => (transport, 1, bytes),
+        let (Over { transport, rail }, direction, bytes) = match *moved {
+            Moved::Written { over, bytes } => (over, 0, bytes),
+            Moved::Read { over, bytes } => (over, 1, bytes),
             Moved::Declined(reason) => return self.count_declined(reason.as_str()),
         };
         let row = TRANSPORTS.iter().position(|known| *known == transport).unwrap_or(TRANSPORTS.len() - 1);
-        if let Some((requests, total)) = self.moved.get(row).and_then(|row| row.get(direction)) {
+        let rails = self.moved.get(row).and_then(|row| row.get(direction));
+        if let Some((requests, total)) = rails.and_then(|rails| rails.get(rail.min(RAILS - 1))) {
             requests.add(1);
             total.add(bytes);
         }
@@ -189,10 +195,17 @@ fn render_moved(out: &mut String, server: &[Arc<ServerMetrics>]) {
         let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n");
         for (row, transport) in TRANSPORTS.iter().enumerate() {
             for (column, direction) in DIRECTIONS.iter().enumerate() {
-                let count = sum(&|core| core.moved.get(row).and_then(|row| row.get(column)).map_or(0, value));
-                if count > 0 {
-                    let labels = format!("transport=\"{transport}\",direction=\"{direction}\"");
-                    let _ = writeln!(out, "{name}{{{labels}}} {count}");
+                for rail in 0..RAILS {
+                    let count = sum(&|core| {
+                        let rails = core.moved.get(row).and_then(|row| row.get(column));
+                        rails.and_then(|rails| rails.get(rail)).map_or(0, value)
+                    });
+                    if count > 0 {
+                        let _ = writeln!(
+                            out,
+                            "{name}{{transport=\"{transport}\",direction=\"{direction}\",rail=\"{rail}\"}} {count}"
+                        );
+                    }
                 }
             }
         }

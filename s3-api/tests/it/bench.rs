@@ -25,7 +25,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 pub(crate) const ALICE: (&str, &str) = ("alice", "secret of alice");
@@ -149,6 +149,8 @@ impl Bench {
             .path(directory.path().join("data"))
             .cores(cores)
             .memory_bytes(64 << 20)
+            // Several large requests at a time share little memory.
+            .admission_wait(Duration::from_secs(5))
             .capacity_bytes(1 << 30)
             .transport(Arc::new(Shm::listen(&socket, options).unwrap()))
             .on_each_core(move |engine, driver| {

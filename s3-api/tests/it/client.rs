@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-fn client(host: &str, policy: Policy) -> Client {
+pub(crate) fn client(host: &str, policy: Policy) -> Client {
     let (key, secret) = ALICE;
     let credentials =
         Credentials { access_key: key.into(), secret: secret.into(), region: "us-east-1".into() };
@@ -24,7 +24,7 @@ fn client(host: &str, policy: Policy) -> Client {
 }
 
 /// A session with the server, which knows whose it is.
-fn session(bench: &Bench, client: &mut Client) -> Session<ShmLink> {
+pub(crate) fn session(bench: &Bench, client: &mut Client) -> Session<ShmLink> {
     let shared = ShmClient::connect(bench.socket(), 32 << 20, same_user_or_root).unwrap();
     let session = Session::new(ShmLink::new(shared));
     while session.link().session().is_none() {
@@ -97,10 +97,13 @@ fn failures_are_told_and_the_buffer_comes_back() {
         unbound.wait(Duration::from_secs(10)).unwrap();
         unbound.poll();
     }
-    let failed = stranger.get_into("bucket", "key", None, unbound.buffer(5000).unwrap()).unwrap_err();
-    assert!(
-        matches!(&failed.error, ClientError::Refused { status: 404, code, .. } if code == "NoSuchRDMASession")
-    );
+    let got = stranger.get_into("bucket", "key", None, unbound.buffer(5000).unwrap()).unwrap();
+    assert_eq!((got.way, got.bytes), (Way::Http(Fallback::SessionEnded), 5000));
+    let stored = stranger.put_from("bucket", "new", &[], got.buffer, 5000).unwrap();
+    assert_eq!(stored.way, Way::Http(Fallback::SessionEnded));
+    let mut strict = client(&bench.host(), Policy::Require);
+    let failed = strict.get_into("bucket", "key", None, stored.buffer).unwrap_err();
+    assert!(matches!(failed.error, ClientError::NotMoved(Fallback::SessionEnded)), "{failed:?}");
 }
 
 /// A server that answers each request with the next of these.

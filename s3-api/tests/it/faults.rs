@@ -187,7 +187,7 @@ fn pattern(bytes: usize, seed: u32) -> Vec<u8> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test has the system's clock")]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "never: {what}");

@@ -11,6 +11,8 @@ mod faults;
 mod hostile;
 mod http_front;
 mod identities;
+mod many_at_once;
 mod remote;
 mod tls;
+mod vectors;
 mod wire;

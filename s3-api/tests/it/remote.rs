@@ -340,6 +340,53 @@ fn a_request_moves_bytes_once() {
 }
 
 #[test]
+fn a_token_exposes_memory_for_one_request() {
+    // Shows a token with a number: it needs no word before, moves bytes of one request, for its direction, and says with the reply that it
+    // has ended; the number is good for nothing after that, nor when it was given up before the request came.
+    let bench = Bench::new();
+    let mut peer = bucket(&bench);
+    let session = SessionId::from_bytes(peer.session);
+    let once = |range: Range<usize>| {
+        let slice = peer.memory.expose_once(range).unwrap();
+        ShmToken::once(session, slice.address(), slice.bytes(), slice.key().0).unwrap().to_string()
+    };
+    let (put, get, given_up, beyond) = (once(0..5000), once(8192..8192 + 5000), once(0..5000), once(0..10));
+    peer.memory.store(0, &pattern(5000, 2));
+    let ended = "x-amz-rdma-exposure";
+    let reply = peer.http.call(Method::Put, "/bucket/key", &[(TOKEN, &put)], b"");
+    assert_eq!((reply.status, reply.header(REPLY), reply.header(ended)), (200, Some("200"), Some("ended")));
+    peer.memory.store(0, &[POISON; 20_000]);
+    let reply = peer.http.call(Method::Get, "/bucket/key", &[(TOKEN, &get)], b"");
+    assert_eq!((reply.status, reply.header(REPLY), reply.header(ended)), (200, Some("200"), Some("ended")));
+    let mut found = vec![0; 20_000];
+    peer.memory.load(0, &mut found);
+    assert!(found[8192..][..5000] == pattern(5000, 2));
+    assert!(found[..8192].iter().chain(&found[8192 + 5000..]).all(|byte| *byte == POISON));
+
+    peer.memory.store(0, &[POISON; 20_000]);
+    for used in [&put, &get] {
+        // Another signature, since the second before.
+        let reply = peer.http.call(Method::Put, "/bucket/new", &[(TOKEN, used), ("x-amz-meta-a", "b")], b"");
+        assert_eq!((reply.status, &*reply.code(), reply.header(ended)), (500, "RDMATransferFailed", None));
+        let reply = peer.http.call(Method::Get, "/bucket/key", &[(TOKEN, used), ("x-amz-meta-a", "b")], b"");
+        assert_eq!((reply.status, reply.header(REPLY), reply.header(ended)), (200, Some("501"), None));
+    }
+    let slice: ShmToken = given_up.parse().unwrap();
+    peer.memory.abandon(&slice.slice()).unwrap();
+    assert_eq!(crate::bench::hear(&peer.memory), crossdock_transport::shm::Event::Abandoned(3));
+    let reply = peer.http.call(Method::Get, "/bucket/key", &[(TOKEN, &given_up)], b"");
+    assert_eq!(reply.header(REPLY), Some("501"));
+    // What the token does not say is not exposed.
+    let parsed: ShmToken = beyond.parse().unwrap();
+    let far = ShmToken::once(session, MEMORY - 9, 10, parsed.slice().key().0).unwrap().to_string();
+    let reply = peer.http.call(Method::Put, "/bucket/new", &[(TOKEN, &far)], b"");
+    assert_eq!((reply.status, &*reply.code()), (500, "RDMATransferFailed"));
+    peer.memory.load(0, &mut found);
+    assert!(found.iter().all(|byte| *byte == POISON));
+    assert_eq!(peer.http.call(Method::Head, "/bucket/new", &[], b"").status, 404);
+}
+
+#[test]
 fn bad_requests_are_refused() {
     // Shows what is an error of the request, and that the connection goes on behind it.
     let bench = Bench::new();

@@ -137,7 +137,9 @@ fn the_server_says_what_it_speaks() {
     let reply = client.call(Method::Get, "/.crossdock/transports", &[], b"");
     let text = String::from_utf8(reply.body).unwrap();
     assert!(
-        text.contains(r#"{"transport":"rdma","token":"rc","connect":"POST /.s3rdma-rc/connect"}"#),
+        text.contains(
+            r#"{"transport":"rdma","token":"rc","connect":"POST /.s3rdma-rc/connect","rails":["rxe0/1"]}"#
+        ),
         "{text}"
     );
 }

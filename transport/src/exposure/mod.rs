@@ -110,6 +110,25 @@ pub trait Link {
     /// With the memory, which was not exposed.
     fn expose(&self, memory: Self::Memory, access: Access) -> Result<RemoteSlice, (LinkError, Self::Memory)>;
 
+    /// As [`expose`](Link::expose), for one request, and for nothing that is asked after it: whoever knows the protocol of the server may
+    /// save themselves a message. Another request under the name may be refused.
+    ///
+    /// # Errors
+    /// As for [`expose`](Link::expose).
+    fn expose_once(
+        &self,
+        memory: Self::Memory,
+        access: Access,
+    ) -> Result<RemoteSlice, (LinkError, Self::Memory)> {
+        self.expose(memory, access)
+    }
+
+    /// As [`withdraw`](Link::withdraw), after the server said with the reply to the one request that the exposure has ended: its word
+    /// is the proof, where a word of the server's is.
+    fn confirm(&self, slice: &RemoteSlice) {
+        self.withdraw(slice);
+    }
+
     /// Begins to end an exposure, which is one of the link's and not withdrawn yet. Cannot fail: what cannot be done now is done in a [`poll`](Link::poll), or never proven.
     fn withdraw(&self, slice: &RemoteSlice);
 

@@ -218,7 +218,15 @@ impl<L: Link> Buffer<L> {
     /// # Errors
     /// With the buffer, which was not exposed.
     pub fn expose_target(self) -> Result<Exposed<L, Target>, ExposeError<L>> {
-        self.expose()
+        self.expose(L::expose)
+    }
+
+    /// As [`expose_target`](Buffer::expose_target), for one request. See [`Link::expose_once`].
+    ///
+    /// # Errors
+    /// With the buffer, which was not exposed.
+    pub fn expose_target_once(self) -> Result<Exposed<L, Target>, ExposeError<L>> {
+        self.expose(L::expose_once)
     }
 
     /// Lets the server read it: the source of a PUT.
@@ -226,13 +234,25 @@ impl<L: Link> Buffer<L> {
     /// # Errors
     /// With the buffer, which was not exposed.
     pub fn expose_source(self) -> Result<Exposed<L, Source>, ExposeError<L>> {
-        self.expose()
+        self.expose(L::expose)
     }
 
-    fn expose<D: Direction>(self) -> Result<Exposed<L, D>, ExposeError<L>> {
+    /// As [`expose_source`](Buffer::expose_source), for one request. See [`Link::expose_once`].
+    ///
+    /// # Errors
+    /// With the buffer, which was not exposed.
+    pub fn expose_source_once(self) -> Result<Exposed<L, Source>, ExposeError<L>> {
+        self.expose(L::expose_once)
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn expose<D: Direction>(
+        self,
+        expose: impl FnOnce(&L, L::Memory, Access) -> Result<RemoteSlice, (LinkError, L::Memory)>,
+    ) -> Result<Exposed<L, D>, ExposeError<L>> {
         let Buffer { memory, session } = self;
         let bytes = memory.len();
-        match session.0.link.expose(memory, D::ACCESS) {
+        match expose(&session.0.link, memory, D::ACCESS) {
             Ok(slice) => {
                 assert_eq!(slice.bytes(), bytes as u64, "a link exposes what it was given");
                 let out = Out { bytes: slice.bytes(), state: State::Exposed };
@@ -354,12 +374,21 @@ impl<L: Link, D: Direction> Exposed<L, D> {
     }
 
     /// Ends the exposure. Await it for the proof and the buffer; drop it to have the memory freed when there is the proof.
-    pub fn withdraw(mut self) -> Withdrawal<L> {
+    pub fn withdraw(self) -> Withdrawal<L> {
+        self.end(L::withdraw)
+    }
+
+    /// As [`withdraw`](Exposed::withdraw), after the server said with the reply to the request that the exposure has ended.
+    pub fn confirmed(self) -> Withdrawal<L> {
+        self.end(L::confirm)
+    }
+
+    fn end(mut self, end: impl FnOnce(&L, &RemoteSlice)) -> Withdrawal<L> {
         let session = self.session.take().expect("taken here only");
         if let Some(entry) = session.0.out.borrow_mut().get_mut(&name(&self.slice)) {
             entry.state = State::Withdrawing(None);
         }
-        session.0.link.withdraw(&self.slice);
+        end(&session.0.link, &self.slice);
         Withdrawal { slice: self.slice, session: Some(session) }
     }
 }

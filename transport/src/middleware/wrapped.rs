@@ -196,6 +196,10 @@ impl Endpoint for WrappedEndpoint {
         ended
     }
 
+    fn rails(&self) -> Vec<String> {
+        self.inner().rails()
+    }
+
     fn session_count(&self) -> usize {
         self.inner().session_count()
     }
@@ -396,6 +400,14 @@ impl RemoteMemory for Session {
 
     fn rail(&self) -> Option<Rc<str>> {
         self.inner.rail()
+    }
+
+    fn begin_request(&self, slice: &RemoteSlice, access: Access) -> Result<(), TransferError> {
+        self.inner.begin_request(slice, access)
+    }
+
+    fn end_request(&self, slice: &RemoteSlice) -> bool {
+        self.inner.end_request(slice)
     }
 
     fn flush(&self) {

@@ -470,6 +470,10 @@ impl Endpoint for RdmaEndpoint {
         expired.iter().filter(|(id, principal)| self.disconnect(*id, principal)).count()
     }
 
+    fn rails(&self) -> Vec<String> {
+        self.0.rails.rails.iter().map(ToString::to_string).collect()
+    }
+
     fn session_count(&self) -> usize {
         self.0.sessions.borrow().len()
     }

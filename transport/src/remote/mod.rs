@@ -186,6 +186,12 @@ pub trait Endpoint {
     /// never goes back; a session ends up to one span between calls late, and never early. Returns how many it ended.
     fn expire_idle(&self, now: Duration) -> usize;
 
+    /// What the ways are called that bytes can go, by their numbers: ports of devices, for instance. Empty where there is one only,
+    /// which needs no name.
+    fn rails(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How many sessions there are.
     fn session_count(&self) -> usize;
 
@@ -284,6 +290,22 @@ pub trait RemoteMemory {
     /// [`Capabilities::peer_leases`] is set.
     fn peer_lease(&self, _target: &RemoteSlice) -> Result<PeerLease, TransferError> {
         Err(TransferError::Device(OsError(libc::EOPNOTSUPP)))
+    }
+
+    /// A request begins that names `slice`, all of it, and is to do with it what `access` says. Where a name stands for one request
+    /// alone, its exposure begins here and ends with [`end_request`](RemoteMemory::end_request). Nothing to do for
+    /// transports whose clients expose by themselves.
+    ///
+    /// # Errors
+    /// [`TransferError::Refused`]: the name was used, or names nothing that can be exposed; [`TransferError::Ended`].
+    fn begin_request(&self, _slice: &RemoteSlice, _access: Access) -> Result<(), TransferError> {
+        Ok(())
+    }
+
+    /// The request has ended: of what was posted for it nothing is in flight. True if its exposure ended with it, so that nothing
+    /// reaches the memory under that name any more; then the client may be told so with the reply, and needs no other proof.
+    fn end_request(&self, _slice: &RemoteSlice) -> bool {
+        false
     }
 
     /// Rings the doorbell for what was posted, now: one for all. Otherwise the next poll does.

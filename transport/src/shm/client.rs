@@ -30,6 +30,8 @@ pub enum Event {
     Session(SessionId),
     /// Nothing reaches the exposure of that address any more, and no device is writing there.
     Withdrawn(u64),
+    /// The same of what a token exposed by itself under that number.
+    Abandoned(u32),
     /// The server does not want this client, and why.
     Refused(String),
     /// The server is gone, or does not keep to the protocol. What was exposed may still be written by it.
@@ -48,6 +50,8 @@ pub struct ShmClient {
     socket: OwnedFd,
     memory: Mapping,
     next_address: Cell<u64>,
+    /// 0 once all are used.
+    next_number: Cell<u32>,
     gone: Cell<bool>,
 }
 
@@ -91,7 +95,13 @@ impl ShmClient {
         let (file, memory) = handover::make(bytes)?;
         let hello = ClientLine::Hello { bytes }.to_string();
         socket::send_line(&socket, &hello, Some(file.as_fd()))?;
-        Ok(ShmClient { socket, memory, next_address: Cell::new(FIRST_ADDRESS), gone: Cell::new(false) })
+        Ok(ShmClient {
+            socket,
+            memory,
+            next_address: Cell::new(FIRST_ADDRESS),
+            next_number: Cell::new(1),
+            gone: Cell::new(false),
+        })
     }
 
     /// Bytes of memory.
@@ -118,6 +128,28 @@ impl ShmClient {
         }
         self.next_address.set(next);
         Ok(slice)
+    }
+
+    /// A name for a range of the memory that a token exposes by itself, for the direction of the one request that names it, and until
+    /// that ends: the server is told nothing before. None once all names of this connection are used.
+    ///
+    /// # Panics
+    /// If the range is not inside the memory.
+    pub fn expose_once(&self, range: Range<usize>) -> Option<RemoteSlice> {
+        assert!(range.start <= range.end && range.end <= self.bytes(), "{range:?} is not in the memory");
+        let number = self.next_number.get();
+        let slice = RemoteSlice::new(range.start as u64, range.len() as u64, RemoteKey(number))?;
+        self.next_number.set(number.checked_add(1).unwrap_or(0));
+        (number != 0).then_some(slice)
+    }
+
+    /// Asks the server to forget an exposure that it was not heard of: nobody knows whether the request began. When nothing can come
+    /// any more, it says [`Event::Abandoned`].
+    ///
+    /// # Errors
+    /// As for [`expose`](ShmClient::expose); the exposure is as it was.
+    pub fn abandon(&self, slice: &RemoteSlice) -> io::Result<()> {
+        self.say(ClientLine::Abandon { number: slice.key().0 })
     }
 
     /// Asks the server to forget an exposure. When nothing can come any more, it says [`Event::Withdrawn`].
@@ -147,6 +179,7 @@ impl ShmClient {
         Some(match said {
             Some(ServerLine::Session(id)) => Event::Session(id),
             Some(ServerLine::Withdrawn { address }) => Event::Withdrawn(address),
+            Some(ServerLine::Abandoned { number }) => Event::Abandoned(number),
             Some(ServerLine::Refused(why)) => Event::Refused(why.to_owned()),
             None => {
                 self.gone.set(true);

@@ -21,8 +21,8 @@ use super::{
     windows::{Charge, Region, Windows},
 };
 use crate::remote::{
-    Answer, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal, RemoteMemory, SessionId,
-    SessionTable,
+    Answer, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal, RemoteKey, RemoteMemory,
+    SessionId, SessionTable,
 };
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -219,6 +219,13 @@ impl Inner {
                 let known = self.with_windows(place, |windows| windows.withdraw(address)).flatten();
                 known.is_some() && self.tell_withdrawn(place)
             }
+            (None, ClientLine::Abandon { number }, None) => {
+                match self.with_windows(place, |windows| windows.abandon(number)) {
+                    Some(true) => self.say(place, ServerLine::Abandoned { number }),
+                    Some(false) => self.tell_withdrawn(place),
+                    None => false,
+                }
+            }
             _ => false,
         }
     }
@@ -280,8 +287,12 @@ impl Inner {
 
     /// Tells the client of each withdrawal that is complete; of the others in a later poll. False if it does not listen.
     fn tell_withdrawn(&self, place: usize) -> bool {
-        while let Some(address) = self.with_windows(place, Windows::take_released).flatten() {
-            if !self.say(place, ServerLine::Withdrawn { address }) {
+        while let Some(slice) = self.with_windows(place, Windows::take_released).flatten() {
+            let line = match slice.key() {
+                RemoteKey(0) => ServerLine::Withdrawn { address: slice.address() },
+                RemoteKey(number) => ServerLine::Abandoned { number },
+            };
+            if !self.say(place, line) {
                 return false;
             }
         }

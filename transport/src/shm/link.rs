@@ -9,7 +9,7 @@
 use super::client::{Event, ShmClient};
 use crate::{
     exposure::{Link, LinkError, ranges::FreeRanges},
-    remote::{Access, RemoteSlice, SessionId},
+    remote::{Access, RemoteKey, RemoteSlice, SessionId},
     token::ShmToken,
 };
 use std::{
@@ -23,10 +23,10 @@ use std::{
 
 /// The client's side of a connection, with buffers that are used in place. As large as the client's memory, in all.
 pub struct ShmLink {
-    /// By address.
-    exposed: RefCell<HashMap<u64, (RemoteSlice, ShmMemory)>>,
-    /// Withdrawn, and of no bytes: the server never heard of them.
-    nothing: RefCell<Vec<u64>>,
+    /// By address, or by number for those that are for one request.
+    exposed: RefCell<HashMap<(u64, u32), (RemoteSlice, ShmMemory)>>,
+    /// Proven already: confirmed with a reply, or of no bytes, so that the server never heard of them.
+    proven: RefCell<Vec<(u64, u32)>>,
     /// Withdrawals that could not be sent yet.
     unsent: RefCell<Vec<RemoteSlice>>,
     session: Cell<Option<SessionId>>,
@@ -52,7 +52,7 @@ impl ShmLink {
         let free = FreeRanges::new(client.bytes());
         ShmLink {
             exposed: RefCell::default(),
-            nothing: RefCell::default(),
+            proven: RefCell::default(),
             unsent: RefCell::default(),
             session: Cell::new(None),
             open: Cell::new(true),
@@ -70,7 +70,11 @@ impl ShmLink {
         let client = &self.shared.client;
         let mut unsent = self.unsent.borrow_mut();
         while let Some(slice) = unsent.last() {
-            match client.withdraw(slice) {
+            let sent = match slice.key() {
+                RemoteKey(0) => client.withdraw(slice),
+                _ => client.abandon(slice),
+            };
+            match sent {
                 Ok(()) => drop(unsent.pop()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {
@@ -79,6 +83,14 @@ impl ShmLink {
                 }
             }
         }
+    }
+}
+
+/// What tells exposures apart: an address, or a number.
+fn name(slice: &RemoteSlice) -> (u64, u32) {
+    match slice.key() {
+        RemoteKey(0) => (slice.address(), 0),
+        RemoteKey(number) => (0, number),
     }
 }
 
@@ -101,7 +113,7 @@ impl Link for ShmLink {
         // In force: the server hears this before any request that is made after it.
         match self.shared.client.expose(memory.at..memory.at + memory.bytes, access) {
             Ok(slice) => {
-                self.exposed.borrow_mut().insert(slice.address(), (slice, memory));
+                self.exposed.borrow_mut().insert(name(&slice), (slice, memory));
                 Ok(slice)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err((LinkError::Busy, memory)),
@@ -112,9 +124,31 @@ impl Link for ShmLink {
         }
     }
 
+    fn expose_once(&self, memory: ShmMemory, access: Access) -> Result<RemoteSlice, (LinkError, ShmMemory)> {
+        if !self.open.get() {
+            return Err((LinkError::Ended, memory));
+        }
+        assert!(Rc::ptr_eq(&memory.shared, &self.shared), "memory of another session");
+        match self.shared.client.expose_once(memory.at..memory.at + memory.bytes) {
+            Some(slice) => {
+                self.exposed.borrow_mut().insert(name(&slice), (slice, memory));
+                Ok(slice)
+            }
+            None => self.expose(memory, access),
+        }
+    }
+
+    fn confirm(&self, slice: &RemoteSlice) {
+        match slice.key() {
+            // The server does not end those.
+            RemoteKey(0) => self.withdraw(slice),
+            _ => self.proven.borrow_mut().push(name(slice)),
+        }
+    }
+
     fn withdraw(&self, slice: &RemoteSlice) {
-        if slice.bytes() == 0 {
-            self.nothing.borrow_mut().push(slice.address());
+        if slice.bytes() == 0 && slice.key() == RemoteKey(0) {
+            self.proven.borrow_mut().push(name(slice));
             return;
         }
         self.unsent.borrow_mut().push(*slice);
@@ -122,26 +156,32 @@ impl Link for ShmLink {
     }
 
     fn poll(&self) -> Option<(RemoteSlice, ShmMemory)> {
-        let nothing = self.nothing.borrow_mut().pop();
-        if let Some(address) = nothing {
-            return self.exposed.borrow_mut().remove(&address);
+        let proven = self.proven.borrow_mut().pop();
+        if let Some(name) = proven {
+            return self.exposed.borrow_mut().remove(&name);
         }
         self.send_unsent();
         while let Some(event) = self.shared.client.poll() {
-            match event {
-                Event::Session(id) => self.session.set(Some(id)),
-                Event::Withdrawn(address) => {
-                    let withdrawn = self.exposed.borrow_mut().remove(&address);
-                    if withdrawn.is_some() {
-                        return withdrawn;
-                    }
+            let name = match event {
+                Event::Session(id) => {
+                    self.session.set(Some(id));
+                    continue;
                 }
-                Event::Refused(why) => tracing::warn!(why, "shared memory: the server refused"),
+                Event::Withdrawn(address) => (address, 0),
+                Event::Abandoned(number) => (0, number),
+                Event::Refused(why) => {
+                    tracing::warn!(why, "shared memory: the server refused");
+                    continue;
+                }
                 Event::Gone => {
                     // It may be alive, and a disk of its in the middle of a read: there is no proof of anything.
                     self.open.set(false);
                     return None;
                 }
+            };
+            let withdrawn = self.exposed.borrow_mut().remove(&name);
+            if withdrawn.is_some() {
+                return withdrawn;
             }
         }
         None
@@ -156,7 +196,12 @@ impl Link for ShmLink {
     }
 
     fn token(&self, slice: &RemoteSlice) -> Option<String> {
-        ShmToken::new(self.session.get()?, slice.address(), slice.bytes()).map(|token| token.to_string())
+        let session = self.session.get()?;
+        let token = match slice.key() {
+            RemoteKey(0) => ShmToken::new(session, slice.address(), slice.bytes()),
+            RemoteKey(number) => ShmToken::once(session, slice.address(), slice.bytes(), number),
+        };
+        token.map(|token| token.to_string())
     }
 }
 

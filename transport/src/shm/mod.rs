@@ -34,6 +34,7 @@ mod endpoint;
 mod handover;
 mod line;
 mod link;
+mod numbers;
 mod session;
 mod socket;
 mod windows;

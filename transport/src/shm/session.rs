@@ -10,13 +10,16 @@ use super::{CAPABILITIES, endpoint::Inner, windows::Windows};
 use crate::{
     memory::{BufferLease, CopyReason, PeerLease, ScatterList, count_copied},
     operation::{Memory, OperationId, Pending, Queue, Slot},
-    remote::{Access, RemoteMemory, RemoteSlice, SessionId, TransferError, assert_postable},
+    remote::{Access, RemoteKey, RemoteMemory, RemoteSlice, SessionId, TransferError, assert_postable},
 };
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::{Rc, Weak},
 };
+
+/// What is no longer is moved when it is posted, of a request that has its exposure with it. Longer operations wait for the core's turn, so that others have theirs.
+const AT_ONCE_BYTES: u64 = 64 << 10;
 
 /// A session copies at most so many bytes in one turn of the core's loop before the others have theirs, and one operation at
 /// least: about a millisecond.
@@ -136,9 +139,25 @@ impl Session {
     fn post(&self, slot: Slot, remote: RemoteSlice, memory: Memory) -> Pending {
         self.used.set(true);
         let (id, pending) = self.credits.post(slot, memory);
-        self.line.borrow_mut().push_back(Operation { id, remote, cancelled: false });
+        let operation = Operation { id, remote, cancelled: false };
+        // A turn of the core's loop costs more than to move so few bytes, and nothing is ahead of them. Of other exposures the
+        // client may have said something that is heard with that turn.
+        let alone = remote.key() != RemoteKey(0) && self.line.borrow().is_empty();
+        if alone && remote.bytes() <= AT_ONCE_BYTES {
+            let result = self.transfer(operation);
+            self.credits.complete(id, result.map_err(Into::into));
+            return pending;
+        }
+        self.line.borrow_mut().push_back(operation);
         self.become_due();
         pending
+    }
+
+    /// Hears what the client said before it sent its request: that counts, and what it withdrew above all.
+    fn hear(&self) {
+        if let Some(endpoint) = self.endpoint.upgrade() {
+            endpoint.hear(self.connection, self.id);
+        }
     }
 
     /// Enters the list of those that the next poll runs. If no poll comes any more, what is in the line completes now.
@@ -201,13 +220,25 @@ impl RemoteMemory for Session {
 
     fn peer_lease(&self, target: &RemoteSlice) -> Result<PeerLease, TransferError> {
         self.used.set(true);
-        // What the client said before it sent its request counts, and what it withdrew above all.
-        if let Some(endpoint) = self.endpoint.upgrade() {
-            endpoint.hear(self.connection, self.id);
+        if target.key() == RemoteKey(0) {
+            self.hear();
         }
         let windows = self.windows.borrow();
         let windows = windows.as_ref().ok_or(TransferError::Ended)?;
         windows.lease(target)
+    }
+
+    fn begin_request(&self, slice: &RemoteSlice, access: Access) -> Result<(), TransferError> {
+        if slice.key() == RemoteKey(0) {
+            self.hear();
+            return if self.is_open() { Ok(()) } else { Err(TransferError::Ended) };
+        }
+        self.with_windows(|windows| windows.open_once(slice, access)).ok_or(TransferError::Ended)?
+    }
+
+    fn end_request(&self, slice: &RemoteSlice) -> bool {
+        let RemoteKey(number) = slice.key();
+        self.with_windows(|windows| windows.close(number)).unwrap_or(false)
     }
 
     fn flush(&self) {

@@ -1,4 +1,5 @@
-//! What a client exposes of its memory: windows, each for one direction, found by the address that tokens name.
+//! What a client exposes of its memory: windows, each for one direction, found by the address that tokens name; and windows that a
+//! token opens by itself, for one request, found by their number.
 //!
 //! ```text
 //!   addresses     ──────┤ window, read ├──────────┤ window, write ├─────      chosen by the client, no two overlap
@@ -10,9 +11,11 @@
 //! * A window lies inside the memory. Windows do not overlap in addresses, so an address is in one at most.
 //! * A window that was withdrawn is found no more, and its client is told so only when nobody holds it: a device that was given a
 //!   part of it before may still write there.
+//! * A window with a number is there from the beginning of its request to its end, and none of that number is opened again.
 
 #![allow(unsafe_code)]
 
+use super::numbers::Numbers;
 use crate::mapping::Mapping;
 use crate::{
     memory::PeerLease,
@@ -20,7 +23,7 @@ use crate::{
 };
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering, fence},
@@ -74,27 +77,79 @@ pub(super) struct Window {
 pub(super) struct Windows {
     memory: Arc<Region>,
     open: BTreeMap<u64, Arc<Window>>,
+    /// Of requests that are under way, by number.
+    once: HashMap<u32, Arc<Window>>,
+    numbers: Numbers,
     /// Withdrawn, and the client was not told yet. In the order of the withdrawals.
     withdrawn: Vec<Arc<Window>>,
 }
 
 impl Windows {
     pub(super) fn new(memory: Region) -> Windows {
-        Windows { memory: Arc::new(memory), open: BTreeMap::new(), withdrawn: Vec::new() }
+        Windows {
+            memory: Arc::new(memory),
+            open: BTreeMap::new(),
+            once: HashMap::new(),
+            numbers: Numbers::new(),
+            withdrawn: Vec::new(),
+        }
     }
 
     /// Enters a window. None if it lies not in the memory, overlaps another, is empty, or is one too many.
     pub(super) fn expose(&mut self, slice: RemoteSlice, offset: u64, access: Access) -> Option<()> {
-        let end = offset.checked_add(slice.bytes())?;
-        let inside = end <= self.memory.mapping.bytes() as u64;
-        let room = self.open.len() + self.withdrawn.len() < WINDOWS_MAX;
-        if !inside || !room || slice.bytes() == 0 || self.is_overlapped(&slice) {
+        if slice.bytes() == 0 || self.is_overlapped(&slice) {
             return None;
         }
-        // Inside a mapping, so it fits.
-        let window = Window { _memory: Arc::clone(&self.memory), slice, offset: offset as usize, access };
-        self.open.insert(slice.address(), Arc::new(window));
+        let window = self.window(slice, offset, access)?;
+        self.open.insert(slice.address(), window);
         Some(())
+    }
+
+    fn window(&self, slice: RemoteSlice, offset: u64, access: Access) -> Option<Arc<Window>> {
+        let end = offset.checked_add(slice.bytes())?;
+        let inside = end <= self.memory.mapping.bytes() as u64;
+        let room = self.open.len() + self.once.len() + self.withdrawn.len() < WINDOWS_MAX;
+        // Inside a mapping, so it fits.
+        let offset = usize::try_from(offset).ok()?;
+        let window = Window { _memory: Arc::clone(&self.memory), slice, offset, access };
+        (inside && room).then(|| Arc::new(window))
+    }
+
+    /// Opens the window that `slice` is by itself, whose key is its number: until [`Windows::close`].
+    ///
+    /// # Errors
+    /// [`TransferError::Refused`] if the number was used, it lies not in the memory, or there are too many.
+    pub(super) fn open_once(&mut self, slice: &RemoteSlice, access: Access) -> Result<(), TransferError> {
+        let RemoteKey(number) = slice.key();
+        let window = self.window(*slice, slice.address(), access).ok_or(TransferError::Refused)?;
+        if !self.numbers.take(number) {
+            return Err(TransferError::Refused);
+        }
+        self.once.insert(number, window);
+        Ok(())
+    }
+
+    /// Closes it again. True if nothing can reach its bytes any more.
+    pub(super) fn close(&mut self, number: u32) -> bool {
+        match self.once.remove(&number) {
+            Some(window) if is_released(&window) => true,
+            Some(window) => {
+                // Somebody may ask for it.
+                self.withdrawn.push(window);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// No request of that number begins any more, and one that has begun reaches nothing from here on. True if the client can be told
+    /// now; else it is a withdrawal that is not complete.
+    pub(super) fn abandon(&mut self, number: u32) -> bool {
+        self.numbers.take(number);
+        if let Some(window) = self.once.remove(&number) {
+            self.withdrawn.push(window);
+        }
+        !self.withdrawn.iter().any(|window| window.slice.key() == RemoteKey(number))
     }
 
     /// Whether an open window, or one that the client does not know to be withdrawn, has an address of the slice's.
@@ -114,10 +169,10 @@ impl Windows {
         Some(())
     }
 
-    /// The first address that was withdrawn and that no device can touch any more; the client may be told.
-    pub(super) fn take_released(&mut self) -> Option<u64> {
+    /// The first that was withdrawn, or abandoned, and that no device can touch any more; the client may be told.
+    pub(super) fn take_released(&mut self) -> Option<RemoteSlice> {
         let place = self.withdrawn.iter().position(is_released)?;
-        Some(self.withdrawn.remove(place).slice.address())
+        Some(self.withdrawn.remove(place).slice)
     }
 
     /// Whether a client is still to be told of a withdrawal.
@@ -138,16 +193,15 @@ impl Windows {
         slice: &RemoteSlice,
         access: Access,
     ) -> Result<(&Arc<Window>, usize), TransferError> {
-        // The session is the key; tokens have no other.
-        if slice.key() != RemoteKey(0) {
-            return Err(TransferError::Refused);
-        }
-        let found = self.open.range(..=slice.address()).next_back().map(|(_, window)| window);
+        let found = match slice.key() {
+            RemoteKey(0) => self.open.range(..=slice.address()).next_back().map(|(_, window)| window),
+            RemoteKey(number) => self.once.get(&number),
+        };
         let window = found.filter(|window| window.access == access).ok_or(TransferError::Refused)?;
-        // The window begins at or before the slice; neither sum overflows.
+        let skipped = slice.address().checked_sub(window.slice.address()).ok_or(TransferError::Refused)?;
+        // Neither sum overflows.
         let inside = slice.address() + slice.bytes() <= window.slice.address() + window.slice.bytes();
-        let skipped = (slice.address() - window.slice.address()) as usize;
-        if inside { Ok((window, window.offset + skipped)) } else { Err(TransferError::Refused) }
+        if inside { Ok((window, window.offset + skipped as usize)) } else { Err(TransferError::Refused) }
     }
 
     /// What a device is given to write the part of a window that `target` names.
@@ -245,9 +299,38 @@ mod tests {
         assert!(windows.expose(slice(120, 1), 0, Access::Write).is_none());
         drop(held);
         assert!(windows.has_released());
-        assert_eq!(windows.take_released(), Some(100));
+        assert_eq!(windows.take_released(), Some(slice(100, 50)));
         windows.expose(slice(120, 1), 0, Access::Write).unwrap();
         assert!(windows.withdraw(100).is_none());
+    }
+
+    #[test]
+    fn a_request_has_its_window_once() {
+        // Shows that a number opens one window, for one direction and not past the memory, that its end is told when nobody holds it,
+        // and that a number which is abandoned is never opened, or reaches nothing from then on.
+        let mut windows = windows();
+        let once = |number, address, bytes| RemoteSlice::new(address, bytes, RemoteKey(number)).unwrap();
+        let first = once(1, 4096, 100);
+        assert!(windows.reach(&first, Access::Write).is_err(), "not begun");
+        windows.open_once(&first, Access::Write).unwrap();
+        assert_eq!(windows.reach(&once(1, 4100, 96), Access::Write).unwrap().1, 4100);
+        for outside in [once(1, 4095, 1), once(1, 4096, 101), once(2, 4096, 1), slice(4096, 1)] {
+            assert!(windows.reach(&outside, Access::Write).is_err());
+        }
+        assert!(windows.reach(&first, Access::Read).is_err());
+        assert!(windows.open_once(&first, Access::Write).is_err(), "it is open");
+        assert!(windows.close(1) && !windows.close(1));
+        assert!(windows.open_once(&first, Access::Write).is_err(), "it was");
+        assert!(windows.open_once(&once(2, BYTES - 1, 2), Access::Write).is_err());
+        assert!(windows.abandon(3) && windows.open_once(&once(3, 0, 1), Access::Read).is_err());
+        windows.open_once(&once(4, 0, 10), Access::Write).unwrap();
+        let held = Arc::clone(windows.reach(&once(4, 0, 10), Access::Write).unwrap().0);
+        assert!(!windows.abandon(4));
+        assert!(windows.reach(&once(4, 0, 10), Access::Write).is_err());
+        assert!(!windows.close(4) && !windows.has_released());
+        drop(held);
+        assert_eq!(windows.take_released(), Some(once(4, 0, 10)));
+        assert!(windows.abandon(4));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Tokens for shared memory: `shm:<session:32>:<offset:16>:<size:16>`, the offset in what the session shares.
+//! Tokens for shared memory: `shm:<session:32>:<address:16>:<size:16>` for what was exposed under that address, and
+//! `shm:<session:32>:<offset:16>:<size:16>:<number:8>` for a place in the memory file that the token itself exposes, for one request.
 
 use super::{
     Codec, Named, TokenError,
@@ -22,12 +23,19 @@ impl ShmToken {
         Some(ShmToken { session, slice: RemoteSlice::new(offset, bytes, RemoteKey(0))? })
     }
 
+    /// A token that exposes the bytes at `offset` of the memory file by itself, for the one request that names it. No number, from 1
+    /// on, is used twice in a session. None for the number 0, and as for [`new`](ShmToken::new).
+    pub fn once(session: SessionId, offset: u64, bytes: u64, number: u32) -> Option<ShmToken> {
+        let slice = RemoteSlice::new(offset, bytes, RemoteKey(number))?;
+        (number != 0).then_some(ShmToken { session, slice })
+    }
+
     /// The session.
     pub fn session(&self) -> SessionId {
         self.session
     }
 
-    /// The memory; its address is the offset.
+    /// The memory. Its key is 0, or the number under which it is exposed for one request; its address is the offset then.
     pub fn slice(&self) -> RemoteSlice {
         self.slice
     }
@@ -46,13 +54,23 @@ fn well_formed(rest: &str) -> Option<ShmToken> {
     let mut fields = rest.split(':');
     let session = SessionId::from_bytes(hex::bytes::<16>(fields.next()?)?);
     let (offset, bytes) = (hex::number(fields.next()?, 16)?, hex::number(fields.next()?, 16)?);
-    if fields.next().is_some() { None } else { ShmToken::new(session, offset, bytes) }
+    match (fields.next(), fields.next()) {
+        (None, _) => ShmToken::new(session, offset, bytes),
+        (Some(number), None) => {
+            ShmToken::once(session, offset, bytes, u32::try_from(hex::number(number, 8)?).ok()?)
+        }
+        _ => None,
+    }
 }
 
 impl fmt::Display for ShmToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let session = self.session.to_bytes();
-        write!(formatter, "shm:{}:{:016x}:{:016x}", Hex(&session), self.slice.address(), self.slice.bytes())
+        write!(formatter, "shm:{}:{:016x}:{:016x}", Hex(&session), self.slice.address(), self.slice.bytes())?;
+        match self.slice.key() {
+            RemoteKey(0) => Ok(()),
+            RemoteKey(number) => write!(formatter, ":{number:08x}"),
+        }
     }
 }
 
@@ -77,8 +95,12 @@ mod tests {
     proptest! {
         /// Shows that every token is read back from its text, and that those past the end are refused.
         #[test]
-        fn is_read_back(session: [u8; 16], offset: u64, bytes: u64) {
+        fn is_read_back(session: [u8; 16], offset: u64, bytes: u64, number: u32) {
             let session = SessionId::from_bytes(session);
+            if let Some(token) = ShmToken::once(session, offset, bytes, number) {
+                prop_assert_eq!(token.to_string().parse(), Ok(token));
+                prop_assert_eq!(token.slice().key(), RemoteKey(number));
+            }
             match ShmToken::new(session, offset, bytes) {
                 Some(token) => prop_assert_eq!(token.to_string().parse(), Ok(token)),
                 None => {

@@ -2,6 +2,7 @@
 
 use crate::{
     options::{Bench, Options},
+    plot::{self, Row},
     session::{self, Carrier},
 };
 use crossdock_s3::{
@@ -145,8 +146,9 @@ pub(crate) fn run(options: &Options, wanted: &Bench, memory: usize) -> Result<()
         return Err(format!("{bucket}: status {}", head.status));
     }
     println!(
-        "      size  what  way        MiB/s      ops/s     p50 us     p99 us   server s/GiB   client s/GiB"
+        "      size  what  way        MiB/s      ops/s     p50 us     p99 us   p99.9 us   server s/GiB   client s/GiB"
     );
+    let mut rows = Vec::new();
     for kib in &wanted.sizes {
         let bytes = kib.checked_mul(1024).filter(|bytes| *bytes <= memory);
         let bytes = bytes.ok_or_else(|| format!("{kib} KiB do not fit in --memory"))?;
@@ -159,7 +161,7 @@ pub(crate) fn run(options: &Options, wanted: &Bench, memory: usize) -> Result<()
                 }
             }
             for (lane, measured) in lanes.iter().zip(&mut measured) {
-                measured.print(*kib, what, lane.name(), bytes, wanted.server_pid.is_some());
+                rows.push(measured.print(*kib, what, lane.name(), bytes, wanted.server_pid.is_some()));
             }
         }
         for lane in &mut lanes {
@@ -171,6 +173,9 @@ pub(crate) fn run(options: &Options, wanted: &Bench, memory: usize) -> Result<()
     }
     for lane in lanes {
         lane.finish();
+    }
+    if let Some(path) = &wanted.plot {
+        std::fs::write(path, plot::svg(&rows)).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }
@@ -234,7 +239,14 @@ fn processor_time(path: &str) -> Option<Duration> {
 }
 
 impl Measured {
-    fn print(&mut self, kib: usize, what: &str, name: &str, bytes: usize, with_server: bool) {
+    fn print(
+        &mut self,
+        kib: usize,
+        what: &'static str,
+        name: &'static str,
+        bytes: usize,
+        with_server: bool,
+    ) -> Row {
         self.latencies.sort_unstable();
         let count = self.latencies.len();
         let at = |share: f64| {
@@ -246,12 +258,21 @@ impl Measured {
         let per_gib = |time: Duration| time.as_secs_f64() / (moved / f64::from(1 << 30)).max(1e-9);
         let server = if with_server { format!("{:.3}", per_gib(self.server)) } else { "-".into() };
         println!(
-            "{kib:>6} KiB  {what:4}  {name:4}  {:>10.1} {:>10.0} {:>10} {:>10} {server:>14} {:>14.3}",
+            "{kib:>6} KiB  {what:4}  {name:4}  {:>10.1} {:>10.0} {:>10} {:>10} {:>10} {server:>14} {:>14.3}",
             moved / f64::from(1 << 20) / seconds,
             count as f64 / seconds,
             at(0.5),
             at(0.99),
+            at(0.999),
             per_gib(self.own),
         );
+        Row {
+            kib,
+            what,
+            way: name,
+            mib_per_second: moved / f64::from(1 << 20) / seconds,
+            p50_us: at(0.5) as f64,
+            server: with_server.then(|| per_gib(self.server)),
+        }
     }
 }

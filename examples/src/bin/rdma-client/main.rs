@@ -8,6 +8,7 @@
 
 mod bench;
 mod options;
+mod plot;
 mod session;
 mod transfer;
 mod upload;

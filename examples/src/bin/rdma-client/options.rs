@@ -70,6 +70,9 @@ pub(crate) struct Bench {
     /// Seconds for each size and way
     #[arg(long, default_value_t = 2.0)]
     pub(crate) seconds: f64,
+    /// Draw what was measured, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     /// The server's process, to count its processor time
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,

@@ -110,6 +110,7 @@ impl Reply {
         match error.code {
             ErrorCode::RdmaNotSupported => reply.header(remote::REPLY, "501"),
             ErrorCode::RdmaTransferFailed => reply.header(remote::REPLY, "500"),
+            ErrorCode::NoSuchRdmaSession => reply.header(remote::PROTOCOL_STATUS, remote::NO_SESSION),
             _ => reply,
         }
     }

@@ -123,6 +123,8 @@ async fn disconnect(
 fn transports(engine: &CoreEngine, options: &RemoteOptions) -> Reply {
     let served = options.transports.iter().filter(|(_, name)| engine.core().endpoint(name).is_some());
     let lines = served.map(|(codec, name)| {
+        let rails = engine.core().endpoint(name).map(|endpoint| endpoint.rails()).unwrap_or_default();
+        let rails: Vec<String> = rails.iter().map(|rail| format!("\"{}\"", rail.escape_default())).collect();
         // Names of ours, or of the embedder's: escaped all the same.
         let connect = match known_name(name) {
             "rdma" => "\"POST /.s3rdma-rc/connect\"",
@@ -130,9 +132,10 @@ fn transports(engine: &CoreEngine, options: &RemoteOptions) -> Reply {
             _ => "null",
         };
         format!(
-            "{{\"transport\":\"{}\",\"token\":\"{}\",\"connect\":{connect}}}",
+            "{{\"transport\":\"{}\",\"token\":\"{}\",\"connect\":{connect},\"rails\":[{}]}}",
             name.escape_default(),
-            codec.escape_default()
+            codec.escape_default(),
+            rails.join(","),
         )
     });
     let text = format!(

@@ -115,15 +115,34 @@ impl Declined {
     }
 }
 
+/// What bytes went over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Over {
+    /// The transport.
+    pub(crate) transport: &'static str,
+    /// Which of its rails.
+    pub(crate) rail: usize,
+}
+
 /// What became of a request with a token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Moved {
     /// Bytes were written to the client's memory.
-    Written { transport: &'static str, bytes: u64 },
+    Written { over: Over, bytes: u64 },
     /// Bytes were read from it.
-    Read { transport: &'static str, bytes: u64 },
+    Read { over: Over, bytes: u64 },
     /// Declined, and why.
     Declined(Declined),
+}
+
+impl Moved {
+    /// For the access log: what the bytes went over, and over which rail; and why not another way.
+    pub(crate) fn told(&self) -> (&'static str, usize, &'static str) {
+        match self {
+            Moved::Written { over, .. } | Moved::Read { over, .. } => (over.transport, over.rail, ""),
+            Moved::Declined(reason) => ("http", 0, reason.as_str()),
+        }
+    }
 }
 
 /// What is kept on a core for the sessions that live there.

@@ -1,6 +1,6 @@
 //! GetObject, PutObject and UploadPart with a token.
 
-use super::{Declined, Here, Moved, Options, Route, known_name, route, used::Use};
+use super::{Declined, Here, Moved, Options, Over, Route, known_name, route, used::Use};
 use crate::{
     protocol::{
         auth::{PayloadMode, Signed},
@@ -10,13 +10,13 @@ use crate::{
         http::Headers,
         lifecycle::LifecycleConfiguration,
         operation::{PutObject, ReadObject, UploadPart},
-        remote::{Proposal, declined, memory_checksum, moved, taken},
+        remote::{EXPOSURE, EXPOSURE_ENDED, Proposal, declined, memory_checksum, moved, taken},
         reply::Reply,
     },
     service::{Answer, Principal, failure::failure, reads, writes},
 };
 use crossdock::{Caller, CoreEngine, EntityTag, Put, PutOptions, RemoteError, Until, reactor::Moment};
-use crossdock_transport::remote::{Endpoint, RemoteMemory, RemoteSlice};
+use crossdock_transport::remote::{Access, Endpoint, RemoteMemory, RemoteSlice};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -69,8 +69,8 @@ fn empty_sha256() -> [u8; 32] {
 
 /// What the session's core answers.
 enum Outcome {
-    /// The reply, and bytes that were moved.
-    Moved(Reply, u64),
+    /// The reply, what bytes went over, and how many.
+    Moved(Reply, Over, u64),
     /// A reply without bytes, as a 304.
     Answered(Reply),
     Declined(Declined),
@@ -113,18 +113,28 @@ impl Session {
         Ok(Ok(Session { engine, endpoint, memory, route, caller }))
     }
 
+    fn over(&self) -> Over {
+        let name = self.memory.rail();
+        let place = name.and_then(|name| self.endpoint.rails().iter().position(|rail| **rail == *name));
+        Over { transport: known_name(&self.route.transport), rail: place.unwrap_or(0) }
+    }
+
     /// Waits for the transfer that `begin` begins. When the client has closed its connection nothing more is begun; what hangs
     /// behind its deadline, or behind that, is ended with its session.
+    ///
+    /// With the result comes whether the exposure of the client's memory has ended with it.
     async fn fenced<T>(
         &mut self,
+        access: Access,
         begin: impl AsyncFnOnce(&dyn RemoteMemory, RemoteSlice, &Until) -> Result<T, RemoteError>,
-    ) -> Result<T, RemoteError> {
+    ) -> Result<(T, bool), RemoteError> {
         let Session { engine, endpoint, memory, route, caller } = self;
+        memory.begin_request(&route.slice, access)?;
         let (core, until) = (engine.core(), Until::new(route.deadline));
         let mut transfer = pin!(begin(&**memory, route.slice, &until));
         let mut limit = core.sleep(route.deadline.after(GRACE).since(core.now()));
         let (mut is_over, mut is_wanted) = (false, true);
-        poll_fn(|cx| {
+        let result = poll_fn(|cx| {
             if let Poll::Ready(value) = transfer.as_mut().poll(cx) {
                 // What nobody waits for is not stored either.
                 return Poll::Ready(
@@ -146,7 +156,9 @@ impl Session {
             }
             Poll::Pending
         })
-        .await
+        .await;
+        let ended = memory.end_request(&route.slice);
+        result.map(|value| (value, ended))
     }
 }
 
@@ -155,7 +167,6 @@ pub(in crate::service) async fn get(asked: &Asked<'_>, request: ReadObject) -> R
     let reason = match asked.route()? {
         Err(reason) => reason,
         Ok(route) => {
-            let transport = known_name(&route.transport);
             let (request, principal) = (request.clone(), asked.principal.clone());
             let lifecycle = asked.lifecycle.clone();
             let core = usize::from(route.session.core());
@@ -165,8 +176,8 @@ pub(in crate::service) async fn get(asked: &Asked<'_>, request: ReadObject) -> R
             match asked.engine.on_core_for(core, work).await.map_err(failure)?? {
                 Outcome::Answered(reply) => return Ok(reply.into()),
                 Outcome::Declined(reason) => reason,
-                Outcome::Moved(reply, bytes) => {
-                    let moved = Some(Moved::Written { transport, bytes });
+                Outcome::Moved(reply, over, bytes) => {
+                    let moved = Some(Moved::Written { over, bytes });
                     return Ok(Answer { moved, ..Answer::from(reply) });
                 }
             }
@@ -193,11 +204,13 @@ async fn get_here(
     };
     let answer = reads::get(&session.engine, request, principal, lifecycle).await?;
     let Some(get) = answer.payload else { return Ok(Outcome::Answered(answer.reply)) };
-    let delivered = session.fenced(async |memory, slice, until| get.write_to(memory, slice, until).await);
+    let delivered =
+        session.fenced(Access::Write, async |memory, slice, until| get.write_to(memory, slice, until).await);
     match delivered.await {
-        Ok(delivered) => {
+        Ok((delivered, ended)) => {
             let reply = moved(answer.reply, delivered.bytes, delivered.crc64);
-            Ok(Outcome::Moved(reply, delivered.bytes))
+            let reply = reply.optional(EXPOSURE, ended.then(|| EXPOSURE_ENDED.to_owned()));
+            Ok(Outcome::Moved(reply, session.over(), delivered.bytes))
         }
         Err(RemoteError::Object(error)) => Err(failure(error)),
         Err(error) => Ok(Outcome::Declined(reason(&error))),
@@ -282,14 +295,13 @@ where
     let reason = match asked.route()? {
         Err(reason) => reason,
         Ok(route) => {
-            let transport = known_name(&route.transport);
             let core = usize::from(route.session.core());
             let work = move |engine, caller| work(engine, route, caller);
             match asked.engine.on_core_for(core, work).await.map_err(failure)?? {
                 Outcome::Answered(reply) => return Ok(reply.into()),
                 Outcome::Declined(reason) => reason,
-                Outcome::Moved(reply, bytes) => {
-                    let moved = Some(Moved::Read { transport, bytes });
+                Outcome::Moved(reply, over, bytes) => {
+                    let moved = Some(Moved::Read { over, bytes });
                     return Ok(Answer { moved, ..Answer::from(reply) });
                 }
             }
@@ -318,15 +330,16 @@ async fn receive(
     let put = begin.await?;
     let mut verifier = BodyVerifier::new(expected, DigestPlan::default());
     let slice = session.route.slice;
-    let taken_in = session.fenced(async |memory, slice, until| {
+    let taken_in = session.fenced(Access::Read, async |memory, slice, until| {
         put.read_from(memory, slice, until, |bytes| verifier.update(bytes)).await
     });
-    let put = match taken_in.await {
-        Ok(put) => put,
+    let (put, ended) = match taken_in.await {
+        Ok(taken_in) => taken_in,
         Err(RemoteError::Object(error)) => return Err(failure(error)),
         Err(error) => return Ok(Outcome::Declined(reason(&error))),
     };
     let digests = verifier.finish(None, None)?;
     let reply = commit(put, digests).await?;
-    Ok(Outcome::Moved(taken(reply, slice.bytes()), slice.bytes()))
+    let reply = taken(reply, slice.bytes()).optional(EXPOSURE, ended.then(|| EXPOSURE_ENDED.to_owned()));
+    Ok(Outcome::Moved(reply, session.over(), slice.bytes()))
 }

@@ -1,0 +1,637 @@
+//! The client: one call after the other, or many at a time, over any runtime.
+
+use super::{
+    ClientError, Credentials, Fallback, Policy, ReplyHead, Way,
+    connection::Connection,
+    contract::{GetVerdict, PutVerdict, judge_get, judge_put},
+    http::Framing,
+    request::{element, object_path, part_path, signed_head},
+    runtime::{Runtime, in_silence},
+};
+use crate::protocol::{
+    checksum::{Algorithm, Hasher},
+    http::Method,
+    remote::{
+        EXPOSURE, EXPOSURE_ENDED, NO_SESSION, PARAMETER, PROTOCOL_STATUS, REPLY, SESSION, TOKEN,
+        format_session, parse_session,
+    },
+};
+use crossdock_transport::{
+    exposure::{Buffer, Direction, ExposeError, Exposed, Link, Session, Target},
+    remote::{Answer, Offer, SessionId},
+};
+use std::{
+    cell::RefCell,
+    fmt,
+    future::{Future, poll_fn},
+    ops::Range,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+/// How long the proof that a buffer is out of reach may take. A transfer has five seconds, and one more to be ended.
+const PROOF: Duration = Duration::from_secs(30);
+/// Connections that are kept for later requests.
+const IDLE_MAX: usize = 64;
+
+/// A client of one server, over a runtime of the caller's. Its futures stay on their thread, as the memory of sessions does; any
+/// number of calls may be under way at a time, each on a connection of its own. [`Client`](super::Client) is the same for
+/// callers without a runtime.
+///
+/// # Cancellation
+/// Dropping the future of a call closes its connection, which ends the transfer at a server that speaks this protocol, and puts its
+/// buffer into quarantine until the session proves that nothing reaches it any more.
+pub struct AsyncClient<R: Runtime> {
+    runtime: R,
+    host: Box<str>,
+    credentials: Credentials,
+    policy: Policy,
+    now: Box<dyn Fn() -> u64>,
+    idle: RefCell<Vec<Connection<R::Stream>>>,
+}
+
+/// A GET that succeeded. The buffer begins with the bytes.
+pub struct Got<L: Link> {
+    /// The buffer, out of reach again.
+    pub buffer: Buffer<L>,
+    /// How many bytes came.
+    pub bytes: usize,
+    /// Which way.
+    pub way: Way,
+    /// The reply's head: the object's headers.
+    pub head: ReplyHead,
+}
+
+/// A PUT that succeeded.
+pub struct Stored<L: Link> {
+    /// The buffer, out of reach again and unchanged.
+    pub buffer: Buffer<L>,
+    /// Which way.
+    pub way: Way,
+    /// The reply's head, with the ETag.
+    pub head: ReplyHead,
+}
+
+/// A call that failed.
+pub struct Failed<L: Link> {
+    /// Why.
+    pub error: ClientError,
+    /// The buffer, unless it is in quarantine. After a GET its bytes are undefined.
+    pub buffer: Option<Buffer<L>>,
+}
+
+impl<L: Link> Failed<L> {
+    pub(super) fn with(error: ClientError, buffer: Buffer<L>) -> Failed<L> {
+        Failed { error, buffer: Some(buffer) }
+    }
+}
+
+impl<L: Link> fmt::Debug for Failed<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failed").field("error", &self.error).field("buffer", &self.buffer).finish()
+    }
+}
+
+impl<L: Link> fmt::Debug for Got<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Got").field("bytes", &self.bytes).field("way", &self.way).finish_non_exhaustive()
+    }
+}
+
+impl<L: Link> fmt::Debug for Stored<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored").field("way", &self.way).finish_non_exhaustive()
+    }
+}
+
+/// A reply whose body has not been read, and the connection that brings it.
+pub(super) struct Reply<S> {
+    pub(super) head: ReplyHead,
+    connection: Connection<S>,
+}
+
+/// What came of a proposal: done, or to be done another way.
+type Proposed<T, L, S> = Result<T, (Buffer<L>, Option<Reply<S>>, Fallback)>;
+
+impl<R: Runtime> AsyncClient<R> {
+    /// A client of the server at `host`, an address and a port. `now` gives the seconds since 1970, which are signed.
+    pub fn new(
+        runtime: R,
+        host: &str,
+        credentials: Credentials,
+        now: impl Fn() -> u64 + 'static,
+    ) -> AsyncClient<R> {
+        let (host, now) = (host.into(), Box::new(now));
+        AsyncClient { runtime, host, credentials, policy: Policy::default(), now, idle: RefCell::default() }
+    }
+
+    /// Which way bytes may go. Default: [`Policy::Prefer`].
+    pub fn policy(mut self, policy: Policy) -> AsyncClient<R> {
+        self.policy = policy;
+        self
+    }
+
+    pub(super) fn chosen_policy(&self) -> Policy {
+        self.policy
+    }
+
+    // ── sessions ──
+
+    /// Makes a session of shared memory this client's. That the server answers shows that it speaks the protocol.
+    ///
+    /// # Errors
+    /// The server refused: it does not know the session, or does not speak of sessions.
+    pub async fn bind(&self, session: SessionId) -> Result<(), ClientError> {
+        let session = format_session(session.to_bytes());
+        let (head, body) =
+            self.exchange(Method::Post, "/.crossdock-shm/bind", &[(SESSION, &session)], &[]).await?;
+        match head.status {
+            200 => Ok(()),
+            _ => Err(refused(&head, &body)),
+        }
+    }
+
+    /// Connects a queue pair of this client's, which `offer` describes, to one of the server's; what the client's side has to be connected to
+    /// is the answer. The session is this client's from then on.
+    ///
+    /// # Errors
+    /// The server refused: it has no such transport, no way to the client's address, or no room; or it answered something else.
+    pub async fn connect(&self, offer: &Offer) -> Result<Answer, ClientError> {
+        let parameters: Vec<(String, &str)> =
+            offer.parameters.iter().map(|(name, value)| (format!("{PARAMETER}{name}"), &**value)).collect();
+        let mut headers = vec![(TOKEN, &*offer.token)];
+        headers.extend(parameters.iter().map(|(name, value)| (&**name, *value)));
+        let (head, body) = self.exchange(Method::Post, "/.s3rdma-rc/connect", &headers, &[]).await?;
+        if head.status != 200 {
+            return Err(refused(&head, &body));
+        }
+        let session =
+            head.get(SESSION).and_then(parse_session).ok_or(ClientError::Malformed("no session"))?;
+        let token = head.get(REPLY).and_then(|reply| reply.strip_prefix("200:"));
+        let token = token.ok_or(ClientError::Malformed("no queue pair to connect to"))?.to_owned();
+        let parameters = head.headers().filter_map(|(name, value)| {
+            let name = name.strip_prefix(PARAMETER).filter(|_| name != SESSION && name != REPLY)?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        Ok(Answer { session: SessionId::from_bytes(session), token, parameters: parameters.collect() })
+    }
+
+    /// Ends a session of this client's. What the server still has under way is ended first.
+    ///
+    /// # Errors
+    /// No reply came, or the server refused: the session ends by itself when it has not been used for some minutes.
+    pub async fn disconnect(&self, session: SessionId) -> Result<(), ClientError> {
+        let session = format_session(session.to_bytes());
+        let (head, body) =
+            self.exchange(Method::Post, "/.s3rdma-rc/disconnect", &[(SESSION, &session)], &[]).await?;
+        match head.status {
+            204 => Ok(()),
+            _ => Err(refused(&head, &body)),
+        }
+    }
+
+    // ── objects ──
+
+    /// Any request without a token; for what this client has no word for.
+    ///
+    /// # Errors
+    /// No reply came. One that refuses is no error.
+    pub async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(ReplyHead, Vec<u8>), ClientError> {
+        let reply = self.call(method, path, headers, body).await?;
+        if method == Method::Head {
+            // Its length is that of what GET would bring.
+            let head = reply.head.clone();
+            self.keep(reply.connection);
+            return Ok((head, Vec::new()));
+        }
+        self.document(reply).await
+    }
+
+    /// Gets an object, or the bytes of it in `range`, to the front of `buffer`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_into<L: Link>(
+        &self,
+        bucket: &str,
+        key: &str,
+        range: Option<Range<u64>>,
+        buffer: Buffer<L>,
+    ) -> Result<Got<L>, Failed<L>> {
+        let path = object_path(bucket, key);
+        let text =
+            range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        let headers: Vec<(&str, &str)> = text.as_deref().map(|range| ("range", range)).into_iter().collect();
+        let (buffer, reply, fallback) = match self.exposed(buffer, Buffer::expose_target_once).await? {
+            Ok((exposed, token)) => {
+                match self.get_over_transport(&path, (&headers, range.as_ref()), exposed, &token).await? {
+                    Ok(got) => return Ok(got),
+                    Err(other) => other,
+                }
+            }
+            Err((buffer, fallback)) => (buffer, None, fallback),
+        };
+        if self.policy == Policy::Require {
+            // A body that is there is not wanted: its connection goes with it.
+            return Err(Failed::with(ClientError::NotMoved(fallback), buffer));
+        }
+        let reply = match reply {
+            // The bytes are in the body of the reply.
+            Some(reply) => Ok(reply),
+            None => self.call(Method::Get, &path, &headers, &[]).await,
+        };
+        match reply {
+            Ok(reply) => self.fill(buffer, reply, fallback).await,
+            Err(error) => Err(Failed::with(error, buffer)),
+        }
+    }
+
+    /// Stores the first `bytes` of the buffer as an object. `headers` go with it.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. What is in the store then is not known, but after [`ClientError::Refused`].
+    ///
+    /// # Panics
+    /// If the buffer is not so long.
+    pub async fn put_from<L: Link>(
+        &self,
+        bucket: &str,
+        key: &str,
+        headers: &[(&str, &str)],
+        buffer: Buffer<L>,
+        bytes: usize,
+    ) -> Result<Stored<L>, Failed<L>> {
+        self.put(&object_path(bucket, key), headers, buffer, bytes).await
+    }
+
+    /// Stores the first `bytes` of the buffer as part `number` of an upload.
+    ///
+    /// # Errors
+    /// As [`AsyncClient::put_from`].
+    ///
+    /// # Panics
+    /// If the buffer is not so long.
+    pub async fn put_part_from<L: Link>(
+        &self,
+        (bucket, key): (&str, &str),
+        upload: &str,
+        number: u16,
+        buffer: Buffer<L>,
+        bytes: usize,
+    ) -> Result<Stored<L>, Failed<L>> {
+        self.put(&part_path(&object_path(bucket, key), upload, number), &[], buffer, bytes).await
+    }
+
+    async fn put<L: Link>(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        buffer: Buffer<L>,
+        bytes: usize,
+    ) -> Result<Stored<L>, Failed<L>> {
+        assert!(bytes <= buffer.len(), "{bytes} bytes of a buffer of {}", buffer.len());
+        // Before: its bytes can not be looked at while the server may read them.
+        let checksum = (self.policy != Policy::Off).then(|| crc64(buffer.get(..bytes).unwrap_or_default()));
+        let (buffer, fallback) = match self.exposed(buffer, Buffer::expose_source_once).await? {
+            Ok((exposed, _)) => {
+                let token = exposed.token(0..bytes as u64).unwrap_or_default();
+                let result = self.put_token(path, headers, &token, bytes as u64, checksum.as_deref()).await;
+                let ended = result.as_ref().is_ok_and(|(head, _)| is_ended(head));
+                let Some(buffer) = self.proven(exposed, ended).await else {
+                    return Err(Failed { error: ClientError::Quarantined, buffer: None });
+                };
+                match result {
+                    Ok((head, None)) => return Ok(Stored { buffer, way: Way::Transport, head }),
+                    Ok((_, Some(fallback))) => (buffer, fallback),
+                    Err(error) => return Err(Failed::with(error, buffer)),
+                }
+            }
+            Err((buffer, fallback)) => (buffer, fallback),
+        };
+        // A server that took no notice has stored an empty object; only a body undoes that. The caller who requires the
+        // transport is told, and has to know.
+        if self.policy == Policy::Require {
+            return Err(Failed::with(ClientError::NotMoved(fallback), buffer));
+        }
+        match self.put_body(path, headers, buffer.get(..bytes).unwrap_or_default()).await {
+            Ok(head) => Ok(Stored { buffer, way: Way::Http(fallback), head }),
+            Err(error) => Err(Failed::with(error, buffer)),
+        }
+    }
+
+    /// A PUT whose bytes are named by a token: stored, or why not so.
+    pub(super) async fn put_token(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        token: &str,
+        bytes: u64,
+        checksum: Option<&str>,
+    ) -> Result<(ReplyHead, Option<Fallback>), ClientError> {
+        let headers = [headers, &[(TOKEN, token)]].concat();
+        let reply = self.call(Method::Put, path, &headers, &[]).await?;
+        let (head, document) = self.document(reply).await?;
+        let fallback = match judge_put(&head, bytes, checksum) {
+            PutVerdict::Stored => None,
+            PutVerdict::Declined => Some(Fallback::Declined),
+            PutVerdict::Ignored => Some(Fallback::Ignored),
+            PutVerdict::Refused if has_no_session(&head) => Some(Fallback::SessionEnded),
+            PutVerdict::Refused => return Err(refused(&head, &document)),
+            PutVerdict::Unproven(why) => return Err(ClientError::Unproven(why)),
+        };
+        Ok((head, fallback))
+    }
+
+    /// A PUT whose bytes are in its body.
+    pub(super) async fn put_body(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        bytes: &[u8],
+    ) -> Result<ReplyHead, ClientError> {
+        let (head, document) = self.exchange(Method::Put, path, headers, bytes).await?;
+        match head.status {
+            200 => Ok(head),
+            _ => Err(refused(&head, &document)),
+        }
+    }
+
+    // ── what calls are made of ──
+
+    /// Exposes the buffer and names it; the inner error gives it back where that can not be.
+    #[allow(clippy::type_complexity)]
+    pub(super) async fn exposed<L: Link, D: Direction>(
+        &self,
+        buffer: Buffer<L>,
+        expose: impl FnOnce(Buffer<L>) -> Result<Exposed<L, D>, ExposeError<L>>,
+    ) -> Result<Result<(Exposed<L, D>, String), (Buffer<L>, Fallback)>, Failed<L>> {
+        if self.policy == Policy::Off {
+            return Ok(Err((buffer, Fallback::Off)));
+        }
+        let exposed = match expose(buffer) {
+            Ok(exposed) => exposed,
+            Err(error) => return Ok(Err((error.buffer, Fallback::NotExposed))),
+        };
+        let length = exposed.len();
+        match exposed.token(0..length) {
+            Some(token) => Ok(Ok((exposed, token))),
+            None => match self.proven(exposed, false).await {
+                Some(buffer) => Ok(Err((buffer, Fallback::NoSession))),
+                None => Err(Failed { error: ClientError::Quarantined, buffer: None }),
+            },
+        }
+    }
+
+    /// The inner error falls back, with the reply whose body has the bytes, or without.
+    async fn get_over_transport<L: Link>(
+        &self,
+        path: &str,
+        (headers, wanted): (&[(&str, &str)], Option<&Range<u64>>),
+        exposed: Exposed<L, Target>,
+        token: &str,
+    ) -> Result<Proposed<Got<L>, L, R::Stream>, Failed<L>> {
+        let room = exposed.len();
+        let session = exposed.session().clone();
+        let key = exposed.slice(0..0).map(|slice| slice.key().0);
+        let result = self.get_token(path, headers, token).await;
+        let ended = result.as_ref().is_ok_and(|reply| is_ended(&reply.head));
+        // Whatever the reply says: first nobody reaches the buffer any more.
+        let Some(buffer) = self.proven(exposed, ended).await else {
+            return Err(Failed { error: ClientError::Quarantined, buffer: None });
+        };
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(error) => return Err(Failed::with(error, buffer)),
+        };
+        match self.judged(reply, room, wanted).await {
+            Ok(Ok((head, bytes, checksum))) => {
+                let came = buffer.get(..bytes as usize).unwrap_or_default();
+                if checksum.is_some_and(|checksum| checksum != crc64(came)) {
+                    return Err(Failed::with(ClientError::Damaged, buffer));
+                }
+                let told = bytes == 0 || self.noticed(&session, key.into_iter().collect()).await;
+                if !told {
+                    let error = ClientError::Unproven("no notice that the bytes are there");
+                    return Err(Failed::with(error, buffer));
+                }
+                Ok(Ok(Got { buffer, bytes: bytes as usize, way: Way::Transport, head }))
+            }
+            Ok(Err((reply, fallback))) => Ok(Err((buffer, reply, fallback))),
+            Err(error) => Err(Failed::with(error, buffer)),
+        }
+    }
+
+    pub(super) async fn get_token(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        token: &str,
+    ) -> Result<Reply<R::Stream>, ClientError> {
+        let headers = [headers, &[(TOKEN, token)]].concat();
+        self.call(Method::Get, path, &headers, &[]).await
+    }
+
+    /// What a reply to a GET with a token says: bytes that moved and their checksum; or why not, and the reply if its body has them.
+    #[allow(clippy::type_complexity)]
+    pub(super) async fn judged(
+        &self,
+        reply: Reply<R::Stream>,
+        room: u64,
+        wanted: Option<&Range<u64>>,
+    ) -> Result<Result<(ReplyHead, u64, Option<String>), (Option<Reply<R::Stream>>, Fallback)>, ClientError>
+    {
+        match judge_get(&reply.head, room, wanted) {
+            GetVerdict::Moved { bytes, checksum } => {
+                let (head, _) = self.document(reply).await?;
+                Ok(Ok((head, bytes, checksum)))
+            }
+            GetVerdict::Body => Ok(Err((Some(reply), Fallback::Declined))),
+            GetVerdict::Ignored => Ok(Err((Some(reply), Fallback::Ignored))),
+            GetVerdict::Again => {
+                self.document(reply).await?;
+                Ok(Err((None, Fallback::Declined)))
+            }
+            GetVerdict::Refused => {
+                let (head, document) = self.document(reply).await?;
+                if has_no_session(&head) {
+                    return Ok(Err((None, Fallback::SessionEnded)));
+                }
+                Err(refused(&head, &document))
+            }
+            GetVerdict::Unproven(why) => Err(ClientError::Unproven(why)),
+        }
+    }
+
+    /// Takes the body of a reply to a GET into the buffer.
+    async fn fill<L: Link>(
+        &self,
+        mut buffer: Buffer<L>,
+        reply: Reply<R::Stream>,
+        fallback: Fallback,
+    ) -> Result<Got<L>, Failed<L>> {
+        match self.body_into(reply, &mut buffer).await {
+            Ok((head, bytes)) => Ok(Got { buffer, bytes, way: Way::Http(fallback), head }),
+            Err(error) => Err(Failed::with(error, buffer)),
+        }
+    }
+
+    /// Takes the body of a reply to a GET to the front of `target`. How long it is.
+    pub(super) async fn body_into(
+        &self,
+        mut reply: Reply<R::Stream>,
+        target: &mut [u8],
+    ) -> Result<(ReplyHead, usize), ClientError> {
+        if !matches!(reply.head.status, 200 | 206) {
+            let (head, document) = self.document(reply).await?;
+            return Err(refused(&head, &document));
+        }
+        let Framing::Length(bytes) = reply.head.framing()? else {
+            return Err(ClientError::Malformed("an object without a length"));
+        };
+        let room = usize::try_from(bytes).ok().and_then(|bytes| target.get_mut(..bytes));
+        let target = room.ok_or(ClientError::TooLarge { bytes })?;
+        reply.connection.fill(&self.runtime, target).await?;
+        self.keep(reply.connection);
+        Ok((reply.head, bytes as usize))
+    }
+
+    /// Sends a request, and reads the head of its reply.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Reply<R::Stream>, ClientError> {
+        let request =
+            signed_head(&self.credentials, &self.host, (self.now)(), (method, path), headers, body.len());
+        let mut connection = match self.idle_connection() {
+            Some(connection) => connection,
+            None => Connection::new(in_silence(&self.runtime, self.runtime.connect(&self.host)).await?),
+        };
+        let head = connection.call(&self.runtime, &request, body).await?;
+        Ok(Reply { head, connection })
+    }
+
+    fn idle_connection(&self) -> Option<Connection<R::Stream>> {
+        loop {
+            let mut connection = self.idle.borrow_mut().pop()?;
+            if connection.is_good(&self.runtime) {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection whose reply was read to its end.
+    fn keep(&self, connection: Connection<R::Stream>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+    }
+
+    /// Reads a short body.
+    pub(super) async fn document(
+        &self,
+        mut reply: Reply<R::Stream>,
+    ) -> Result<(ReplyHead, Vec<u8>), ClientError> {
+        let document = reply.connection.document(&self.runtime, &reply.head).await?;
+        self.keep(reply.connection);
+        Ok((reply.head, document))
+    }
+
+    /// Ends the exposure, and waits for the proof that it has ended: it is there already if the server said so.
+    pub(super) async fn proven<L: Link, D: Direction>(
+        &self,
+        exposed: Exposed<L, D>,
+        ended: bool,
+    ) -> Option<Buffer<L>> {
+        let session: Session<L> = exposed.session().clone();
+        let mut withdrawal = pin!(if ended { exposed.confirmed() } else { exposed.withdraw() });
+        let mut limit = pin!(self.runtime.sleep(PROOF));
+        loop {
+            let mut wait = pin!(self.wait(&session));
+            let found = poll_fn(|cx| {
+                if let Poll::Ready(result) = withdrawal.as_mut().poll(cx) {
+                    return Poll::Ready(Some(result.ok()));
+                }
+                if limit.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Some(None));
+                }
+                wait.as_mut().poll(cx).map(|()| None)
+            });
+            if let Some(found) = found.await {
+                return found;
+            }
+        }
+    }
+
+    /// Waits until there may be something new about the session.
+    async fn wait<L: Link>(&self, session: &Session<L>) {
+        // Where there is none each look finds everything; one that can not be waited for shows again with the next look.
+        if let Some(descriptor) = session.link().descriptor() {
+            drop(self.runtime.readable(descriptor).await);
+        }
+    }
+
+    /// Waits for the notices of those numbers, which may come later than the replies to what they are about.
+    pub(super) async fn noticed<L: Link>(&self, session: &Session<L>, mut notices: Vec<u32>) -> bool {
+        if !session.is_notified() {
+            return true;
+        }
+        let mut limit = pin!(self.runtime.sleep(PROOF));
+        loop {
+            notices.retain(|notice| !session.take_notice(*notice));
+            if notices.is_empty() || !session.is_open() {
+                break;
+            }
+            let mut wait = pin!(self.wait(session));
+            let is_late = poll_fn(|cx| match limit.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => wait.as_mut().poll(cx).map(|()| false),
+            });
+            if is_late.await {
+                break;
+            }
+        }
+        notices.is_empty()
+    }
+}
+
+/// Whether the server says that the exposure which the request named has ended with it.
+pub(super) fn is_ended(head: &ReplyHead) -> bool {
+    head.get(EXPOSURE) == Some(EXPOSURE_ENDED)
+}
+
+/// Whether the server says that there is no such session: it restarted, or the session was not used for long.
+fn has_no_session(head: &ReplyHead) -> bool {
+    head.status == 404 && head.get(PROTOCOL_STATUS) == Some(NO_SESSION)
+}
+
+impl<R: Runtime> fmt::Debug for AsyncClient<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncClient")
+            .field("host", &self.host)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) fn crc64(bytes: &[u8]) -> String {
+    let mut hasher = Hasher::new(Algorithm::Crc64Nvme);
+    hasher.update(bytes);
+    hasher.finish().to_string()
+}
+
+/// The refusal in a document, as far as it is one.
+pub(super) fn refused(head: &ReplyHead, document: &[u8]) -> ClientError {
+    let text = |name| element(document, name).unwrap_or_default();
+    ClientError::Refused { status: head.status, code: text("Code"), message: text("Message") }
+}

@@ -1,0 +1,222 @@
+//! What a client runs on: sockets, waiting and time, from whichever runtime the caller has, or from none.
+
+use super::ClientError;
+use futures_io::{AsyncRead, AsyncWrite};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::TcpStream,
+    os::fd::BorrowedFd,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+/// How long the server may keep silent.
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
+
+/// Sockets, waiting and time. Everything stays on the thread that asks, so nothing here has to be `Send`.
+pub trait Runtime {
+    /// A connection. The traits are those that `smol`, `async-std` and, by an adapter, `tokio` speak.
+    type Stream: AsyncRead + AsyncWrite + Unpin;
+
+    /// Connects to `host`, a name or an address, and a port. Small writes are not to be held back (`TCP_NODELAY`).
+    fn connect(&self, host: &str) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Resolves when the descriptor is readable, or earlier. It is not read from.
+    fn readable(&self, descriptor: BorrowedFd<'_>) -> impl Future<Output = io::Result<()>>;
+
+    /// Resolves after that time.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
+
+    /// Whether nothing has come on a connection that is kept for the next request: not even that the server closed it. Does not wait.
+    fn is_quiet(&self, stream: &mut Self::Stream) -> bool {
+        let poll = Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut [0]);
+        poll.is_pending()
+    }
+}
+
+/// No runtime: each wait blocks the thread, and nothing is ever pending. A future over it is done when it has been polled once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Blocking;
+
+/// A connection that blocks.
+#[derive(Debug)]
+pub struct BlockingStream(TcpStream);
+
+impl Runtime for Blocking {
+    type Stream = BlockingStream;
+
+    async fn connect(&self, host: &str) -> io::Result<BlockingStream> {
+        let stream = TcpStream::connect(host)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_write_timeout(Some(SILENCE))?;
+        Ok(BlockingStream(stream))
+    }
+
+    async fn readable(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&BLOCKING_STEP)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> {
+        // It is only ever waited for beside something that blocks, for up to a step each time: so time is counted in steps.
+        let mut left = time.as_millis() / STEP_MS;
+        poll_fn(move |_| match left.checked_sub(1) {
+            Some(less) => {
+                left = less;
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        })
+    }
+
+    fn is_quiet(&self, stream: &mut BlockingStream) -> bool {
+        let look = || {
+            stream.0.set_nonblocking(true)?;
+            let peeked = stream.0.peek(&mut [0]);
+            stream.0.set_nonblocking(false)?;
+            peeked
+        };
+        matches!(look(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+/// How long a look at a descriptor may block.
+const STEP_MS: u128 = 100;
+const BLOCKING_STEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 * STEP_MS as i64 };
+
+impl AsyncRead for BlockingStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        target: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(in_time(io::Read::read(&mut self.0, target)))
+    }
+}
+
+impl AsyncWrite for BlockingStream {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(in_time(io::Write::write(&mut self.0, bytes)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.shutdown(std::net::Shutdown::Write))
+    }
+}
+
+/// A limit of a socket shows as `WouldBlock`.
+fn in_time(result: io::Result<usize>) -> io::Result<usize> {
+    result.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    })
+}
+
+/// The result of a future over [`Blocking`].
+///
+/// # Panics
+/// If it waits for something else.
+pub(super) fn blocked_on<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("nothing of a runtime that blocks is ever pending"),
+    }
+}
+
+/// Waits for `future`, but no longer than the server may keep silent.
+pub(super) async fn in_silence<R: Runtime, T>(
+    runtime: &R,
+    future: impl Future<Output = io::Result<T>>,
+) -> Result<T, ClientError> {
+    let (mut future, mut limit) = (pin!(future), pin!(runtime.sleep(SILENCE)));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result.map_err(ClientError::Connection)),
+        Poll::Pending => {
+            limit.as_mut().poll(cx).map(|()| Err(ClientError::Connection(io::ErrorKind::TimedOut.into())))
+        }
+    })
+    .await
+}
+
+/// Runs all of them, `limit` at a time, and gives what they came to in their order.
+pub(super) async fn side_by_side<F: Future>(
+    limit: usize,
+    futures: impl IntoIterator<Item = F>,
+) -> Vec<F::Output> {
+    let mut waiting = futures.into_iter().enumerate();
+    let mut running: Vec<(usize, Pin<Box<F>>)> = Vec::new();
+    let mut results: Vec<Option<F::Output>> = Vec::new();
+    poll_fn(|cx| {
+        loop {
+            while running.len() < limit.max(1)
+                && let Some((index, future)) = waiting.next()
+            {
+                results.push(None);
+                running.push((index, Box::pin(future)));
+            }
+            let before = running.len();
+            running.retain_mut(|(index, future)| match future.as_mut().poll(cx) {
+                Poll::Ready(value) => {
+                    if let Some(place) = results.get_mut(*index) {
+                        *place = Some(value);
+                    }
+                    false
+                }
+                Poll::Pending => true,
+            });
+            if running.len() == before {
+                return if before == 0 { Poll::Ready(()) } else { Poll::Pending };
+            }
+        }
+    })
+    .await;
+    results.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn so_many_run_at_a_time_and_results_are_in_order() {
+        // Shows that no more run at once than may, that all come to an end, whichever is the first, and in whose place.
+        let (running, most) = (Cell::new(0usize), Cell::new(0usize));
+        let one = |number: usize| {
+            let (running, most) = (&running, &most);
+            async move {
+                running.set(running.get() + 1);
+                most.set(most.get().max(running.get()));
+                for _ in 0..(number * 7) % 5 {
+                    let mut yielded = false;
+                    poll_fn(|cx| {
+                        cx.waker().wake_by_ref();
+                        if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
+                    })
+                    .await;
+                }
+                running.set(running.get() - 1);
+                number
+            }
+        };
+        let mut all = pin!(side_by_side(3, (0..20).map(one)));
+        let results = loop {
+            if let Poll::Ready(results) = all.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                break results;
+            }
+        };
+        assert_eq!(results, (0..20).collect::<Vec<_>>());
+        assert_eq!(most.get(), 3);
+        assert_eq!(blocked_on(side_by_side(0, [1, 2].map(|number| async move { number }))), [1, 2]);
+    }
+}
