@@ -22,13 +22,13 @@ use crate::{
         put::{Put, Target},
         types::{
             CommitOptions, Delete, Deleted, ExpiredUploads, GetOptions, ListOptions, Listing, NamedPart,
-            ObjectInfo, PartInfo, PutOptions, UploadInfo, VersionListing, Which, WriteCondition,
+            ObjectInfo, PartInfo, PutOptions, Select, UploadInfo, VersionListing, Which, WriteCondition,
         },
     },
     reactor::{Budget, Core, Grant, Signal},
     shard::{
         Shard, ShardFiles, ShardStatistics,
-        requests::{AttributesRequest, upload_id},
+        requests::{AttributesRequest, CopySource, CopyTarget, upload_id},
         scrub::{ScrubProgress, ScrubRate},
         uploads::CompleteRequest,
     },
@@ -489,7 +489,9 @@ impl CoreEngine {
         list::list_versions(self, bucket, options).await
     }
 
-    /// Copies an object, or the selected bytes of it, to another key.
+    /// Copies an object, or the selected bytes of it, to another key. A whole object in extents whose copy belongs to the same shard
+    /// is not copied but shared: no byte is read, and none is stored twice. Else the bytes go through this core's memory, and are
+    /// verified on the way.
     ///
     /// # Errors
     /// Those of [`CoreEngine::get`] and [`Put::finish`].
@@ -500,11 +502,26 @@ impl CoreEngine {
         options: CommitOptions,
     ) -> Result<ObjectInfo, Error> {
         let (bucket, key, get) = source;
+        if let Some(shard) = self.shares((bucket, key), target, &get) {
+            let _operation = self.admit().await?;
+            let (source, target) = shared_copy((bucket, key, get.version), target, options.clone());
+            let work = move |shard: Rc<Shard>| async move { shard.copy_shared(&source, target).await };
+            if let Some(info) = self.on_shard(shard, work).await? {
+                self.0.metrics.puts.add(1);
+                return Ok(info);
+            }
+        }
         let source = self.get(bucket, key, get).await?;
         let range = source.range();
         let size = Some(range.end - range.start);
         let put = self.put(target.0, target.1, PutOptions { size }).await?;
         copy::copy(source, put, options).await
+    }
+
+    /// The shard of both, if a copy may share what lies there.
+    fn shares(&self, source: (&str, &[u8]), target: (&str, &[u8]), get: &GetOptions) -> Option<u16> {
+        let shard = self.shard_of(source.0, source.1);
+        (get.select == Select::Whole && shard == self.shard_of(target.0, target.1)).then_some(shard)
     }
 
     // ── uploads in parts ──
@@ -556,6 +573,17 @@ impl CoreEngine {
         options: CommitOptions,
     ) -> Result<PartInfo, Error> {
         let (bucket, key, get) = source;
+        let (target_key, part) = ((target.0, target.1), (target.2, target.3));
+        if let Some(shard) = self.shares((bucket, key), target_key, &get) {
+            let _operation = self.admit().await?;
+            let (source, target) = shared_copy((bucket, key, get.version), target_key, options.clone());
+            let work =
+                move |shard: Rc<Shard>| async move { shard.copy_part_shared(&source, part, target).await };
+            if let Some(info) = self.on_shard(shard, work).await? {
+                self.0.metrics.puts.add(1);
+                return Ok(info);
+            }
+        }
         let source = self.get(bucket, key, get).await?;
         let range = source.range();
         let size = Some(range.end - range.start);
@@ -727,4 +755,14 @@ impl CoreEngine {
         }
         all
     }
+}
+
+/// What a shard is told of a copy within it.
+fn shared_copy(
+    source: (&str, &[u8], Which),
+    target: (&str, &[u8]),
+    options: CommitOptions,
+) -> (CopySource, CopyTarget) {
+    let source = CopySource { bucket: source.0.into(), key: source.1.into(), which: source.2 };
+    (source, CopyTarget { bucket: target.0.into(), key: target.1.into(), options })
 }

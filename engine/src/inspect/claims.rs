@@ -27,6 +27,12 @@ enum Owner {
     Part(usize, u16),
 }
 
+impl Owner {
+    fn is_record(self) -> bool {
+        !matches!(self, Owner::Checkpoint)
+    }
+}
+
 struct Claims<'a> {
     reading: &'a Reading,
     image: &'a ShardImage,
@@ -256,6 +262,8 @@ impl Claims<'_> {
             if let Some((before, other)) = reach
                 && before.zone == extent.zone
                 && u32::from(extent.unit) < end(&before).1
+                // A copy within the shard shares the extents of its source, each as a whole.
+                && !(before == *extent && other.is_record() && owner.is_record())
             {
                 let place = (Region::Data, self.reading.data_offset(*extent));
                 let (name, other) = (self.name(*owner), self.words(other));
@@ -320,6 +328,7 @@ impl Claims<'_> {
         let used = space.used_extents();
         let mut reachable: Vec<Extent> = self.extents.iter().map(|(extent, _)| *extent).collect();
         reachable.sort_unstable();
+        reachable.dedup();
         if used != reachable {
             let count = |extents: &[Extent]| extents.iter().map(|extent| extent.bytes()).sum::<u64>();
             let text = format!("{} bytes are in use, {} are reachable", count(&used), count(&reachable));

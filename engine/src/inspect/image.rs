@@ -15,6 +15,7 @@ use crate::{
         space::Zones,
     },
 };
+use std::collections::BTreeSet;
 
 /// What one shard held when it was read. It does not change while the store does.
 pub struct ShardImage {
@@ -260,7 +261,7 @@ impl ShardImage {
             log_zones: self.zones.existing_log,
             ..ShardUsage::default()
         };
-        let mut data_zones = std::collections::BTreeSet::new();
+        let (mut data_zones, mut extents) = (BTreeSet::new(), BTreeSet::new());
         for entry in self.objects() {
             usage.versions += 1;
             usage.delete_markers += u64::from(entry.record.delete_marker);
@@ -271,7 +272,7 @@ impl ShardImage {
             usage.upload_bytes += upload.parts.iter().map(|part| part.bytes).sum::<u64>();
         }
         for content in self.catalog.contents() {
-            add_content(&mut usage, content);
+            add_content(&mut usage, content, &mut extents);
             content.visit_extents(&mut |extent| {
                 data_zones.insert(extent.zone);
             });
@@ -284,9 +285,10 @@ impl ShardImage {
             true => data_zones.len() as u32,
             false => self.zones.existing_data,
         };
+        usage.extent_bytes = extents.iter().map(|extent| extent.bytes()).sum();
         let in_use = usage.extent_bytes + usage.checkpoint_bytes;
         usage.extent_bytes_free = (u64::from(usage.data_zones) * self.zone_bytes).saturating_sub(in_use);
-        let replayed: std::collections::BTreeSet<u32> = self.zones.log_in_use.iter().copied().collect();
+        let replayed: BTreeSet<u32> = self.zones.log_in_use.iter().copied().collect();
         let packed = self.catalog.packed_live_by_zone();
         usage.log_zones_replayed = replayed.len() as u32;
         usage.log_zones_packed = packed.keys().filter(|zone| !replayed.contains(zone)).count() as u32;
@@ -306,16 +308,19 @@ impl ShardImage {
     }
 }
 
-fn add_content(usage: &mut ShardUsage, content: &Content) {
+fn add_content(usage: &mut ShardUsage, content: &Content, extents: &mut BTreeSet<Extent>) {
     match content {
         Content::Inline(bytes) => usage.inline_bytes += bytes.len() as u64,
         Content::Parts(parts) => {
-            parts.iter().for_each(|part| add_content(usage, &part.content));
+            parts.iter().for_each(|part| add_content(usage, &part.content, extents));
             return;
         }
         _ => {}
     }
-    content.visit_extents(&mut |extent| usage.extent_bytes += extent.bytes());
+    // Copies share them.
+    content.visit_extents(&mut |extent| {
+        extents.insert(extent);
+    });
     packed_of(content, &mut |_, bytes| usage.packed_bytes += u64::from(bytes));
 }
 

@@ -262,10 +262,15 @@ impl Shard {
         let state = self.state.borrow();
         let mut reachable: Vec<Extent> = state.checkpoint_extents.clone();
         state.catalog.contents().for_each(|c| catalog::extents_of(c, &mut |extent| reachable.push(extent)));
-        let distinct: BTreeSet<Extent> = reachable.iter().copied().collect();
-        if distinct.len() != reachable.len() {
-            return Err("an extent is reached twice".into());
+        reachable.sort_unstable();
+        for same in reachable.chunk_by(|one, other| one == other) {
+            let (extent, records) = (same[0], same.len() as u32);
+            let counted = state.space.references(extent);
+            if counted != records {
+                return Err(format!("{extent:?} is reached by {records} records, {counted} are counted"));
+            }
         }
+        let distinct: BTreeSet<Extent> = reachable.iter().copied().collect();
         let held: BTreeSet<Extent> = state.space.held_extents().into_iter().collect();
         let used: BTreeSet<Extent> = state.space.used_extents().into_iter().collect();
         let accounted: BTreeSet<Extent> = distinct.union(&held).copied().collect();

@@ -14,7 +14,7 @@ use crate::{
         UploadId, Version, Versioning,
     },
     log::Proposal,
-    object::types::{ATTRIBUTES_BYTES_MAX, DeleteMarker, ObjectInfo, Which, WriteCondition},
+    object::types::{ATTRIBUTES_BYTES_MAX, CommitOptions, DeleteMarker, ObjectInfo, Which, WriteCondition},
 };
 use bytes::Bytes;
 use crossdock_transport::memory::FrozenLease;
@@ -36,6 +36,12 @@ pub(crate) enum Body {
         bytes: u64,
         checksums: ChecksumTable,
     },
+    /// In extents of another version, which it is to share.
+    Shared {
+        extents: Vec<Extent>,
+        bytes: u64,
+        checksums: ChecksumTable,
+    },
 }
 
 /// A body and what is known of it.
@@ -52,6 +58,20 @@ pub(crate) struct PutRequest {
     pub(crate) etag: Option<EntityTag>,
     pub(crate) attributes: Bytes,
     pub(crate) condition: WriteCondition,
+}
+
+/// A version that is copied within the shard.
+pub(crate) struct CopySource {
+    pub(crate) bucket: Box<str>,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) which: Which,
+}
+
+/// What becomes of it.
+pub(crate) struct CopyTarget {
+    pub(crate) bucket: Box<str>,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) options: CommitOptions,
 }
 
 pub(crate) struct AttributesRequest {
@@ -147,6 +167,43 @@ impl Shard {
             }
             Err((error, None)) => Err(error),
         }
+    }
+
+    /// Makes a version of this shard another key's current version, without a copy of its bytes: both point to the same extents,
+    /// which are free when neither does. None if the version is not one in extents.
+    pub(crate) async fn copy_shared(
+        &self,
+        source: &CopySource,
+        target: CopyTarget,
+    ) -> Result<Option<ObjectInfo>, Error> {
+        let CopyTarget { bucket, key, options: CommitOptions { etag, attributes, condition } } = target;
+        self.ready_to_add(&bucket).await;
+        let outcome = {
+            // Found and shared without an await in between: the extents can not become free meanwhile.
+            let Some(written) = self.shared_body(source)? else { return Ok(None) };
+            self.sequence_put(PutRequest { bucket, key, written, etag, attributes, condition })
+        };
+        match outcome {
+            Ok((ticket, info)) => {
+                self.durable(ticket).await?;
+                Ok(Some(info))
+            }
+            Err((error, pending)) => {
+                if let Some(ticket) = pending {
+                    self.durable(ticket).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The bytes of a version in extents, to be shared at once.
+    pub(super) fn shared_body(&self, source: &CopySource) -> Result<Option<Written>, Error> {
+        let state = self.state.borrow();
+        let (record, _) = self.find(&state, &source.bucket, &source.key, source.which)?;
+        let Content::Extents { extents, bytes, checksums } = &record.content else { return Ok(None) };
+        let body = Body::Shared { extents: extents.clone(), bytes: *bytes, checksums: checksums.clone() };
+        Ok(Some(Written { body, size: record.size, crc64: record.crc64 }))
     }
 
     fn sequence_put(&self, request: PutRequest) -> Result<(Ticket, ObjectInfo), (Error, Option<Ticket>)> {
@@ -319,6 +376,12 @@ pub(super) fn settle_body(state: &mut State, body: Body) -> (Content, Option<Fro
             }
             reservations.into_iter().for_each(|reservation| state.space.consume(reservation, &used));
             (Content::Extents { extents, bytes, checksums }, None, true)
+        }
+        // They were made durable before the first record said where they are.
+        Body::Shared { extents, bytes, checksums } => {
+            let content = Content::Extents { extents, bytes, checksums };
+            state.space.share(&content);
+            (content, None, false)
         }
     }
 }

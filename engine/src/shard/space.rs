@@ -154,6 +154,11 @@ impl Space {
         self.deferred.take_reusable().into_iter().for_each(|extent| self.extents.release(extent));
     }
 
+    /// Another record points to the extents of a content, from the moment it is sequenced.
+    pub(crate) fn share(&mut self, content: &Content) {
+        extents_of(content, &mut |extent| self.deferred.share(extent));
+    }
+
     // ── pins ──
 
     pub(crate) fn pin(&mut self, content: &Content) -> Pin {
@@ -291,8 +296,14 @@ impl Space {
         others: &[Extent],
         live: &BTreeMap<u32, u64>,
     ) -> Result<(), Overlap> {
-        let mut extents: Vec<Extent> = others.to_vec();
+        let mut extents: Vec<Extent> = Vec::new();
         contents.for_each(|content| extents_of(content, &mut |extent| extents.push(extent)));
+        // What several records point to is one extent with several references: of copies within the shard.
+        extents.sort_unstable();
+        let shared = extents.windows(2).filter(|pair| pair.first() == pair.last());
+        shared.filter_map(|pair| pair.first()).for_each(|extent| self.deferred.share(*extent));
+        extents.dedup();
+        extents.extend(others);
         if self.data_pool.is_some() {
             (0..zones.existing_data).for_each(|zone| self.add_data_zone(zone));
         } else {
@@ -317,6 +328,12 @@ impl Space {
             }
         }
         extents.into_iter().try_for_each(|extent| self.extents.claim(extent))
+    }
+
+    /// Records that point to an extent.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn references(&self, extent: Extent) -> u32 {
+        self.deferred.references(extent)
     }
 
     /// For the checker: extents in use that no reservation, pin or deferred free accounts for must be reachable.

@@ -3,7 +3,9 @@
 use super::{
     Shard, State,
     commit::Ticket,
-    requests::{Written, check_attributes, check_key, give_back, made_etag, own, settle_body},
+    requests::{
+        CopySource, CopyTarget, Written, check_attributes, check_key, give_back, made_etag, own, settle_body,
+    },
 };
 use crate::{
     error::Error,
@@ -14,7 +16,8 @@ use crate::{
     },
     log::Proposal,
     object::types::{
-        ExpiredUploads, NamedPart, ObjectInfo, PARTS_MAX, PartInfo, UploadInfo, Which, WriteCondition,
+        CommitOptions, ExpiredUploads, NamedPart, ObjectInfo, PARTS_MAX, PartInfo, UploadInfo, Which,
+        WriteCondition,
     },
 };
 use bytes::Bytes;
@@ -76,32 +79,51 @@ impl Shard {
 
     pub(crate) async fn put_part(&self, request: PartRequest) -> Result<PartInfo, Error> {
         self.ready_to_add(&request.bucket).await;
-        let (ticket, info) = {
-            let mut state = self.state.borrow_mut();
-            let state = &mut *state;
-            let checked = self.check_part(state, &request);
-            if let Err(error) = checked {
-                give_back(state, request.written.body);
-                return Err(error);
-            }
-            let version = Self::next_version(state);
-            let Written { body, size, crc64 } = request.written;
-            let (content, payload, touches_data) = settle_body(state, body);
-            let part = Part {
-                number: request.number,
-                bytes: size,
-                modified_ms: self.core.wall_clock_ms(),
-                crc64,
-                etag: request.etag.unwrap_or_else(|| made_etag(crc64, size, version)),
-                attributes: own(request.attributes),
-                content,
-            };
-            let info = PartInfo::of(&part);
-            let entry = Entry::PutPart { upload: request.upload, part };
-            (self.sequence(state, Proposal { entry, payload, touches_data }), info)
-        };
+        let (ticket, info) = self.sequence_part(request)?;
         self.durable(ticket).await?;
         Ok(info)
+    }
+
+    fn sequence_part(&self, request: PartRequest) -> Result<(Ticket, PartInfo), Error> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let checked = self.check_part(state, &request);
+        if let Err(error) = checked {
+            give_back(state, request.written.body);
+            return Err(error);
+        }
+        let version = Self::next_version(state);
+        let Written { body, size, crc64 } = request.written;
+        let (content, payload, touches_data) = settle_body(state, body);
+        let part = Part {
+            number: request.number,
+            bytes: size,
+            modified_ms: self.core.wall_clock_ms(),
+            crc64,
+            etag: request.etag.unwrap_or_else(|| made_etag(crc64, size, version)),
+            attributes: own(request.attributes),
+            content,
+        };
+        let info = PartInfo::of(&part);
+        let entry = Entry::PutPart { upload: request.upload, part };
+        Ok((self.sequence(state, Proposal { entry, payload, touches_data }), info))
+    }
+
+    /// As [`Shard::copy_shared`], for a part.
+    pub(crate) async fn copy_part_shared(
+        &self,
+        source: &CopySource,
+        (upload, number): (UploadId, u16),
+        target: CopyTarget,
+    ) -> Result<Option<PartInfo>, Error> {
+        let CopyTarget { bucket, key, options: CommitOptions { etag, attributes, .. } } = target;
+        self.ready_to_add(&bucket).await;
+        let (ticket, info) = {
+            let Some(written) = self.shared_body(source)? else { return Ok(None) };
+            self.sequence_part(PartRequest { bucket, key, upload, number, written, etag, attributes })?
+        };
+        self.durable(ticket).await?;
+        Ok(Some(info))
     }
 
     fn check_part(&self, state: &State, request: &PartRequest) -> Result<(), Error> {

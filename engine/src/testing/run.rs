@@ -18,7 +18,7 @@ use super::{
 use crate::{
     core_engine::CoreEngine,
     device::simulated::{Fault, FaultCounts, FileId, Times},
-    error::{Error, OpenError},
+    error::{Corruption, Error, OpenError},
     inspect::Severity,
     layout::{Version, Versioning},
     object::types::{GetOptions, ListOptions, ListStart, Select, Which},
@@ -154,6 +154,8 @@ pub(super) struct Run {
     refused: bool,
     /// Keys and versions found corrupt.
     corrupt: BTreeSet<(usize, Key, Option<Version>)>,
+    /// Places that do not hold: several keys may share one.
+    rotten: BTreeSet<(u16, u64)>,
     tolerance: Tolerance,
     /// The store may run out of room without a fault.
     little_room: bool,
@@ -171,6 +173,7 @@ impl Run {
             damaged: false,
             refused: false,
             corrupt: BTreeSet::new(),
+            rotten: BTreeSet::new(),
             tolerance: Tolerance::default(),
             little_room: options.zones_max < WorldOptions::default().zones_max,
             may_have_stopped: false,
@@ -484,10 +487,11 @@ impl Run {
     pub(super) fn verify(&mut self) -> Checked {
         self.world.come_to_rest().map_err(|stuck| stuck.to_string())?;
         self.corrupt.clear();
+        self.rotten.clear();
         for client in 0..CLIENTS {
             self.verify_client(client)?;
         }
-        if !self.damaged && self.corrupt.len() > self.flips.len() {
+        if !self.damaged && self.rotten.len() > self.flips.len() {
             return Err(format!("{} flipped bits made {:?} corrupt", self.flips.len(), self.corrupt));
         }
         self.verify_listings()?;
@@ -557,7 +561,8 @@ impl Run {
             let call = call(self);
             let (corrupt, checked) = self.ask(move |_| async move { verify_key(&call, key).await })?;
             checked.map_err(|wrong| format!("client {client}, {key:?}: {wrong}"))?;
-            self.corrupt.extend(corrupt.into_iter().map(|version| (client, key, version)));
+            self.rotten.extend(corrupt.iter().map(|(_, at)| (at.shard, at.offset)));
+            self.corrupt.extend(corrupt.into_iter().map(|(version, _)| (client, key, version)));
         }
         known.borrow_mut().resolve_completions();
         for slot in 0..super::operation::UPLOADS as u8 {
@@ -627,13 +632,13 @@ impl Run {
 }
 
 /// Reads all there is of a key at rest. Says which of it is corrupt: versions, or what a reader of the key gets.
-async fn verify_key(call: &Call, key: Key) -> (Vec<Option<Version>>, Checked) {
+async fn verify_key(call: &Call, key: Key) -> (Vec<(Option<Version>, Corruption)>, Checked) {
     let (bucket, name) = (key.bucket(call.client()), key.bytes(call.client()));
     let options = GetOptions { select: Select::Whole, version: Which::Current };
     let found = read(call.engine(), &bucket, &name, options, usize::MAX).await;
     let mut corrupt = Vec::new();
-    if matches!(found, Err(Error::Corrupt(_))) {
-        corrupt.push(None);
+    if let Err(Error::Corrupt(at)) = found {
+        corrupt.push((None, at));
     }
     let checked = async {
         call.check_read(key, Select::Whole, found)?;
@@ -643,8 +648,8 @@ async fn verify_key(call: &Call, key: Key) -> (Vec<Option<Version>>, Checked) {
         for (kept, number) in versions.into_iter().flatten().zip(numbers).skip(1) {
             let version = Which::Version(number);
             let found = call.check_version(key, version, &kept, Select::Whole).await;
-            if found? == Seen::Corrupt {
-                corrupt.push(Some(number));
+            if let Seen::Corrupt(at) = found? {
+                corrupt.push((Some(number), at));
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use super::{
     operation::{Condition, Key, NAMES, Slice, list_delimiter, list_prefix, own_bucket},
 };
 use crate::{
-    error::Error,
+    error::{Corruption, Error},
     layout::{Version, Versioning},
     object::types::{
         BucketChange, Delete, GetOptions, ListOptions, ListStart, Select, VersionItem, VersionKind, Which,
@@ -23,8 +23,8 @@ type Checked = Result<(), String>;
 pub(super) enum Seen {
     /// As it is.
     AsItIs,
-    /// As damaged, where something is.
-    Corrupt,
+    /// As damaged, at this place, where something is.
+    Corrupt(Corruption),
     /// Not, for a fault's sake.
     Nothing,
 }
@@ -158,7 +158,7 @@ impl Call {
             {
                 Ok(Seen::AsItIs)
             }
-            (Err(error @ Error::Corrupt(_)), _) => self.excuse(&error).map(|()| Seen::Corrupt),
+            (Err(Error::Corrupt(at)), _) => self.excuse(&Error::Corrupt(at)).map(|()| Seen::Corrupt(at)),
             (Err(error), _) => self.excuse(&error).map(|()| Seen::Nothing),
         }
     }

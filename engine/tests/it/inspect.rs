@@ -20,7 +20,7 @@ use std::{
 use tempfile::TempDir;
 
 /// Everything that is wrong with a closed store, data included.
-fn faults(path: &Path) -> Vec<Finding> {
+pub(crate) fn faults(path: &Path) -> Vec<Finding> {
     let store = settled(path);
     let mut findings: Vec<Finding> =
         store.check_superblocks().into_iter().map(|(_, finding)| finding).collect();

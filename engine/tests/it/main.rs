@@ -4,6 +4,7 @@
 
 mod attributes;
 mod care;
+mod copies;
 mod faults;
 mod inspect;
 mod limits;
