@@ -31,7 +31,7 @@ pub use core_engine::{
 };
 pub use error::{Corruption, DeviceError, Error, OpenError, Resource};
 pub use events::{CorruptionEvent, CorruptionEvents, FoundBy};
-pub use handle::{Builder, Engine, GetStream, OpenReport, PutStream};
+pub use handle::{Builder, Engine, GetStream, OpenReport, OwnCore, PutStream, Turn};
 pub use index::KEY_BYTES_MAX;
 pub use layout::{BucketId, Documents, EntityTag, UploadId, Version, Versioning};
 pub use memory::{MemoryPlan, MemoryTerm};

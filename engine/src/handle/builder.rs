@@ -2,12 +2,12 @@
 
 use super::{
     Engine, Inner,
+    own::OwnCore,
     threads::{CorePlan, FrontEnd, Started, Threads},
 };
 use crate::{
     core_engine::CoreEngine,
     error::OpenError,
-    events::EventHub,
     layout::{SecretKey, Superblock},
     log::memory::LogMemory,
     memory::{MemoryPlan, Sizes},
@@ -105,6 +105,29 @@ pub struct OpenReport {
     pub page_cached: Vec<PathBuf>,
     /// What the store takes of memory at most, term by term.
     pub memory: MemoryPlan,
+}
+
+/// A store whose files are open and locked, before its cores run.
+pub(super) struct Prepared {
+    pub(super) plan: CorePlan,
+    pub(super) paths: Vec<DataPath>,
+    pub(super) cores: usize,
+    /// Without what the cores will find.
+    pub(super) report: OpenReport,
+}
+
+impl OpenReport {
+    /// With what the cores found.
+    pub(super) fn with(
+        mut self,
+        shards: Vec<RecoveryReport>,
+        unavailable: Vec<(u16, String)>,
+        driver: String,
+        unregistered: Option<String>,
+    ) -> OpenReport {
+        self.memory.index_bytes = shards.iter().map(|shard| shard.index_bytes).sum();
+        OpenReport { shards, unavailable, driver, unregistered, ..self }
+    }
 }
 
 impl Builder {
@@ -211,6 +234,29 @@ impl Builder {
     /// # Errors
     /// Nothing was changed, but for a store that was to be made.
     pub fn open(self) -> Result<Engine, OpenError> {
+        let Prepared { plan, paths, cores, report } = self.prepare()?;
+        let (placement, events) = (plan.placement.clone(), plan.events.clone());
+        let (threads, started) = Threads::start(plan, cores, paths)?;
+        let Started { addresses, metrics, shards, unavailable, driver, unregistered } = started;
+        let report = report.with(shards, unavailable, driver, unregistered);
+        let inner = Inner { addresses, placement, metrics, events, report, threads };
+        Ok(Engine { inner: Arc::new(inner), wait: None })
+    }
+
+    /// Opens the store with one core, on this thread: for a program with a loop of its own, which polls it ([`OwnCore::poll`]) when a
+    /// descriptor is readable. No thread is started. Blocks until every shard is recovered.
+    ///
+    /// # Errors
+    /// As [`Builder::open`]; also when another number of cores than one was asked for.
+    pub fn open_here(mut self) -> Result<OwnCore, OpenError> {
+        if self.cores.replace(1).is_some_and(|cores| cores != 1) {
+            return Err(OpenError::Options("a store opened on one thread has one core".into()));
+        }
+        OwnCore::open(self.prepare()?)
+    }
+
+    /// All that is done before the first core runs.
+    fn prepare(self) -> Result<Prepared, OpenError> {
         if self.paths.is_empty() {
             return Err(OpenError::Options("no directory or device was given".into()));
         }
@@ -246,7 +292,6 @@ impl Builder {
             .map_err(|error| OpenError::Options(error.to_string()))?;
         register(&self.transports, &arena)?;
         let placement = Arc::new(Placement::new(first.geometry, first.store, cores));
-        let events = Arc::<EventHub>::default();
         let sizes = Sizes {
             cores,
             shards: first.geometry.shard_count,
@@ -254,12 +299,12 @@ impl Builder {
             ring_depth: RING_DEPTH,
             operations_max: OPERATIONS_MAX,
         };
-        let mut memory = MemoryPlan::new(sizes, self.memory_max)?;
+        let memory = MemoryPlan::new(sizes, self.memory_max)?;
         let shard_count = u64::from(first.geometry.shard_count);
         let index_bytes_max = memory.index_bytes_max.map_or(u64::MAX, |bytes| bytes / shard_count);
         let plan = CorePlan {
             arena: arena.clone(),
-            placement: placement.clone(),
+            placement,
             store: first.store,
             secret: SecretKey(first.secret),
             shards: Arc::new(shards),
@@ -273,24 +318,20 @@ impl Builder {
             transports: self.transports.clone(),
             session_limits: self.session_limits,
             scrub: self.scrub,
-            events: events.clone(),
+            events: Arc::default(),
         };
-        let (threads, started) = Threads::start(plan, cores, paths)?;
-        let Started { addresses, metrics, shards, unavailable, driver, unregistered } = started;
-        memory.index_bytes = shards.iter().map(|shard| shard.index_bytes).sum();
         let report = OpenReport {
             created,
-            shards,
-            unavailable,
+            shards: Vec::new(),
+            unavailable: Vec::new(),
             pages: arena.page_kind(),
             arena_bytes: arena.bytes(),
-            driver,
-            unregistered,
+            driver: String::new(),
+            unregistered: None,
             page_cached,
             memory,
         };
-        let inner = Inner { addresses, placement, metrics, events, report, threads };
-        Ok(Engine { inner: Arc::new(inner), wait: None })
+        Ok(Prepared { plan, paths, cores, report })
     }
 
     fn superblocks(

@@ -2,11 +2,13 @@
 
 pub(crate) mod builder;
 mod get;
+mod own;
 mod put;
 mod threads;
 
 pub use builder::{Builder, OpenReport};
 pub use get::GetStream;
+pub use own::{OwnCore, Turn};
 pub use put::PutStream;
 
 use crate::{

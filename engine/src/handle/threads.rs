@@ -240,27 +240,14 @@ fn run_core(
     addresses: &mpsc::Receiver<Vec<Address>>,
     together: &Barrier,
 ) {
-    let ring = match Ring::new(&RingOptions { driver: plan.driver, depth: plan.depth }) {
-        Ok(ring) => ring,
-        Err(source) => {
-            let error = OpenError::Io { what: "set up a ring for", path: PathBuf::new(), source };
+    let Ground { core, driver, description, unregistered } = match lay_ground(index, plan) {
+        Ok(ground) => ground,
+        Err(error) => {
             // Nobody listens only if opening has failed already.
             let _ = reports.send(Report::Failed(error));
             return;
         }
     };
-    if plan.pin {
-        pin(index);
-    }
-    let unregistered = ring.register(&plan.arena).err().map(|error| error.to_string());
-    let description = ring.describe();
-    let driver = Rc::new(RingDriver::new(ring));
-    if let Err(error) = open_transports(index, plan, &driver) {
-        let _ = reports.send(Report::Failed(error));
-        return;
-    }
-    let options = CoreOptions { index, seed: seed(), shuffle: false };
-    let core = Core::new(options, driver.clone(), plan.arena.pool(index));
     let _ = reports.send(Report::Address(index, core.address()));
     let Ok(addresses) = addresses.recv() else { return };
     core.connect(addresses);
@@ -277,22 +264,11 @@ fn run_core(
     let up = Up { shards, unavailable, metrics, driver: description, unregistered };
     let _ = reports.send(Report::Up(Box::new(up)));
 
-    if !plan.transports.is_empty() {
-        core.spawn(expire_sessions(core.clone(), driver.clone(), plan.session_limits.idle_max)).detach();
-    }
-    if let Some(schedule) = plan.scrub {
-        engine.own_shards().for_each(|shard| core.spawn(shard.clone().scrub_for_ever(schedule)).detach());
-    }
+    run_beside(plan, &core, &engine, &driver);
     let front_end = plan.front_end.clone();
     let work = engine.clone();
     core.block_on(async move {
-        let front = front_end.map(|front_end| {
-            let (engine, core) = (work.clone(), work.core().clone());
-            core.spawn(async move {
-                engine.opened().raised().await;
-                front_end(engine, driver).await;
-            })
-        });
+        let front = front_end.map(|front_end| work.core().spawn(serve(work.clone(), driver, front_end)));
         work.stop().raised().await;
         if let Some(front) = front {
             // Asked to stop before it began: it begins and sees that at once.
@@ -302,14 +278,56 @@ fn run_core(
     });
     // Others may still need this core's shards until their front ends are done too.
     wait_for_all(&core, together);
-    let closing = engine.clone();
-    core.block_on(async move {
-        for shard in closing.own_shards() {
-            shard.close().await;
-        }
-    });
+    core.block_on(close_shards(engine.clone()));
     engine.detach_all();
     core.stop();
+}
+
+/// A core whose shards are not open yet.
+pub(super) struct Ground {
+    pub(super) core: Core,
+    pub(super) driver: Rc<RingDriver>,
+    pub(super) description: String,
+    pub(super) unregistered: Option<String>,
+}
+
+/// Makes a core on this thread: its ring, and its queues of every transport.
+pub(super) fn lay_ground(index: usize, plan: &CorePlan) -> Result<Ground, OpenError> {
+    let ring = Ring::new(&RingOptions { driver: plan.driver, depth: plan.depth })
+        .map_err(|source| OpenError::Io { what: "set up a ring for", path: PathBuf::new(), source })?;
+    if plan.pin {
+        pin(index);
+    }
+    let unregistered = ring.register(&plan.arena).err().map(|error| error.to_string());
+    let description = ring.describe();
+    let driver = Rc::new(RingDriver::new(ring));
+    open_transports(index, plan, &driver)?;
+    let options = CoreOptions { index, seed: seed(), shuffle: false };
+    let core = Core::new(options, driver.clone(), plan.arena.pool(index));
+    Ok(Ground { core, driver, description, unregistered })
+}
+
+/// What a core does besides serving: for as long as it runs.
+pub(super) fn run_beside(plan: &CorePlan, core: &Core, engine: &CoreEngine, driver: &Rc<RingDriver>) {
+    if !plan.transports.is_empty() {
+        core.spawn(expire_sessions(core.clone(), driver.clone(), plan.session_limits.idle_max)).detach();
+    }
+    if let Some(schedule) = plan.scrub {
+        engine.own_shards().for_each(|shard| core.spawn(shard.clone().scrub_for_ever(schedule)).detach());
+    }
+}
+
+/// The front end of a core, once every core is up.
+pub(super) async fn serve(engine: CoreEngine, driver: Rc<RingDriver>, front_end: FrontEnd) {
+    engine.opened().raised().await;
+    front_end(engine, driver).await;
+}
+
+/// Writes what was sequenced, and takes a checkpoint of each of this core's shards.
+pub(super) async fn close_shards(engine: CoreEngine) {
+    for shard in engine.own_shards() {
+        shard.close().await;
+    }
 }
 
 /// This core's queues of every transport.
@@ -366,7 +384,7 @@ fn wait_for_all(core: &Core, together: &Barrier) {
     });
 }
 
-async fn open_core(
+pub(super) async fn open_core(
     plan: CorePlan,
     core: Core,
     driver: Rc<RingDriver>,

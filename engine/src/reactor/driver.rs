@@ -55,6 +55,12 @@ impl RingDriver {
         self.endpoints.list()
     }
 
+    /// Gets ready to sleep on the ring's descriptor, for as long as it says. None if there is something to do already.
+    pub(crate) fn begin_wait(&self, limit: Option<Duration>) -> Option<Option<Duration>> {
+        let limit = self.endpoints.sleep_limit(limit);
+        (limit != Some(Duration::ZERO) && self.ring.begin_wait()).then_some(limit)
+    }
+
     /// The ring itself, to open files and sockets on.
     pub fn ring(&self) -> &Ring {
         &self.ring

@@ -215,6 +215,8 @@ pub struct ShardStatistics {
     pub log_zones_free: u32,
     /// Bytes of the heap that its index takes at most.
     pub index_bytes: u64,
+    /// How far its scrub is.
+    pub scrub: scrub::ScrubProgress,
     /// Whether a failure stopped its writing.
     pub read_only: bool,
 }
@@ -364,6 +366,7 @@ impl Shard {
             log_zones,
             log_zones_free,
             index_bytes: state.catalog.memory_bytes(),
+            scrub: self.scrub_progress(),
             read_only: state.failed.is_some() || state.hole.is_some(),
         }
     }

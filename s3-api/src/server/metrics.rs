@@ -243,7 +243,7 @@ fn render_latency(out: &mut String, server: &[Arc<ServerMetrics>]) {
 
 fn render_shards(out: &mut String, shards: &[ShardStatistics]) {
     type Column = (&'static str, &'static str, &'static str, fn(&ShardStatistics) -> u64);
-    const COLUMNS: [Column; 11] = [
+    const COLUMNS: [Column; 16] = [
         ("crossdock_shard_versions", "gauge", "Versions in the shard.", |s| s.versions),
         ("crossdock_shard_batches_total", "counter", "Log batches written.", |s| s.batches),
         ("crossdock_shard_entries_total", "counter", "Entries committed.", |s| s.entries),
@@ -258,6 +258,22 @@ fn render_shards(out: &mut String, shards: &[ShardStatistics]) {
         }),
         ("crossdock_shard_extent_bytes_used", "gauge", "Bytes of extents in use.", |s| s.extent_bytes_used),
         ("crossdock_shard_extent_bytes_free", "gauge", "Bytes of extents free.", |s| s.extent_bytes_free),
+        ("crossdock_shard_index_bytes", "gauge", "Bytes of memory that the index takes at most.", |s| {
+            s.index_bytes
+        }),
+        ("crossdock_shard_scrub_tours_total", "counter", "Tours that the scrub began.", |s| s.scrub.tour),
+        ("crossdock_shard_scrub_bytes", "gauge", "Bytes that this tour of the scrub verified.", |s| {
+            s.scrub.bytes
+        }),
+        ("crossdock_shard_scrub_findings", "gauge", "Damages that this tour of the scrub found.", |s| {
+            s.scrub.findings
+        }),
+        (
+            "crossdock_shard_scrub_finished_seconds",
+            "gauge",
+            "When the last whole tour ended, since 1970.",
+            |s| s.scrub.finished_ms / 1000,
+        ),
         ("crossdock_shard_read_only", "gauge", "1 if a failure stopped its writing.", |s| {
             u64::from(s.read_only)
         }),
