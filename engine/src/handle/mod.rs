@@ -383,6 +383,74 @@ impl Engine {
         .await
     }
 
+    /// Copies an object, or the selected bytes of it: see [`CoreEngine::copy`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn copy(
+        &self,
+        source: (&str, &[u8], GetOptions),
+        target: (&str, &[u8]),
+        options: CommitOptions,
+    ) -> Result<ObjectInfo, Error> {
+        let (bucket, key, get) = source;
+        let (from, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let (to, made) = (Box::<str>::from(target.0), Box::<[u8]>::from(target.1));
+        self.on_key(bucket, key, move |engine| async move {
+            engine.copy((&from, &wanted, get), (&to, &made), options).await
+        })
+        .await
+    }
+
+    /// Copies an object, or the selected bytes of it, into a part: see [`CoreEngine::copy_part`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn copy_part(
+        &self,
+        source: (&str, &[u8], GetOptions),
+        target: (&str, &[u8], UploadId, u16),
+        options: CommitOptions,
+    ) -> Result<PartInfo, Error> {
+        let (bucket, key, get) = source;
+        let (from, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let (to, made) = (Box::<str>::from(target.0), Box::<[u8]>::from(target.1));
+        let (upload, number) = (target.2, target.3);
+        self.on_key(bucket, key, move |engine| async move {
+            engine.copy_part((&from, &wanted, get), (&to, &made, upload, number), options).await
+        })
+        .await
+    }
+
+    /// An upload and its parts: see [`CoreEngine::list_parts`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`].
+    pub async fn list_parts(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        after: u16,
+        limit: usize,
+    ) -> Result<(UploadInfo, Vec<PartInfo>, bool), Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move {
+            engine.list_parts(&name, &wanted, upload, after, limit).await
+        })
+        .await
+    }
+
+    /// A bucket's uploads: see [`CoreEngine::list_uploads`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn list_uploads(&self, bucket: &str, prefix: &[u8]) -> Result<Vec<UploadInfo>, Error> {
+        let (name, start) = (Box::<str>::from(bucket), prefix.to_vec());
+        self.on_key(bucket, prefix, move |engine| async move { engine.list_uploads(&name, &start).await })
+            .await
+    }
+
     /// Gives an upload up.
     ///
     /// # Errors

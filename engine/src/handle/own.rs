@@ -13,7 +13,7 @@ use super::{
 use crate::{
     core_engine::CoreEngine,
     error::OpenError,
-    reactor::{Core, Driver, RingDriver, Task},
+    reactor::{Core, RingDriver, Task},
     store::directory::DataPath,
 };
 use std::{io, os::fd::OwnedFd, rc::Rc, time::Duration};

@@ -2,16 +2,12 @@
 
 use super::{open, reopen, some_bytes};
 use bytes::Bytes;
-use crossdock::{CommitOptions, CoreEngine, Delete, Engine, Error, GetOptions, WriteCondition};
+use crossdock::{CommitOptions, Delete, Engine, Error, GetOptions, WriteCondition};
 use futures_lite::future::block_on;
 
-fn copy(engine: &Engine, from: &'static str, to: String, options: CommitOptions) -> Result<(), Error> {
-    let core = engine.core_of(engine.shard_of("b", from.as_bytes()));
-    block_on(engine.on_core(core, move |engine: CoreEngine| async move {
-        let source = ("b", from.as_bytes(), GetOptions::default());
-        engine.copy(source, ("b", to.as_bytes()), options).await
-    }))
-    .map(drop)
+fn copy(engine: &Engine, from: &str, to: String, options: CommitOptions) -> Result<(), Error> {
+    let source = ("b", from.as_bytes(), GetOptions::default());
+    block_on(engine.copy(source, ("b", to.as_bytes()), options)).map(drop)
 }
 
 fn used(engine: &Engine) -> u64 {
