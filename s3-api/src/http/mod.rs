@@ -170,6 +170,7 @@ fn front_of(engine: &CoreEngine, shared: &Shared) -> Rc<Front> {
             service: Service::new(shared.service.clone(), engine.clone()),
             limits: shared.limits,
             metrics: shared.metrics.get(core.index()).cloned().unwrap_or_default(),
+            digester: crate::server::Digester::new(core.clone()),
             core,
         });
         fronts.0.borrow_mut().push((shared.service.clone(), front.clone()));

@@ -3,8 +3,8 @@
 //! A stored tag is the text between the quotes. S3 accepts tags without quotes, with quotes and with `W/`, and knows
 //! no other bytes in them than printable ASCII.
 
+use super::md5::Md5;
 use core::fmt;
-use md5::{Digest as _, Md5};
 
 /// One entity tag of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,11 +103,10 @@ pub fn parse_md5_etag(tag: &str) -> Option<[u8; 16]> {
 pub fn multipart_etag(parts: impl IntoIterator<Item = [u8; 16]>) -> String {
     let (mut md5, mut count) = (Md5::new(), 0u32);
     for part in parts {
-        md5.update(part);
+        md5.update(&part);
         count = count.saturating_add(1);
     }
-    let digest: [u8; 16] = md5.finalize().into();
-    format!("{}-{count}", Hex(&digest))
+    format!("{}-{count}", Hex(&md5.finish()))
 }
 
 struct Hex<'a>(&'a [u8]);

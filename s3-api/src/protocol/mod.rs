@@ -18,6 +18,7 @@ pub mod http;
 mod json;
 pub mod lifecycle;
 pub mod lock;
+pub mod md5;
 pub mod metadata;
 pub mod names;
 pub mod operation;

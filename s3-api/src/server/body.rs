@@ -11,9 +11,10 @@
 
 use super::{
     ServerLimits,
+    digester::{Digester, Member},
     exchange::Announced,
     source::Source,
-    wire::{Ended, INPUT_BYTES, yield_now},
+    wire::{Ended, INPUT_BYTES},
 };
 use crate::protocol::{
     body::{BodyDecoder, BodyVerifier, Digests},
@@ -21,18 +22,18 @@ use crate::protocol::{
     http::BodyFraming,
 };
 use crossdock_transport::memory::{BufferLease, CopyReason, copy_payload};
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 /// Bytes received at a time where framing is expected: a chunk's head and a little payload, all of it to be moved.
 const FRAMING_BYTES: usize = 1024;
-/// Payload that is digested before other tasks get their turn: about 100 µs of MD5.
-const DIGEST_BYTES: usize = 64 * 1024;
 
 /// The body of the request in work.
 pub(crate) struct Body<'a> {
     source: Source<'a>,
     decoder: BodyDecoder,
     verifier: Option<BodyVerifier>,
+    /// Where its payload is digested.
+    digests: Member,
     limits: ServerLimits,
     framing: BodyFraming,
     awaits_continue: bool,
@@ -49,11 +50,13 @@ impl<'a> Body<'a> {
         verifier: BodyVerifier,
         announced: Announced,
         limits: ServerLimits,
+        digester: &Rc<Digester>,
     ) -> Body<'a> {
         source.begin();
         Body {
             source,
             decoder,
+            digests: digester.join(&verifier),
             verifier: Some(verifier),
             limits,
             framing: announced.framing,
@@ -103,6 +106,9 @@ impl<'a> Body<'a> {
     ///
     /// # Errors
     /// The body is malformed, breaks off, or stands still for too long.
+    ///
+    /// # Cancellation
+    /// After a future that was dropped the body can not be gone on with.
     pub(crate) async fn fill(
         &mut self,
         mut lease: BufferLease,
@@ -142,20 +148,14 @@ impl<'a> Body<'a> {
                 self.source.consume(step.wire_bytes);
             }
             debug_assert!(step.wire_bytes == received || (from_input && step.finished));
-            let payload = wire.get(..step.payload_bytes).unwrap_or_default();
-            if let Some(verifier) = &mut self.verifier {
-                for (index, piece) in payload.chunks(DIGEST_BYTES).enumerate() {
-                    if index > 0 && verifier.is_computing() {
-                        yield_now().await;
-                    }
-                    verifier.update(piece);
-                }
-            }
             filled += step.payload_bytes;
             self.received_bytes += step.payload_bytes as u64;
         }
         // The end of the framing may follow the last byte of payload: without it the body is not whole.
         lease.set_len(filled);
+        let Some(verifier) = self.verifier.take() else { return Ok(lease) };
+        let (verifier, lease) = self.digests.digest(verifier, lease).await;
+        self.verifier = Some(verifier);
         Ok(lease)
     }
 
@@ -182,6 +182,7 @@ impl<'a> Body<'a> {
     /// They differ, or the body goes on.
     pub(crate) async fn finish(&mut self) -> Result<Digests, S3Error> {
         self.end().await?;
+        self.digests.leave();
         let verifier = self.verifier.take().expect("a body is finished once");
         Ok(verifier.finish(self.decoder.trailing_checksum(), None)?)
     }

@@ -3,6 +3,7 @@
 use super::{
     ServerLimits,
     body::Body,
+    digester::Digester,
     metrics::{Outcome, ServerMetrics},
     source::Source,
     wire::{Ended, unless},
@@ -20,7 +21,7 @@ use crate::{
     service::{Admission, Admitted, Answer, Declined, Origin, Service, remote::Moved},
 };
 use crossdock::reactor::{Core, Moment};
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 /// A body that nobody wants is read to its end up to this size; beyond, the connection is closed instead.
 const UNWANTED_BYTES: u64 = 256 * 1024;
@@ -37,6 +38,8 @@ pub(crate) struct Front {
     pub(crate) service: Service,
     pub(crate) limits: ServerLimits,
     pub(crate) metrics: Arc<ServerMetrics>,
+    /// Where bodies are digested.
+    pub(crate) digester: Rc<Digester>,
 }
 
 /// What a reply needs to know of its request.
@@ -162,7 +165,7 @@ impl Front {
             Ok(parts) => parts,
         };
         let closed = admitted.proposal.as_ref().map(|_| source.closed());
-        let mut body = Body::new(source, decoder, verifier, announced, self.limits);
+        let mut body = Body::new(source, decoder, verifier, announced, self.limits, &self.digester);
         let run = self.service.run(&admitted, asked.begun, &mut body);
         let answer = match closed {
             None => run.await,

@@ -1,6 +1,6 @@
 //! Listening, accepting, draining.
 
-use super::{ServerLimits, connection, exchange::Front, metrics::ServerMetrics, wire};
+use super::{ServerLimits, connection, digester::Digester, exchange::Front, metrics::ServerMetrics, wire};
 use crate::service::{Service, ServiceOptions, Swept, sweep};
 use crossdock::{CoreEngine, reactor::RingDriver};
 use crossdock_transport::tcp::TcpListener;
@@ -189,6 +189,7 @@ impl Server {
                 service: Service::new(self.service.clone(), engine.clone()),
                 limits: self.limits,
                 metrics,
+                digester: Digester::new(core.clone()),
             },
             #[cfg(feature = "tls")]
             tls: self.tls.clone().map(|settings| super::tls::TlsShared::new(settings, &core)),

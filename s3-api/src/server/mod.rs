@@ -14,6 +14,7 @@
 
 mod body;
 mod connection;
+mod digester;
 mod exchange;
 mod listener;
 mod metrics;
@@ -25,6 +26,8 @@ mod tls;
 mod wire;
 
 pub(crate) use body::Body;
+#[cfg(feature = "http")]
+pub(crate) use digester::Digester;
 pub use exchange::ACCESS_LOG;
 pub use listener::Server;
 pub use metrics::{ServerMetrics, render};

@@ -14,5 +14,6 @@ mod identities;
 mod many_at_once;
 mod remote;
 mod tls;
+mod together;
 mod vectors;
 mod wire;
