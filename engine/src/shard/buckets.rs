@@ -79,7 +79,7 @@ impl Shard {
     /// Lets go of a name taken by [`Shard::begin_bucket`] or [`Shard::begin_deletion`].
     pub(crate) fn let_go_of_name(&self, name: &str) {
         self.state.borrow_mut().overlay.naming.remove(name);
-        self.progress.notify();
+        self.progressed();
     }
 
     /// On the name's home shard: takes the name for a new bucket and makes its record, which is not logged yet.
@@ -220,7 +220,7 @@ impl Shard {
     /// Lets the changes that waited go on.
     pub(crate) fn end_deciding(&self, bucket: BucketId) {
         self.state.borrow_mut().overlay.deciding.remove(&bucket);
-        self.progress.notify();
+        self.progressed();
     }
 
     /// Resolves once the bucket is not about to go. Bounded: the decision waits only for what is in the log already.

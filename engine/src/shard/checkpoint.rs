@@ -77,7 +77,7 @@ impl Shard {
             state.checkpointing = false;
             state.checkpoint_taking = 0;
         }
-        self.progress.notify();
+        self.progressed();
         // Zones that it covers can be cleaned from now on.
         self.clean_soon();
         result
@@ -176,7 +176,7 @@ impl Shard {
         for copy in 0..COPIES {
             if let Err(error) = self.write_anchor_copy(anchor, copy).await {
                 self.state.borrow_mut().failed.get_or_insert(error);
-                self.progress.notify();
+                self.progressed();
                 return Err(error);
             }
         }

@@ -76,7 +76,7 @@ impl Shard {
                     tracing::warn!(%error, shard = shard.id(), "cleaning stopped");
                 }
                 shard.state.borrow_mut().cleaning = false;
-                shard.progress.notify();
+                shard.progressed();
             })
             .detach();
     }

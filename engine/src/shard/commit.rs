@@ -18,7 +18,12 @@ use crate::{
     planted::{Bug, Point, planted, reach},
 };
 use crossdock_transport::{operation::OsError, ring::Durability};
-use std::{rc::Rc, time::Duration};
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, Waker},
+    time::Duration,
+};
 
 /// A batch is written at once when so much waits, whatever else is in flight.
 const GATHER_BYTES: usize = 256 * 1024;
@@ -85,15 +90,32 @@ impl Shard {
 
     /// Resolves once the proposal is durable and applied.
     pub(super) async fn durable(&self, ticket: Ticket) -> Result<(), Error> {
-        self.progress
-            .wait(|| {
-                let state = self.state.borrow();
-                if state.applied >= ticket.0 {
-                    return Some(Ok(()));
-                }
-                state.failed.map(|error| Err(Error::Device(error)))
-            })
-            .await
+        let mut waits_by: Option<Waker> = None;
+        poll_fn(|cx| {
+            let state = self.state.borrow();
+            if state.applied >= ticket.0 {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(error) = state.failed {
+                return Poll::Ready(Err(Error::Device(error)));
+            }
+            if !waits_by.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                waits_by = Some(cx.waker().clone());
+                self.acknowledgements.wait(ticket.0, cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Lets everyone look again who waits for something that may have come about.
+    pub(super) fn progressed(&self) {
+        let (applied, failed) = {
+            let state = self.state.borrow();
+            (state.applied, state.failed.is_some())
+        };
+        self.acknowledgements.release(if failed { u64::MAX } else { applied });
+        self.progress.notify();
     }
 
     /// Writes batches until the shard is closed and everything sequenced is durable, or a device fails.
@@ -289,7 +311,7 @@ impl Shard {
             self.clean_soon();
         }
         self.work.notify();
-        self.progress.notify();
+        self.progressed();
     }
 
     /// Takes a checkpoint in the background, unless one is being taken.

@@ -8,6 +8,7 @@
 //! The fields are touched by the owning core alone, and never across an await: [`State`] is borrowed, looked at or
 //! changed, and let go.
 
+mod acknowledge;
 pub(crate) mod buckets;
 pub(crate) mod catalog;
 pub(crate) mod checkpoint;
@@ -32,6 +33,7 @@ use crate::{
     log::{Proposal, memory::LogMemory, tail::Tail},
     reactor::{Core, Moment, Signal},
 };
+use acknowledge::Acknowledgements;
 use catalog::Catalog;
 use overlay::Overlay;
 use space::Space;
@@ -75,6 +77,8 @@ pub(crate) struct Shard {
     work: Signal,
     /// A batch became durable, a zone was made, a sync ended, or the shard failed.
     progress: Signal,
+    /// Those who wait for a batch of their own.
+    acknowledgements: Acknowledgements,
     log_syncs: Syncs,
     data_syncs: Syncs,
     closing: Cell<bool>,

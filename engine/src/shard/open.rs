@@ -1,5 +1,6 @@
 //! Makes a shard, and opens one: anchor, checkpoint, log, then the space that nothing of these reaches.
 
+use super::acknowledge::Acknowledgements;
 use super::{
     Counts, Shard, ShardFiles, ShardIdentity, State, Tuning,
     catalog::Catalog,
@@ -93,6 +94,7 @@ impl Shard {
             state: RefCell::new(state(me)),
             work: Signal::default(),
             progress: Signal::default(),
+            acknowledgements: Acknowledgements::default(),
             log_syncs: Syncs::default(),
             data_syncs: Syncs::default(),
             closing: Cell::new(false),
@@ -201,7 +203,7 @@ impl Shard {
         }
         self.closing.set(true);
         self.work.notify();
-        self.progress.notify();
+        self.progressed();
         self.progress
             .wait(|| {
                 let state = self.state.borrow();

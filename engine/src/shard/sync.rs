@@ -63,7 +63,7 @@ impl Shard {
         }
         let syncs = self.syncs(region);
         syncs.ended.set(syncs.begun.get());
-        self.progress.notify();
+        self.progressed();
     }
 
     fn syncs(&self, region: Region) -> &Syncs {

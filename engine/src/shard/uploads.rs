@@ -167,7 +167,7 @@ impl Shard {
         }
         let result = self.complete_open_upload(&request).await;
         self.state.borrow_mut().overlay.completing.remove(&request.upload);
-        self.progress.notify();
+        self.progressed();
         result
     }
 

@@ -65,7 +65,7 @@ impl Shard {
                 }
             }
             // Whoever closes the shard waits for this, or for the log to be written.
-            self.progress.notify();
+            self.progressed();
             self.free_log_zones();
             if closing {
                 return Err(Error::Full { shard: self.id() });
@@ -226,7 +226,7 @@ impl Shard {
                         }
                         Err(error) if is_full(&error) && !shard.closing.get() => {
                             shard.state.borrow_mut().log_full = true;
-                            shard.progress.notify();
+                            shard.progressed();
                             shard.core.sleep(RETRY_FULL).await;
                         }
                         Err(error) => {
@@ -241,7 +241,7 @@ impl Shard {
                         }
                     }
                 }
-                shard.progress.notify();
+                shard.progressed();
                 shard.work.notify();
             })
             .detach();
@@ -275,7 +275,7 @@ impl Shard {
                         }
                     }
                 }
-                shard.progress.notify();
+                shard.progressed();
                 shard.work.notify();
             })
             .detach();
@@ -400,7 +400,7 @@ impl Shard {
                 state.space.add_data_zone(seen);
             }
         }
-        self.progress.notify();
+        self.progressed();
         match result {
             Err(error) if is_full(&error) => Err(full),
             other => other.map_err(Error::Device),
