@@ -34,6 +34,8 @@ pub struct Fio<'a> {
     pub depth: u32,
     /// How long it runs.
     pub seconds: u32,
+    /// Operations a second, at times of their own; none: as many as it can.
+    pub rate: Option<u32>,
 }
 
 /// What fio measured.
@@ -43,6 +45,8 @@ pub struct Rates {
     pub bytes: f64,
     /// Operations a second.
     pub operations: f64,
+    /// Microseconds that 50, 99 and 99.9 of a hundred operations did not exceed.
+    pub latencies_us: [f64; 3],
 }
 
 impl Fio<'_> {
@@ -88,12 +92,16 @@ impl Fio<'_> {
             "--terse-version=3".to_owned(),
         ];
         arguments.extend(more);
+        if let Some(rate) = self.rate {
+            arguments.extend([format!("--rate_iops={rate}"), "--rate_process=poisson".to_owned()]);
+        }
         arguments
     }
 }
 
 /// Reads the terse format 3: fields between semicolons; the read side's bandwidth in KiB/s and its operations a
-/// second are fields 7 and 8, the write side's 48 and 49, counted from 1.
+/// second are fields 7 and 8, the write side's 48 and 49, counted from 1. Twenty percentiles of the latency, each as
+/// `99.000000%=123`, are fields 18 to 37 and 59 to 78.
 ///
 /// <https://fio.readthedocs.io/en/latest/fio_doc.html#terse-output>
 fn parse(text: &str, is_read: bool) -> Option<Rates> {
@@ -101,7 +109,16 @@ fn parse(text: &str, is_read: bool) -> Option<Rates> {
     let fields: Vec<&str> = line.split(';').collect();
     let first = if is_read { 6 } else { 47 };
     let field = |index: usize| fields.get(index)?.parse::<f64>().ok();
-    Some(Rates { bytes: field(first)? * 1024.0, operations: field(first + 1)? })
+    let percentiles = fields.get(first + 11..first + 31)?;
+    let latency = |name: &str| {
+        let value = percentiles.iter().find_map(|field| field.strip_prefix(name)?.strip_prefix("%="));
+        value.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+    };
+    Some(Rates {
+        bytes: field(first)? * 1024.0,
+        operations: field(first + 1)?,
+        latencies_us: [latency("50.000000"), latency("99.000000"), latency("99.900000")],
+    })
 }
 
 #[cfg(test)]
@@ -111,13 +128,15 @@ mod tests {
     #[test]
     fn the_terse_line_is_read() {
         // The read and the write side are told apart, and KiB become bytes.
-        let mut fields = vec!["0"; 60];
+        let mut fields = vec!["0"; 100];
         fields[0] = "3";
         fields[1] = "fio-3.33";
         (fields[6], fields[7], fields[47], fields[48]) = ("1000", "250", "2000", "500");
+        (fields[20], fields[30], fields[60]) = ("50.000000%=11", "99.900000%=33", "99.000000%=44");
         let text = format!("a note\n{}\n", fields.join(";"));
-        assert_eq!(parse(&text, true), Some(Rates { bytes: 1_024_000.0, operations: 250.0 }));
-        assert_eq!(parse(&text, false), Some(Rates { bytes: 2_048_000.0, operations: 500.0 }));
+        let rates = |bytes, operations, latencies_us| Some(Rates { bytes, operations, latencies_us });
+        assert_eq!(parse(&text, true), rates(1_024_000.0, 250.0, [11.0, 0.0, 33.0]));
+        assert_eq!(parse(&text, false), rates(2_048_000.0, 500.0, [0.0, 44.0, 0.0]));
         assert_eq!(parse("fio: failed", true), None);
     }
 }

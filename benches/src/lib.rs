@@ -4,5 +4,10 @@
 //! else the machine does falls on both, and what is printed is the ratio of the medians with its spread.
 
 pub mod fio;
+pub mod load;
+pub mod machine;
+pub mod peers;
+pub mod plot;
 pub mod ratio;
+pub mod report;
 pub mod server;

@@ -1,27 +1,35 @@
-//! The S3 server as a process whose processor time is counted, and connections to it.
+//! An S3 server as a process whose processor time is counted: ours, or a peer.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crossdock_s3::protocol::auth::{PayloadMode, Signer};
 use crossdock_s3::protocol::http::{Method, RequestHead};
 
-const ACCESS_KEY: &str = "CROSSDOCKBENCHMARKS";
-const SECRET_KEY: &str = "benchmarks-secret";
+// Keys that every server accepts; one of them insists on this form.
+/// The access key of every server.
+pub const ACCESS_KEY: &str = "GK31c2f218a2e44f485b94239e";
+/// Its secret.
+pub const SECRET_KEY: &str = "b892c0665f0ada8a4755dae98baa3b133590e11dae3bcc1f9d769d67f16c3835";
+pub(crate) const REGION: &str = "us-east-1";
 
 /// Clock ticks in a second, as `/proc` counts them: fixed by the kernel's interface, whatever its own tick.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// How long a server may take until it answers.
+const READY: Duration = Duration::from_secs(60);
 
 /// A running server. It is killed when dropped.
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    name: String,
 }
 
 impl Server {
-    /// Starts `program` on the store at `data`, on a port of its own, and waits until it is ready.
+    /// Starts our server on the store at `data`, on a port of its own, and waits until it is ready.
     ///
     /// # Errors
     /// A sentence: it does not start, or ends before it is ready.
@@ -42,13 +50,49 @@ impl Server {
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("ready http://")?.split([' ', '/']).next()?.parse().ok());
         match address {
-            Some(address) => Ok(Self { child, address }),
+            Some(address) => Ok(Self { child, address, name: "Crossdock".to_owned() }),
             None => {
                 let _ = child.kill();
                 let _ = child.wait();
                 Err(format!("{} ended before it was ready", program.display()))
             }
         }
+    }
+
+    /// Waits until a program that was told to listen on `address` does.
+    ///
+    /// # Errors
+    /// A sentence: it ends, or does not listen for too long.
+    #[allow(clippy::disallowed_methods, reason = "a benchmark has no reactor to ask for the time")]
+    pub(crate) fn adopt(name: &str, mut child: Child, address: SocketAddr) -> Result<Self, String> {
+        let begin = Instant::now();
+        loop {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(Self { child, address, name: name.to_owned() });
+            }
+            let ended = child.try_wait().ok().flatten();
+            if ended.is_some() || begin.elapsed() > READY {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{name} does not listen on {address} (ended: {ended:?})"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Processor time the server has used so far, user and system, seconds.
@@ -68,24 +112,23 @@ impl Server {
         }
     }
 
-    /// A new connection.
-    ///
-    /// # Errors
-    /// The server does not take it.
-    pub fn connect(&self) -> io::Result<Connection> {
-        let stream = TcpStream::connect(self.address)?;
-        stream.set_nodelay(true)?;
-        Ok(Connection { stream: BufReader::with_capacity(256 << 10, stream) })
-    }
-
     /// A signed request head with its empty line. It may be sent again for some minutes.
-    pub fn head(&self, method: Method, path: &str, body_bytes: u64, now_seconds: u64) -> Vec<u8> {
-        let mut head = RequestHead::for_client(method, path, "", &self.address.to_string());
+    pub fn head(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        body_bytes: u64,
+        now_seconds: u64,
+    ) -> Vec<u8> {
+        let mut head = RequestHead::for_client(method, path, query, &self.address.to_string());
         head.headers.push("content-length", body_bytes.to_string().as_bytes());
         let signer =
-            Signer { access_key: ACCESS_KEY, secret: SECRET_KEY, region: "us-east-1", session_token: None };
+            Signer { access_key: ACCESS_KEY, secret: SECRET_KEY, region: REGION, session_token: None };
         signer.sign_header(&mut head, &PayloadMode::Unsigned, now_seconds);
-        let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method.as_str(), head.path).into_bytes();
+        let mark = if query.is_empty() { "" } else { "?" };
+        let mut bytes =
+            format!("{} {}{mark}{query} HTTP/1.1\r\n", head.method.as_str(), head.path).into_bytes();
         for (name, value) in head.headers.iter() {
             bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
         }
@@ -98,48 +141,5 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// One kept-alive connection.
-pub struct Connection {
-    stream: BufReader<TcpStream>,
-}
-
-impl Connection {
-    /// Sends a request and throws its reply's body away; returns how many bytes that body had.
-    ///
-    /// # Errors
-    /// The connection breaks, or the status is not 2xx.
-    pub fn call(&mut self, head: &[u8], body: &[u8]) -> io::Result<u64> {
-        let stream = self.stream.get_mut();
-        stream.write_all(head)?;
-        stream.write_all(body)?;
-        let status_line = self.read_line()?;
-        if !status_line.starts_with("HTTP/1.1 2") {
-            return Err(io::Error::other(format!("the server answered {status_line}")));
-        }
-        let mut length = 0;
-        loop {
-            let line = self.read_line()?;
-            if line.is_empty() {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().map_err(io::Error::other)?;
-            }
-        }
-        let read = io::copy(&mut (&mut self.stream).take(length), &mut io::sink())?;
-        if read == length { Ok(length) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-    }
-
-    fn read_line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        if self.stream.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
 }

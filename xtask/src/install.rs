@@ -21,6 +21,7 @@ const NEEDED: &[Needed] = &[
     Needed { program: "rclone", package: "rclone", purpose: "client tests" },
     Needed { program: "restic", package: "restic", purpose: "client tests" },
     Needed { program: "fio", package: "fio", purpose: "benchmarks" },
+    Needed { program: "valgrind", package: "valgrind", purpose: "counts of instructions" },
     Needed { program: "mkfs.ext4", package: "e2fsprogs", purpose: "power-loss tests" },
     Needed { program: "mkfs.xfs", package: "xfsprogs", purpose: "power-loss tests" },
     Needed { program: "losetup", package: "mount", purpose: "power-loss tests" },

@@ -10,6 +10,7 @@ mod cargo;
 mod clients;
 mod clock;
 mod command;
+mod counts;
 mod crash;
 mod environments;
 mod fronts;
@@ -49,6 +50,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Run the RDMA tests, or a command, in a virtual machine with a card made of software
     Vm(vm::Options),
+    /// Count what one operation costs, and compare with the counts under version control
+    Counts(counts::Options),
     /// Run the benchmarks, each a ratio against a yardstick of the same run
     Bench(bench::Options),
 }
@@ -66,6 +69,10 @@ fn main() -> ExitCode {
         Task::Vm(options) => {
             install::packages(&tree).iter().for_each(|line| println!("missing: {line}"));
             vm::run(&tree, &options)
+        }
+        Task::Counts(options) => {
+            install::packages(&tree).iter().for_each(|line| println!("missing: {line}"));
+            counts::run(&tree, &options)
         }
         Task::Bench(options) => bench::run(&tree, &options),
     };

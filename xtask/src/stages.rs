@@ -2,7 +2,7 @@
 
 use crate::report::{Table, Verdict};
 use crate::tree::Tree;
-use crate::{cargo, clients, clock, crash, fronts, fuzz, install, simulate, verbs, vm};
+use crate::{cargo, clients, clock, counts, crash, fronts, fuzz, install, simulate, verbs, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -32,6 +32,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "fuzz targets", run: fuzz::stage },
     Stage { name: "verbs", run: verbs::stage },
     Stage { name: "simulation", run: simulate::stage },
+    Stage { name: "counts", run: counts::stage },
     Stage { name: "soft-RoCE", run: vm::stage },
     Stage { name: "clients", run: clients::stage },
     Stage { name: "front ends", run: fronts::stage },

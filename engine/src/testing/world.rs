@@ -703,7 +703,7 @@ impl World {
     }
 }
 
-async fn open_core(
+pub(super) async fn open_core(
     core: Core,
     placement: Arc<Placement>,
     files: Vec<ShardFiles>,
