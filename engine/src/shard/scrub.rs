@@ -423,11 +423,13 @@ impl Tour {
         for _ in 0..METADATA_ATTEMPTS {
             shard.progress.wait(|| (!shard.state.borrow().checkpointing).then_some(())).await;
             self.go_on()?;
-            let (generation, durable_upto) = {
+            let (generation, settled_upto) = {
                 let state = shard.state.borrow();
-                (state.anchor.generation, state.durable_upto)
+                // A shard whose log has a hole writes nothing more.
+                let settled_upto = state.hole.map_or(state.durable_upto, |_| u64::MAX);
+                (state.anchor.generation, settled_upto)
             };
-            let found = look_at_metadata(&reading, durable_upto).await;
+            let found = look_at_metadata(&reading, settled_upto).await;
             self.go_on()?;
             let is_current = {
                 let state = shard.state.borrow();
@@ -464,9 +466,8 @@ impl Tour {
     }
 }
 
-/// Every copy of anchor, checkpoint and log that does not hold. Batches that were not known to be durable when it began count
-/// for nothing: they are being written.
-async fn look_at_metadata(reading: &Reading, durable_upto: u64) -> Vec<Finding> {
+/// Every copy of anchor, checkpoint and log that does not hold, but for batches behind `settled_upto`.
+async fn look_at_metadata(reading: &Reading, settled_upto: u64) -> Vec<Finding> {
     let mut findings = Vec::new();
     let looked = async {
         let image = ShardImage::read_structures(reading).await?;
@@ -475,11 +476,20 @@ async fn look_at_metadata(reading: &Reading, durable_upto: u64) -> Vec<Finding> 
     if let Err(error) = looked.await {
         findings.push(crate::inspect::unreadable(reading.identity.shard, &error));
     }
-    findings.retain(|finding| match finding.problem {
-        Problem::BatchCopy { sequence, .. } => sequence <= durable_upto && finding.severity > Severity::Note,
-        _ => finding.severity > Severity::Note,
-    });
+    findings.retain(|finding| finding.severity > Severity::Note && was_there(&finding.problem, settled_upto));
     findings
+}
+
+/// Whether what a problem is of was all there before anything was read.
+///
+/// A batch behind `settled_upto`, the last one known to be durable before, is being written while the log is read. It may lie in
+/// a stretch that was read before it came, and a later header, in the next zone, be read after it came and say that it is
+/// durable: to one who takes the log to stand still, that is a hole.
+fn was_there(problem: &Problem, settled_upto: u64) -> bool {
+    match *problem {
+        Problem::BatchCopy { sequence, .. } | Problem::Hole { sequence } => sequence <= settled_upto,
+        _ => true,
+    }
 }
 
 /// Goes on when nobody else wants to.
@@ -551,5 +561,25 @@ impl Pace for IdlePace {
 
     fn is_stopped(&self) -> bool {
         self.shard.closing.get() || self.shard.scrub.is_stopping()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::DecodeError;
+
+    /// A batch that may have come while the log was read is not judged, neither its copies nor whether the log breaks off at it.
+    #[test]
+    fn batches_under_way_are_not_judged() {
+        for sequence in [8, 9, 10] {
+            let copy = Problem::BatchCopy { sequence, back: false, error: DecodeError::Checksum };
+            for problem in [copy, Problem::Hole { sequence }] {
+                assert_eq!(was_there(&problem, 9), sequence <= 9, "{problem}");
+                assert!(was_there(&problem, u64::MAX), "{problem}");
+            }
+        }
+        let anchor = Problem::Copy { structure: "anchor", copy: 0, error: None };
+        assert!(was_there(&anchor, 0));
     }
 }

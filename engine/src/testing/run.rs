@@ -689,6 +689,12 @@ mod tests {
         }
     }
 
+    /// A scrub that reads the log while it is written finds no damage in what is on its way.
+    #[test]
+    fn a_log_that_is_written_meanwhile_is_not_damaged() {
+        assert_eq!(run(1220, 300).err(), None);
+    }
+
     /// The checkers see each promise that a disk breaks, within a few seeds: a disk like that is to them what an engine is
     /// that does not wait for a sync, loses a write, does not check what it reads, or forgets a task.
     #[test]
