@@ -168,9 +168,25 @@ fn memory(bytes: u64) -> OwnedFd {
     file
 }
 
-/// Descriptors of this process. Each test is a process of its own under the runner, and has no other threads then.
+/// Descriptors of this process, which is the test's own: see [`in_a_process_of_its_own`].
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Runs the test in a process where no other test opens or closes descriptors meanwhile, whichever runner there is: in the process
+/// that the runner made it returns false, once another one has passed the test.
+fn in_a_process_of_its_own(test: &str) -> bool {
+    const ALONE: &str = "CROSSDOCK_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    alone.args(["--exact", test, "--nocapture"]).env(ALONE, "1");
+    let output = alone.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let about = || format!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{}", about());
+    false
 }
 
 #[test]
@@ -250,6 +266,9 @@ fn a_session_by_credentials_is_seen_through_a_middleware() {
 fn what_is_no_handover_is_refused() {
     // Shows that hellos without memory, with other memory, or that are none at all end their connection, leave no descriptor
     // open, and harm nobody else.
+    if !in_a_process_of_its_own("shm::hostile::what_is_no_handover_is_refused") {
+        return;
+    }
     let server = Server::new(ShmOptions::default());
     let before = descriptors();
     let good = || memory(BYTES);
@@ -291,6 +310,9 @@ fn what_is_no_handover_is_refused() {
 fn lines_that_are_against_the_rules_end_the_session() {
     // Shows that a client which exposes what it does not have, withdraws what it did not expose, says hello twice or sends files
     // for nothing loses its session, and no other.
+    if !in_a_process_of_its_own("shm::hostile::lines_that_are_against_the_rules_end_the_session") {
+        return;
+    }
     let server = Server::new(ShmOptions::default());
     let before = descriptors();
     let expose = |address: u64, bytes: u64, offset: u64| {
@@ -322,6 +344,9 @@ fn lines_that_are_against_the_rules_end_the_session() {
 fn those_who_say_nothing_keep_nobody_out() {
     // Shows that connections without a hello are bounded, and that a user who holds as many as it may still gets in: at the cost of
     // its oldest.
+    if !in_a_process_of_its_own("shm::hostile::those_who_say_nothing_keep_nobody_out") {
+        return;
+    }
     let options = ShmOptions { user_handovers_max: 4, handovers_max: 6, ..ShmOptions::default() };
     let server = Server::new(options);
     let before = descriptors();
@@ -461,6 +486,9 @@ fn is_mapped(address: *mut u8) -> bool {
 #[test]
 fn other_sockets_are_not_taken() {
     // Shows that an offered descriptor is a packet socket with a hello in it, or is refused and closed.
+    if !in_a_process_of_its_own("shm::hostile::other_sockets_are_not_taken") {
+        return;
+    }
     let shm = shm();
     let (_arena, endpoint) = open(&shm);
     let before = descriptors();
