@@ -86,9 +86,12 @@ pub(crate) fn run_tests(
         let quiet = ["--no-fail-fast", "--status-level", "slow", "--final-status-level", "slow"];
         cargo(tree).args(["nextest", "run"]).args(selection).args(quiet)
     } else {
+        // Some tests look at counters of their process, and are to be alone in it: nextest gives each a process, here one runs at a
+        // time.
         cargo(tree)
             .args(["test", "--no-fail-fast", "--lib", "--bins", "--tests", "--examples"])
             .args(selection)
+            .args(["--", "--test-threads=1"])
     };
     let line = environment.iter().fold(line, |line, (name, value)| line.env(name, value));
     let done = line.env(SKIP_LOG, &log).run()?;
