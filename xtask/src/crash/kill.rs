@@ -1,5 +1,6 @@
 //! SIGKILL at a random moment of a mixed load, again and again on one store.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +12,17 @@ use super::verify::verify;
 use super::{Run, faults_error, make_bucket};
 use crate::clock;
 
-/// Kills the server `count` times under load; after each restart everything must be as acknowledged.
-pub(super) fn rounds(run: &Run, count: u32) -> Result<String, String> {
-    let data = run.work.join("kill-data");
+/// Kills the server `count` times under load, its store in this directory; after each restart everything must be as
+/// acknowledged.
+pub(super) fn rounds(run: &Run, directory: &Path, count: u32) -> Result<String, String> {
+    let data = directory.join("kill-data");
     let journal = Arc::new(Journal::default());
     let mut rng = Rng::with_seed(run.seed);
     let (mut checked_count, mut opened_in_max) = (0, Duration::ZERO);
     let mut server = Server::start(&run.program, &data)?;
     make_bucket(server.address())?;
     for round in 1..=count {
-        let load = Load::start(server.address(), &journal, rng.u64(..));
+        let load = Load::start(server.address(), &journal, rng.u64(..), Some(&data));
         clock::pause(Duration::from_millis(rng.u64(50..1500)));
         load.expect_the_end();
         server.kill()?;

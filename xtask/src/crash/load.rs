@@ -1,6 +1,9 @@
 //! A mixed load of several clients, each of whom writes down what he was told.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -53,13 +56,20 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(address: SocketAddr, journal: &Arc<Journal>, seed: u64) -> Self {
+    /// With the directory of the server's own store, some of the bodies are what lies in its logs.
+    pub(crate) fn start(
+        address: SocketAddr,
+        journal: &Arc<Journal>,
+        seed: u64,
+        store: Option<&Path>,
+    ) -> Self {
         journal.stopped.store(false, Ordering::Relaxed);
         let clients = (0..CLIENTS)
             .map(|index| {
                 let journal = Arc::clone(journal);
                 let rng = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(index as u64));
-                clock::spawn(move || Worker { index, journal, rng }.run(address))
+                let store = store.map(Path::to_path_buf);
+                clock::spawn(move || Worker { index, journal, rng, store }.run(address))
             })
             .collect();
         Self { journal: Arc::clone(journal), clients }
@@ -85,6 +95,8 @@ struct Worker {
     index: usize,
     journal: Arc<Journal>,
     rng: Rng,
+    /// The store that the server has.
+    store: Option<PathBuf>,
 }
 
 impl Worker {
@@ -143,9 +155,36 @@ impl Worker {
 
     fn put(&mut self, client: &mut Client) -> std::io::Result<()> {
         let (key, size) = (self.key(), self.size());
-        let body = payload(&mut self.rng, size);
+        let body = match self.rng.u32(0..6) {
+            0 => self.forged(size),
+            _ => payload(&mut self.rng, size),
+        };
         let value = Value::Present { bytes: body.len() as u64, sha256: sha256(&body) };
         self.write(client, "PUT", &key, &body, value)
+    }
+
+    /// A body full of headers of log batches: real ones, with all that makes them valid but their place. Recovery must not take
+    /// them for batches.
+    fn forged(&mut self, size: usize) -> Vec<u8> {
+        let mut body = payload(&mut self.rng, size);
+        let logs = self.store.as_deref().and_then(|store| std::fs::read_dir(store).ok());
+        let logs = logs.into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+        let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+        let mut logs: Vec<PathBuf> = logs.filter(is_log).collect();
+        logs.sort();
+        let opened = self.rng.choice(logs).and_then(|path| File::open(path).ok());
+        if let Some(log) = opened {
+            // The front of a log is what is written first; its blocks are where headers begin.
+            let first = self.rng.u64(0..1024) * 4096;
+            // What is not there, or read while it is being written, leaves the bytes that are there.
+            let _ = log.read_at(&mut body, first);
+        }
+        // No two bodies are the same, or the record could not tell which was written.
+        let mut unlike = [0; 16];
+        self.rng.fill(&mut unlike);
+        let end = body.len();
+        body[end.saturating_sub(16)..].copy_from_slice(&unlike[..end.min(16)]);
+        body
     }
 
     fn delete(&mut self, client: &mut Client) -> std::io::Result<()> {

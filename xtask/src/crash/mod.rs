@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Test this program instead of the s3-server of this tree
     #[arg(long)]
     server: Option<PathBuf>,
+    /// How many times the process is killed with its store on each of these file systems
+    #[arg(long, default_value_t = 10)]
+    rounds_on_each: u32,
     /// Only the tests whose name contains this: kill, flip, full, ext4, xfs
     #[arg(long)]
     only: Option<String>,
@@ -55,8 +58,16 @@ pub(crate) struct Options {
 }
 
 /// What the stage of `cargo xtask test` runs: a few rounds each, so that it stays in minutes.
-const STAGE: Options =
-    Options { rounds: 10, cuts: 4, flips: 12, seed: 1, server: None, only: None, rest: Vec::new() };
+const STAGE: Options = Options {
+    rounds: 10,
+    rounds_on_each: 0,
+    cuts: 4,
+    flips: 12,
+    seed: 1,
+    server: None,
+    only: None,
+    rest: Vec::new(),
+};
 
 pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     for line in install::packages(tree) {
@@ -101,7 +112,14 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let mut verdict = Verdict::default();
     if wanted("kill -9") {
-        verdict.add(judged("kill -9", kill::rounds(&run, options.rounds)));
+        verdict.add(judged("kill -9", kill::rounds(&run, &run.work, options.rounds)));
+    }
+    for system in [disk::FileSystem::Ext4, disk::FileSystem::Xfs] {
+        let on_it = format!("kill -9 on {}", system.name());
+        if options.rounds_on_each > 0 && wanted(&on_it) {
+            let kill = |directory: &Path| kill::rounds(&run, directory, options.rounds_on_each);
+            verdict.add(on_a_disk(tree, &run, &on_it, system, kill));
+        }
     }
     if wanted("flipped bits") {
         verdict.add(judged("flipped bits", rot::flips(&run, options.flips)));
@@ -127,6 +145,31 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
         }
     }
     Ok(verdict)
+}
+
+/// Small enough that log zones are, too, and are cleaned and used again within one test.
+const SMALL_DISK_BYTES: u64 = 1 << 30;
+
+/// Runs a test with its store on a file system of its own, on a loop device.
+fn on_a_disk(
+    tree: &Tree,
+    run: &Run,
+    name: &str,
+    system: disk::FileSystem,
+    test: impl FnOnce(&Path) -> Result<String, String>,
+) -> Verdict {
+    if let Some(obstacle) = disk::obstacle(tree, system) {
+        return Verdict::skipped(1, format!("{name}: {obstacle}"));
+    }
+    let prepared = || {
+        let directory = run.work.join(name.replace(' ', "-"));
+        let image = directory.join("disk.img");
+        std::fs::create_dir_all(&directory)
+            .and_then(|()| std::fs::File::create(&image)?.set_len(SMALL_DISK_BYTES))
+            .map_err(|error| format!("cannot make {}: {error}", image.display()))?;
+        disk::Mounted::format(&image, &directory.join("mounted"), system)
+    };
+    judged(name, prepared().and_then(|mounted| test(mounted.directory())))
 }
 
 /// What every crash test is given.

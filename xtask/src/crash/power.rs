@@ -124,7 +124,8 @@ fn take_images(
     let server = Server::start(&run.program, &rig.mounted.directory().join("data"))?;
     make_bucket(server.address())?;
     let journal = Arc::new(Journal::default());
-    let load = Load::start(server.address(), &journal, rng.u64(..));
+    let data = rig.mounted.directory().join("data");
+    let load = Load::start(server.address(), &journal, rng.u64(..), Some(&data));
     let mut images = Vec::new();
     for index in 0..count {
         clock::pause(Duration::from_millis(rng.u64(100..1500)));
