@@ -15,6 +15,7 @@ pub mod rdma_token;
 pub mod request_documents;
 pub mod request_head;
 pub mod signature;
+pub mod store_vs_model;
 pub mod superblock;
 pub mod typed_request;
 

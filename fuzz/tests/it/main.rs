@@ -32,7 +32,7 @@ fn try_target(name: &str) {
     corpus.iter().for_each(|input| (target.run)(input));
     (target.run)(&[]);
     let mut rng = Rng::with_seed(1);
-    for index in 0..inputs() {
+    for index in 0..inputs() / target.cost {
         let mut input = rng.choice(&corpus).cloned().unwrap_or_default();
         let other = rng.choice(&corpus).cloned().unwrap_or_default();
         mutate(&mut rng, &mut input, &other, INPUT_BYTES_MAX);
@@ -69,7 +69,7 @@ macro_rules! targets {
     };
 }
 
-targets! { request_head chunked_body signature header_values operation typed_request presigned_query request_documents bucket_policy post_form object_headers rdma_token put_request log_batch log_entry superblock checkpoint_chunk }
+targets! { request_head chunked_body signature header_values operation typed_request presigned_query request_documents bucket_policy post_form object_headers rdma_token put_request log_batch log_entry superblock checkpoint_chunk store_vs_model }
 
 #[test]
 fn seeds_are_accepted_by_their_decoders() {
