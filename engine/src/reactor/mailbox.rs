@@ -168,3 +168,109 @@ pub(crate) async fn yield_once() {
     })
     .await;
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    //! `RUSTFLAGS="--cfg loom" cargo test -p crossdock --lib --release loom_`: every interleaving of senders with a core that takes
+    //! messages, and with one that stops. The queue's own atomics are among what is interleaved.
+
+    use super::*;
+    use loom::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    /// Counts its own end: of the future that waits for a message's reply, this is all that matters.
+    struct Reply(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Drop for Reply {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn explore(model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        // The queue waits in a loop for a sender that was stopped in the midst of a push: without a bound that has no end.
+        builder.preemption_bound = Some(3);
+        builder.check(model);
+    }
+
+    /// Of a core that stops while others send, no message stays behind: each was taken, or is dropped with the mailbox
+    /// closed, or comes back to its sender. Whoever waits for a reply hears that the core has gone.
+    #[test]
+    fn loom_a_core_that_stops_leaves_no_message_behind() {
+        explore(|| {
+            let ended = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let address = Address::new(2, Arc::new(|| {}));
+            let senders: Vec<_> = (0..2)
+                .map(|_| {
+                    let (address, reply) = (address.clone(), Reply(ended.clone()));
+                    thread::spawn(move || {
+                        // Kept by a caller, as the address is: what is left in the mailbox would never be dropped.
+                        let sent = address.try_send(Box::new(move |_: &Core| drop(reply)));
+                        assert!(!matches!(sent, Err(PushError::Full(_))), "there is room for both");
+                        address
+                    })
+                })
+                .collect();
+            // What a core does in a turn, and then in its stop.
+            drop(address.pop());
+            address.close();
+            while let Some(message) = address.pop() {
+                drop(message);
+            }
+            let kept: Vec<Address> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
+            assert_eq!(
+                ended.load(Ordering::SeqCst),
+                2,
+                "a message is left in a mailbox that nobody looks into"
+            );
+            drop(kept);
+        });
+    }
+
+    /// A core that was woken finds what it was woken for.
+    #[test]
+    fn loom_a_wake_comes_after_its_message() {
+        explore(|| {
+            let woken = Arc::new(AtomicBool::new(false));
+            let wake = woken.clone();
+            let address = Address::new(1, Arc::new(move || wake.store(true, Ordering::Release)));
+            let sender = {
+                let address = address.clone();
+                thread::spawn(move || address.try_send(Box::new(|_: &Core| {})).is_ok())
+            };
+            let was_woken = woken.load(Ordering::Acquire);
+            let found = address.pop().is_some();
+            assert!(found || !was_woken, "woken, and there is nothing");
+            assert!(sender.join().unwrap());
+            assert!(found || address.pop().is_some());
+        });
+    }
+
+    /// What does not fit comes back whole, and fits once the core has taken what was there.
+    #[test]
+    fn loom_what_does_not_fit_comes_back() {
+        explore(|| {
+            let ended = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let address = Address::new(1, Arc::new(|| {}));
+            let first = Reply(ended.clone());
+            assert!(address.try_send(Box::new(move |_: &Core| drop(first))).is_ok());
+            let sender = {
+                let (address, second) = (address.clone(), Reply(ended.clone()));
+                thread::spawn(move || match address.try_send(Box::new(move |_: &Core| drop(second))) {
+                    Err(PushError::Full(back)) => Some(back),
+                    _ => None,
+                })
+            };
+            let taken = address.pop();
+            let back = sender.join().unwrap();
+            let later = address.pop();
+            assert!(taken.is_some());
+            assert!(back.is_some() != later.is_some(), "twice, or lost");
+            drop((taken, back, later));
+            assert_eq!(ended.load(Ordering::SeqCst), 2);
+        });
+    }
+}
