@@ -60,10 +60,21 @@ pub(crate) fn protocol_alone(tree: &Tree) -> Result<Verdict, String> {
     run_tests(tree, &["--package", "crossdock-s3", "--no-default-features"], &[])
 }
 
-/// The arena's lock-free parts under every interleaving of their threads, in a build of their own.
+/// What threads share without a lock, the arena's parts and the mailboxes of cores, under every interleaving of them, in a build of
+/// its own.
 pub(crate) fn thread_models(tree: &Tree) -> Result<Verdict, String> {
     let line = cargo(tree)
-        .args(["test", "--quiet", "--release", "--package", "crossdock-transport", "--lib", "--target-dir"])
+        .args([
+            "test",
+            "--quiet",
+            "--release",
+            "--package",
+            "crossdock-transport",
+            "--package",
+            "crossdock",
+            "--lib",
+        ])
+        .args(["--target-dir"])
         .args([tree.target().join("loom")])
         .args(["--", "loom"])
         .env("RUSTFLAGS", "--cfg loom");
