@@ -81,7 +81,16 @@ impl Bench {
     /// One with another transport, besides shared memory. Where it is not RDMA, it takes RDMA's place.
     pub(crate) fn with(transport: Option<Arc<dyn Transport>>) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |server| server)
+        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |_| {}, |server| server)
+    }
+
+    /// As [`Bench::with`], where what was begun may take so long to end.
+    pub(crate) fn patient(transport: Arc<dyn Transport>, grace: Duration) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let set_remote = |remote: &mut RemoteOptions| remote.grace = grace;
+        Bench::of(directory, accounts(), BucketDefaults::default(), Some(transport), set_remote, |server| {
+            server
+        })
     }
 
     /// The same store and the same transports, served by a new process of which nobody remembers anything.
@@ -91,25 +100,32 @@ impl Bench {
         }
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         std::fs::remove_file(directory.path().join("shm")).ok();
-        Bench::of(directory, accounts(), BucketDefaults::default(), None, |server| server)
+        Bench::of(directory, accounts(), BucketDefaults::default(), None, |_| {}, |server| server)
     }
 
     /// Alice and Bob are accounts of their own, and Carol is a user of Alice's who may only read. Buckets are as AWS made them once.
     pub(crate) fn of_strangers() -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        Bench::of(directory, Arc::new(Strangers), BucketDefaults::BEFORE_2023, None, |server| server)
+        Bench::of(directory, Arc::new(Strangers), BucketDefaults::BEFORE_2023, None, |_| {}, |server| server)
     }
 
     /// As [`Bench::new`], with limits of a test's own and, if there are settings, HTTPS.
     pub(crate) fn limited(limits: ServerLimits, tls: Option<Arc<TlsSettings>>) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        Bench::of(directory, accounts(), BucketDefaults::default(), None, |server| {
-            let server = server.with_limits(limits);
-            match tls {
-                Some(settings) => server.with_tls(settings),
-                None => server,
-            }
-        })
+        Bench::of(
+            directory,
+            accounts(),
+            BucketDefaults::default(),
+            None,
+            |_| {},
+            |server| {
+                let server = server.with_limits(limits);
+                match tls {
+                    Some(settings) => server.with_tls(settings),
+                    None => server,
+                }
+            },
+        )
     }
 
     fn of(
@@ -117,9 +133,11 @@ impl Bench {
         credentials: Arc<dyn Credentials>,
         bucket_defaults: BucketDefaults,
         transport: Option<Arc<dyn Transport>>,
+        set_remote: impl FnOnce(&mut RemoteOptions),
         set_up: impl FnOnce(Server) -> Server,
     ) -> Bench {
         let mut remote = RemoteOptions::default();
+        set_remote(&mut remote);
         if let Some(transport) = transport.as_ref().filter(|transport| transport.name() != "rdma") {
             remote.transports.retain(|(codec, _)| **codec != *"rc");
             remote.transports.push(("rc".into(), transport.name().into()));

@@ -81,11 +81,16 @@ struct Card {
 
 impl Card {
     fn new(faults: SimulatedFaults) -> Card {
+        Card::patient(faults, Duration::from_secs(1))
+    }
+
+    /// A server that lets what was begun take so long to end.
+    fn patient(faults: SimulatedFaults, grace: Duration) -> Card {
         let nic = SimulatedNic::new(faults);
         let watch = Arc::<Watch>::default();
         let watching = watch.clone();
         let wrapped = Wrapped::new(nic.clone(), move |_| Rc::new(Watching(watching.clone())) as _);
-        let bench = Bench::with(Some(Arc::new(wrapped)));
+        let bench = Bench::patient(Arc::new(wrapped), grace);
         let at_rest = bench.leases();
         let card = Card { bench, nic, watch, at_rest };
         assert_eq!(card.http().call(Method::Put, "/bucket", &[], b"").status, 200);
@@ -303,7 +308,8 @@ fn a_disconnect_in_the_middle() {
 fn a_connection_that_is_closed_cancels() {
     // Shows that a client which closes its connection has its transfer ended before its time, and only that: its session goes on.
     for method in [Method::Put, Method::Get] {
-        let card = Card::new(Card::slow());
+        // However slow the machine, what was posted drains before the session would be ended for it.
+        let card = Card::patient(Card::slow(), PATIENCE);
         let peer = card.peer();
         let (path, access) = request(method);
         let (_, token) = peer.expose(access);

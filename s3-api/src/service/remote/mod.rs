@@ -10,7 +10,7 @@
 //!
 //! Invariants
 //! * The reply goes out when no byte moves any more: past the deadline, or once the client closed its connection, nothing is
-//!   begun, and what then does not end within a second is ended with its session.
+//!   begun, and what then does not end in time (a second, unless the server was told otherwise) is ended with its session.
 //! * One signature moves bytes once. A request that is sent again, by whomever, finds the client's memory in another use.
 //! * To anybody but who made it a session does not exist.
 
@@ -32,7 +32,7 @@ use crossdock_transport::{
     remote::{self, RemoteSlice, SessionId},
     token::{Codecs, TokenError},
 };
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use used::UsedSignatures;
 
 /// How tokens are read, and what moves the bytes of each kind.
@@ -43,15 +43,19 @@ pub struct RemoteOptions {
     /// Names of codecs, and of the transport that moves the bytes for each. A kind that is not here is declined, and so is one
     /// whose transport the engine was opened without.
     pub transports: Vec<(Box<str>, Box<str>)>,
+    /// How long what was begun may take once nothing is begun any more, because the deadline passed or the client closed its
+    /// connection, before it is ended with its session.
+    pub grace: Duration,
 }
 
 impl Default for RemoteOptions {
-    /// The standard codecs; `rc` over the transport `rdma`, and `shm` over `shm`.
+    /// The standard codecs; `rc` over the transport `rdma`, and `shm` over `shm`; a second of grace.
     fn default() -> RemoteOptions {
         let transports = [("rc", "rdma"), ("shm", "shm")];
         RemoteOptions {
             codecs: Codecs::standard(),
             transports: transports.map(|(codec, transport)| (codec.into(), transport.into())).into(),
+            grace: Duration::from_secs(1),
         }
     }
 }
@@ -161,6 +165,8 @@ struct Route {
     signed: Option<Signed>,
     now_seconds: u64,
     deadline: Moment,
+    /// How long it may take to end behind that.
+    grace: Duration,
 }
 
 /// The sender of a request, as transports know it. No name of a key is that of everybody.
@@ -207,6 +213,7 @@ fn route(
         signed,
         now_seconds: engine.core().wall_clock_ms() / 1_000,
         deadline,
+        grace: options.grace,
     }))
 }
 

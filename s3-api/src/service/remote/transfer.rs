@@ -23,11 +23,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::Duration,
 };
-
-/// How long what was begun may take once nothing is begun any more, before its session is ended.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// A request with a token, as it was admitted.
 pub(in crate::service) struct Asked<'a> {
@@ -132,7 +128,7 @@ impl Session {
         memory.begin_request(&route.slice, access)?;
         let (core, until) = (engine.core(), Until::new(route.deadline));
         let mut transfer = pin!(begin(&**memory, route.slice, &until));
-        let mut limit = core.sleep(route.deadline.after(GRACE).since(core.now()));
+        let mut limit = core.sleep(route.deadline.after(route.grace).since(core.now()));
         let (mut is_over, mut is_wanted) = (false, true);
         let result = poll_fn(|cx| {
             if let Poll::Ready(value) = transfer.as_mut().poll(cx) {
@@ -144,7 +140,7 @@ impl Session {
             if is_wanted && Pin::new(&mut *caller).poll(cx).is_ready() {
                 is_wanted = false;
                 until.end(core.now());
-                limit = core.sleep(GRACE);
+                limit = core.sleep(route.grace);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
