@@ -1,9 +1,9 @@
 //! Mistakes made on request, and places to die at: for builds that show whether the tests would notice.
 //!
-//! Such a build is made with `--cfg planted` in `RUSTFLAGS`: the simulator's mutations are (`cargo xtask simulate --long`),
-//! and the server that is killed at named places (`cargo xtask crash`). In every other build [`planted`] is the constant
-//! `false` and [`reach`] is empty: of neither is a branch, a name or a look at the environment left. It is no feature, because
-//! whoever depends on the crate could switch that on.
+//! Such a build is made with `--cfg planted` in `RUSTFLAGS`: the simulator's mutations are (`cargo xtask simulate --long`). A
+//! process of such a build can also be made to die at a named place; no test does so yet. In every other build [`planted`] is
+//! the constant `false` and [`reach`] is empty: of neither is a branch, a name or a look at the environment left. It is no
+//! feature, because whoever depends on the crate could switch that on.
 
 #[cfg(planted)]
 pub use build::{plant, replant};
