@@ -61,7 +61,7 @@ impl PutStream {
         self.send(Command::Finish(Box::new(options), sender)).await?;
         match reply.await {
             Ok(result) => result,
-            Err(_) => Err(self.failure()),
+            Err(_) => Err(self.failure().await),
         }
     }
 
@@ -74,23 +74,22 @@ impl PutStream {
         self.send(Command::FinishPart(Box::new(options), sender)).await?;
         match reply.await {
             Ok(result) => result,
-            Err(_) => Err(self.failure()),
+            Err(_) => Err(self.failure().await),
         }
     }
 
     async fn send(&mut self, command: Command) -> Result<(), Error> {
         let ready = std::future::poll_fn(|cx| self.commands.poll_ready(cx)).await;
         if ready.is_err() || self.commands.start_send(command).is_err() {
-            return Err(self.failure());
+            return Err(self.failure().await);
         }
         Ok(())
     }
 
-    fn failure(&mut self) -> Error {
-        match self.failed.try_recv() {
-            Ok(Some(error)) => error,
-            _ => Error::Closed,
-        }
+    /// Why the core takes no more. It lets go of the commands before it says so: what it says is waited for. It says nothing
+    /// only when it is gone itself.
+    async fn failure(&mut self) -> Error {
+        (&mut self.failed).await.unwrap_or(Error::Closed)
     }
 }
 
@@ -116,4 +115,36 @@ async fn serve(mut put: Put, mut commands: mpsc::Receiver<Command>) -> Result<()
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Resource;
+    use futures_lite::future::{block_on, zip};
+
+    /// A stream whose core has let go of the commands, and where that core says why.
+    fn let_go() -> (PutStream, oneshot::Sender<Error>) {
+        let (commands, _) = mpsc::channel(PIECES_WAITING);
+        let (fail, failed) = oneshot::channel();
+        (PutStream { commands, failed }, fail)
+    }
+
+    /// The core is between letting go of the commands and saying why.
+    #[test]
+    fn a_failure_said_late() {
+        let (mut put, fail) = let_go();
+        let said = async { fail.send(Error::Busy(Resource::Log)).unwrap() };
+        let (written, ()) = block_on(zip(put.write(Bytes::from_static(b"bytes")), said));
+        assert_eq!(written, Err(Error::Busy(Resource::Log)));
+        // Said once.
+        assert_eq!(block_on(put.write(Bytes::new())), Err(Error::Closed));
+    }
+
+    #[test]
+    fn a_core_that_is_gone() {
+        let (put, fail) = let_go();
+        drop(fail);
+        assert_eq!(block_on(put.finish(CommitOptions::default())), Err(Error::Closed));
+    }
 }
