@@ -46,7 +46,7 @@ const CLOCK_JUMP_MS_MAX: u64 = 1 << 32;
 /// The longest that a step takes.
 const STEP_NS_MAX: u64 = 20_000;
 /// The longest that a core stands still.
-const CORE_STALL_STEPS_MAX: u64 = 400;
+pub const CORE_STALL_STEPS_MAX: u64 = 400;
 /// While operations hang on the disk: one in so many steps they go on.
 const RELEASE_EVERY: u32 = 100;
 /// The longest that operations hang when nobody has anything else to do.
