@@ -1,5 +1,6 @@
 //! An embedded object-storage engine.
 
+mod cache;
 mod core_engine;
 pub mod device;
 pub mod error;
@@ -35,7 +36,7 @@ pub use handle::{Builder, Engine, GetStream, OpenReport, OwnCore, PutStream, Tur
 pub use index::KEY_BYTES_MAX;
 pub use layout::{BucketId, Documents, EntityTag, UploadId, Version, Versioning};
 pub use memory::{MemoryPlan, MemoryTerm};
-pub use metrics::{CoreMetrics, Counter};
+pub use metrics::{CoreMetrics, Counter, Gauge};
 pub use object::{
     get::Get,
     list::LIST_LIMIT_MAX,

@@ -1,14 +1,14 @@
 //! What the engine takes of memory: a sum of named terms, printed when a store is opened, and never exceeded.
 //!
 //! ```text
-//!   most = arena + rings + stacks + mailboxes + operations + checksum tables + listings + log queues + checkpoints + program + index
+//!   most = arena + rings + stacks + mailboxes + operations + checksum tables + listings + log queues + checkpoints + read cache + program + index
 //! ```
 //!
 //! Every term but the last is fixed by how the store is opened. Each is the most that its queue or budget lets in (`engine/docs/limits.md`
 //! has their names), so that the sum is held by refusing what would exceed it ([`crate::Error::Busy`]), not by hoping. The index grows with
 //! the store; with [`crate::Builder::memory_max`] it gets what the others leave.
 
-use crate::{error::OpenError, object::OPERATION_BYTES_MAX};
+use crate::{cache::table_bytes, error::OpenError, object::OPERATION_BYTES_MAX};
 use crossdock_transport::memory::LEASE_BYTES_MAX;
 use std::fmt;
 
@@ -67,6 +67,8 @@ pub(crate) struct Sizes {
     pub(crate) arena_bytes: usize,
     pub(crate) ring_depth: usize,
     pub(crate) operations_max: usize,
+    /// Of all cores; it lies in the arena.
+    pub(crate) read_cache_bytes: usize,
 }
 
 impl MemoryPlan {
@@ -75,7 +77,7 @@ impl MemoryPlan {
     /// # Errors
     /// The bound leaves nothing for an index.
     pub(crate) fn new(sizes: Sizes, bytes_max: Option<u64>) -> Result<MemoryPlan, OpenError> {
-        let Sizes { cores, shards, arena_bytes, ring_depth, operations_max } = sizes;
+        let Sizes { cores, shards, arena_bytes, ring_depth, operations_max, read_cache_bytes } = sizes;
         let (per_core, per_shard) = (cores as u64, u64::from(shards));
         let whole = arena_bytes as u64;
         let mib = |bytes: u64| bytes >> 20;
@@ -128,6 +130,11 @@ impl MemoryPlan {
                 name: "checkpoints",
                 bytes: per_shard * walks,
                 formula: format!("{shards} shards x {} MiB of records being written", mib(walks)),
+            },
+            MemoryTerm {
+                name: "read cache",
+                bytes: table_bytes(read_cache_bytes as u64),
+                formula: format!("tables for {} MiB that lie in the arena", mib(read_cache_bytes as u64)),
             },
             MemoryTerm {
                 name: "program",
@@ -189,8 +196,14 @@ impl fmt::Display for MemoryPlan {
 mod tests {
     use super::*;
 
-    const SIZES: Sizes =
-        Sizes { cores: 2, shards: 4, arena_bytes: 64 << 20, ring_depth: 1024, operations_max: 1024 };
+    const SIZES: Sizes = Sizes {
+        cores: 2,
+        shards: 4,
+        arena_bytes: 64 << 20,
+        ring_depth: 1024,
+        operations_max: 1024,
+        read_cache_bytes: 0,
+    };
 
     /// The bound is what the sum says, or the store is not opened.
     #[test]

@@ -18,6 +18,21 @@ impl Counter {
     }
 }
 
+/// A number that one thread sets and others may read at any time.
+#[derive(Default, Debug)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What a core has done since it was started.
 #[derive(Default, Debug)]
 #[non_exhaustive]
@@ -32,4 +47,12 @@ pub struct CoreMetrics {
     pub lists: Counter,
     /// Blocks that were not what was written.
     pub corruptions: Counter,
+    /// Stretches of objects that were in the read cache.
+    pub cache_hits: Counter,
+    /// Stretches that were not, and were read from a device.
+    pub cache_misses: Counter,
+    /// Stretches that somebody else was just reading: one read served all.
+    pub cache_shared: Counter,
+    /// Bytes that the read cache keeps. They count as free memory.
+    pub cache_bytes: Gauge,
 }

@@ -9,6 +9,7 @@ mod tests;
 pub use reach::Caller;
 
 use crate::{
+    cache::ReadCache,
     error::{Error, Resource},
     events::{CorruptionEvent, CorruptionEvents, EventHub, FoundBy},
     inspect::Finding,
@@ -65,6 +66,7 @@ pub(crate) struct CoreState {
     /// The shards this core owns.
     pub(crate) shards: Vec<Option<Rc<Shard>>>,
     pub(crate) limits: CoreLimits,
+    pub(crate) cache: ReadCache,
     /// Every core is up, and front ends may begin.
     pub(crate) opened: Flag,
     /// This core is to finish.
@@ -240,6 +242,15 @@ impl CoreEngine {
         &self.0.metrics
     }
 
+    /// Every core's counters.
+    pub async fn all_metrics(&self) -> Vec<Arc<CoreMetrics>> {
+        let mut all = Vec::new();
+        for core in 0..self.core().count() {
+            all.extend(self.on_core(core, |engine| async move { engine.metrics_handle() }).await);
+        }
+        all
+    }
+
     pub(crate) fn metrics_handle(&self) -> Arc<CoreMetrics> {
         self.0.metrics.clone()
     }
@@ -253,6 +264,10 @@ impl CoreEngine {
     /// Damage from now on, as it is found by anybody on any core: by readers, the scrub, the cleaner.
     pub fn corruption_events(&self) -> CorruptionEvents {
         self.0.events.subscribe()
+    }
+
+    pub(crate) fn cache(&self) -> &ReadCache {
+        &self.0.cache
     }
 
     /// Whether operations are under way on this core.

@@ -51,6 +51,7 @@ pub struct Builder {
     pub(super) shards: Option<u16>,
     pub(super) memory_bytes: Option<usize>,
     pub(super) memory_max: Option<u64>,
+    pub(super) read_cache_bytes: usize,
     pub(super) create: bool,
     pub(super) pin: bool,
     pub(super) driver: DriverChoice,
@@ -70,6 +71,7 @@ impl Default for Builder {
             shards: None,
             memory_bytes: None,
             memory_max: None,
+            read_cache_bytes: 0,
             create: true,
             pin: false,
             driver: DriverChoice::Best,
@@ -162,6 +164,15 @@ impl Builder {
     /// transports have memory of their own. Default: no bound for the index.
     pub fn memory_max(mut self, bytes: u64) -> Builder {
         self.memory_max = Some(bytes);
+        self
+    }
+
+    /// How much of the arena may keep bytes that were read and verified, for all cores together: what is read again comes from there,
+    /// without the device. Kept bytes count as free memory and go when anybody needs it, so that this takes nothing from transfers;
+    /// reads of more than a quarter of a core's share go past it. Each core keeps what was read on it. Default: 0, because front
+    /// ends may have a cache of their own.
+    pub fn read_cache_bytes(mut self, bytes: usize) -> Builder {
+        self.read_cache_bytes = bytes;
         self
     }
 
@@ -292,12 +303,14 @@ impl Builder {
             .map_err(|error| OpenError::Options(error.to_string()))?;
         register(&self.transports, &arena)?;
         let placement = Arc::new(Placement::new(first.geometry, first.store, cores));
+        let read_cache_bytes = self.read_cache_bytes.min(arena.bytes());
         let sizes = Sizes {
             cores,
             shards: first.geometry.shard_count,
             arena_bytes: arena.bytes(),
             ring_depth: RING_DEPTH,
             operations_max: OPERATIONS_MAX,
+            read_cache_bytes,
         };
         let memory = MemoryPlan::new(sizes, self.memory_max)?;
         let shard_count = u64::from(first.geometry.shard_count);
@@ -312,6 +325,7 @@ impl Builder {
             depth: RING_DEPTH,
             operations_max: OPERATIONS_MAX,
             admission_wait: self.admission_wait,
+            read_cache_bytes: read_cache_bytes / cores,
             pin: self.pin,
             front_end: self.front_end.clone(),
             tuning: crate::shard::Tuning { index_bytes_max, ..crate::shard::Tuning::default() },

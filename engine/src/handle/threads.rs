@@ -4,6 +4,7 @@
 //! keeps answering the others until all have finished their work: only then do the threads end.
 
 use crate::{
+    cache::ReadCache,
     core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
     error::OpenError,
     events::EventHub,
@@ -52,6 +53,8 @@ pub(super) struct CorePlan {
     pub(super) depth: usize,
     pub(super) operations_max: usize,
     pub(super) admission_wait: Duration,
+    /// Of each core.
+    pub(super) read_cache_bytes: usize,
     pub(super) pin: bool,
     pub(super) front_end: Option<FrontEnd>,
     pub(super) tuning: Tuning,
@@ -426,15 +429,18 @@ pub(super) async fn open_core(
     }
     let spare = core.pool().total_bytes() - LogMemory::bytes(BATCH_BUFFERS);
     let limits = CoreLimits::new(plan.operations_max, spare, plan.admission_wait);
+    let metrics = Arc::<CoreMetrics>::default();
+    let cache = ReadCache::new(core.pool(), plan.read_cache_bytes, metrics.clone());
     let state = CoreState {
         core,
         placement: plan.placement.clone(),
         files,
         shards,
         limits,
+        cache,
         opened: Flag::default(),
         stop: Flag::default(),
-        metrics: Arc::default(),
+        metrics,
         events: plan.events.clone(),
         attached: Default::default(),
     };

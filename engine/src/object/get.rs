@@ -6,6 +6,7 @@
 use super::straight::{Into, read_straight};
 use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::ObjectInfo, until::Until};
 use crate::{
+    cache::{BlockName, BlockPlace, Found},
     core_engine::CoreEngine,
     error::{Corruption, DeviceError, DeviceOperation, Error, Region},
     events::FoundBy,
@@ -20,7 +21,14 @@ use crate::{
 };
 use bytes::Bytes;
 use crossdock_transport::memory::{BufferLease, CopyReason, FrozenLease, PeerLease, copy_payload};
-use std::{collections::VecDeque, ops::Range, rc::Rc, sync::Arc};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    ops::Range,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 /// An object being read on this core.
 pub struct Get {
@@ -35,7 +43,9 @@ pub struct Get {
     /// The next byte to be handed out.
     handed_out: u64,
     current: Option<Rc<OpenPiece>>,
-    window: VecDeque<Task<Result<Chunk, Error>>>,
+    window: VecDeque<Ahead>,
+    /// Whether the read cache is used.
+    cached: bool,
     /// Whether chunks come with their checksum.
     pub(super) with_checksums: bool,
     /// The memory that is left for what is still to be read, where a device can fill it itself.
@@ -45,6 +55,24 @@ pub struct Get {
     _pin: PinGuard,
     _memory: Grant,
     _operation: Grant,
+}
+
+/// A chunk that is read ahead of the caller. As a future, it is the chunk.
+enum Ahead {
+    /// It was in memory; none once it was taken.
+    Here(Option<Chunk>),
+    Coming(Task<Result<Chunk, Error>>),
+}
+
+impl Future for Ahead {
+    type Output = Result<Chunk, Error>;
+
+    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Ahead::Here(chunk) => Poll::Ready(Ok(chunk.take().expect("a chunk is taken once"))),
+            Ahead::Coming(task) => std::pin::Pin::new(task).poll(cx),
+        }
+    }
 }
 
 /// Verified bytes of the object.
@@ -70,6 +98,12 @@ pub(crate) struct Owner {
     name: Arc<(Box<str>, Box<[u8]>)>,
     version: Version,
     part: Option<u16>,
+}
+
+impl Owner {
+    fn block(&self, shard: u16, place: BlockPlace) -> BlockName {
+        BlockName { shard, version: self.version, part: self.part, place }
+    }
 }
 
 /// A stretch of the object with one content.
@@ -130,6 +164,7 @@ impl Get {
         let pieces = pieces_of(record);
         let position = range.start;
         let (memory, operation) = grants;
+        let cached = engine.cache().takes(range.end - range.start);
         Get {
             engine,
             shard,
@@ -141,6 +176,7 @@ impl Get {
             handed_out: position,
             current: None,
             window: VecDeque::new(),
+            cached,
             with_checksums: false,
             straight: None,
             straight_until: None,
@@ -209,9 +245,9 @@ impl Get {
 
     /// Waits for what was started, so that no device writes the peer's memory any more.
     pub(super) async fn settle(&mut self) {
-        while let Some(task) = self.window.front_mut() {
+        while let Some(ahead) = self.window.front_mut() {
             // What it came to does not matter any more.
-            drop(task.await);
+            drop(ahead.await);
             self.window.pop_front();
         }
     }
@@ -229,6 +265,13 @@ impl Get {
             };
             let until = self.straight_until.clone();
             let straight = self.straight.as_ref().is_some_and(|left| span.goes_straight(left, &piece));
+            let found = if straight { None } else { self.look_up(&piece, &span) };
+            if let Some(Found::Block(block)) = found {
+                self.advance(&span);
+                let chunk = chunk_of(&block, span.verified.start, &piece, &span, self.with_checksums);
+                self.window.push_back(Ahead::Here(Some(chunk)));
+                continue;
+            }
             let lease_bytes = if straight { span.behind_blocks() } else { span.lease_bytes() };
             let pool = self.engine.core().pool();
             let lease = match lease_bytes {
@@ -239,13 +282,7 @@ impl Get {
                     None => return Ok(()),
                 },
             };
-            let bytes = span.wanted.end - span.wanted.start;
-            self.position += bytes;
-            let target = self.straight.take().map(|left| {
-                let (target, left) = left.split_at(bytes as usize);
-                self.straight = Some(left);
-                target
-            });
+            let target = self.advance(&span);
             let (engine, shard, with_checksum) = (self.engine.clone(), self.shard, self.with_checksums);
             let task = match target.filter(|_| straight).zip(until) {
                 Some((target, until)) => self.engine.core().spawn(async move {
@@ -254,12 +291,40 @@ impl Get {
                 }),
                 None => self.engine.core().spawn(async move {
                     let lease = lease.expect("every span has bytes");
-                    read_span(&engine, shard, &piece, span, lease, with_checksum).await
+                    read_shared(&engine, shard, &piece, span, lease, found, with_checksum).await
                 }),
             };
-            self.window.push_back(task);
+            self.window.push_back(Ahead::Coming(task));
         }
         Ok(())
+    }
+
+    /// Goes past a span; the part of the peer's memory that is for it.
+    fn advance(&mut self, span: &Span) -> Option<PeerLease> {
+        let bytes = span.wanted.end - span.wanted.start;
+        self.position += bytes;
+        let (target, left) = self.straight.take()?.split_at(bytes as usize);
+        self.straight = Some(left);
+        Some(target)
+    }
+
+    /// What the read cache has of a span; none if it is not used. A block there begins with the span's first verified byte.
+    fn look_up(&self, piece: &OpenPiece, span: &Span) -> Option<Found> {
+        if !self.cached || matches!(piece.place, Place::Inline(_)) {
+            return None;
+        }
+        let cache = self.engine.cache();
+        let first = span.verified.start;
+        let chunk = first / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
+        if chunk < first {
+            // Whoever read all of the chunk left it under the name of its first byte.
+            let name = piece.owner.block(self.shard, BlockPlace::Bytes(chunk));
+            if let Some(block) = cache.kept(name, span.wanted.end - chunk) {
+                return Some(Found::Block(block.slice((first - chunk) as usize..block.len())));
+            }
+        }
+        let name = piece.owner.block(self.shard, BlockPlace::Bytes(first));
+        Some(cache.look_up(name, span.wanted.end - first))
     }
 
     /// The piece that holds the position, with its checksums.
@@ -303,9 +368,26 @@ impl Get {
     }
 
     async fn checksum_table(&self, owner: &Owner, table: ChecksumTable) -> Result<Vec<u64>, Error> {
-        match checksum_table(&self.engine, self.shard, table).await {
+        let (extent, bytes, checksum) = match table {
+            ChecksumTable::Here(checksums) => return Ok(checksums),
+            ChecksumTable::Away { extent, bytes, checksum } => (extent, bytes, checksum),
+        };
+        let name = owner.block(self.shard, BlockPlace::Checksums);
+        let cache = self.engine.cache();
+        if self.cached
+            && let Some(kept) = cache.kept(name, u64::from(bytes))
+        {
+            return Ok(checksums_in(&kept));
+        }
+        match table_away(&self.engine, self.shard, extent, bytes, checksum).await {
+            Ok(read) => {
+                if self.cached {
+                    cache.keep(name, &read);
+                }
+                Ok(checksums_in(&read))
+            }
             Err(Error::Corrupt(corruption)) => Err(tell(&self.engine, owner, corruption)),
-            read => read,
+            Err(error) => Err(error),
         }
     }
 }
@@ -316,10 +398,28 @@ pub(crate) async fn checksum_table(
     shard: u16,
     table: ChecksumTable,
 ) -> Result<Vec<u64>, Error> {
-    let (extent, bytes, expected) = match table {
-        ChecksumTable::Here(checksums) => return Ok(checksums),
-        ChecksumTable::Away { extent, bytes, checksum } => (extent, bytes as usize, checksum),
-    };
+    match table {
+        ChecksumTable::Here(checksums) => Ok(checksums),
+        ChecksumTable::Away { extent, bytes, checksum } => {
+            let table = table_away(engine, shard, extent, bytes, checksum).await?;
+            Ok(checksums_in(&table))
+        }
+    }
+}
+
+fn checksums_in(table: &[u8]) -> Vec<u64> {
+    table.as_chunks::<8>().0.iter().map(|sum| u64::from_le_bytes(*sum)).collect()
+}
+
+/// A table of checksums in an extent of its own, verified.
+async fn table_away(
+    engine: &CoreEngine,
+    shard: u16,
+    extent: Extent,
+    bytes: u32,
+    expected: u64,
+) -> Result<FrozenLease, Error> {
+    let bytes = bytes as usize;
     let offset = extent_offset(engine, shard, extent);
     let padded = bytes.next_multiple_of(BLOCK_BYTES);
     let mut again = false;
@@ -329,7 +429,7 @@ pub(crate) async fn checksum_table(
         let table = lease.as_slice().get(..bytes).unwrap_or_default();
         let found = checksum(table);
         if found == expected && table.len() == bytes {
-            return Ok(table.as_chunks::<8>().0.iter().map(|sum| u64::from_le_bytes(*sum)).collect());
+            return Ok(lease.freeze().slice(0..bytes));
         }
         if again {
             let (region, bytes) = (Region::Data, bytes as u32);
@@ -415,7 +515,8 @@ impl OpenPiece {
         }
         let block = self.block_bytes;
         let first = from / block * block;
-        let mut chunk_end = first + CHUNK_BYTES as u64;
+        // All who read a place read the same chunk of it, so that one can use what another has read.
+        let mut chunk_end = (first / CHUNK_BYTES as u64 + 1) * CHUNK_BYTES as u64;
         if edges_apart && from > first {
             chunk_end = first + block;
         }
@@ -463,6 +564,38 @@ impl OpenPiece {
     }
 }
 
+/// As [`read_span`], by one for all who want the span now: `found` is what the read cache had, which was not the bytes.
+async fn read_shared(
+    engine: &CoreEngine,
+    shard: u16,
+    piece: &OpenPiece,
+    span: Span,
+    lease: BufferLease,
+    found: Option<Found>,
+    with_checksum: bool,
+) -> Result<Chunk, Error> {
+    let chunk = |block: &FrozenLease| chunk_of(block, span.verified.start, piece, &span, with_checksum);
+    let mut found = found;
+    let reader = loop {
+        match found {
+            Some(Found::Nothing(reader)) => break reader,
+            Some(Found::Block(block)) => return Ok(chunk(&block)),
+            Some(Found::Flight(flight)) => {
+                if let Some(block) = flight.landed().await {
+                    return Ok(chunk(&block));
+                }
+                // Whoever read it gave up. One of those who waited is the next.
+                let name = piece.owner.block(shard, BlockPlace::Bytes(span.verified.start));
+                found = Some(engine.cache().look_up(name, span.wanted.end - span.verified.start));
+            }
+            None => return read_span(engine, shard, piece, span, lease, with_checksum).await,
+        }
+    };
+    let block = read_verified(engine, shard, piece, &span, lease).await?;
+    reader.land(&block);
+    Ok(chunk(&block))
+}
+
 pub(super) async fn read_span(
     engine: &CoreEngine,
     shard: u16,
@@ -471,8 +604,6 @@ pub(super) async fn read_span(
     mut lease: BufferLease,
     with_checksum: bool,
 ) -> Result<Chunk, Error> {
-    let wanted =
-        (span.wanted.start - span.verified.start) as usize..(span.wanted.end - span.verified.start) as usize;
     if let Place::Inline(bytes) = &piece.place {
         let source = &bytes[span.wanted.start as usize..span.wanted.end as usize];
         lease.set_len(source.len());
@@ -480,6 +611,26 @@ pub(super) async fn read_span(
         let crc64 = if with_checksum { checksum(source) } else { 0 };
         return Ok(Chunk { straight: 0, lease: Some(lease.freeze()), crc64 });
     }
+    let block = read_verified(engine, shard, piece, &span, lease).await?;
+    Ok(chunk_of(&block, span.verified.start, piece, &span, with_checksum))
+}
+
+/// What is wanted of a span, from verified bytes that begin at `start` of the piece and hold it.
+fn chunk_of(block: &FrozenLease, start: u64, piece: &OpenPiece, span: &Span, with_checksum: bool) -> Chunk {
+    let wanted = (span.wanted.start - start) as usize..(span.wanted.end - start) as usize;
+    let lease = block.slice(wanted);
+    let crc64 = if with_checksum { wanted_checksum(&lease, piece, span) } else { 0 };
+    Chunk { straight: 0, lease: Some(lease), crc64 }
+}
+
+/// Reads the blocks of a span and verifies each.
+async fn read_verified(
+    engine: &CoreEngine,
+    shard: u16,
+    piece: &OpenPiece,
+    span: &Span,
+    mut lease: BufferLease,
+) -> Result<FrozenLease, Error> {
     let base = match span.region {
         Region::Data => engine.files(shard).data_zones_at,
         Region::Log => 0,
@@ -489,7 +640,7 @@ pub(super) async fn read_span(
     let mut again = false;
     loop {
         lease = read(engine, shard, span.region, offset, bytes, lease).await?;
-        match verify(&lease, lead, piece, &span) {
+        match verify(&lease, lead, piece, span) {
             Ok(()) => break,
             Err((block, expected, found)) if again => {
                 let at = base + span.device_offset + (block.start - span.verified.start);
@@ -502,14 +653,13 @@ pub(super) async fn read_span(
             Err(_) => again = true,
         }
     }
-    let crc64 = if with_checksum { wanted_checksum(&lease, lead, piece, &span) } else { 0 };
-    let lease = lease.freeze().slice(lead + wanted.start..lead + wanted.end);
-    Ok(Chunk { straight: 0, lease: Some(lease), crc64 })
+    let verified = (span.verified.end - span.verified.start) as usize;
+    Ok(lease.freeze().slice(lead..lead + verified))
 }
 
 /// The checksum of what is wanted of a verified span: combined from those of whole blocks; only the two at the edges of
 /// a range are computed.
-fn wanted_checksum(lease: &BufferLease, lead: usize, piece: &OpenPiece, span: &Span) -> u64 {
+fn wanted_checksum(wanted: &[u8], piece: &OpenPiece, span: &Span) -> u64 {
     let mut whole = 0;
     let mut start = span.wanted.start;
     while start < span.wanted.end {
@@ -519,8 +669,8 @@ fn wanted_checksum(lease: &BufferLease, lead: usize, piece: &OpenPiece, span: &S
         let is_whole = start == block * piece.block_bytes && end == block_end;
         let known = piece.checksums.get(block as usize).filter(|_| is_whole);
         let part = known.copied().unwrap_or_else(|| {
-            let at = lead + (start - span.verified.start) as usize;
-            checksum(lease.as_slice().get(at..at + (end - start) as usize).unwrap_or_default())
+            let at = (start - span.wanted.start) as usize;
+            checksum(wanted.get(at..at + (end - start) as usize).unwrap_or_default())
         });
         whole = if start == span.wanted.start { part } else { checksum_combine(whole, part, end - start) };
         start = end;

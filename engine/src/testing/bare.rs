@@ -97,7 +97,7 @@ impl Bare {
         let placement = Arc::new(Placement::new(geometry, store, 1));
         let tuning = Tuning { checkpoint_log_bytes: u64::MAX, ..Tuning::default() };
         let (files, events) = (vec![files()], Arc::default());
-        let opening = open_core(core.clone(), placement, files, vec![identity], tuning, events);
+        let opening = open_core(core.clone(), placement, files, vec![identity], (tuning, 0), events);
         let engine = core.block_on(opening).expect("what was just formatted opens");
         let settle = engine.clone();
         core.block_on(async move { settle.settle_buckets().await }).expect("no bucket is there yet");

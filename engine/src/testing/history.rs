@@ -268,6 +268,8 @@ fn options(faults: &Faults, rng: &mut fastrand::Rng) -> WorldOptions {
     // Small ones are filled, covered, cleaned and used again every few operations.
     let zone_bytes: u32 = 64 << 10 << rng.u32(0..5);
     let packed_bytes_max = (zone_bytes / 4).min(4 << 10 << rng.u32(0..5));
+    // Drawn aside, so that older seeds stay what they were.
+    let mut aside = rng.clone();
     // As many bytes, whatever the zones.
     let zones_of = |bytes: u32| (bytes / zone_bytes).max(4);
     WorldOptions {
@@ -284,6 +286,7 @@ fn options(faults: &Faults, rng: &mut fastrand::Rng) -> WorldOptions {
             drop_per_1024: if faults.card { rng.u32(0..200) } else { 0 },
             disconnect_per_1024: if faults.card { rng.u32(0..30) } else { 0 },
         },
+        read_cache_bytes: if aside.bool() { 64 << 10 << aside.u32(0..6) } else { 0 },
         ..WorldOptions::default()
     }
 }

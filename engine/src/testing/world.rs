@@ -6,6 +6,7 @@
 
 use super::{history::Work, remote::CARD};
 use crate::{
+    cache::ReadCache,
     core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
     device::simulated::{DiskOptions, FileId, Lie, Loss, SimulatedDisk},
     error::OpenError,
@@ -13,6 +14,7 @@ use crate::{
     inspect::Severity,
     layout::{Geometry, SecretKey, regions::Region},
     log::memory::LogMemory,
+    metrics::CoreMetrics,
     reactor::{Core, CoreOptions, Driver, Moment, WakeCore},
     shard::{Shard, ShardFiles, ShardIdentity, Tuning, reading::Reading},
     store::Placement,
@@ -79,6 +81,8 @@ pub struct WorldOptions {
     pub packed_bytes_max: u32,
     /// The network.
     pub card: Weather,
+    /// Bytes of each core's read cache.
+    pub read_cache_bytes: usize,
 }
 
 /// What the network does to those who use it: as in [`SimulatedFaults`], but for the seed.
@@ -119,6 +123,7 @@ impl Default for WorldOptions {
             lie: None,
             packed_bytes_max: 64 << 10,
             card: Weather::default(),
+            read_cache_bytes: 0,
         }
     }
 }
@@ -411,12 +416,19 @@ impl World {
             scrub_note_us: 2000,
             ..Tuning::default()
         };
+        let read_cache_bytes = self.options.read_cache_bytes;
         for core in self.cores.clone() {
             let queue = Queue::new(QUEUE_DEPTH);
             let files = (0..self.options.shards).map(|shard| self.files(shard, &queue)).collect();
             let identities = (0..self.options.shards).map(|shard| self.identity(shard)).collect();
-            let opening =
-                open_core(core.clone(), placement.clone(), files, identities, tuning, events.clone());
+            let opening = open_core(
+                core.clone(),
+                placement.clone(),
+                files,
+                identities,
+                (tuning, read_cache_bytes),
+                events.clone(),
+            );
             let results = results.clone();
             core.spawn(async move {
                 let result = opening.await;
@@ -695,7 +707,8 @@ impl World {
             let leases = core.pool().leases();
             let owns_shards = core.index() < usize::from(self.options.shards);
             let reserved = if owns_shards { BATCH_BUFFERS + 1 } else { 0 };
-            if leases != reserved {
+            let kept = self.engines.get(core.index()).map_or(0, |engine| engine.cache().blocks());
+            if leases != reserved + kept {
                 return Err(format!("core {} has {leases} leases at rest", core.index()));
             }
         }
@@ -708,7 +721,7 @@ pub(super) async fn open_core(
     placement: Arc<Placement>,
     files: Vec<ShardFiles>,
     identities: Vec<ShardIdentity>,
-    tuning: Tuning,
+    (tuning, read_cache_bytes): (Tuning, usize),
     events: Arc<EventHub>,
 ) -> Result<CoreEngine, OpenError> {
     let memory = LogMemory::reserve(core.pool(), BATCH_BUFFERS).expect("a fresh pool");
@@ -724,7 +737,8 @@ pub(super) async fn open_core(
         });
     }
     let limits = CoreLimits::new(64, 32 << 20, Duration::from_secs(3600));
-    let (opened, stop, metrics) = (Flag::default(), Flag::default(), Arc::default());
+    let (opened, stop, metrics) = (Flag::default(), Flag::default(), Arc::<CoreMetrics>::default());
+    let cache = ReadCache::new(core.pool(), read_cache_bytes, metrics.clone());
     let attached = RefCell::default();
     Ok(CoreEngine::new(CoreState {
         core,
@@ -732,6 +746,7 @@ pub(super) async fn open_core(
         files,
         shards,
         limits,
+        cache,
         opened,
         stop,
         metrics,

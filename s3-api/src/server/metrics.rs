@@ -7,7 +7,7 @@ use crate::{
         remote::{Moved, Over},
     },
 };
-use crossdock::ShardStatistics;
+use crossdock::{CoreMetrics, ShardStatistics};
 use std::{
     fmt::Write,
     sync::{
@@ -141,9 +141,14 @@ impl ServerMetrics {
     }
 }
 
-/// Everything as Prometheus reads it: the server's counters, summed over the cores, and the engine's by shard.
+/// Everything as Prometheus reads it: the server's counters and those of the engine's cores, each summed over the cores, and the
+/// engine's by shard.
 /// (<https://prometheus.io/docs/instrumenting/exposition_formats/>)
-pub fn render(server: &[Arc<ServerMetrics>], shards: &[ShardStatistics]) -> String {
+pub fn render(
+    server: &[Arc<ServerMetrics>],
+    cores: &[Arc<CoreMetrics>],
+    shards: &[ShardStatistics],
+) -> String {
     let mut out = String::with_capacity(8 * 1024);
     let sum = |value: &dyn Fn(&ServerMetrics) -> u64| -> u64 { server.iter().map(|core| value(core)).sum() };
     let mut plain = |name: &str, kind: &str, help: &str, value: u64| {
@@ -164,6 +169,25 @@ pub fn render(server: &[Arc<ServerMetrics>], shards: &[ShardStatistics]) -> Stri
     plain("crossdock_received_bytes_total", "counter", "Payload bytes received.", received);
     let sent = sum(&|core| core.sent_bytes.get());
     plain("crossdock_sent_bytes_total", "counter", "Payload bytes sent.", sent);
+    let sum = |value: &dyn Fn(&CoreMetrics) -> u64| -> u64 { cores.iter().map(|core| value(core)).sum() };
+    let hits = sum(&|core| core.cache_hits.value());
+    plain(
+        "crossdock_read_cache_hits_total",
+        "counter",
+        "Stretches of objects found in the read cache.",
+        hits,
+    );
+    let misses = sum(&|core| core.cache_misses.value());
+    plain("crossdock_read_cache_misses_total", "counter", "Stretches read from a device for it.", misses);
+    let shared = sum(&|core| core.cache_shared.value());
+    plain(
+        "crossdock_read_cache_shared_total",
+        "counter",
+        "Stretches somebody else was just reading.",
+        shared,
+    );
+    let kept = sum(&|core| core.cache_bytes.value());
+    plain("crossdock_read_cache_bytes", "gauge", "Bytes the read cache keeps, which count as free.", kept);
     render_requests(&mut out, server);
     render_latency(&mut out, server);
     render_moved(&mut out, server);
@@ -298,7 +322,7 @@ mod tests {
         cores[0].count(Some(OperationName::GetObject), &outcome(206, 60));
         cores[1].count(Some(OperationName::GetObject), &outcome(200, 100));
         cores[1].count(None, &outcome(400, u64::MAX));
-        let text = render(&cores, &[]);
+        let text = render(&cores, &[], &[]);
         assert!(
             text.contains("crossdock_requests_total{operation=\"GetObject\",status=\"2xx\"} 2\n"),
             "{text}"

@@ -49,9 +49,9 @@ impl Server {
                 Err(_) => return,
             }
         };
-        let shards = engine.statistics().await;
+        let (shards, cores) = (engine.statistics().await, engine.all_metrics().await);
         let (status, text) = match (parsed.head.method, &*parsed.head.path) {
-            (Method::Get | Method::Head, "/metrics") => (200, render(self.metrics(), &shards)),
+            (Method::Get | Method::Head, "/metrics") => (200, render(self.metrics(), &cores, &shards)),
             (Method::Get | Method::Head, "/healthz") => {
                 let missing = usize::from(engine.shard_count()) - shards.len();
                 let read_only = shards.iter().filter(|shard| shard.read_only).count();

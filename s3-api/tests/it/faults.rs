@@ -320,7 +320,7 @@ fn a_connection_that_is_closed_cancels() {
         card.wait_for_middle(before, &peer, method);
         connection.shutdown(Shutdown::Both).unwrap();
         wait_until("it is counted", || {
-            render(card.bench.server.metrics(), &[]).contains("reason=\"cancelled\"} 1")
+            render(card.bench.server.metrics(), &[], &[]).contains("reason=\"cancelled\"} 1")
         });
         // What had been posted is drained; of the window nothing more was posted.
         let posted = card.begun();

@@ -152,7 +152,7 @@ fn objects_go_in_and_out_in_pieces_of_any_size() {
     let id = absent.headers["x-amz-request-id"].to_str().unwrap();
     assert!(String::from_utf8(absent.body).unwrap().contains(&format!("<RequestId>{id}</RequestId>")));
     assert_eq!(call(&front, request(ALICE, Method::Delete, "/photos/k", &[], pieces([]))).status, 204);
-    let text = render(front.metrics(), &[]);
+    let text = render(front.metrics(), &[], &[]);
     assert!(text.contains("crossdock_requests_total{operation=\"GetObject\",status=\"4xx\"} 1\n"), "{text}");
 }
 

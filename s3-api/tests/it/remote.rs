@@ -220,7 +220,7 @@ fn what_can_not_be_served_is_declined() {
     let token = peer.token(0..10, Access::Write);
     let reply = peer.http.call(Method::Get, "/bucket/nothing", &[(TOKEN, &token)], b"");
     assert_eq!((reply.status, &*reply.code()), (404, "NoSuchKey"));
-    let text = render(bench.server.metrics(), &[]);
+    let text = render(bench.server.metrics(), &[], &[]);
     for line in ["reason=\"unknown_token\"} 2", "reason=\"not_served\"} 4", "reason=\"too_small\"} 1"] {
         assert!(text.contains(line), "{line} in {text}");
     }

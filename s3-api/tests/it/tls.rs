@@ -87,7 +87,7 @@ impl Secure {
     }
 
     fn metric(&self, name: &str) -> u64 {
-        let text = render(self.bench.server.metrics(), &[]);
+        let text = render(self.bench.server.metrics(), &[], &[]);
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }

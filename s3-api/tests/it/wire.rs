@@ -35,7 +35,7 @@ fn rest(socket: &mut TcpStream) -> String {
 }
 
 fn open_connections(bench: &Bench) -> u64 {
-    let text = render(bench.server.metrics(), &[]);
+    let text = render(bench.server.metrics(), &[], &[]);
     let line = text.lines().find(|line| line.starts_with("crossdock_connections_open ")).unwrap();
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }

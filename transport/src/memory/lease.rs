@@ -169,6 +169,11 @@ impl FrozenLease {
         self.len = (range.end - range.start) as u32;
     }
 
+    /// Bytes of the arena that this view keeps from others: those of the whole buffer.
+    pub fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
     /// The view as `Bytes`, without a copy. Allocates a few words.
     pub fn into_bytes(self) -> bytes::Bytes {
         bytes::Bytes::from_owner(self)

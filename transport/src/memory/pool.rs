@@ -24,6 +24,8 @@ pub struct Pool(Rc<Inner>);
 struct Inner {
     shared: Arc<PoolShared>,
     state: RefCell<State>,
+    /// Whoever keeps leases that it can do without.
+    hoard: RefCell<Option<Rc<dyn Fn() -> bool>>>,
 }
 
 struct State {
@@ -36,7 +38,7 @@ struct State {
 impl Pool {
     pub(super) fn new(shared: Arc<PoolShared>, superpages: Superpages) -> Self {
         let state = State { superpages, leased_bytes: 0, leases: 0, line: Line::new() };
-        Self(Rc::new(Inner { shared, state: RefCell::new(state) }))
+        Self(Rc::new(Inner { shared, state: RefCell::new(state), hoard: RefCell::default() }))
     }
 
     /// A lease of at least `bytes`, from the smallest class that fits and has room. Empty, with undefined contents
@@ -45,15 +47,38 @@ impl Pool {
     /// # Panics
     /// If `bytes` is more than 4 MiB ([`LEASE_BYTES_MAX`](super::LEASE_BYTES_MAX)).
     pub fn try_acquire(&self, bytes: usize) -> Option<BufferLease> {
+        loop {
+            if let Some(lease) = self.lease_of_free(bytes)? {
+                return Some(lease);
+            }
+            // Not borrowed while it runs: it drops leases, and they may be anybody's.
+            let hoard = self.0.hoard.borrow().clone();
+            if !hoard.is_some_and(|give_back| give_back()) {
+                return None;
+            }
+        }
+    }
+
+    /// A lease of memory that nobody holds. The outer none says that others wait.
+    fn lease_of_free(&self, bytes: usize) -> Option<Option<BufferLease>> {
         let mut state = self.0.state.borrow_mut();
         if !state.line.is_empty() {
             return None;
         }
-        if let Some(lease) = state.lease(&self.0.shared, bytes) {
-            return Some(lease);
-        }
+        let lease = state.lease(&self.0.shared, bytes);
         // What is on its way back counts as room.
-        if state.take_returns(&self.0.shared) == 0 { None } else { state.lease(&self.0.shared, bytes) }
+        if lease.is_none() && state.take_returns(&self.0.shared) > 0 {
+            return Some(state.lease(&self.0.shared, bytes));
+        }
+        Some(lease)
+    }
+
+    /// Sets who keeps leases that it can do without, as a cache does: memory that it holds counts as free. It is called when there is
+    /// no room, drops one or several of them, and says whether it did; it is called again until there is room, or until it has
+    /// none left. It must not take a lease for keeps while somebody waits ([`Pool::waiters`]), or they would wait for what it
+    /// keeps.
+    pub fn on_shortage(&self, give_back: Rc<dyn Fn() -> bool>) {
+        *self.0.hoard.borrow_mut() = Some(give_back);
     }
 
     /// Waits for a lease as [`try_acquire`](Pool::try_acquire) gives it, first come first served in the order of the

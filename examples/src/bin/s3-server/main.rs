@@ -170,6 +170,7 @@ fn open(
     if let Some(bytes) = options.memory {
         builder = builder.memory_bytes(bytes);
     }
+    builder = builder.read_cache_bytes(options.read_cache);
     if let Some(bytes) = options.memory_max {
         builder = builder.memory_max(bytes);
     }

@@ -51,6 +51,10 @@ struct Given {
     /// Memory for the whole engine, its index too, such as 4GiB: what does not fit is refused [default: no bound for the index]
     #[arg(long, value_name = "SIZE", help_heading = "Store")]
     memory_max: Option<String>,
+    /// How much of the memory for transfers may keep what was read, while nobody needs it, such as 256MiB: it is sent again without
+    /// reading the device [default: 0]
+    #[arg(long, value_name = "SIZE", help_heading = "Store")]
+    read_cache: Option<String>,
     /// Bytes a second at which the store reads itself through to find rot, when nothing else is to be done, such as 64MiB; 0: it
     /// does not [default: 32MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Store")]
@@ -194,6 +198,7 @@ pub(crate) struct Options {
     pub(crate) shards: Option<u16>,
     pub(crate) memory: Option<usize>,
     pub(crate) memory_max: Option<u64>,
+    pub(crate) read_cache: usize,
     pub(crate) scrub_rate: Option<u64>,
     pub(crate) region: String,
     pub(crate) bucket_defaults: BucketDefaults,
@@ -296,6 +301,7 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
     }
     let memory = given.memory.or(file.memory).map(|text| parse_size(&text)).transpose()?;
     let memory_max = given.memory_max.or(file.memory_max).map(|text| parse_size(&text)).transpose()?;
+    let read_cache = given.read_cache.or(file.read_cache).map(|text| parse_size(&text)).transpose()?;
     let scrub_rate = given.scrub_rate.or(file.scrub_rate).map(|text| parse_size(&text)).transpose()?;
     Ok(Options {
         data,
@@ -309,6 +315,7 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
         shards: given.shards.or(file.shards),
         memory,
         memory_max: memory_max.map(|bytes| bytes as u64),
+        read_cache: read_cache.unwrap_or(0),
         scrub_rate: scrub_rate.map(|rate| rate as u64),
         region: given.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
         bucket_defaults: match given.bucket_defaults.or(file.bucket_defaults) {
