@@ -14,7 +14,8 @@ use crossdock_s3::protocol::http::{Method, RequestHead};
 pub const ACCESS_KEY: &str = "GK31c2f218a2e44f485b94239e";
 /// Its secret.
 pub const SECRET_KEY: &str = "b892c0665f0ada8a4755dae98baa3b133590e11dae3bcc1f9d769d67f16c3835";
-pub(crate) const REGION: &str = "us-east-1";
+/// Where it says it is.
+pub const REGION: &str = "us-east-1";
 
 /// Clock ticks in a second, as `/proc` counts them: fixed by the kernel's interface, whatever its own tick.
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// Install other S3 servers below target/peers, and measure them beside ours (the first time that takes ten minutes)
     #[arg(long)]
     peers: bool,
-    /// Only these parts: digests, cpu, disk, http, shapes, listing, latency, scaling. Writes no results
+    /// Only these parts: digests, cpu, disk, shared, http, shapes, listing, latency, scaling. Writes no results
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where stores and yardsticks lie, instead of target/: on a disk, not in memory

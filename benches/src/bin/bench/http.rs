@@ -98,6 +98,55 @@ impl Subject {
     }
 }
 
+/// The read cache in the measurement of hits: room for the objects on each core, of which each reader may take a quarter.
+const CACHE: [&str; 4] = ["--memory", "1280MiB", "--read-cache", "1GiB"];
+/// Large objects that are read from the cache.
+const CACHED_OBJECTS: u64 = 4;
+
+/// What hits in the read cache cost; `peer` is what the best peer's GET of 64 MiB does.
+fn cached(plan: &Plan, report: &mut Report, pool: &Pool, peer: f64) -> Result<(), String> {
+    let options = CACHE.map(str::to_owned);
+    let server =
+        Server::start(&plan.programs.join("s3-server"), &plan.directory.join("http-cached"), &options)?;
+    load::create_bucket(&server)?;
+    let load = |operation, object_bytes, requests, objects| {
+        let connections = CONNECTIONS;
+        Load {
+            server: &server,
+            pool,
+            operation,
+            object_bytes,
+            connections,
+            first: 0,
+            requests,
+            objects,
+            rate: None,
+        }
+        .run()
+    };
+    let small = 4000;
+    load(Operation::Put, LARGE_BYTES, CACHED_OBJECTS, CACHED_OBJECTS)?;
+    load(Operation::Put, SMALL_BYTES, small, small)?;
+    // Connections fall on cores as they do, and each core keeps what it read: twice, so that hardly one has not read them.
+    for _ in 0..2 {
+        load(Operation::Get, LARGE_BYTES, 4 * CACHED_OBJECTS * CONNECTIONS as u64, CACHED_OBJECTS)?;
+        load(Operation::Get, SMALL_BYTES, 4 * small, small)?;
+    }
+    let (mut large_costs, mut small_rates) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds() {
+        let requests = if plan.full { 64 } else { 32 };
+        large_costs.push(load(Operation::Get, LARGE_BYTES, requests, CACHED_OBJECTS)?.seconds_per_gib());
+        small_rates.push(load(Operation::Get, SMALL_BYTES, 4 * small, small)?.requests_per_cpu_second());
+    }
+    report.push(Row::figures("GET of 64 MiB from the read cache", Target::None, &large_costs, "CPU-s/GiB"));
+    let ratios: Vec<f64> = large_costs.iter().map(|cost| cost / peer).collect();
+    let name = "GET of 64 MiB from the read cache, over the best peer";
+    report.push(Row::figures(name, Target::AtMost(0.25), &ratios, "of the peer"));
+    let unit = "requests for a CPU-second";
+    report.push(Row::figures("GET of 4 KiB from the read cache", Target::None, &small_rates, unit));
+    Ok(())
+}
+
 pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     report.section(
         "S3 over HTTP, beside peers",
@@ -184,6 +233,9 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
             }
         }
     }
+    let best_get = theirs.iter().filter_map(|figures| figures.get(1)).map(|figures| median(figures));
+    let best_get = best_get.reduce(f64::min).unwrap_or(KNOWN[1].value);
+    cached(plan, report, &pool, best_get)?;
     if !peers.is_empty() {
         let mut text = String::from("| server |");
         KNOWN.iter().for_each(|known| _ = write!(text, " {}, {} |", known.name, known.unit));

@@ -13,6 +13,7 @@ mod latency;
 mod listing;
 mod scaling;
 mod shapes;
+mod shared;
 
 use crossdock_benches::{machine, report::Report};
 use std::path::PathBuf;
@@ -49,6 +50,7 @@ const PARTS: &[(&str, Part)] = &[
     ("digests", digests::measure),
     ("cpu", cpu::measure),
     ("disk", disk::measure),
+    ("shared", shared::measure),
     ("http", http::measure),
     ("shapes", shapes::measure),
     ("listing", listing::measure),
