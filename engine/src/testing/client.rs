@@ -392,8 +392,19 @@ impl Call {
             GivesUp::After(count) | GivesUp::Committing(count) => usize::from(count),
         };
         let options = GetOptions { select, version: Which::Current };
+        // Where reads are shared somebody else reads the same at the same time, and goes on when this one gives up.
+        let other = self.engine().cache().takes(1).then(|| {
+            let (engine, bucket, name) = (self.engine().clone(), key.bucket(client), key.bytes(client));
+            let options = options.clone();
+            let reading = async move { read(&engine, &bucket, &name, options, usize::MAX).await };
+            self.engine().core().spawn(reading)
+        });
         let found = read(self.engine(), &key.bucket(client), &key.bytes(client), options, chunks_max).await;
-        self.check_read(key, select, found)
+        self.check_read(key, select, found)?;
+        match other {
+            Some(other) => self.check_read(key, select, other.await),
+            None => Ok(()),
+        }
     }
 
     /// Whether something read may be what a key holds.

@@ -64,6 +64,8 @@ pub struct RunReport {
     pub transfers_failed: u64,
     /// Checkpoints taken, log zones cleaned, and payloads moved by that.
     pub care: [u64; 3],
+    /// Stretches of objects that were in a read cache, and that somebody else was just reading.
+    pub cached: [u64; 2],
 }
 
 impl RunReport {
@@ -79,6 +81,7 @@ impl RunReport {
         self.transfers += other.transfers;
         self.transfers_failed += other.transfers_failed;
         self.care.iter_mut().zip(other.care).for_each(|(sum, more)| *sum += more);
+        self.cached.iter_mut().zip(other.cached).for_each(|(sum, more)| *sum += more);
     }
 }
 
@@ -96,6 +99,8 @@ impl fmt::Display for RunReport {
             "{} objects went over a card, {} transfers were ended",
             self.transfers, self.transfers_failed
         )?;
+        let [kept, shared] = self.cached;
+        writeln!(f, "{kept} reads found what was kept, {shared} shared another's read")?;
         let [checkpoints, zones, payloads] = self.care;
         writeln!(f, "{checkpoints} checkpoints, {zones} log zones cleaned of {payloads} payloads")?;
         write!(f, "disks: {}", self.disk)
@@ -199,6 +204,7 @@ impl Run {
             transfers: sum(|known| known.transfers),
             transfers_failed: sum(|known| known.transfers_failed),
             care: self.world.care,
+            cached: self.world.cached,
         }
     }
 

@@ -223,6 +223,8 @@ pub struct World {
     pub crashes: u64,
     /// Checkpoints taken, log zones cleaned and payloads moved, in the lives that are over.
     pub care: [u64; 3],
+    /// Stretches of objects that were in a read cache, and that somebody else was just reading.
+    pub cached: [u64; 2],
 }
 
 impl Drop for World {
@@ -271,6 +273,7 @@ impl World {
             steps: 0,
             crashes: 0,
             care: [0; 3],
+            cached: [0; 2],
         };
         world.start_cores();
         for shard in 0..options.shards {
@@ -343,6 +346,11 @@ impl World {
             let statistics = shard.statistics();
             let care = [statistics.checkpoints, statistics.zones_cleaned, statistics.payloads_moved];
             self.care.iter_mut().zip(care).for_each(|(sum, more)| *sum += more);
+        }
+        for engine in &self.engines {
+            let metrics = engine.metrics();
+            let cached = [metrics.cache_hits.value(), metrics.cache_shared.value()];
+            self.cached.iter_mut().zip(cached).for_each(|(sum, more)| *sum += more);
         }
         self.engines.clear();
         self.cores.iter().for_each(Core::stop);
