@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 /// The longest document, bytes.
 pub const ACL_BYTES_MAX: usize = 64 << 10;
-/// "An ACL can have up to 100 grants."
+/// "An ACL can have up to 100 grants." (*Access control list overview*, as above.)
 const GRANTS_MAX: usize = 100;
 
 const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
@@ -315,8 +315,8 @@ pub enum AclRequest {
 impl AclRequest {
     /// Reads `x-amz-acl` and `x-amz-grant-*`.
     ///
-    /// "When using an ACL header, you can either use a canned ACL or specify access permissions explicitly. You cannot do both."
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectAcl.html>.)
+    /// "You can use either a canned ACL or specify access permissions explicitly. You cannot do both."
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectAcl.html>, "Permissions".)
     ///
     /// # Errors
     ///

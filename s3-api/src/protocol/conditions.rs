@@ -104,10 +104,11 @@ impl ReadConditions {
 
     /// What they say of `current`.
     ///
-    /// "If both of the If-Match and If-Unmodified-Since headers are present … : If-Match condition evaluates to true,
-    /// and If-Unmodified-Since condition evaluates to false; then, S3 returns 200 OK and the data requested." "If both
-    /// of the If-None-Match and If-Modified-Since headers are present … : If-None-Match condition evaluates to false,
-    /// and If-Modified-Since condition evaluates to true; then, S3 returns 304 Not Modified."
+    /// "If both of the If-Match and If-Unmodified-Since headers are present in the request as follows: If-Match
+    /// condition evaluates to true, and; If-Unmodified-Since condition evaluates to false; then, S3 returns 200 OK and
+    /// the data requested." "If both of the If-None-Match and If-Modified-Since headers are present in the request as
+    /// follows: If-None-Match condition evaluates to false, and; If-Modified-Since condition evaluates to true; then, S3
+    /// returns 304 Not Modified HTTP status code."
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, If-Match and If-None-Match.)
     /// So a tag silences its date, the order of RFC 9110 §13.2.2.
     pub fn evaluate(&self, current: Validators<'_>) -> ReadVerdict {
@@ -193,8 +194,9 @@ impl WriteConditions {
 
     /// What they say when `current` is the tag (without quotes) of the current object, `None` if there is none.
     ///
-    /// "If the ETag values don't match, the write operation fails with a 412 Precondition Failed"; "if no object with
-    /// the key exists, a 404 Not Found". (*Conditional writes*, "Prevent object overwrites" and "… if the ETag".)
+    /// "If the ETag values do not match, the operation returns a 412 Precondition Failed error."
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>, If-Match.) Where there is nothing to
+    /// match it is 404: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use super::xml::{XmlReader, XmlWriter};
 
 /// The longest document, bytes.
 pub const CORS_BYTES_MAX: usize = 64 << 10;
-/// "The CORS configuration … can have up to 100 rules."
+/// "You can add up to 100 rules to the configuration." (*CORS configuration*, as above.)
 const RULES_MAX: usize = 100;
 const METHODS: [&str; 5] = ["GET", "PUT", "HEAD", "POST", "DELETE"];
 
@@ -92,10 +92,11 @@ impl CorsConfiguration {
 
     /// The answer to a preflight for `method` with `headers` from a page of `origin`; none: it is refused.
     ///
-    /// "The following conditions must be met … The request's Origin header must match an AllowedOrigin element. The
-    /// request method … must be one of the AllowedMethod elements. Every header listed in the request's
+    /// "For a rule to match, the following conditions must be met: The request's Origin header must match an AllowedOrigin
+    /// element. The request method … must be one of the AllowedMethod elements. Every header listed in the request's
     /// Access-Control-Request-Headers header on the preflight request must match an AllowedHeader element."
-    /// (*Using cross-origin resource sharing*, "How does Amazon S3 evaluate the CORS configuration on a bucket?".)
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/cors.html>, "How does Amazon S3 evaluate the CORS
+    /// configuration on a bucket?".)
     pub fn preflight(&self, origin: &str, method: &str, headers: &str) -> Option<CorsHeaders> {
         let asked: Vec<&str> = headers.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         let rule = self.find(origin, method, &asked)?;

@@ -97,9 +97,10 @@ pub fn parse_md5_etag(tag: &str) -> Option<[u8; 16]> {
 /// The tag of a multipart object: the MD5 of its parts' MD5s, in order, and their number, as in
 /// `9b2cf535f27731c974343645a3985328-2`.
 ///
-/// "The entity tag … for objects created by multipart upload … is not an MD5 digest of the object data"; the form with
-/// a dash and the number of parts is the one clients recognise.
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>, "Part-level checksums".)
+/// "Amazon S3 concatenates the bytes for the MD5 digests together and then calculates the MD5 digest of these
+/// concatenated values. During the final ETag creation step, Amazon S3 adds a dash with the total number of parts to the
+/// end." (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>, "Full object and
+/// composite checksum types".)
 pub fn multipart_etag(parts: impl IntoIterator<Item = [u8; 16]>) -> String {
     let (mut md5, mut count) = (Md5::new(), 0u32);
     for part in parts {

@@ -1,7 +1,7 @@
 //! JSON in which no name stands twice.
 //!
 //! "Individual elements must not contain multiple instances of the same key."
-//! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>, "Characteristics of the grammar".) Of two
+//! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>, "Policy grammar notes".) Of two
 //! conditions of one name a reader that keeps the last would drop the first, and the policy would allow what it forbids.
 
 use core::fmt;

@@ -98,9 +98,10 @@ impl Retention {
     /// Whether this may take the place of `old`, which is what the version has: a period that binds may grow; one in
     /// governance mode may become anything with `bypass`, also one in compliance mode, which may nothing but grow.
     ///
-    /// "After you apply a retention setting to an object version, you can extend the retention period by submitting a new lock
-    /// request"; "the retention mode can't be changed, and its retention period can't be shortened" (compliance mode).
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>, Retention periods, Retention modes.)
+    /// A request extends a period with a date "that is later than the one currently configured for the object version";
+    /// "When an object is locked in compliance mode, its retention mode can't be changed, and its retention period can't
+    /// be shortened."
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>, "Retention periods", "Retention modes".)
     pub fn may_replace(new: Option<Retention>, old: Option<Retention>, now_ms: u64, bypass: bool) -> bool {
         let Some(old) = old.filter(|old| old.is_active(now_ms)) else { return true };
         let grows = new.is_some_and(|new| new.mode == old.mode && new.until_ms >= old.until_ms);

@@ -15,7 +15,7 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// "Bucket names must be between 3 (min) and 63 (max) characters long … consist only of lowercase letters, numbers,
 /// periods (.), and hyphens (-) … begin and end with a letter or number … must not contain two adjacent periods …
 /// must not be formatted as an IP address" and must not have the reserved prefixes and suffixes.
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>, "General purpose bucket naming rules".)
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>, "General purpose buckets naming rules".)
 ///
 /// # Errors
 ///
@@ -57,7 +57,7 @@ pub fn check_key(key: &str) -> Result<(), S3Error> {
 ///
 /// # Errors
 ///
-/// 400 `InvalidURI` if the bytes are not UTF-8: "The key name is a sequence of Unicode characters with UTF-8 encoding".
+/// 400 `InvalidURI` if the bytes are not UTF-8, which keys are made of. (*Naming Amazon S3 objects*, as for [`KEY_BYTES_MAX`].)
 pub fn decode_path(raw: &str) -> Result<String, S3Error> {
     String::from_utf8(percent_decode(raw.as_bytes())).map_err(|_| ErrorCode::InvalidUri.into())
 }

@@ -95,8 +95,10 @@ fn check_policy(bucket: &BucketState, document: &[u8]) -> Result<(), S3Error> {
     Ok(())
 }
 
-/// "You can enable Object Lock for new or existing buckets" as long as versioning is enabled; it is not undone.
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-configure.html>.)
+/// "You can enable Object Lock for new or existing buckets."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectLockConfiguration.html>.) "Before you lock any objects, you must enable
+/// S3 Versioning and Object Lock"; "After you enable Object Lock on a bucket, you can't disable Object Lock or suspend versioning for
+/// that bucket." (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-configure.html>.)
 fn check_lock(bucket: &BucketState, document: &[u8]) -> Result<(), S3Error> {
     LockConfiguration::parse(document)?;
     match bucket.info.versioning {

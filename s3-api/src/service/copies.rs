@@ -24,7 +24,7 @@ use crossdock::{
 
 /// How often a copy begins anew when its source is replaced between being judged and being read.
 const ATTEMPTS: usize = 4;
-/// "You can create a copy of your object up to 5 GB in size in a single atomic action using this API."
+/// "You create a copy of your object up to 5 GB in size in a single atomic action using this API."
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>)
 const COPY_BYTES_MAX: u64 = 5 << 30;
 

@@ -226,9 +226,9 @@ async fn push(put: &mut Put, bytes: &[u8]) -> Result<(), S3Error> {
 
 /// What the form wants to be answered.
 ///
-/// "success_action_redirect: The URL to which the client is redirected upon successful upload … success_action_status: … If you don't
-/// specify success_action_redirect … Accepts the values 200, 201, or 204 (default)."
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html>, Form Fields.)
+/// "If success_action_redirect is not specified, or Amazon S3 cannot interpret the URL, Amazon S3 returns the empty document type that
+/// is specified in the success_action_status field." "Valid values are 200, 201, or 204 (default)."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html>, "Form Fields".)
 fn answer(form: &FormHead, stored: Reply, location: &str, bucket: &str, key: &str, etag: &str) -> Reply {
     let redirect = form.field("success_action_redirect").or(form.field("redirect"));
     if let Some(target) =

@@ -248,8 +248,11 @@ impl History {
 
     /// A delete marker that is all that is left of its key goes, where a rule says so.
     ///
-    /// "Amazon S3 … removes an expired object delete marker: a delete marker with zero noncurrent versions".
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configuration-examples.html>, Example 7.)
+    /// "A delete marker with zero noncurrent versions is referred to as an expired object delete marker." "When you specify
+    /// the Days tag, Amazon S3 automatically performs ExpiredObjectDeleteMarker cleanup when the delete markers are old
+    /// enough to satisfy the age criteria."
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configuration-examples.html>, "Removing expired
+    /// object delete markers".)
     async fn finish(
         &self,
         engine: &CoreEngine,

@@ -81,8 +81,9 @@ pub(super) fn expiration(
     Some(format!("expiry-date=\"{}\", rule-id=\"{}\"", format_http_date(due / 1_000), encode_listed(rule)))
 }
 
-/// "You must sign the request … when using these parameters."
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, response-content-type and others.)
+/// "When you use these parameters, you must sign the request by using either an Authorization header or a presigned URL. These
+/// parameters cannot be used with an unsigned (anonymous) request."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Overriding response header values through the request".)
 fn check_overrides(request: &ReadObject, principal: &Principal) -> Result<(), S3Error> {
     match principal.is_anonymous() && request.overrides.iter().any(Option::is_some) {
         false => Ok(()),

@@ -9,9 +9,9 @@ use crate::protocol::{
     ownership::ObjectOwnership,
 };
 
-/// The owner of what nobody signed for: the identifier that AWS gives anonymous writers.
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html> speaks of anonymous owners; the identifier is the one
-/// that lists show.)
+/// The owner of what nobody signed for: "When an anonymous user uploads an object to your bucket, Amazon S3 adds a special canonical
+/// user ID (65a011a29cdf8ec533ec3d1ccaae921c) as the object owner in the ACL."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/acl-overview.html>, "Finding an AWS account canonical user ID".)
 pub(super) const ANONYMOUS: &str = "65a011a29cdf8ec533ec3d1ccaae921c";
 
 /// Resolves a list for something in `bucket` that `owner` owns.
@@ -35,10 +35,11 @@ pub(super) fn resolve(
 
 /// Refuses a list where lists have no say, unless it says what is so anyway.
 ///
-/// "PUT requests that don't specify an ACL or PUT requests with bucket owner full control ACLs" are taken, also with a list in the form of a document that
-/// says the same; others "fail and return a 400 error with the error code AccessControlListNotSupported".
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html>, "Bucket owner enforced".) `private` is taken
-/// too: it grants nothing to anybody else, and older clients send it always.
+/// "your bucket accepts only PUT requests that do not specify an ACL or PUT requests with bucket owner full control ACLs, such as the
+/// bucket-owner-full-control canned ACL or equivalent forms of this ACL expressed in XML"; others "fail and return a 400 error with
+/// the error code AccessControlListNotSupported".
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html>, the introduction.) `private` is taken too: it
+/// grants nothing to anybody else, and older clients send it always.
 pub(super) fn check_lists(request: &AclRequest, bucket: &BucketState) -> Result<(), S3Error> {
     let harmless = match request {
         AclRequest::Canned(canned) => {

@@ -215,8 +215,9 @@ pub(super) async fn list(
             _ if request.key_marker.is_empty() => {}
             std::cmp::Ordering::Greater => {}
             // "any multipart uploads for a key equal to the key-marker might also be included, provided those multipart
-            // uploads have upload IDs lexicographically greater than the specified upload-id-marker": here, that come
-            // behind it in the order in which they are listed.
+            // uploads have upload IDs lexicographically greater than the specified upload-id-marker"
+            // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>, upload-id-marker):
+            // here, that come behind it in the order in which they are listed.
             std::cmp::Ordering::Equal if !request.upload_id_marker.is_empty() && passed => {}
             std::cmp::Ordering::Equal => {
                 passed |= upload_text(upload.upload) == request.upload_id_marker;

@@ -11,7 +11,8 @@ use super::error::AuthError;
 use super::key::{ChunkSigner, Signature, SigningKey};
 use super::payload::PayloadMode;
 
-/// How far a request's time may lie from the server's, either way: 15 minutes.
+/// How far a request's time may lie from the server's, either way: "the client timestamp included with an authenticated
+/// request must be within 15 minutes of the Amazon S3 system time when the request is received" (as above).
 pub const SKEW_SECONDS_MAX: u64 = 15 * 60;
 
 /// What is known once a claim has been verified.
@@ -99,9 +100,10 @@ fn check_time(claim: &Claim, now_seconds: u64) -> Result<(), AuthError> {
     }
 }
 
-/// "you must include … the host header, the Content-Type header if present …, and any x-amz-* headers that you plan
-/// to include in your request" (Task 1): a header that changes what is done must not be added on the way.
-/// `Content-Type` is left out because S3 itself takes it unsigned, and browsers add it.
+/// "The CanonicalHeaders list must include the following: HTTP host header. If the Content-Type header is present in the
+/// request, you must add it to the CanonicalHeaders list. Any x-amz-* headers that you plan to include in your request
+/// must also be added." (Task 1): a header that changes what is done must not be added on the way. `Content-Type` is
+/// left out because S3 itself takes it unsigned, and browsers add it.
 fn check_signed_headers(claim: &Claim, head: &RequestHead) -> Result<(), AuthError> {
     let must_be_signed = |name: &str| match claim.place {
         SignaturePlace::Header => name == "host" || name == "content-md5" || name.starts_with("x-amz-"),

@@ -10,9 +10,16 @@
 //!   CR LF
 //! ```
 //!
-//! Chunks and size lines are read strictly. The end is not written the same by all clients: some end trailer lines
-//! in LF, put an empty line before the trailer's signature, add an empty line, or leave the last one out. None of
-//! that is ambiguous, because the outer framing says where the body ends, so it is accepted.
+//! Signed chunks: <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html>, signed trailers:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html>, unsigned ones and the grammar of both:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>, "Using trailing checksums":
+//! "The header name field for an upload request must match the value passed into the x-amz-trailer request header."
+//!
+//! Chunks and size lines are read strictly. The end is not written the same by all clients ("The usage of the linefeed
+//! \\n at the end of the checksum value might vary across clients", as above): some end trailer lines in LF, put an empty
+//! line before the trailer's signature, add an empty line, or leave the last one out. None of that is ambiguous, because
+//! the outer framing says where the body ends, so it is accepted. So are chunks of less than 8,192 bytes in the midst,
+//! which the page forbids: nothing is gained by refusing them.
 #![deny(clippy::indexing_slicing)]
 
 use sha2::{Digest, Sha256};

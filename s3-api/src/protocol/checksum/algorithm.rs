@@ -1,4 +1,6 @@
 //! The checksum algorithms of S3 and the types of checksum each may make.
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>, "Full object and composite checksum
+//! types", the table under "Multipart uploads".)
 
 /// A checksum algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,6 +1,6 @@
 //! Checksum values, and the checksum of an object made of parts.
-//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>, "Using part-level checksums for
-//! multipart uploads".)
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>, "Full object and composite checksum
+//! types", "Using part-level checksums for multipart upload".)
 #![deny(clippy::indexing_slicing)]
 
 use core::fmt;

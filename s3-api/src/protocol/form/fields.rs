@@ -3,8 +3,9 @@
 use crate::protocol::error::{ErrorCode, S3Error};
 use memchr::memmem;
 
-/// The most bytes in front of the file's content. "The maximum size of the form data … is 20 KB", the file's own left out; its headers
-/// and the boundaries are on top here.
+/// The most bytes in front of the file's content, its own headers on top: "The form data and boundaries (excluding the
+/// contents of the file) cannot exceed 20 KB."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/HTTPPOSTForms.html>.)
 pub const FIELDS_BYTES_MAX: usize = 32 << 10;
 /// "boundary … no longer than 70 characters" (RFC 2046 §5.1.1); browsers stay far below.
 const BOUNDARY_BYTES_MAX: usize = 70;
@@ -51,6 +52,7 @@ impl FormHead {
     /// Reads `bytes`, the beginning of a body. None: more is needed.
     ///
     /// "The file or content must be the last field in the form. Any fields below it are ignored."
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/HTTPPOSTForms.html>, "HTML form fields".)
     ///
     /// # Errors
     ///

@@ -217,8 +217,8 @@ impl HeadParser {
         }
         check_host(version_minor, &headers)?;
         if let Some(authority) = target.authority {
-            // "the origin server MUST ignore the received Host header field (if any) and instead replace it with the
-            // host information of the request-target" (RFC 9112 §3.2.2).
+            // "the origin server MUST ignore the received Host header field (if any) and instead use the host
+            // information of the request-target" (RFC 9112 §3.2.2).
             headers.set("host", authority.as_bytes());
             check_host(version_minor, &headers)?;
         }

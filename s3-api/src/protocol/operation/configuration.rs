@@ -14,19 +14,19 @@ use crate::protocol::tagging::{BUCKET_TAGS_MAX, OBJECT_TAGS_MAX, TAGGING_BYTES_M
 /// A configuration that a bucket has or has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DocumentKind {
-    /// Rules for pages of other origins.
+    /// Rules for pages of other origins. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketCors.html>
     Cors,
-    /// When objects go by themselves.
+    /// When objects go by themselves. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLifecycleConfiguration.html>
     Lifecycle,
-    /// Object lock.
+    /// Object lock. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectLockConfiguration.html>
     ObjectLock,
-    /// Who owns objects.
+    /// Who owns objects. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketOwnershipControls.html>
     Ownership,
-    /// The policy.
+    /// The policy. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html>
     Policy,
-    /// What is kept from the public.
+    /// What is kept from the public. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutPublicAccessBlock.html>
     PublicAccess,
-    /// The bucket's tags.
+    /// The bucket's tags. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketTagging.html>
     Tagging,
 }
 
@@ -170,7 +170,8 @@ pub struct DeleteBucketDocument {
     pub kind: DocumentKind,
 }
 
-/// PutBucketAcl and PutObjectAcl. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectAcl.html>
+/// PutBucketAcl and PutObjectAcl. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketAcl.html>,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectAcl.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutAcl {
     /// The bucket.
@@ -203,10 +204,13 @@ impl PutAcl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectChange {
     /// PutObjectTagging, DeleteObjectTagging: its tags are these.
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectTagging.html>)
     Tags(TagSet),
     /// PutObjectRetention: its retention period is this, or there is none.
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectRetention.html>)
     Retention(Option<Retention>),
     /// PutObjectLegalHold: its hold is on or off.
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectLegalHold.html>)
     LegalHold(bool),
 }
 

@@ -26,8 +26,8 @@ pub struct CopySource {
 impl CopySource {
     /// Reads `x-amz-copy-source`: `bucket/key`, percent-encoded, with or without a slash before and `?versionId=…` behind.
     ///
-    /// "The value must be URL-encoded." "To copy a specific version of an object, append `?versionId=<version-id>` to
-    /// the value". (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>, x-amz-copy-source.)
+    /// "The value must be URL-encoded." "To copy a different version, use the versionId query parameter. Specifically,
+    /// append `?versionId=<version-id>` to the value". (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>, x-amz-copy-source.)
     ///
     /// # Errors
     ///

@@ -28,7 +28,8 @@ pub enum ListPosition {
 impl ListPosition {
     /// The position that a version 1 `marker` means.
     ///
-    /// "NextMarker … This element is returned only if you have the delimiter request parameter specified": it may be
+    /// "NextMarker … This element is returned only if you have the delimiter request parameter specified"
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html>, NextMarker): it may be
     /// a common prefix, which then must not be listed again, so a marker that is one under this query means all of it.
     pub fn of_marker(marker: &str, prefix: &str, delimiter: Option<&str>) -> ListPosition {
         if marker.is_empty() {
@@ -142,7 +143,7 @@ pub struct ListObjectsV2 {
     pub query: ListQuery,
     /// The token as sent, for the reply.
     pub continuation_token: Option<String>,
-    /// `start-after` as sent, for the reply. "If ContinuationToken is present, this has no effect".
+    /// `start-after` as sent, for the reply: a token says itself where to go on.
     pub start_after: Option<String>,
     /// Whether the reply names owners.
     pub fetch_owner: bool,
@@ -216,7 +217,7 @@ pub struct ListMultipartUploads {
     pub query: ListQuery,
     /// List uploads of greater keys, and of this key those behind `upload_id_marker` if there is one.
     pub key_marker: String,
-    /// "If key-marker is not specified, the upload-id-marker parameter is ignored", and empty here.
+    /// "If key-marker is not specified, the upload-id-marker parameter is ignored" (as above, upload-id-marker), and empty here.
     pub upload_id_marker: String,
 }
 

@@ -43,7 +43,8 @@ impl PutObject {
 /// [`STORED_HEADERS`](crate::protocol::metadata::STORED_HEADERS).
 pub type ResponseOverrides = [Option<String>; 6];
 
-/// GetObject and HeadObject. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
+/// GetObject and HeadObject. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadObject {
     /// The bucket.
@@ -155,7 +156,8 @@ impl DeleteObjects {
         })
     }
 
-    /// "The Content-MD5 request header is required for all Multi-Object Delete requests" unless there is a checksum.
+    /// "The Content-MD5 request header is required for all Multi-Object Delete requests"
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>) unless there is a checksum.
     /// A signed hash of the body vouches for it as well.
     fn check_integrity(input: &Input<'_>) -> Result<(), S3Error> {
         let hashed = input.headers.first("x-amz-content-sha256").is_some_and(|value| value.len() == 64);

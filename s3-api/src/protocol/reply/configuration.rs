@@ -40,7 +40,7 @@ pub fn bucket_location(region: &str) -> Reply {
     Reply::document(xml.finish())
 }
 
-/// The reply of GetBucketVersioning. "If you have never enabled versioning on a bucket, versioning is not enabled … and a
+/// The reply of GetBucketVersioning. "If the versioning state has never been set on a bucket, it has no versioning state; a
 /// GetBucketVersioning request does not return a versioning state value."
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketVersioning.html>.)
 pub fn bucket_versioning(status: Option<VersioningStatus>) -> Reply {

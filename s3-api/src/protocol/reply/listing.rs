@@ -1,8 +1,9 @@
 //! The documents that list: buckets, objects, uploads, parts.
 //!
-//! Names that XML cannot hold are the reason for `encoding-type=url`: "Amazon S3 … returns encoded key name values in the
-//! following response elements: Delimiter, Prefix, Key, Marker, NextMarker, StartAfter" and so on
-//! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>, EncodingType).
+//! Names that XML cannot hold are the reason for `encoding-type=url`: "Amazon S3 includes this element in the response,
+//! and returns encoded key name values in the following response elements: Delimiter, Prefix, Key, and StartAfter"
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>, EncodingType). The pages of the other
+//! listings name their markers as well.
 
 use super::Reply;
 use super::configuration::Owner;

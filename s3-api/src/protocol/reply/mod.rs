@@ -143,7 +143,8 @@ impl Reply {
     ///
     /// A header whose value holds a line break or another control byte is left out: such a value can only have come from a
     /// client, and must not end the line. Replies to HEAD carry the length of the payload that GET would have; documents
-    /// and their length are left away, as S3 does ("HEAD … returns a generic HTTP status code without a body",
+    /// and their length are left away, as S3 does ("The response is identical to the GET response except that there is no
+    /// response body. Because of this, if the HEAD request generates an error, it returns a generic code",
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
     pub fn write(&self, context: &ReplyContext<'_>, out: &mut Vec<u8>) -> u64 {
         let mut head = ReplyHead::begin(out, self.status);
@@ -203,8 +204,9 @@ impl Reply {
     }
 }
 
-/// What clients of the Security Token Service are told, in its own form, so that they show it: 501 `NotImplemented`.
-/// (<https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>.)
+/// What clients of the Security Token Service are told, in the form of its own errors, so that they show it: 501
+/// `NotImplemented`, a code of S3. Its own are in <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>, and
+/// none of them says this.
 pub fn no_token_service() -> Reply {
     let mut xml = XmlWriter::new();
     xml.open_raw("ErrorResponse", &[("xmlns", "https://sts.amazonaws.com/doc/2011-06-15/")]);
