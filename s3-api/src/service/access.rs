@@ -91,6 +91,8 @@ pub enum Decision {
     Allow,
     /// It may not.
     Deny,
+    /// It would be allowed, but only identities of the account that owns the bucket may do it at all.
+    OwnersOnly,
     /// That depends on the object. An answer to a question that has it already is a denial.
     LookAtObject,
 }
@@ -196,7 +198,20 @@ fn decide_in(
             None => false,
         };
     let by_user = access.principal.is_anonymous() || own == Verdict::Allow;
-    allow_if((by_policy || by_list) && by_user)
+    match (by_policy || by_list) && by_user {
+        true if is_owners_only(access.action) => Decision::OwnersOnly,
+        allowed => allow_if(allowed),
+    }
+}
+
+/// Whether no policy can give it to another account: who may change a policy may do everything.
+///
+/// "If you have the correct permissions, but you're not using an identity that belongs to the bucket owner's account, Amazon S3
+/// returns a 405 Method Not Allowed error."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html>, "Permissions"; likewise GetBucketPolicy and
+/// DeleteBucketPolicy.)
+fn is_owners_only(action: &str) -> bool {
+    matches!(action, "s3:GetBucketPolicy" | "s3:PutBucketPolicy" | "s3:DeleteBucketPolicy")
 }
 
 /// What the sender's own policies say. An account itself may do everything that is its own, and asks others like its users do.
@@ -224,12 +239,14 @@ fn of_bucket(access: &Access<'_>, bucket: &BucketAccess, facts: Option<&Facts>, 
     let verdict = policy.judge(access.principal.subject(), access.action, &name_of(access.resource), facts);
     let is_root = access.principal.identity().is_some_and(|identity| identity.user.is_none());
     match verdict {
-        // "Because an AWS account root user has full access … [it] can perform the GetBucketPolicy, PutBucketPolicy, and
-        // DeleteBucketPolicy API actions, even if their bucket policy explicitly denies the root principal's access."
-        // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html>.)
-        Verdict::Deny if is_owner && is_root && access.action.ends_with("BucketPolicy") => Verdict::Silent,
-        // "RestrictPublicBuckets … restricts access to a bucket with a public policy to only AWS service principals and
-        // authorized users within the bucket owner's account."
+        // "To ensure that bucket owners don't inadvertently lock themselves out of their own buckets, the root principal in a
+        // bucket owner's AWS account can perform the GetBucketPolicy, PutBucketPolicy, and DeleteBucketPolicy API actions,
+        // even if their bucket policy explicitly denies the root principal's access."
+        // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html>, "Permissions".)
+        Verdict::Deny if is_owner && is_root && is_owners_only(access.action) => Verdict::Silent,
+        // "RestrictPublicBuckets … restricts access to this bucket to only AWS service principals and authorized users
+        // within this account if the bucket has a public policy."
+        // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PublicAccessBlockConfiguration.html>.)
         Verdict::Allow if !is_owner && bucket.block.restrict_public_buckets && policy.is_public() => {
             Verdict::Silent
         }
@@ -422,6 +439,22 @@ mod tests {
         assert!(!decide(&root("other"), "s3:ListBucket", "", &ignored, ObjectAccess::Unknown));
         let enforced = BucketAccess { ownership: ObjectOwnership::BucketOwnerEnforced, ..writable };
         assert!(!decide(&root("other"), "s3:ListBucket", "", &enforced, ObjectAccess::Unknown));
+    }
+
+    #[test]
+    fn no_policy_gives_itself_away() {
+        // Whoever is allowed everything may still not read, change or remove the policy, unless it is of the owner's account.
+        let all =
+            "{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:*\",\"Resource\":\"arn:aws:s3:::b\"}";
+        let (open, unknown) = (bucket("private", all), ObjectAccess::Unknown);
+        let strangers = [root("other"), user("other", MAY_ALL), Principal::Anonymous];
+        for action in ["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"] {
+            for stranger in &strangers {
+                assert!(!decide(stranger, action, "", &open, unknown), "{stranger:?} {action}");
+            }
+            assert!(decide(&user("owner", ""), action, "", &open, unknown));
+        }
+        assert!(strangers.iter().all(|stranger| decide(stranger, "s3:ListBucket", "", &open, unknown)));
     }
 
     #[test]

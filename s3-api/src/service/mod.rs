@@ -362,7 +362,7 @@ impl Service {
     /// The one place where actions are allowed or not.
     ///
     /// # Errors
-    /// 403 `AccessDenied`.
+    /// 403 `AccessDenied`; 405 `MethodNotAllowed` for what is the owner's account's alone.
     async fn authorize(
         &self,
         question: &Question<'_>,
@@ -379,6 +379,7 @@ impl Service {
         };
         match decision {
             Decision::Allow => Ok(()),
+            Decision::OwnersOnly => Err(S3Error::new(ErrorCode::MethodNotAllowed).on(&resource.to_string())),
             Decision::Deny | Decision::LookAtObject => {
                 Err(S3Error::new(ErrorCode::AccessDenied).on(&resource.to_string()))
             }
@@ -450,8 +451,9 @@ fn no_session_tokens() -> S3Error {
     S3Error::with_message(ErrorCode::InvalidToken, message)
 }
 
-/// Whether a request is for the Security Token Service, whose clients send its actions as a form or in the query.
-/// (<https://docs.aws.amazon.com/STS/latest/APIReference/welcome.html>, "Endpoints" and "Making Query Requests".)
+/// Whether a request is for the Security Token Service, whose clients send its actions as a form or in the query: "Query API
+/// requests … must contain an Action parameter". "IAM and AWS STS support GET and POST requests for all actions."
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/programming.html>, "Calling the IAM API using HTTP query requests".)
 fn is_for_token_service(head: &RequestHead) -> bool {
     let is_form = || {
         let kind = head.headers.text("content-type").unwrap_or_default();
