@@ -5,6 +5,8 @@ use crossdock_s3::{
     protocol::policy::{Policy, PolicyPlace},
     protocol::{
         auth::{PayloadMode, Signer},
+        body::AwsChunkedEncoder,
+        checksum::{Algorithm, Hasher},
         http::{Method, RequestHead},
     },
     server::{Server, ServerLimits, TlsSettings},
@@ -329,6 +331,33 @@ impl Client {
         wire(&head, body)
     }
 
+    /// A PUT of `chunks` in the coding `aws-chunked`, with their CRC32 behind them: each with its signature, or none.
+    pub(crate) fn streamed(&self, path: &str, signed: bool, chunks: &[&[u8]]) -> Streamed {
+        let mut head = RequestHead::for_client(Method::Put, path, "", &self.host);
+        let payload = chunks.concat();
+        let checksum = Hasher::checksum(Algorithm::Crc32, &payload);
+        head.headers.push("content-encoding", b"aws-chunked");
+        head.headers.push("x-amz-trailer", b"x-amz-checksum-crc32");
+        head.headers.push("x-amz-decoded-content-length", payload.len().to_string().as_bytes());
+        let mode = if signed { PayloadMode::SignedChunksTrailer } else { PayloadMode::UnsignedTrailer };
+        let signer =
+            Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
+        let chain = signer.sign_header(&mut head, &mode, now());
+        let mut encoder = AwsChunkedEncoder::new(signed.then_some(chain));
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        for chunk in chunks {
+            let mut piece = Vec::new();
+            encoder.chunk_line(chunk, &mut piece);
+            piece.extend_from_slice(chunk);
+            piece.extend_from_slice(b"\r\n");
+            pieces.push(piece);
+        }
+        let mut end = Vec::new();
+        encoder.finish(Some(&checksum), &mut end);
+        pieces.push(end);
+        Streamed { head, pieces }
+    }
+
     /// The bytes of a request that nobody signed.
     pub(crate) fn unsigned(
         &self,
@@ -399,6 +428,23 @@ impl Client {
             self.stream = BufReader::new((self.connect)());
         }
         reply
+    }
+}
+
+/// A request whose body is in signed pieces: see [`Client::streamed`].
+pub(crate) struct Streamed {
+    head: RequestHead,
+    /// The chunks with their lines, and what ends the body.
+    pub(crate) pieces: Vec<Vec<u8>>,
+}
+
+impl Streamed {
+    /// The request with this body, which has `missing` bytes less than the head says.
+    pub(crate) fn with(&self, body: &[u8], missing: usize) -> Vec<u8> {
+        let mut head = self.head.clone();
+        // Nobody signs a length that proxies may change.
+        head.headers.push("content-length", (body.len() + missing).to_string().as_bytes());
+        wire(&head, body)
     }
 }
 

@@ -20,16 +20,22 @@
 //! | negative numbers are cast | `negative_numbers_stay_negative` |
 //! | every origin is told that it may bring its cookies | `no_origin_is_reflected_with_credentials` |
 //! | data is said to be encrypted and is not | `nothing_is_stored_in_the_clear_that_was_to_be_encrypted` |
+//! | who is allowed everything in a bucket takes it over by its policy | `no_policy_gives_itself_away` |
+//! | chunks are taken from another request, in another order, or not to the end | `chunks_are_of_their_request_and_in_their_place` |
 //!
 //! Default credentials there are none to test: a server that is given no keys makes some up (`examples/src/bin/s3-server/identities.rs`).
 
-use crate::bench::{ALICE, BOB, Bench, CAROL, Client};
+use crate::bench::{ALICE, BOB, Bench, CAROL, Client, connect};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use crossdock::Which;
 use crossdock_s3::protocol::http::Method::{Delete, Get, Head, Options, Post, Put};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use std::{
+    io::{Read, Write},
+    time::Duration,
+};
 
 /// A bucket of Alice's with an object, and whoever else there is.
 fn strangers() -> (Bench, Client, Client) {
@@ -109,6 +115,140 @@ fn no_proposal_goes_past_the_decision() {
     let token = [("x-amz-rdma-token", "anything")];
     assert_eq!(bob.call(Get, "/photos/k", &token, b"").code(), "AccessDenied");
     assert_eq!(bob.call(Put, "/photos/x", &token, b"").code(), "AccessDenied");
+}
+
+#[test]
+fn no_policy_gives_itself_away() {
+    // Who is allowed everything may use the bucket, and is told that the policy is the owner's account's: even to look at.
+    let (_bench, mut alice, mut bob) = strangers();
+    let policy = r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::account-b:root"},"Action":"s3:*",
+        "Resource":["arn:aws:s3:::photos","arn:aws:s3:::photos/*"]}}"#;
+    assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
+    assert_eq!(bob.call(Get, "/photos", &[], b"").status, 200);
+    assert_eq!(bob.call(Get, "/photos?policy", &[], b"").status, 405);
+    let grab = policy.replace("\"s3:*\"", "[\"s3:*\"]");
+    assert_eq!(bob.call(Put, "/photos?policy", &[], grab.as_bytes()).code(), "MethodNotAllowed");
+    assert_eq!(bob.call(Delete, "/photos?policy", &[], b"").code(), "MethodNotAllowed");
+    assert_eq!(alice.call(Get, "/photos?policy", &[], b"").body, policy.as_bytes());
+}
+
+#[test]
+fn chunks_are_of_their_request_and_in_their_place() {
+    // Signed chunks doubled, swapped, left out, cut short, or those of another request with the same bytes; trailers of another
+    // request, changed, unsigned, or none; and the same without signatures, as far as that shows. The object stays what it was,
+    // what follows is not taken for a request, and the one request that is whole is taken.
+    let (bench, mut alice, _bob) = strangers();
+    let (a, b, c) = (vec![b'a'; 8192], vec![b'b'; 8192], vec![b'c'; 8192]);
+    let chunks = [&a[..], &b, &c];
+    let (signed, other) =
+        (alice.streamed("/photos/k", true, &chunks), alice.streamed("/photos/x", true, &chunks));
+    let unsigned = alice.streamed("/photos/k", false, &chunks);
+    let body = |from: &crate::bench::Streamed, order: &[usize]| -> Vec<u8> {
+        order.iter().flat_map(|at| from.pieces[*at].clone()).collect()
+    };
+    let replace = |body: Vec<u8>, what: &str, with: &str| -> Vec<u8> {
+        let at = body.windows(what.len()).rposition(|window| window == what.as_bytes()).unwrap();
+        [&body[..at], with.as_bytes(), &body[at + what.len()..]].concat()
+    };
+    let whole = body(&signed, &[0, 1, 2, 3]);
+    let end = String::from_utf8(signed.pieces[3].clone()).unwrap();
+    let (last_chunk, trailer) = end.split_once("\r\n").unwrap();
+    let (field, signature) = trailer.split_once("\r\n").unwrap();
+    let stranger = |at: usize| {
+        let pieces: Vec<Vec<u8>> = (0..4)
+            .map(|own| if own == at { other.pieces[own].clone() } else { signed.pieces[own].clone() })
+            .collect();
+        pieces.concat()
+    };
+    let mismatch = (403, "SignatureDoesNotMatch");
+    let refused: Vec<(&str, Vec<u8>, (u16, &str))> = vec![
+        ("doubled", signed.with(&body(&signed, &[0, 0, 2, 3]), 0), mismatch),
+        ("swapped", signed.with(&body(&signed, &[1, 0, 2, 3]), 0), mismatch),
+        ("left out", signed.with(&body(&signed, &[0, 2, 3]), 0), mismatch),
+        ("the end too early", signed.with(&body(&signed, &[0, 3]), 0), mismatch),
+        ("of another request: the first", signed.with(&stranger(0), 0), mismatch),
+        ("of another request: in the midst", signed.with(&stranger(1), 0), mismatch),
+        ("of another request: the end", signed.with(&stranger(3), 0), mismatch),
+        ("all of another request", signed.with(&body(&other, &[0, 1, 2, 3]), 0), mismatch),
+        ("cut behind a chunk", signed.with(&body(&signed, &[0, 1]), 0), (400, "IncompleteBody")),
+        ("cut within a chunk", signed.with(&whole[..10_000], 0), (400, "IncompleteBody")),
+        ("cut within the trailer", signed.with(&whole[..whole.len() - 30], 0), (400, "IncompleteBody")),
+        ("a byte changed", signed.with(&replace(whole.clone(), "ccc\r\n", "ccd\r\n"), 0), mismatch),
+        (
+            "no trailer",
+            signed.with(&replace(whole.clone(), trailer, "\r\n"), 0),
+            (400, "MalformedTrailerError"),
+        ),
+        ("a trailer unsigned", signed.with(&replace(whole.clone(), signature, "\r\n"), 0), mismatch),
+        (
+            "a trailer changed",
+            signed.with(&replace(whole.clone(), field, "x-amz-checksum-crc32:AAAAAA=="), 0),
+            mismatch,
+        ),
+        ("unsigned chunks for signed ones", signed.with(&body(&unsigned, &[0, 1, 2, 3]), 0), mismatch),
+        (
+            "doubled, without signatures",
+            unsigned.with(&body(&unsigned, &[0, 0, 2, 3]), 0),
+            (400, "BadDigest"),
+        ),
+        (
+            "swapped, without signatures",
+            unsigned.with(&body(&unsigned, &[1, 0, 2, 3]), 0),
+            (400, "BadDigest"),
+        ),
+        (
+            "left out, without signatures",
+            unsigned.with(&body(&unsigned, &[0, 2, 3]), 0),
+            (400, "IncompleteBody"),
+        ),
+        (
+            "no trailer, without signatures",
+            unsigned.with(&replace(body(&unsigned, &[0, 1, 2, 3]), &format!("{field}\r\n"), ""), 0),
+            (400, "MalformedTrailerError"),
+        ),
+        (
+            "another trailer, without signatures",
+            unsigned.with(&replace(body(&unsigned, &[0, 1, 2, 3]), field, "x-amz-checksum-sha1:AAAAAA=="), 0),
+            (400, "MalformedTrailerError"),
+        ),
+        (
+            "a signed trailer, without signatures",
+            unsigned.with(&[body(&unsigned, &[0, 1, 2]), format!("0\r\n{trailer}").into_bytes()].concat(), 0),
+            (400, "MalformedTrailerError"),
+        ),
+    ];
+    assert!(last_chunk.starts_with("0;chunk-signature="), "{last_chunk}");
+    for (what, request, (status, code)) in refused {
+        let mut socket = connect(bench.address());
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        // What stands behind is never read as a request: after a body of which the end is not known there is none.
+        let next = alice.request(Delete, "/photos/k", &[("connection", "close")], b"");
+        socket.write_all(&[&request[..], &next].concat()).unwrap();
+        let mut answer = Vec::new();
+        // A reset may come with what was not read.
+        let _ = socket.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {answer}");
+        assert!(answer.contains(&format!("<Code>{code}</Code>")), "{what}: {answer}");
+        let replies = answer.matches("HTTP/1.1 ").count();
+        assert!(replies == 1 || code == "BadDigest", "{what}: {answer}");
+        if code == "BadDigest" {
+            // The end of this one is known, and what follows it a request of its own.
+            assert_eq!(replies, 2, "{what}: {answer}");
+            assert_eq!(alice.call(Put, "/photos/k", &[], b"private").status, 200);
+        }
+        assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"private", "{what}");
+    }
+    // A connection that ends before the body does.
+    let mut socket = connect(bench.address());
+    socket.write_all(&signed.with(&whole[..20_000], whole.len() - 20_000)).unwrap();
+    drop(socket);
+    assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"private");
+    let taken = alice.send(&signed.with(&whole, 0));
+    assert_eq!((taken.status, taken.code()), (200, String::new()));
+    assert!(alice.call(Get, "/photos/k", &[], b"").body == chunks.concat());
+    let taken = alice.send(&unsigned.with(&body(&unsigned, &[0, 1, 2, 3]), 0));
+    assert_eq!((taken.status, taken.code()), (200, String::new()));
 }
 
 #[test]
