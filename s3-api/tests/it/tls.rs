@@ -1,6 +1,6 @@
 //! HTTPS: the same server behind a layer of encryption, and peers that have no business there.
 
-use crate::bench::{ALICE, Bench, Client, connect};
+use crate::bench::{ALICE, Bench, Client, connect, pause};
 use crossdock_s3::{
     protocol::http::Method::{Get, Head, Put},
     server::{ServerLimits, TlsSettings, render},
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A certificate that vouches for itself, and what a server shows of it.
 fn certificate() -> (CertificateDer<'static>, ServerConfig) {
-    let made = rcgen::generate_simple_self_signed(vec![NAME.into()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(vec![NAME.into(), "127.0.0.1".into()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let certificate = made.cert.der().clone();
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -280,6 +280,136 @@ fn records_that_do_not_end_hold_a_bounded_part_of_memory() {
     assert_eq!(client.call(Put, "/photos", &[], b"").status, 200);
     assert_eq!(client.call(Put, "/photos/k", &[], &bytes(3_000_000)).status, 200);
     assert!(client.call(Get, "/photos/k", &[], b"").body == bytes(3_000_000));
+}
+
+/// Agrees on keys, and gives the socket and the session.
+fn agreed(secure: &Secure) -> (TcpStream, ClientConnection) {
+    let (mut socket, mut client) = (secure.socket(), session(&secure.certificate, &TLS13));
+    while client.is_handshaking() {
+        client.complete_io(&mut socket).unwrap();
+    }
+    (socket, client)
+}
+
+fn encrypted(client: &mut ClientConnection, plaintext: &[u8]) -> Vec<u8> {
+    client.writer().write_all(plaintext).unwrap();
+    let mut records = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut records).unwrap();
+    }
+    records
+}
+
+#[test]
+fn users_who_stall_keep_nobody_waiting() {
+    // More than there are larger buffers send a body to half a record and stop: whoever comes then is served all the same.
+    let mut limits = ServerLimits::default();
+    limits.body_idle = Duration::from_secs(120);
+    let secure = Secure::new(limits);
+    let mut client = secure.client(&TLS13);
+    assert_eq!(client.call(Put, "/photos", &[], b"").status, 200);
+    let request = client.request(Put, "/photos?policy", &[], &[b' '; 20_000]);
+    let head = request.len() - 20_000;
+    let mut stalled = Vec::new();
+    for _ in 0..200 {
+        let (mut socket, mut peer) = agreed(&secure);
+        let begun = encrypted(&mut peer, &request[..head]);
+        let record = encrypted(&mut peer, &request[head..head + 16_000]);
+        socket.write_all(&[&begun[..], &record[..8_000]].concat()).unwrap();
+        stalled.push((socket, peer, record));
+    }
+    let (address, certificate) = (secure.bench.address(), secure.certificate.clone());
+    let mut client = secure.bench.client_over(ALICE, move || {
+        let socket = connect(address);
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Box::new(StreamOwned::new(session(&certificate, &TLS13), socket))
+    });
+    assert_eq!(client.call(Put, "/photos/k", &[], &bytes(3_000_000)).status, 200);
+    assert!(client.call(Get, "/photos/k", &[], b"").body == bytes(3_000_000));
+    // And those who go on are taken at their word.
+    for (mut socket, mut peer, record) in stalled {
+        socket.write_all(&record[8_000..]).unwrap();
+        socket.write_all(&encrypted(&mut peer, &request[head + 16_000..])).unwrap();
+        let mut answer = [0; 12];
+        while peer.process_new_packets().unwrap().plaintext_bytes_to_read() < answer.len() {
+            assert!(peer.read_tls(&mut socket).unwrap() > 0);
+        }
+        peer.reader().read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 400", "a policy of spaces is none");
+    }
+}
+
+#[test]
+fn what_is_not_encrypted_ends_its_connection() {
+    // A request in the clear, a record of another session, one that came before, or one that was changed, on a connection that
+    // was agreed upon: an alert and the end, and nothing of it is done.
+    let secure = Secure::new(ServerLimits::default());
+    let mut client = secure.client(&TLS13);
+    assert_eq!(client.call(Put, "/photos", &[], b"").status, 200);
+    let delete = client.request(crossdock_s3::protocol::http::Method::Delete, "/photos", &[], b"");
+    let of_another = encrypted(&mut agreed(&secure).1, &delete);
+    for fault in 0..4 {
+        let (mut socket, mut peer) = agreed(&secure);
+        let head = client.request(Head, "/photos", &[], b"");
+        let good = encrypted(&mut peer, &head);
+        socket.write_all(&good).unwrap();
+        while peer.process_new_packets().unwrap().plaintext_bytes_to_read() == 0 {
+            assert!(peer.read_tls(&mut socket).unwrap() > 0);
+        }
+        let mut changed = encrypted(&mut peer, &delete);
+        changed[30] ^= 1;
+        let bad = [&delete, &of_another, &good, &changed][fault];
+        // It may be refused before it has come in whole.
+        let _ = socket.write_all(bad);
+        let _ = socket.shutdown(Shutdown::Write);
+        let answer = rest(&mut socket);
+        assert!(answer.first().is_none_or(|first| *first == 0x17 || *first == 0x15), "{fault}: {answer:?}");
+        assert!(answer.len() < 100, "{fault}: more than an alert: {answer:?}");
+        assert_eq!(client.call(Head, "/photos", &[], b"").status, 200, "{fault}");
+    }
+}
+
+#[test]
+fn a_peer_need_not_say_whom_it_looks_for_or_what_it_speaks() {
+    // By address, which has no name to send, and without a word of protocols: HTTP/1.1, as everywhere.
+    let secure = Secure::new(ServerLimits::default());
+    let mut roots = RootCertStore::empty();
+    roots.add(secure.certificate.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    for name in ["127.0.0.1", NAME] {
+        let peer = ClientConnection::new(Arc::new(config.clone()), name.try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(peer, secure.socket());
+        stream.write_all(b"GET /absent HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        // The end is told, not just found: who cuts the connection can not pass for the server.
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 404 "), "{answer:?}");
+        assert_eq!(stream.conn.alpn_protocol(), None);
+    }
+}
+
+#[test]
+fn empty_records_are_no_sign_of_life() {
+    // A peer that sends records with nothing in them, and asks for new keys again and again, runs out of time as if it were silent.
+    let mut limits = ServerLimits::default();
+    limits.idle = Duration::from_millis(1500);
+    let secure = Secure::new(limits);
+    let (mut socket, mut peer) = agreed(&secure);
+    let mut sent = 0;
+    loop {
+        peer.refresh_traffic_keys().unwrap();
+        if socket.write_all(&encrypted(&mut peer, b"")).is_err() {
+            break;
+        }
+        sent += 1;
+        assert!(sent < 1000, "it was kept for asking for keys");
+        pause(20);
+    }
+    secure.serves();
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! A TLS connection on the ring: the session, the socket, and the memory between them.
 //!
 //! What a connection holds is a page at rest. A record that does not fit there:
-//! * before its sender was let in, is gathered on the heap, as much as one record takes: nobody waits for anybody there, so
-//!   that peers who send half of something keep nobody out;
-//! * in the body of a request, is received with others into a larger buffer, of which a core has a bounded number: who
-//!   waits for one holds nothing but the page, and who has one has shown who they are.
+//! * in the body of a request that was let in, is received with others into a larger buffer, of which a core has a bounded
+//!   number;
+//! * elsewhere, and where there is none left, is gathered on the heap, as much as one record takes.
+//!
+//! Nobody waits for anybody, so that peers who send half of something keep nobody out, neither strangers nor users.
 //!
 //! A reply takes a buffer while it is sent.
 //!
@@ -154,7 +155,7 @@ impl TlsStream {
             self.start = 0;
         }
         let wanted = pending + missing.unwrap_or(1);
-        if !self.gathered.is_empty() || (wanted > lease.capacity() && !self.in_body) {
+        if !self.gathered.is_empty() {
             return self.gather(missing).await;
         }
         if wanted > lease.capacity() {
@@ -162,7 +163,10 @@ impl TlsStream {
             if lease.capacity() >= LARGE_BYTES {
                 return Err(Ended::Closed);
             }
-            self.large = Some(self.larger.take(1).await);
+            let Some(large) = self.in_body.then(|| self.larger.try_take(1)).flatten() else {
+                return self.gather(missing).await;
+            };
+            self.large = Some(large);
             self.exchange(LARGE_BYTES).await;
         } else if wanted > lease.capacity() - self.start {
             lease.as_mut_slice().copy_within(self.start.., 0);
