@@ -3,7 +3,7 @@
 use crate::session::Session;
 use crossdock_transport::remote::{
     Answer, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal, RemoteMemory, SessionId,
-    SessionTable,
+    SessionLimits, SessionTable,
 };
 use rustix::{
     event::{Timespec, epoll},
@@ -112,6 +112,10 @@ impl Endpoint for StreamEndpoint {
 
     fn session_count(&self) -> usize {
         self.sessions.borrow().len()
+    }
+
+    fn limits(&self) -> SessionLimits {
+        *self.sessions.borrow().limits()
     }
 
     fn poll(&self) -> usize {

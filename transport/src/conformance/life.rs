@@ -169,6 +169,7 @@ pub fn sessions_belong_to_their_principal(subject: &dyn Subject) {
 /// Sessions are bounded for each principal and in all, and there is room again when one ends.
 pub fn sessions_are_bounded(subject: &dyn Subject) {
     let world = World::new(subject);
+    assert_eq!(world.endpoint.limits(), limits(), "what clients are told");
     let mut pairs: Vec<_> = (0..limits().principal_sessions_max).map(|_| world.connect()).collect();
     let refused = |principal: &Principal| {
         let mut client = subject.client(CLIENT_BYTES);

@@ -76,9 +76,11 @@
 pub(crate) mod ranges;
 mod session;
 
-pub use session::{Buffer, Direction, ExposeError, Exposed, Session, Source, Target, Unproven, Withdrawal};
+pub use session::{
+    Buffer, Direction, ExposeError, Exposed, Renewal, Session, Source, Target, Unproven, Withdrawal,
+};
 
-use crate::remote::{Access, RemoteSlice};
+use crate::remote::{Access, Answer, ConnectError, Offer, RemoteSlice, SessionId};
 use std::{io, ops::DerefMut, os::fd::BorrowedFd};
 
 /// A backend's part: the memory of one session with a server, and what proves that an exposure has ended. Stays on its thread.
@@ -155,6 +157,26 @@ pub trait Link {
 
     /// The text that names the slice in a request. None if the transport has none, or no session yet.
     fn token(&self, slice: &RemoteSlice) -> Option<String>;
+
+    /// The name that the server gave the session. None if it has none, or none yet.
+    fn session(&self) -> Option<SessionId> {
+        None
+    }
+
+    /// Begins anew after the session was lost, over the same memory: ends what is left of the connection, and offers another. Until
+    /// [`renewed`](Link::renewed) the link has no session. What was exposed before is of no use any more, and is withdrawn as ever. None if
+    /// it can not, as links of most kinds.
+    fn renew(&self) -> Option<Offer> {
+        None
+    }
+
+    /// Connects to what answered the offer that [`renew`](Link::renew) made: buffers can be exposed again.
+    ///
+    /// # Errors
+    /// The answer is none, or there is no way to what it names; the link is as after its end.
+    fn renewed(&self, _answer: &Answer) -> Result<(), ConnectError> {
+        Err(ConnectError::Unsupported("this link can not be renewed"))
+    }
 }
 
 /// Why there is no memory, or no exposure.

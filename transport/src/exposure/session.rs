@@ -5,10 +5,10 @@
 //! * Neither `out` nor the link is in use while a waker runs or memory is dropped: both may come back here.
 
 use super::{Link, LinkError};
-use crate::remote::{Access, RemoteKey, RemoteSlice};
+use crate::remote::{Access, Answer, ConnectError, Offer, RemoteKey, RemoteSlice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     fmt,
     future::Future,
@@ -29,6 +29,8 @@ struct Shared<L: Link> {
     out: RefCell<HashMap<Name, Out<L::Memory>>>,
     /// Notices that came while somebody waited for another one.
     notices: RefCell<VecDeque<u32>>,
+    /// Somebody has its [`Renewal`].
+    renewing: Cell<bool>,
     link: L,
 }
 
@@ -57,7 +59,12 @@ enum State<M> {
 impl<L: Link> Session<L> {
     /// A session over `link`.
     pub fn new(link: L) -> Session<L> {
-        Session(Rc::new(Shared { out: RefCell::default(), notices: RefCell::default(), link }))
+        Session(Rc::new(Shared {
+            out: RefCell::default(),
+            notices: RefCell::default(),
+            renewing: Cell::new(false),
+            link,
+        }))
     }
 
     /// `bytes` bytes of the session's memory, holding anything.
@@ -97,6 +104,21 @@ impl<L: Link> Session<L> {
         }
         let place = notices.iter().position(|come| *come == notice);
         place.is_some_and(|place| notices.remove(place).is_some())
+    }
+
+    /// Begins to make the session anew, over the same memory, after it was lost: what is left of it ends. None if the link can not
+    /// ([`Link::renew`]), or somebody is at it already.
+    pub fn renew(&self) -> Option<Renewal<L>> {
+        if self.0.renewing.replace(true) {
+            return None;
+        }
+        match self.0.link.renew() {
+            Some(offer) => Some(Renewal { offer, session: self.clone() }),
+            None => {
+                self.0.renewing.set(false);
+                None
+            }
+        }
     }
 
     /// Bytes that nobody has, and that are not free because nothing proves yet that their exposure has ended.
@@ -198,6 +220,40 @@ impl<L: Link> fmt::Debug for Session<L> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut session = formatter.debug_struct("Session");
         session.field("is_open", &self.is_open()).field("exposed", &self.0.out.borrow().len()).finish()
+    }
+}
+
+/// A session that is being made anew. Dropping it leaves the session as it is after its end.
+#[must_use = "the offer is to be answered"]
+pub struct Renewal<L: Link> {
+    offer: Offer,
+    session: Session<L>,
+}
+
+impl<L: Link> Renewal<L> {
+    /// What is to be answered.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// Connects the session to what answered.
+    ///
+    /// # Errors
+    /// See [`Link::renewed`].
+    pub fn answered(self, answer: &Answer) -> Result<(), ConnectError> {
+        self.session.0.link.renewed(answer)
+    }
+}
+
+impl<L: Link> Drop for Renewal<L> {
+    fn drop(&mut self) {
+        self.session.0.renewing.set(false);
+    }
+}
+
+impl<L: Link> fmt::Debug for Renewal<L> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Renewal").field("session", &self.session).finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,8 @@ use crate::{
     operation::{Memory, OperationId, Pending, Queue, Slot},
     remote::{
         Answer, ConnectError, Endpoint, EndpointOptions, Entropy, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal,
-        RemoteMemory, RemoteSlice, SessionId, SessionTable, TransferError, assert_postable, unsupported,
+        RemoteMemory, RemoteSlice, SessionId, SessionLimits, SessionTable, TransferError, assert_postable,
+        unsupported,
     },
 };
 use std::{
@@ -108,6 +109,10 @@ impl Endpoint for LoopbackEndpoint {
 
     fn session_count(&self) -> usize {
         self.sessions.borrow().len()
+    }
+
+    fn limits(&self) -> SessionLimits {
+        *self.sessions.borrow().limits()
     }
 
     fn poll(&self) -> usize {

@@ -12,7 +12,7 @@ use crate::{
     operation::{Completion, Memory, OperationId, Pending, Queue, Slot},
     remote::{
         Access, Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, ForeignMemory, Offer,
-        Principal, RemoteKey, RemoteMemory, RemoteSlice, SessionId, TransferError, Transport,
+        Principal, RemoteKey, RemoteMemory, RemoteSlice, SessionId, SessionLimits, TransferError, Transport,
         assert_postable, assert_sendable,
     },
 };
@@ -202,6 +202,10 @@ impl Endpoint for WrappedEndpoint {
 
     fn session_count(&self) -> usize {
         self.inner().session_count()
+    }
+
+    fn limits(&self) -> SessionLimits {
+        self.inner().limits()
     }
 
     fn poll(&self) -> usize {

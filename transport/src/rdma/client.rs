@@ -53,6 +53,9 @@ const RECEIVES: usize = 128;
 /// How often a bind is waited for, 10 ms each, before the device is given up: it takes microseconds.
 const ROUNDS_MAX: usize = 500;
 
+/// From the number of one queue pair's first packet to that of the next's: an odd factor, so that numbers do not run together.
+const SEQUENCE_STEP: u32 = 0x9e37_79b1;
+
 /// A window's key comes back after so many binds, so then there is a new window.
 const BINDS_MAX: u32 = 255;
 
@@ -120,7 +123,8 @@ pub struct RdmaClient {
     domain: Arc<Domain>,
     region: Arc<Region>,
     memory: Arc<Mapping>,
-    side: Side,
+    side: Cell<Side>,
+    size: QueuePairSize,
     asks_for_notices: bool,
     gid_index: u8,
     mtu: PathMtu,
@@ -221,7 +225,8 @@ impl RdmaClient {
             domain,
             region,
             memory,
-            side,
+            side: Cell::new(side),
+            size,
             asks_for_notices: options.notices,
             gid_index: entry.index,
             mtu: port.mtu,
@@ -230,14 +235,42 @@ impl RdmaClient {
 
     /// What connects to this client: its queue pair's token and parameters.
     pub fn offer(&self) -> Offer {
-        let mut parameters = self.side.parameters();
+        let side = self.side.get();
+        let mut parameters = side.parameters();
         if self.asks_for_notices {
             parameters.push((NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
         }
         if self.messages.is_some() {
             parameters.push((MESSAGES.to_owned(), MESSAGES_SEND.to_owned()));
         }
-        Offer { token: self.side.token(), parameters, descriptor: None }
+        Offer { token: side.token(), parameters, descriptor: None }
+    }
+
+    /// Begins anew with another queue pair, over the same memory, whatever became of the first one: that ends here, and every exposure by
+    /// a window with it. To be connected to what answers the offer.
+    ///
+    /// # Errors
+    /// The first one can not be ended, so that nothing proves anything any more; or the device refused. There is no queue pair then.
+    pub fn renew(&self) -> Result<Offer, RdmaError> {
+        self.give_up();
+        if self.unproven.get() {
+            return Err(RdmaError::NoRail("the last queue pair could not be ended".to_owned()));
+        }
+        // What the last one left there is about nothing any more, and its receives have the numbers of those to come.
+        while self.completions.poll().is_ok_and(|entries| entries.count() > 0) {}
+        let pair =
+            QueuePair::new(Arc::clone(&self.domain), Arc::clone(self.completions.shared()), self.size)?;
+        let side = self.side.get();
+        // Packets of the last one that are still on their way must not fit.
+        let sequence = (side.sequence.wrapping_mul(SEQUENCE_STEP) & 0xff_ffff).max(1);
+        self.side.set(Side { number: pair.number(), sequence, ..side });
+        self.connected.set(false);
+        self.notified.set(false);
+        self.talks.set(false);
+        self.notices.borrow_mut().clear();
+        self.messages.iter().for_each(Messages::reset);
+        *self.pair.borrow_mut() = Some(pair);
+        Ok(self.offer())
     }
 
     /// Connects to what answered the offer.
@@ -247,18 +280,19 @@ impl RdmaClient {
     pub fn connect(&self, answer: &Answer) -> Result<(), ConnectError> {
         let parameter = |name: &str| answer.parameter(name).map(str::to_owned);
         let server = Side::parse(&answer.token, parameter)?;
+        let side = self.side.get();
         let path = Path {
-            port: self.side.port,
+            port: side.port,
             gid_index: self.gid_index,
             mtu: server.mtu.map_or(self.mtu, |mtu| mtu.min(self.mtu)),
             peer_gid: server.gid.0,
             peer_lid: server.lid,
             peer_number: server.number,
-            sequence: self.side.sequence,
+            sequence: side.sequence,
             peer_sequence: server.sequence,
             // This side reads nothing.
             reads_asked: 1,
-            reads_answered: self.side.reads,
+            reads_answered: side.reads,
         };
         let pair = self.pair.borrow();
         let pair = pair.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;

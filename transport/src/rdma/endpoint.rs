@@ -16,7 +16,8 @@ use super::{
 };
 use crate::remote::{
     Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, MESSAGE_PIECES_MAX, MESSAGES,
-    MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal, RemoteMemory, SessionId, SessionTable,
+    MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal, RemoteMemory, SessionId, SessionLimits,
+    SessionTable,
 };
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -476,6 +477,10 @@ impl Endpoint for RdmaEndpoint {
 
     fn session_count(&self) -> usize {
         self.0.sessions.borrow().len()
+    }
+
+    fn limits(&self) -> SessionLimits {
+        *self.0.sessions.borrow().limits()
     }
 
     fn poll(&self) -> usize {

@@ -121,6 +121,25 @@ impl Link for RdmaLink {
     fn token(&self, slice: &RemoteSlice) -> Option<String> {
         Some(RcToken { session: self.session.get()?, slice: *slice }.to_string())
     }
+
+    fn session(&self) -> Option<SessionId> {
+        self.session.get()
+    }
+
+    fn renew(&self) -> Option<Offer> {
+        self.session.set(None);
+        match self.shared.client.renew() {
+            Ok(offer) => Some(offer),
+            Err(error) => {
+                tracing::warn!(%error, "a session could not be made anew");
+                None
+            }
+        }
+    }
+
+    fn renewed(&self, answer: &Answer) -> Result<(), ConnectError> {
+        self.connect(answer)
+    }
 }
 
 impl Deref for RdmaMemory {

@@ -69,6 +69,12 @@ impl Messages {
         self.came.borrow_mut().pop_front()
     }
 
+    /// Nothing is on its way any more: the queue pair ended.
+    pub(super) fn reset(&self) {
+        *self.free.borrow_mut() = (self.receives..self.receives + SENDS).collect();
+        self.came.borrow_mut().clear();
+    }
+
     /// Keeps the memory for ever: a device may still write it.
     pub(super) fn leak(&self) {
         std::mem::forget((Arc::clone(&self.memory), Arc::clone(&self.region)));

@@ -195,6 +195,9 @@ pub trait Endpoint {
     /// How many sessions there are.
     fn session_count(&self) -> usize;
 
+    /// How many there may be, as it was opened with, and how much each may have in flight: for what clients are told.
+    fn limits(&self) -> SessionLimits;
+
     /// Called once per turn of the core's loop: rings every doorbell that is due, and completes what is done, which wakes
     /// those who wait for it. Does not block. Returns how many operations it completed.
     fn poll(&self) -> usize;

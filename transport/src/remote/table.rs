@@ -4,7 +4,7 @@ use super::{ConnectError, Principal, SessionId};
 use std::{collections::HashMap, time::Duration};
 
 /// How many sessions an endpoint has at most, and how much each may have in flight.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SessionLimits {
     /// Sessions of the endpoint.
     pub sessions_max: usize,

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::remote::{
     Answer, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal, RemoteKey, RemoteMemory,
-    SessionId, SessionTable,
+    SessionId, SessionLimits, SessionTable,
 };
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -531,6 +531,10 @@ impl Endpoint for ShmEndpoint {
 
     fn session_count(&self) -> usize {
         self.0.sessions.borrow().len()
+    }
+
+    fn limits(&self) -> SessionLimits {
+        *self.0.sessions.borrow().limits()
     }
 
     fn poll(&self) -> usize {

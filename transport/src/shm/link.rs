@@ -195,6 +195,10 @@ impl Link for ShmLink {
         Some(self.shared.client.descriptor())
     }
 
+    fn session(&self) -> Option<SessionId> {
+        ShmLink::session(self)
+    }
+
     fn token(&self, slice: &RemoteSlice) -> Option<String> {
         let session = self.session.get()?;
         let token = match slice.key() {

@@ -5,7 +5,7 @@ use crate::{
     dice::Dice,
     remote::{
         Answer, ConnectError, Endpoint, EndpointOptions, Entropy, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal,
-        RemoteMemory, SessionId, SessionTable,
+        RemoteMemory, SessionId, SessionLimits, SessionTable,
     },
 };
 use std::{cell::RefCell, os::fd::BorrowedFd, rc::Rc, sync::Arc, time::Duration};
@@ -91,6 +91,10 @@ impl Endpoint for SimulatedEndpoint {
 
     fn session_count(&self) -> usize {
         self.sessions.borrow().len()
+    }
+
+    fn limits(&self) -> SessionLimits {
+        *self.sessions.borrow().limits()
     }
 
     fn poll(&self) -> usize {
