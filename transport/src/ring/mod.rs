@@ -353,6 +353,18 @@ impl Ring {
         Rc::new(Socket::new(fd))
     }
 
+    /// Lets go of a socket that no operation uses and nobody else has.
+    ///
+    /// # Errors
+    /// With the socket, which is in use: bytes of a send without a copy may still be the network's.
+    pub(crate) fn release(&self, socket: Rc<Socket>) -> Result<OwnedFd, Rc<Socket>> {
+        let socket = Rc::try_unwrap(socket)?;
+        if let Driver::Portable(portable) = &mut *self.0.driver.borrow_mut() {
+            portable.forget_socket(&socket);
+        }
+        Ok(socket.into_fd())
+    }
+
     /// Accepts one connection; it is then with the listener ([`Socket::take_accepted`]).
     pub(crate) fn accept(&self, slot: Slot, listener: &Rc<Socket>) -> Pending {
         let action = Action::Accept { listener: listener.clone() };

@@ -117,6 +117,15 @@ impl Portable {
         self.ready.push(key);
     }
 
+    /// The socket goes to another ring: no edge of it is to wake this one.
+    pub(super) fn forget_socket(&mut self, socket: &Socket) {
+        if socket.is_polled()
+            && let Err(error) = epoll::delete(&self.epoll, socket.fd())
+        {
+            tracing::warn!(%error, "a socket stays in the epoll set");
+        }
+    }
+
     /// Ends a socket operation that nobody waits for any more, in the next turn.
     pub(super) fn cancel(&mut self, id: OperationId) {
         let Some(&key) = self.socket_keys.get(queue_index(id)) else { return };

@@ -31,6 +31,10 @@ impl Socket {
         self.fd.as_fd()
     }
 
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     pub(super) fn push_accepted(&self, fd: OwnedFd) {
         self.accepted.borrow_mut().push_back(fd);
     }

@@ -14,4 +14,4 @@ mod listener;
 mod stream;
 
 pub use listener::TcpListener;
-pub use stream::TcpStream;
+pub use stream::{Detached, TcpStream};

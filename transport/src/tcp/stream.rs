@@ -7,8 +7,9 @@ use crate::{
     ring::{Ring, Socket},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
 use rustix::net::{
-    Shutdown, SocketAddrAny, SocketType, connect_unspec, ipproto, shutdown, socket_with, sockopt,
+    Shutdown, SocketAddrAny, SocketFlags, SocketType, connect_unspec, ipproto, shutdown, socket_with, sockopt,
 };
 use std::{fmt, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -40,6 +41,31 @@ impl TcpStream {
         let slot = ring.socket_queue().slot().await;
         ring.connect(slot, &socket, SocketAddrAny::from(address)).await.result?;
         Ok(TcpStream::new(ring, socket, address))
+    }
+
+    /// Takes the connection from its core, to go on with it on another one ([`TcpStream::attach`]): with all options that were set, and
+    /// with the bytes that nobody received yet.
+    ///
+    /// # Errors
+    /// With the connection: it has clones, or an operation uses it. A send without a copy does until the peer has acknowledged it.
+    pub fn detach(self) -> Result<Detached, TcpStream> {
+        let TcpStream { ring, socket, peer } = self;
+        match ring.release(socket) {
+            Ok(fd) => Ok(Detached { fd, peer }),
+            Err(socket) => Err(TcpStream { ring, socket, peer }),
+        }
+    }
+
+    /// Goes on with a connection on the core of `ring`.
+    ///
+    /// # Errors
+    /// The descriptor can not be made one for this ring; the connection is closed.
+    pub fn attach(ring: &Ring, detached: Detached) -> Result<TcpStream, OsError> {
+        let Detached { fd, peer } = detached;
+        // Rings differ in whether they want it to block.
+        let nonblocking = ring.socket_flags().contains(SocketFlags::NONBLOCK);
+        rustix::io::ioctl_fionbio(&fd, nonblocking).map_err(os_error)?;
+        Ok(TcpStream::new(ring, ring.socket(fd), peer))
     }
 
     /// Receives at least one and at most `limit` bytes behind the lease's `len`, and moves its `len` behind them. Gives
@@ -128,6 +154,20 @@ impl TcpStream {
         poll(&mut looked_at, Some(&now)).is_ok() && looked_at.iter().any(|fd| fd.revents().intersects(closed))
     }
 
+    /// The other end.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+/// A connection that is on no core. Closed when dropped.
+#[derive(Debug)]
+pub struct Detached {
+    fd: OwnedFd,
+    peer: SocketAddr,
+}
+
+impl Detached {
     /// The other end.
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer
