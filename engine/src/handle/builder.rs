@@ -97,6 +97,8 @@ pub struct OpenReport {
     pub unavailable: Vec<(u16, String)>,
     /// The arena's pages.
     pub pages: PageKind,
+    /// Why they are no better, if they are not 2 MiB pages of the hugetlb pool.
+    pub pages_lacking: Option<String>,
     /// The arena's size in bytes.
     pub arena_bytes: usize,
     /// What drives the cores.
@@ -339,6 +341,7 @@ impl Builder {
             shards: Vec::new(),
             unavailable: Vec::new(),
             pages: arena.page_kind(),
+            pages_lacking: arena.pages_lacking().map(str::to_owned),
             arena_bytes: arena.bytes(),
             driver: String::new(),
             unregistered: None,

@@ -99,7 +99,8 @@ impl Arena {
         }
         let bytes = superpages * SUPERPAGE_BYTES;
         let mapping = Mapping::new(bytes, options.pages, options.prefault).map_err(ArenaError::Map)?;
-        tracing::info!(bytes, pools = options.pools, pages = mapping.kind().name(), "arena mapped");
+        let (pages, lacking) = (mapping.kind().name(), mapping.lacking().unwrap_or("nothing"));
+        tracing::info!(bytes, pools = options.pools, pages, lacking, "arena mapped");
         Ok(Arena(Arc::new(ArenaShared {
             headers: (0..bytes / PAGE_BYTES).map(|_| Header::new()).collect(),
             pools_taken: (0..options.pools).map(|_| AtomicBool::new(false)).collect(),
@@ -137,6 +138,12 @@ impl Arena {
     /// What the memory is made of.
     pub fn page_kind(&self) -> PageKind {
         self.0.mapping.kind()
+    }
+
+    /// Why the pages are no better, in words, if better ones were asked for: there are fewer huge pages than it takes, or they are switched
+    /// off. It works all the same.
+    pub fn pages_lacking(&self) -> Option<&str> {
+        self.0.mapping.lacking()
     }
 
     /// The address of its first byte, for registration with devices. The arena spans [`bytes`](Arena::bytes) from

@@ -54,44 +54,63 @@ pub(super) struct Mapping {
     start: usize,
     bytes: usize,
     kind: PageKind,
+    /// Why it is not of better pages.
+    lacking: Option<String>,
 }
 
 impl Mapping {
     /// Maps `bytes`, a multiple of 2 MiB.
     pub(super) fn new(bytes: usize, policy: PagePolicy, prefault: bool) -> io::Result<Self> {
         debug_assert_eq!(bytes % HUGE_PAGE_BYTES, 0);
-        let mapping = match policy {
-            PagePolicy::Best => Self::hugetlb(bytes).or_else(|_| Self::ordinary(bytes, true))?,
-            PagePolicy::Plain => Self::ordinary(bytes, false)?,
-        };
+        match policy {
+            // Pages that are reserved and can not be had all the same, because of a cgroup's limit on them, show when they are touched.
+            PagePolicy::Best => {
+                Self::hugetlb(bytes).and_then(|mapping| mapping.ready(prefault)).or_else(|error| {
+                    let pages = bytes / HUGE_PAGE_BYTES;
+                    Self::ordinary(bytes, Some(format!("no {pages} hugetlb pages of 2 MiB: {error}")))?
+                        .ready(prefault)
+                })
+            }
+            PagePolicy::Plain => Self::ordinary(bytes, None)?.ready(prefault),
+        }
+    }
+
+    /// Gives its advice, and touches it if that is wanted.
+    fn ready(self, prefault: bool) -> io::Result<Self> {
         // Payload of clients has no place in a core file, and a child process has no use for the arena: without
         // this, a fork copies every page that a device has pinned. Both are advice; nothing depends on them.
         for advice in [Advice::DontDump, Advice::DontFork] {
-            if let Err(error) = mapping.raw.advise(advice) {
+            if let Err(error) = self.raw.advise(advice) {
                 tracing::debug!(?advice, %error, "arena advice refused");
             }
         }
         if prefault {
-            mapping.raw.advise_range(Advice::PopulateWrite, mapping.start, bytes)?;
+            self.raw.advise_range(Advice::PopulateWrite, self.start, self.bytes)?;
         }
-        Ok(mapping)
+        Ok(self)
     }
 
     fn hugetlb(bytes: usize) -> io::Result<Self> {
-        // The kernel reserves the pages here or refuses, so that no later touch can fail.
+        // The kernel reserves the pages here or refuses.
         let raw = MmapOptions::new().huge(Some(HUGE_PAGE_BITS)).len(bytes).map_anon()?.into();
-        Ok(Self { raw, start: 0, bytes, kind: PageKind::Huge2M })
+        Ok(Self { raw, start: 0, bytes, kind: PageKind::Huge2M, lacking: None })
     }
 
-    fn ordinary(bytes: usize, huge: bool) -> io::Result<Self> {
+    /// Ordinary memory: where huge pages are `lacking`, transparent ones if the kernel has them, else plain ones because they are wanted.
+    fn ordinary(bytes: usize, lacking: Option<String>) -> io::Result<Self> {
         // One huge page more of address space (never touched, so no memory) lets the start be aligned.
         let length = bytes.checked_add(HUGE_PAGE_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
         let raw: MmapRaw = MmapOptions::new().len(length).map_anon()?.into();
         let start = raw.as_ptr().addr().next_multiple_of(HUGE_PAGE_BYTES) - raw.as_ptr().addr();
-        let mut mapping = Self { raw, start, bytes, kind: PageKind::Plain };
-        if huge && transparent_huge_pages_allowed() {
-            let advised = mapping.raw.advise_range(Advice::HugePage, start, bytes);
-            mapping.kind = if advised.is_ok() { PageKind::Transparent } else { PageKind::Plain };
+        let mut mapping = Self { raw, start, bytes, kind: PageKind::Plain, lacking };
+        if let Some(lacking) = &mut mapping.lacking {
+            match transparent_huge_pages_allowed() {
+                true => match mapping.raw.advise_range(Advice::HugePage, start, bytes) {
+                    Ok(()) => mapping.kind = PageKind::Transparent,
+                    Err(error) => lacking.push_str(&format!("; no transparent huge pages: {error}")),
+                },
+                false => lacking.push_str("; transparent huge pages are switched off"),
+            }
         }
         Ok(mapping)
     }
@@ -108,6 +127,10 @@ impl Mapping {
 
     pub(super) fn kind(&self) -> PageKind {
         self.kind
+    }
+
+    pub(super) fn lacking(&self) -> Option<&str> {
+        self.lacking.as_deref()
     }
 }
 

@@ -125,6 +125,18 @@ impl Client for Peer {
     }
 }
 
+/// Options of an endpoint whose sessions have so many credits.
+pub(crate) fn endpoint_options(credits: usize) -> EndpointOptions {
+    let mut number = 0u64;
+    let entropy = move |bytes: &mut [u8]| {
+        number += 1;
+        bytes.iter_mut().zip(number.to_le_bytes()).for_each(|(byte, entropy)| *byte = entropy);
+    };
+    let idle_max = Duration::from_secs(300);
+    let limits = SessionLimits { sessions_max: 16, principal_sessions_max: 16, credits, idle_max };
+    EndpointOptions { core: 0, limits, entropy: Box::new(entropy) }
+}
+
 /// A server's side: an endpoint on a card, and an arena.
 pub(crate) struct Side {
     pub(crate) card: Card,
@@ -149,15 +161,7 @@ impl Side {
 
     pub(crate) fn with_credits(card: Card, arena: Arena, pool: Pool, credits: usize) -> Side {
         card.transport.register(&arena).expect("the card takes the arena");
-        let mut number = 0u64;
-        let entropy = move |bytes: &mut [u8]| {
-            number += 1;
-            bytes.iter_mut().zip(number.to_le_bytes()).for_each(|(byte, entropy)| *byte = entropy);
-        };
-        let idle_max = Duration::from_secs(300);
-        let limits = SessionLimits { sessions_max: 16, principal_sessions_max: 16, credits, idle_max };
-        let options = EndpointOptions { core: 0, limits, entropy: Box::new(entropy) };
-        let endpoint = card.transport.open(options).expect("the endpoint opens");
+        let endpoint = card.transport.open(endpoint_options(credits)).expect("the endpoint opens");
         Side { pool, card, endpoint, principal: Principal::new("alice") }
     }
 

@@ -7,6 +7,7 @@ mod card;
 #[path = "../it/drive.rs"]
 mod drive;
 mod faults;
+mod pages;
 mod path;
 mod pressure;
 mod revocation;

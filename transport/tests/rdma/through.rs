@@ -19,7 +19,7 @@ fn copied() -> u64 {
 }
 
 /// A whole disk if the test was given one, else a file.
-fn disk(bench: &Bench) -> RingFile {
+pub(crate) fn disk(bench: &Bench) -> RingFile {
     match std::env::var_os("CROSSDOCK_TEST_DISK") {
         Some(path) => bench.ring.file(drive::open(path.as_ref(), libc::O_DIRECT).into()),
         None => bench.direct_file("object"),

@@ -227,6 +227,7 @@ fn tell(report: &OpenReport, cores: usize) {
         replayed,
         memory_mib = report.arena_bytes >> 20,
         pages = ?report.pages,
+        pages_lacking = report.pages_lacking.as_deref().unwrap_or("nothing"),
         driver = report.driver,
         "store open"
     );
