@@ -12,7 +12,7 @@ use crate::protocol::{
     checksum::{Algorithm, Hasher},
     http::Method,
     remote::{
-        EXPOSURE, EXPOSURE_ENDED, NO_SESSION, PARAMETER, PROTOCOL_STATUS, REPLY, SESSION, TOKEN,
+        EXPOSURE, EXPOSURE_ENDED, NO_SESSION, PARAMETER, PROTOCOL_STATUS, RAIL, REPLY, SESSION, TOKEN,
         format_session, parse_session,
     },
 };
@@ -24,6 +24,7 @@ use std::{
     cell::RefCell,
     fmt,
     future::{Future, poll_fn},
+    mem,
     ops::Range,
     pin::pin,
     task::Poll,
@@ -38,6 +39,10 @@ const IDLE_MAX: usize = 64;
 /// A client of one server, over a runtime of the caller's. Its futures stay on their thread, as the memory of sessions does; any
 /// number of calls may be under way at a time, each on a connection of its own. [`Client`](super::Client) is the same for
 /// callers without a runtime.
+///
+/// A session that the server does not know any more, or that this side found to be broken before it sent anything, is made anew once for a
+/// call if its link can be ([`Link::renew`]), and the call goes on: nothing was stored and no byte moved then. After any other failure
+/// nothing is repeated, because what became of the first request is not known.
 ///
 /// # Cancellation
 /// Dropping the future of a call closes its connection, which ends the transfer at a server that speaks this protocol, and puts its
@@ -59,6 +64,8 @@ pub struct Got<L: Link> {
     pub bytes: usize,
     /// Which way.
     pub way: Way,
+    /// Which of the server's rails, if it says so: see [`RAIL`](crate::protocol::remote::RAIL).
+    pub rail: Option<Box<str>>,
     /// The reply's head: the object's headers.
     pub head: ReplyHead,
 }
@@ -69,6 +76,8 @@ pub struct Stored<L: Link> {
     pub buffer: Buffer<L>,
     /// Which way.
     pub way: Way,
+    /// Which of the server's rails, if it says so: see [`RAIL`](crate::protocol::remote::RAIL).
+    pub rail: Option<Box<str>>,
     /// The reply's head, with the ETag.
     pub head: ReplyHead,
 }
@@ -95,13 +104,17 @@ impl<L: Link> fmt::Debug for Failed<L> {
 
 impl<L: Link> fmt::Debug for Got<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Got").field("bytes", &self.bytes).field("way", &self.way).finish_non_exhaustive()
+        f.debug_struct("Got")
+            .field("bytes", &self.bytes)
+            .field("way", &self.way)
+            .field("rail", &self.rail)
+            .finish_non_exhaustive()
     }
 }
 
 impl<L: Link> fmt::Debug for Stored<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stored").field("way", &self.way).finish_non_exhaustive()
+        f.debug_struct("Stored").field("way", &self.way).field("rail", &self.rail).finish_non_exhaustive()
     }
 }
 
@@ -109,6 +122,18 @@ impl<L: Link> fmt::Debug for Stored<L> {
 pub(super) struct Reply<S> {
     pub(super) head: ReplyHead,
     connection: Connection<S>,
+}
+
+/// The session that a call began with, and whether it was made anew since.
+pub(super) struct Known {
+    session: Option<SessionId>,
+    tried: bool,
+}
+
+impl Known {
+    pub(super) fn of<L: Link>(buffer: &Buffer<L>) -> Known {
+        Known { session: buffer.session().link().session(), tried: false }
+    }
 }
 
 /// What came of a proposal: done, or to be done another way.
@@ -229,14 +254,22 @@ impl<R: Runtime> AsyncClient<R> {
         let text =
             range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
         let headers: Vec<(&str, &str)> = text.as_deref().map(|range| ("range", range)).into_iter().collect();
-        let (buffer, reply, fallback) = match self.exposed(buffer, Buffer::expose_target_once).await? {
-            Ok((exposed, token)) => {
-                match self.get_over_transport(&path, (&headers, range.as_ref()), exposed, &token).await? {
-                    Ok(got) => return Ok(got),
-                    Err(other) => other,
+        let mut known = Known::of(&buffer);
+        let mut buffer = buffer;
+        let (buffer, reply, fallback) = loop {
+            let (back, reply, fallback) = match self.exposed(buffer, Buffer::expose_target_once).await? {
+                Ok((exposed, token)) => {
+                    match self.get_over_transport(&path, (&headers, range.as_ref()), exposed, &token).await? {
+                        Ok(got) => return Ok(got),
+                        Err(other) => other,
+                    }
                 }
+                Err((buffer, fallback)) => (buffer, None, fallback),
+            };
+            if !self.made_anew(&back, &mut known, fallback).await {
+                break (back, reply, fallback);
             }
-            Err((buffer, fallback)) => (buffer, None, fallback),
+            buffer = back;
         };
         if self.policy == Policy::Require {
             // A body that is there is not wanted: its connection goes with it.
@@ -299,21 +332,32 @@ impl<R: Runtime> AsyncClient<R> {
         assert!(bytes <= buffer.len(), "{bytes} bytes of a buffer of {}", buffer.len());
         // Before: its bytes can not be looked at while the server may read them.
         let checksum = (self.policy != Policy::Off).then(|| crc64(buffer.get(..bytes).unwrap_or_default()));
-        let (buffer, fallback) = match self.exposed(buffer, Buffer::expose_source_once).await? {
-            Ok((exposed, _)) => {
-                let token = exposed.token(0..bytes as u64).unwrap_or_default();
-                let result = self.put_token(path, headers, &token, bytes as u64, checksum.as_deref()).await;
-                let ended = result.as_ref().is_ok_and(|(head, _)| is_ended(head));
-                let Some(buffer) = self.proven(exposed, ended).await else {
-                    return Err(Failed { error: ClientError::Quarantined, buffer: None });
-                };
-                match result {
-                    Ok((head, None)) => return Ok(Stored { buffer, way: Way::Transport, head }),
-                    Ok((_, Some(fallback))) => (buffer, fallback),
-                    Err(error) => return Err(Failed::with(error, buffer)),
+        let mut known = Known::of(&buffer);
+        let mut buffer = buffer;
+        let (buffer, fallback) = loop {
+            let (back, fallback) = match self.exposed(buffer, Buffer::expose_source_once).await? {
+                Ok((exposed, _)) => {
+                    let token = exposed.token(0..bytes as u64).unwrap_or_default();
+                    let result =
+                        self.put_token(path, headers, &token, bytes as u64, checksum.as_deref()).await;
+                    let ended = result.as_ref().is_ok_and(|(head, _)| is_ended(head));
+                    let Some(buffer) = self.proven(exposed, ended).await else {
+                        return Err(Failed { error: ClientError::Quarantined, buffer: None });
+                    };
+                    match result {
+                        Ok((head, None)) => {
+                            return Ok(Stored { buffer, way: Way::Transport, rail: rail_of(&head), head });
+                        }
+                        Ok((_, Some(fallback))) => (buffer, fallback),
+                        Err(error) => return Err(Failed::with(error, buffer)),
+                    }
                 }
+                Err((buffer, fallback)) => (buffer, fallback),
+            };
+            if !self.made_anew(&back, &mut known, fallback).await {
+                break (back, fallback);
             }
-            Err((buffer, fallback)) => (buffer, fallback),
+            buffer = back;
         };
         // A server that took no notice has stored an empty object; only a body undoes that. The caller who requires the
         // transport is told, and has to know.
@@ -321,7 +365,7 @@ impl<R: Runtime> AsyncClient<R> {
             return Err(Failed::with(ClientError::NotMoved(fallback), buffer));
         }
         match self.put_body(path, headers, buffer.get(..bytes).unwrap_or_default()).await {
-            Ok(head) => Ok(Stored { buffer, way: Way::Http(fallback), head }),
+            Ok(head) => Ok(Stored { buffer, way: Way::Http(fallback), rail: None, head }),
             Err(error) => Err(Failed::with(error, buffer)),
         }
     }
@@ -360,6 +404,42 @@ impl<R: Runtime> AsyncClient<R> {
         match head.status {
             200 => Ok(head),
             _ => Err(refused(&head, &document)),
+        }
+    }
+
+    // ── sessions that were lost ──
+
+    /// Makes the session of `buffer` anew if `fallback` says that it was lost, and it was not tried before: whether the call is to be
+    /// made again. Nothing was stored and no byte moved then: the request was refused for want of a session, or never sent.
+    pub(super) async fn made_anew<L: Link>(
+        &self,
+        buffer: &Buffer<L>,
+        known: &mut Known,
+        fallback: Fallback,
+    ) -> bool {
+        let session = buffer.session();
+        let is_lost = match fallback {
+            Fallback::SessionEnded => true,
+            // Not sent: this side knew by itself.
+            Fallback::NotExposed | Fallback::NoSession => !session.is_open(),
+            Fallback::Off | Fallback::Declined | Fallback::Ignored => false,
+        };
+        if !is_lost || mem::replace(&mut known.tried, true) {
+            return false;
+        }
+        let lost = session.link().session();
+        if lost != known.session && session.is_open() {
+            // Another call has made it anew meanwhile.
+            return true;
+        }
+        let Some(renewal) = session.renew() else { return false };
+        if let Some(lost) = lost {
+            // The server may still have what this side only knows to be of no use.
+            drop(self.disconnect(lost).await);
+        }
+        match self.connect(renewal.offer()).await {
+            Ok(answer) => renewal.answered(&answer).is_ok(),
+            Err(_) => false,
         }
     }
 
@@ -421,7 +501,8 @@ impl<R: Runtime> AsyncClient<R> {
                     let error = ClientError::Unproven("no notice that the bytes are there");
                     return Err(Failed::with(error, buffer));
                 }
-                Ok(Ok(Got { buffer, bytes: bytes as usize, way: Way::Transport, head }))
+                let rail = rail_of(&head);
+                Ok(Ok(Got { buffer, bytes: bytes as usize, way: Way::Transport, rail, head }))
             }
             Ok(Err((reply, fallback))) => Ok(Err((buffer, reply, fallback))),
             Err(error) => Err(Failed::with(error, buffer)),
@@ -477,7 +558,7 @@ impl<R: Runtime> AsyncClient<R> {
         fallback: Fallback,
     ) -> Result<Got<L>, Failed<L>> {
         match self.body_into(reply, &mut buffer).await {
-            Ok((head, bytes)) => Ok(Got { buffer, bytes, way: Way::Http(fallback), head }),
+            Ok((head, bytes)) => Ok(Got { buffer, bytes, way: Way::Http(fallback), rail: None, head }),
             Err(error) => Err(Failed::with(error, buffer)),
         }
     }
@@ -603,6 +684,11 @@ impl<R: Runtime> AsyncClient<R> {
         }
         notices.is_empty()
     }
+}
+
+/// Which of the server's rails the bytes went over, if it says so.
+pub(super) fn rail_of(head: &ReplyHead) -> Option<Box<str>> {
+    head.get(RAIL).map(Into::into)
 }
 
 /// Whether the server says that the exposure which the request named has ended with it.

@@ -9,7 +9,7 @@
 
 use super::{
     AsyncClient, ClientError, Failed, Fallback, Policy, ReplyHead,
-    calls::{crc64, refused},
+    calls::{Known, crc64, rail_of, refused},
     request::{completion, element, object_path, part_path, upload_path},
     runtime::{Runtime, side_by_side},
 };
@@ -49,6 +49,8 @@ pub struct Uploaded<L: Link> {
     pub buffer: Buffer<L>,
     /// Which way its parts went.
     pub ways: Ways,
+    /// Which of the server's rails, if parts went over the transport and it says so.
+    pub rail: Option<Box<str>>,
     /// The object's ETag.
     pub etag: String,
 }
@@ -61,6 +63,8 @@ pub struct Gathered<L: Link> {
     pub bytes: usize,
     /// Which way they came.
     pub ways: Ways,
+    /// Which of the server's rails, if ranges came over the transport and it says so.
+    pub rail: Option<Box<str>>,
     /// The object's headers, as HEAD has them.
     pub head: ReplyHead,
 }
@@ -97,24 +101,45 @@ fn parts(bytes: usize, part_bytes: usize) -> Vec<Part> {
 /// What became of one part: something, or the reason to try it the other way.
 type PartResult<T> = Result<Result<T, Fallback>, ClientError>;
 
-/// Those that came to something, and those that are to go in bodies. The first error, if there is one.
-#[allow(clippy::type_complexity)]
-fn sorted<T>(
-    parts: Vec<Part>,
-    results: Vec<PartResult<T>>,
-) -> Result<(Vec<(Part, T)>, Vec<Part>, Option<Fallback>), ClientError> {
-    let (mut moved, mut left, mut fallback) = (Vec::new(), Vec::new(), None);
-    for (part, result) in parts.into_iter().zip(results) {
-        match result? {
-            Ok(value) => moved.push((part, value)),
-            Err(reason) => {
-                fallback = Some(reason);
-                left.push(part);
+/// What one pass over a transport came to: the buffer, the parts that went, those that are to go in bodies, and why.
+struct Pass<L: Link, T> {
+    buffer: Buffer<L>,
+    moved: Vec<(Part, T)>,
+    left: Vec<Part>,
+    fallback: Option<Fallback>,
+}
+
+impl<L: Link, T> Pass<L, T> {
+    /// Nothing went.
+    fn none(buffer: Buffer<L>, left: Vec<Part>, fallback: Fallback) -> Pass<L, T> {
+        Pass { buffer, moved: Vec::new(), left, fallback: Some(fallback) }
+    }
+
+    /// Sorts what became of each.
+    ///
+    /// # Errors
+    /// The first, if there is one.
+    fn of(buffer: Buffer<L>, parts: Vec<Part>, results: Vec<PartResult<T>>) -> Result<Pass<L, T>, Failed<L>> {
+        let mut pass = Pass { buffer, moved: Vec::new(), left: Vec::new(), fallback: None };
+        for (part, result) in parts.into_iter().zip(results) {
+            match result {
+                Ok(Ok(value)) => pass.moved.push((part, value)),
+                Ok(Err(reason)) => {
+                    pass.fallback = Some(reason);
+                    pass.left.push(part);
+                }
+                Err(error) => return Err(Failed::with(error, pass.buffer)),
             }
         }
+        Ok(pass)
     }
-    Ok((moved, left, fallback))
 }
+
+/// What is told of a part that was stored: its tag, and the rail.
+type Tagged = (String, Option<Box<str>>);
+
+/// What is told of a range that came: its checksum, and the rail.
+type Summed = (Option<String>, Option<Box<str>>);
 
 impl<R: Runtime> AsyncClient<R> {
     /// Stores the first `bytes` of the buffer as an object, in parts. `headers` go with it. The buffer is exposed once for all of them;
@@ -144,8 +169,8 @@ impl<R: Runtime> AsyncClient<R> {
         };
         let stored = self.upload_parts((&object, &upload), buffer, bytes, parallel).await;
         let failed = match stored {
-            Ok((buffer, tags, ways)) => match self.complete(&object, &upload, &tags).await {
-                Ok(etag) => return Ok(Uploaded { buffer, ways, etag }),
+            Ok((buffer, tags, ways, rail)) => match self.complete(&object, &upload, &tags).await {
+                Ok(etag) => return Ok(Uploaded { buffer, ways, rail, etag }),
                 Err(error) => Failed::with(error, buffer),
             },
             Err(failed) => failed,
@@ -174,55 +199,33 @@ impl<R: Runtime> AsyncClient<R> {
         }
     }
 
+    #[allow(clippy::type_complexity)]
     async fn upload_parts<L: Link>(
         &self,
-        (object, upload): (&str, &str),
+        upload: (&str, &str),
         buffer: Buffer<L>,
         bytes: usize,
         parallel: Parallel,
-    ) -> Result<(Buffer<L>, Vec<String>, Ways), Failed<L>> {
-        let all = parts(bytes, parallel.part_bytes);
-        let path = |part: &Part| part_path(object, upload, number(part));
-        let checksums: Vec<String> = match self.chosen_policy() {
-            Policy::Off => Vec::new(),
-            _ => all.iter().map(|part| crc64(slice(&buffer, part))).collect(),
-        };
-        let mut tags = vec![String::new(); all.len()];
-        let mut ways = Ways::default();
-        let (buffer, left) = match self.exposed(buffer, Buffer::expose_source).await? {
-            Err((buffer, fallback)) => {
-                ways.fallback = Some(fallback);
-                (buffer, all)
+    ) -> Result<(Buffer<L>, Vec<String>, Ways, Option<Box<str>>), Failed<L>> {
+        let mut left = parts(bytes, parallel.part_bytes);
+        let path = |part: &Part| part_path(upload.0, upload.1, number(part));
+        let mut tags = vec![String::new(); left.len()];
+        let (mut ways, mut rail) = (Ways::default(), None);
+        let (mut known, mut buffer) = (Known::of(&buffer), buffer);
+        let buffer = loop {
+            let pass = self.put_pass(&path, buffer, left, parallel).await?;
+            ways.over_transport += pass.moved.len();
+            ways.fallback = pass.fallback;
+            for (part, (tag, over)) in pass.moved {
+                rail = over;
+                put_at(&mut tags, part.index, tag);
             }
-            Ok((exposed, _)) => {
-                let put = |part: &Part| {
-                    let range = part.bytes.start as u64..part.bytes.end as u64;
-                    let (token, checksum) = (exposed.token(range.clone()), checksums.get(part.index));
-                    let path = path(part);
-                    async move {
-                        let Some(token) = token else { return Ok(Err(Fallback::NoSession)) };
-                        let bytes = range.end - range.start;
-                        let stored =
-                            self.put_token(&path, &[], &token, bytes, checksum.map(String::as_str)).await?;
-                        Ok(match stored {
-                            (head, None) => Ok(head.get("etag").unwrap_or_default().to_owned()),
-                            (_, Some(fallback)) => Err(fallback),
-                        })
-                    }
-                };
-                let results = side_by_side(parallel.in_flight, all.iter().map(put)).await;
-                let Some(buffer) = self.proven(exposed, false).await else {
-                    return Err(Failed { error: ClientError::Quarantined, buffer: None });
-                };
-                match sorted(all, results) {
-                    Err(error) => return Err(Failed::with(error, buffer)),
-                    Ok((moved, left, fallback)) => {
-                        ways.over_transport = moved.len();
-                        ways.fallback = fallback;
-                        moved.into_iter().for_each(|(part, tag)| put_at(&mut tags, part.index, tag));
-                        (buffer, left)
-                    }
+            left = pass.left;
+            match pass.fallback {
+                Some(fallback) if self.made_anew(&pass.buffer, &mut known, fallback).await => {
+                    buffer = pass.buffer;
                 }
+                _ => break pass.buffer,
             }
         };
         if let Some(fallback) = ways.fallback.filter(|_| self.chosen_policy() == Policy::Require) {
@@ -243,7 +246,44 @@ impl<R: Runtime> AsyncClient<R> {
                 Err(error) => return Err(Failed::with(error, buffer)),
             }
         }
-        Ok((buffer, tags, ways))
+        Ok((buffer, tags, ways, rail))
+    }
+
+    /// Stores parts of the buffer by tokens, over one exposure of it.
+    async fn put_pass<L: Link>(
+        &self,
+        path: &impl Fn(&Part) -> String,
+        buffer: Buffer<L>,
+        parts: Vec<Part>,
+        parallel: Parallel,
+    ) -> Result<Pass<L, Tagged>, Failed<L>> {
+        // Before: its bytes can not be looked at while the server may read them.
+        let checksums: Vec<String> = match self.chosen_policy() {
+            Policy::Off => Vec::new(),
+            _ => parts.iter().map(|part| crc64(slice(&buffer, part))).collect(),
+        };
+        let exposed = match self.exposed(buffer, Buffer::expose_source).await? {
+            Ok((exposed, _)) => exposed,
+            Err((buffer, fallback)) => return Ok(Pass::none(buffer, parts, fallback)),
+        };
+        let put = |(part, checksum): (&Part, &String)| {
+            let range = part.bytes.start as u64..part.bytes.end as u64;
+            let (token, path, checksum) = (exposed.token(range.clone()), path(part), checksum.clone());
+            async move {
+                let Some(token) = token else { return Ok(Err(Fallback::NoSession)) };
+                let bytes = range.end - range.start;
+                let stored = self.put_token(&path, &[], &token, bytes, Some(&checksum)).await?;
+                Ok(match stored {
+                    (head, None) => Ok((head.get("etag").unwrap_or_default().to_owned(), rail_of(&head))),
+                    (_, Some(fallback)) => Err(fallback),
+                })
+            }
+        };
+        let results = side_by_side(parallel.in_flight, parts.iter().zip(&checksums).map(put)).await;
+        match self.proven(exposed, false).await {
+            Some(buffer) => Pass::of(buffer, parts, results),
+            None => Err(Failed { error: ClientError::Quarantined, buffer: None }),
+        }
     }
 
     /// Gets an object to the front of `buffer` by ranges, all of the same version: asked for at the same time, into one exposure.
@@ -263,58 +303,22 @@ impl<R: Runtime> AsyncClient<R> {
             Err(error) => return Err(Failed::with(error, buffer)),
         };
         if bytes == 0 {
-            return Ok(Gathered { buffer, bytes, ways: Ways::default(), head });
+            return Ok(Gathered { buffer, bytes, ways: Ways::default(), rail: None, head });
         }
-        let all = parts(bytes, parallel.part_bytes);
-        let mut ways = Ways::default();
-        let (mut buffer, left) = match self.exposed(buffer, Buffer::expose_target).await? {
-            Err((buffer, fallback)) => {
-                ways.fallback = Some(fallback);
-                (buffer, all)
-            }
-            Ok((exposed, _)) => {
-                let session = exposed.session().clone();
-                let key = exposed.slice(0..0).map(|slice| slice.key().0);
-                let get = |part: &Part| {
-                    let wanted = part.bytes.start as u64..part.bytes.end as u64;
-                    let (token, range) = (exposed.token(wanted.clone()), range_header(part));
-                    let (object, etag) = (&object, &etag);
-                    async move {
-                        let Some(token) = token else { return Ok(Err(Fallback::NoSession)) };
-                        let headers = [("range", &*range), ("if-match", &**etag)];
-                        let reply = self.get_token(object, &headers, &token).await?;
-                        let bytes = wanted.end - wanted.start;
-                        Ok(match self.judged(reply, bytes, Some(&wanted)).await? {
-                            Ok((_, count, _)) if count != bytes => {
-                                return Err(ClientError::Unproven("fewer bytes than the object has there"));
-                            }
-                            Ok((_, _, checksum)) => Ok(checksum),
-                            Err((_, fallback)) => Err(fallback),
-                        })
-                    }
-                };
-                let results = side_by_side(parallel.in_flight, all.iter().map(get)).await;
-                let Some(buffer) = self.proven(exposed, false).await else {
-                    return Err(Failed { error: ClientError::Quarantined, buffer: None });
-                };
-                let (moved, left, fallback) = match sorted(all, results) {
-                    Ok(sorted) => sorted,
-                    Err(error) => return Err(Failed::with(error, buffer)),
-                };
-                let damaged = moved.iter().any(|(part, checksum)| {
-                    checksum.as_ref().is_some_and(|checksum| *checksum != crc64(slice(&buffer, part)))
-                });
-                if damaged {
-                    return Err(Failed::with(ClientError::Damaged, buffer));
+        let (mut ways, mut rail) = (Ways::default(), None);
+        let mut left = parts(bytes, parallel.part_bytes);
+        let (mut known, mut buffer) = (Known::of(&buffer), buffer);
+        let mut buffer = loop {
+            let pass = self.get_pass((&object, &etag), buffer, left, parallel).await?;
+            ways.over_transport += pass.moved.len();
+            ways.fallback = pass.fallback;
+            rail = pass.moved.into_iter().find_map(|(_, (_, over))| over).or(rail);
+            left = pass.left;
+            match pass.fallback {
+                Some(fallback) if self.made_anew(&pass.buffer, &mut known, fallback).await => {
+                    buffer = pass.buffer;
                 }
-                // All are parts of one exposure, and have its number.
-                let notices = moved.iter().filter_map(|_| key).collect();
-                if !self.noticed(&session, notices).await {
-                    let error = ClientError::Unproven("no notice that the bytes are there");
-                    return Err(Failed::with(error, buffer));
-                }
-                (ways.over_transport, ways.fallback) = (moved.len(), fallback);
-                (buffer, left)
+                _ => break pass.buffer,
             }
         };
         if let Some(fallback) = ways.fallback.filter(|_| self.chosen_policy() == Policy::Require) {
@@ -323,9 +327,60 @@ impl<R: Runtime> AsyncClient<R> {
         ways.over_http = left.len();
         let result = self.fetch_bodies((&object, &etag), &mut buffer, &left, parallel).await;
         match result {
-            Ok(()) => Ok(Gathered { buffer, bytes, ways, head }),
+            Ok(()) => Ok(Gathered { buffer, bytes, ways, rail, head }),
             Err(error) => Err(Failed::with(error, buffer)),
         }
+    }
+
+    /// Fetches ranges by tokens, into one exposure of the buffer.
+    async fn get_pass<L: Link>(
+        &self,
+        (object, etag): (&str, &str),
+        buffer: Buffer<L>,
+        parts: Vec<Part>,
+        parallel: Parallel,
+    ) -> Result<Pass<L, Summed>, Failed<L>> {
+        let exposed = match self.exposed(buffer, Buffer::expose_target).await? {
+            Ok((exposed, _)) => exposed,
+            Err((buffer, fallback)) => return Ok(Pass::none(buffer, parts, fallback)),
+        };
+        let session = exposed.session().clone();
+        let key = exposed.slice(0..0).map(|slice| slice.key().0);
+        let get = |part: &Part| {
+            let wanted = part.bytes.start as u64..part.bytes.end as u64;
+            let (token, range) = (exposed.token(wanted.clone()), range_header(part));
+            async move {
+                let Some(token) = token else { return Ok(Err(Fallback::NoSession)) };
+                let headers = [("range", &*range), ("if-match", etag)];
+                let reply = self.get_token(object, &headers, &token).await?;
+                let bytes = wanted.end - wanted.start;
+                Ok(match self.judged(reply, bytes, Some(&wanted)).await? {
+                    Ok((_, count, _)) if count != bytes => {
+                        return Err(ClientError::Unproven("fewer bytes than the object has there"));
+                    }
+                    Ok((head, _, checksum)) => Ok((checksum, rail_of(&head))),
+                    Err((_, fallback)) => Err(fallback),
+                })
+            }
+        };
+        let results = side_by_side(parallel.in_flight, parts.iter().map(get)).await;
+        let Some(buffer) = self.proven(exposed, false).await else {
+            return Err(Failed { error: ClientError::Quarantined, buffer: None });
+        };
+        let pass = Pass::of(buffer, parts, results)?;
+        let damaged = pass.moved.iter().any(|(part, (checksum, _))| {
+            checksum.as_ref().is_some_and(|checksum| *checksum != crc64(slice(&pass.buffer, part)))
+        });
+        if damaged {
+            return Err(Failed::with(ClientError::Damaged, pass.buffer));
+        }
+        // All are parts of one exposure, and have its number.
+        let notices = pass.moved.iter().filter_map(|_| key).collect();
+        if !self.noticed(&session, notices).await {
+            let error = ClientError::Unproven("no notice that the bytes are there");
+            return Err(Failed::with(error, pass.buffer));
+        }
+        Ok(pass)
     }
 
     /// The object's head, its size, which fits in `room`, and its tag.

@@ -34,6 +34,9 @@ pub const PARAMETER: &str = "x-amz-rdma-";
 /// Says `unsupported` where a dialect or a kind of token is not served, and [`NO_SESSION`].
 pub const PROTOCOL_STATUS: &str = "x-amz-rdma-protocol-status";
 
+/// With a reply about bytes that were moved: which of the server's rails they went over, as its list of transports has them. Absent where
+/// there is one way only, which needs no name.
+pub const RAIL: &str = "x-amz-rdma-rail";
 /// With a reply: that the exposure which the request's token made by itself has ended.
 pub const EXPOSURE: &str = "x-amz-rdma-exposure";
 /// Its value.

@@ -18,7 +18,10 @@ use crate::{
         operation::OperationName,
         reply::{Reply, ReplyContext},
     },
-    service::{Admission, Admitted, Answer, Declined, Origin, Service, remote::Moved},
+    service::{
+        Admission, Admitted, Answer, Declined, Origin, Service,
+        remote::{Moved, Told},
+    },
 };
 use crossdock::reactor::{Core, Moment};
 use std::{cell::Cell, rc::Rc, sync::Arc};
@@ -27,7 +30,16 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 const UNWANTED_BYTES: u64 = 256 * 1024;
 
 /// The target (as `tracing` calls it) where each request leaves a line at `info`: who asked, for what, what became of it. A
-/// program that does not want that filters it out.
+/// program that does not want that filters it out. No secret is in it: no query, token or name of a session.
+///
+/// Which way its bytes went, of any request:
+///
+/// | field | value |
+/// |---|---|
+/// | `over` | the transport that moved an object's bytes (`rdma`, `shm`, …); `http`; `-` if a way was proposed and nothing moved any way |
+/// | `rail` | the place of its rail in the list of transports, from 0; `-` where there is none |
+/// | `moved` | bytes that went over the transport; those of a body are `bytes` |
+/// | `fallback` | why a way that was proposed was not taken: [`Declined::as_str`](crate::service::Declined::as_str); `-` if none was, or it was |
 pub const ACCESS_LOG: &str = "crossdock_s3::access";
 
 const SERVER: &str = concat!("crossdock/", env!("CARGO_PKG_VERSION"));
@@ -152,6 +164,9 @@ impl Front {
             Err(error) => return (Err(error), unread),
             Ok(Admission::Answered(answer)) => return (Ok(*answer), unread),
             Ok(Admission::Control(control, headers, principal)) => {
+                if let Some((_, who)) = &mut asked.logged {
+                    *who = principal.identity().map(|identity| identity.arn().to_owned());
+                }
                 return (self.service.control(control, &headers, &principal).await, unread);
             }
             Ok(Admission::Operation(admitted, verified)) => (admitted, verified),
@@ -173,7 +188,7 @@ impl Front {
             Some(closed) => match unless(closed, run).await {
                 Some(answer) => answer,
                 None => {
-                    self.metrics.count_declined(Declined::Cancelled.as_str());
+                    self.note(asked, Moved::Nothing(Declined::Cancelled));
                     return (Err(ErrorCode::IncompleteBody.into()), BodyLeft::Gone);
                 }
             },
@@ -207,7 +222,11 @@ impl Front {
         );
         if matches!(error.code, ErrorCode::RdmaNotSupported | ErrorCode::RdmaTransferFailed) {
             let reason = error.fields.iter().find(|(name, _)| *name == "Reason");
-            self.metrics.count_declined(reason.map_or("", |(_, reason)| reason));
+            let reason =
+                reason.and_then(|(_, text)| Declined::ALL.iter().find(|reason| reason.as_str() == &**text));
+            if let Some(reason) = reason {
+                self.note(asked, Moved::Nothing(*reason));
+            }
         }
         asked.refused = Some(error.code.as_str());
         Reply::error(error, &asked.request_id, &self.host_id()).into()
@@ -255,10 +274,14 @@ impl Front {
 
     /// Counts what became of a proposal to use a transport, if there was one.
     pub(crate) fn count_moved(&self, asked: &Asked, answer: &Answer) {
-        if let Some(moved) = &answer.moved {
-            self.metrics.count_moved(moved);
-            asked.moved.set(Some(*moved));
+        if let Some(moved) = answer.moved {
+            self.note(asked, moved);
         }
+    }
+
+    fn note(&self, asked: &Asked, moved: Moved) {
+        self.metrics.count_moved(&moved);
+        asked.moved.set(Some(moved));
     }
 
     /// Counts a request that is over, and leaves its line in the access log.
@@ -266,7 +289,8 @@ impl Front {
         let elapsed = self.core.now().since(asked.begun);
         self.metrics.count(asked.operation, &Outcome { status, elapsed });
         let Some((path, who)) = &asked.logged else { return };
-        let (over, rail, fallback) = asked.moved.get().map_or(("http", 0, ""), |moved| moved.told());
+        let told = asked.moved.get().map_or(Told::HTTP, |moved| moved.told());
+        let rail = told.rail.map_or("-".to_owned(), |rail| rail.to_string());
         // The path as it was sent, without the query, which may hold a signature; nothing in it can break the line.
         tracing::info!(
             target: ACCESS_LOG,
@@ -282,9 +306,10 @@ impl Front {
             code = asked.refused.unwrap_or("-"),
             bytes,
             micros = elapsed.as_micros() as u64,
-            over,
+            over = told.over,
             rail,
-            fallback,
+            moved = told.bytes,
+            fallback = told.fallback,
         );
     }
 }

@@ -123,8 +123,9 @@ impl ServerMetrics {
         let (Over { transport, rail }, direction, bytes) = match *moved {
             Moved::Written { over, bytes } => (over, 0, bytes),
             Moved::Read { over, bytes } => (over, 1, bytes),
-            Moved::Declined(reason) => return self.count_declined(reason.as_str()),
+            Moved::Declined(reason) | Moved::Nothing(reason) => return self.count_declined(reason),
         };
+        let rail = rail.unwrap_or(0);
         let row = TRANSPORTS.iter().position(|known| *known == transport).unwrap_or(TRANSPORTS.len() - 1);
         let rails = self.moved.get(row).and_then(|row| row.get(direction));
         if let Some((requests, total)) = rails.and_then(|rails| rails.get(rail.min(RAILS - 1))) {
@@ -133,8 +134,8 @@ impl ServerMetrics {
         }
     }
 
-    pub(super) fn count_declined(&self, reason: &str) {
-        let row = Declined::ALL.iter().position(|known| known.as_str() == reason);
+    fn count_declined(&self, reason: Declined) {
+        let row = Declined::ALL.iter().position(|known| *known == reason);
         if let Some(value) = row.and_then(|row| self.declined.get(row)) {
             value.add(1);
         }

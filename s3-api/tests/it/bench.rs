@@ -95,14 +95,14 @@ impl Bench {
         })
     }
 
-    /// The same store and the same transports, served by a new process of which nobody remembers anything.
-    pub(crate) fn restart(mut self) -> Bench {
+    /// The same store, served by a new process of which nobody remembers anything, with that transport besides shared memory.
+    pub(crate) fn restart(mut self, transport: Option<Arc<dyn Transport>>) -> Bench {
         if let Some(engine) = self.engine.take() {
             engine.close();
         }
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         std::fs::remove_file(directory.path().join("shm")).ok();
-        Bench::of(directory, accounts(), BucketDefaults::default(), None, |_| {}, |server| server)
+        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |_| {}, |server| server)
     }
 
     /// Alice and Bob are accounts of their own, and Carol is a user of Alice's who may only read. Buckets are as AWS made them once.

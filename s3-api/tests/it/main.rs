@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
 
+mod access_log;
 mod bench;
 mod client;
 mod conditions;
@@ -11,8 +12,10 @@ mod faults;
 mod hostile;
 mod http_front;
 mod identities;
+mod log;
 mod many_at_once;
 mod remote;
+mod renewal;
 mod tls;
 mod together;
 mod vectors;

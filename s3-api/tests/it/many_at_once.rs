@@ -217,7 +217,7 @@ fn a_call_that_is_dropped_gives_its_buffer_back_to_the_session() {
         };
         block_on(zip(give_up, beside));
         // All of the memory is one's own again: 32 MiB hold two of these.
-        crate::faults::wait_until("nothing is in quarantine", || {
+        crate::faults::stage::wait_until("nothing is in quarantine", || {
             session.poll();
             session.quarantined_bytes() == 0
         });

@@ -435,6 +435,8 @@ fn a_server_says_what_it_speaks() {
     let reply = http.call(Method::Get, "/.crossdock/transports", &[], b"");
     let text = String::from_utf8(reply.body).unwrap();
     assert!(text.contains("\"transport\":\"shm\"") && !text.contains("rdma-rc"), "{text}");
+    let limits = r#""sessions":{"max":1024,"principal_max":64,"in_flight":64,"idle_ms":300000}"#;
+    assert!(text.contains(limits) && text.contains("\"cores\":2,"), "{text}");
     assert_eq!(http.call(Method::Post, "/.s3rdma-rc/connect", &[(TOKEN, "x")], b"").status, 405);
     let reply = http.call(Method::Post, "/.hipobj-rc/prepare", &[], b"");
     assert_eq!((reply.status, reply.header("x-amz-rdma-protocol-status")), (501, Some("unsupported")));

@@ -1,17 +1,177 @@
-//! Things that go wrong under way: the client is told, nothing is stored by half, and the server goes on.
+//! Things that go wrong under way: the client is told, nothing is stored by half, and the server goes on. The table, which says what is
+//! tried where, is in `tests/it/faults/mod.rs`; its rows are the same functions here, on a card of this host.
+
+#[allow(dead_code, reason = "shared with the other tests")]
+#[path = "../it/faults/replies.rs"]
+mod replies;
+#[path = "../it/faults/stage.rs"]
+mod stage;
+#[path = "../it/faults/table.rs"]
+mod table;
 
 use crate::{
     bench::{ALICE, BOB, Bench},
     peer::{Peer, REPLY, SESSION, TOKEN, card, library_client, pattern, server},
 };
 use crossdock_s3::{
-    client::{ClientError, Policy},
+    client::{Client, ClientError, Policy},
     protocol::http::Method,
 };
 use crossdock_transport::{
-    remote::{Access, RemoteKey, RemoteSlice, SessionId},
+    exposure::Session,
+    rdma::{Rdma, RdmaClient, RdmaLink, RdmaOptions},
+    remote::{Access, RemoteKey, RemoteSlice, SessionId, Transport},
     token::RcToken,
 };
+use stage::{Fabric, Memory, Stage, Watch};
+use std::{ops::Range, sync::Arc};
+
+/// The cards of this host. The server's operations wait for so many polls each, so that there is a middle.
+struct Cards {
+    polls: u32,
+}
+
+impl Cards {
+    fn slow() -> Cards {
+        Cards { polls: 2000 }
+    }
+
+    fn fast() -> Cards {
+        Cards { polls: 0 }
+    }
+}
+
+impl Fabric for Cards {
+    fn transport(&self, watch: &Arc<Watch>) -> Arc<dyn Transport> {
+        watch.slow_down(self.polls);
+        watch.over(Rdma::open(&RdmaOptions::default()).expect("this host has a card"))
+    }
+
+    fn connect(
+        &self,
+        client: &mut Client,
+        bytes: usize,
+    ) -> Result<(Box<dyn Memory>, SessionId), ClientError> {
+        let memory = card(bytes, false);
+        let answer = client.connect(&memory.offer())?;
+        memory.connect(&answer).expect("the answer is good");
+        Ok((Box::new(memory), answer.session))
+    }
+
+    fn body_bytes(&self) -> usize {
+        TABLE_BODY
+    }
+}
+
+/// Of more operations than are in flight at a time.
+const TABLE_BODY: usize = 12 << 20;
+
+impl Memory for RdmaClient {
+    fn expose(&self, range: Range<usize>, access: Access) -> RemoteSlice {
+        self.expose(range, access).expect("the connection is open")
+    }
+
+    fn revoke(&self, slice: &RemoteSlice) {
+        self.withdraw(slice);
+        while self.poll() != Some(*slice) {}
+    }
+
+    fn load(&self, range: Range<usize>) -> Vec<u8> {
+        let mut bytes = vec![0; range.len()];
+        self.load(range.start, &mut bytes);
+        bytes
+    }
+
+    fn store(&self, at: usize, bytes: &[u8]) {
+        self.store(at, bytes);
+    }
+}
+
+#[test]
+fn a_client_that_vanishes_in_the_middle() {
+    table::a_client_that_vanishes_in_the_middle(|| Stage::new(Cards::slow()));
+}
+
+#[test]
+fn memory_that_is_revoked_in_the_middle() {
+    table::memory_that_is_revoked_in_the_middle(|| Stage::new(Cards::slow()));
+}
+
+#[test]
+fn a_disconnect_in_the_middle() {
+    table::a_disconnect_in_the_middle(|| Stage::new(Cards::slow()));
+}
+
+#[test]
+fn a_connection_that_is_closed_cancels() {
+    table::a_connection_that_is_closed_cancels(|grace| Stage::patient(Cards::slow(), grace));
+}
+
+#[test]
+fn a_transfer_that_hangs_is_ended() {
+    // The client's queue pair is gone, and nobody says so: the card sends again and again, for half a second.
+    table::a_transfer_that_hangs_is_ended(
+        |grace| Stage::patient(Cards::fast(), grace),
+        |_, peer| {
+            drop(peer);
+            None
+        },
+    );
+}
+
+#[test]
+fn ranges_beyond_the_object() {
+    table::ranges_beyond_the_object(Stage::new(Cards::fast()));
+}
+
+#[test]
+fn two_requests_on_one_buffer() {
+    table::two_requests_on_one_buffer(Stage::new(Cards::fast()));
+}
+
+#[test]
+fn a_storm_of_clients() {
+    table::a_storm_of_clients(Stage::new(Cards::fast()));
+}
+
+#[test]
+fn a_server_that_restarts() {
+    table::a_server_that_restarts(Stage::new(Cards::fast()));
+}
+
+/// A session from its client's side. Without notices, as a server that pretends gives none.
+fn session(client: &mut Client, bytes: usize) -> Session<RdmaLink> {
+    let link = RdmaLink::new(card(bytes, false));
+    let answer = client.connect(&link.offer()).unwrap();
+    link.connect(&answer).unwrap();
+    Session::new(link)
+}
+
+#[test]
+fn the_process_that_is_killed() {
+    // Does nothing unless it is the other process.
+    table::the_process_that_is_killed(TABLE_BODY, |_, client| session(client, TABLE_BODY));
+}
+
+#[test]
+fn a_process_that_is_killed() {
+    // The kernel ends its queue pair with it.
+    table::a_process_that_is_killed(Stage::new(Cards::fast()), "faults::the_process_that_is_killed");
+}
+
+#[test]
+fn a_server_that_knows_nothing_is_not_believed() {
+    let bench = server();
+    let session = session(&mut library_client(&bench, Policy::Require), 1 << 20);
+    replies::a_server_that_knows_nothing_is_not_believed(&session);
+}
+
+#[test]
+fn replies_that_are_lost_or_wrong_prove_nothing() {
+    let bench = server();
+    let session = session(&mut library_client(&bench, Policy::Require), 1 << 20);
+    replies::replies_that_are_lost_or_wrong_prove_nothing(&session);
+}
 
 const BODY: usize = 6 << 20;
 
@@ -61,39 +221,6 @@ fn memory_that_is_not_there_is_a_typed_failure() {
             let reply = peer.http.call(method, path, &[(TOKEN, &token)], b"");
             assert_eq!((reply.status, &*reply.code()), (404, "NoSuchRDMASession"), "kind {kind}");
             peer = Peer::new(&bench, 16 << 20);
-        }
-    }
-    assert_goes_on(&bench);
-}
-
-#[test]
-#[allow(clippy::disallowed_methods, reason = "a client that does two things at once")]
-fn a_client_that_goes_in_the_middle_harms_nobody() {
-    // Shows a PUT and a GET whose client's memory and queue pair vanish under way: no byte is stored, and the server goes on.
-    let bench = server();
-    let mut first = Peer::with_bucket(&bench, 1 << 20);
-    first.http.call(Method::Put, "/bucket/key", &[], &pattern(BODY, 2));
-    for method in [Method::Put, Method::Get] {
-        let Peer { http, memory, session } = Peer::new(&bench, 16 << 20);
-        let access = if method == Method::Put { Access::Read } else { Access::Write };
-        let slice = memory.expose(0..BODY, access).unwrap();
-        let token = RcToken { session, slice }.to_string();
-        let path = if method == Method::Put { "/bucket/gone" } else { "/bucket/key" };
-        let call = std::thread::spawn(move || {
-            let mut http = http;
-            http.call(method, path, &[(TOKEN, &token)], b"")
-        });
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        drop(memory);
-        let reply = call.join().unwrap();
-        match method {
-            // It may have been through already.
-            Method::Put if reply.status == 200 => {}
-            Method::Put => {
-                assert_eq!((reply.status, &*reply.code()), (500, "RDMATransferFailed"));
-                assert_not_stored(&bench, path);
-            }
-            _ => assert_eq!(reply.status, 200),
         }
     }
     assert_goes_on(&bench);

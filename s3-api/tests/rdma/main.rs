@@ -7,5 +7,8 @@
 #[path = "../it/bench.rs"]
 mod bench;
 mod faults;
+#[allow(dead_code, reason = "shared with the other tests")]
+#[path = "../it/log.rs"]
+mod log;
 mod objects;
 mod peer;

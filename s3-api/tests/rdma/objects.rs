@@ -2,10 +2,11 @@
 
 use crate::{
     bench::Bench,
+    log::{access_line, keep},
     peer::{BYTES, Peer, REPLY, card, library_client, pattern, server},
 };
 use crossdock_s3::{
-    client::{ClientError, Fallback, Policy, Way},
+    client::{ClientError, Policy, Way},
     protocol::{
         checksum::{Algorithm, Hasher},
         http::Method,
@@ -89,11 +90,11 @@ fn nothing_is_copied_on_the_way() {
 
     let before = copied();
     let stored = client.put_from("bucket", "key", &[], buffer, bytes).unwrap();
-    assert_eq!(stored.way, Way::Transport);
+    assert_eq!((stored.way, stored.rail.as_deref()), (Way::Transport, Some("rxe0/1")));
     let mut buffer = stored.buffer;
     buffer.fill(0);
     let got = client.get_into("bucket", "key", None, buffer).unwrap();
-    assert_eq!((got.way, got.bytes), (Way::Transport, bytes));
+    assert_eq!((got.way, got.bytes, got.rail.as_deref()), (Way::Transport, bytes, Some("rxe0/1")));
     assert!(got.buffer[..] == expected[..]);
     assert_eq!(copied(), before, "payload was copied");
 
@@ -122,11 +123,70 @@ fn nothing_is_copied_on_the_way() {
     assert!(got.buffer[..bytes] == expected[..] && got.buffer[bytes..] == expected[..]);
     assert_eq!(copied(), before, "payload was copied");
 
-    let name = session.link().session().unwrap();
-    client.disconnect(name).unwrap();
-    let failed = client.get_into("bucket", "key", None, session.buffer(bytes).unwrap()).unwrap_err();
-    assert!(matches!(failed.error, ClientError::NotMoved(Fallback::SessionEnded)), "{failed:?}");
     assert_eq!(session.quarantined_bytes(), 0);
+}
+
+#[test]
+fn a_session_that_was_lost_is_made_anew() {
+    // Shows that a client whose session the server does not know any more, or whose own queue pair broke, goes on with another queue pair
+    // over the same memory, with notices as before; and that one which finds no server any more says so.
+    let bench = server();
+    let (mut client, session) = session(&bench, 16 << 20);
+    assert_eq!(client.exchange(Method::Put, "/bucket", &[], b"").unwrap().0.status, 200);
+    let bytes = 3 << 20;
+    let mut buffer = session.buffer(bytes).unwrap();
+    let mut names = Vec::new();
+    for round in 0..4u64 {
+        let name = session.link().session().unwrap();
+        names.push(name);
+        if round % 2 == 0 {
+            library_client(&bench, Policy::Off).disconnect(name).unwrap();
+        } else {
+            // The server is refused, and its error state is seen by the client with the next request at the latest.
+            let exposed = buffer.expose_target().unwrap();
+            let token = exposed.token(0..100).unwrap();
+            let mut http = bench.client(crate::bench::ALICE);
+            let reply = http.call(Method::Put, "/bucket/refused", &[(crate::peer::TOKEN, &token)], b"");
+            assert_eq!(reply.status, 500);
+            drop(exposed);
+            while session.quarantined_bytes() > 0 {
+                session.poll();
+            }
+            buffer = session.buffer(bytes).unwrap();
+        }
+        let body = pattern(bytes, round + 1);
+        buffer.copy_from_slice(&body);
+        let stored = client.put_from("bucket", "key", &[], buffer, bytes).unwrap();
+        assert_eq!(stored.way, Way::Transport, "round {round}");
+        buffer = stored.buffer;
+        buffer.fill(0);
+        let got = client.get_into("bucket", "key", None, buffer).unwrap();
+        assert_eq!((got.way, got.bytes), (Way::Transport, bytes), "round {round}");
+        assert!(got.buffer[..] == body[..] && session.is_notified());
+        buffer = got.buffer;
+        assert!(!names.contains(&session.link().session().unwrap()), "another session");
+    }
+    assert_eq!(session.quarantined_bytes(), 0);
+    drop(bench);
+    let failed = client.get_into("bucket", "key", None, buffer).unwrap_err();
+    assert!(matches!(failed.error, ClientError::Connection(_)), "{failed:?}");
+}
+
+#[test]
+fn the_access_log_names_the_rail() {
+    // Shows that the line of a request whose bytes went over a card says so, over which of its rails, and how many; and that the list of
+    // transports has that rail at that place.
+    keep();
+    let bench = server();
+    let mut peer = Peer::with_bucket(&bench, 1 << 20);
+    let replies = [peer.put("/bucket/key", &[7; 5000], &[]), peer.get("/bucket/key", 5000, &[]).0];
+    for reply in replies {
+        assert_eq!(reply.header("x-amz-rdma-rail"), Some("rxe0/1"));
+        let request = reply.header("x-amz-request-id").unwrap();
+        let line = access_line(request, |line| line.get("request") == request);
+        let way = ["over", "rail", "moved", "fallback"].map(|name| line.get(name));
+        assert_eq!(way, ["rdma", "0", "5000", "-"]);
+    }
 }
 
 #[test]

@@ -38,13 +38,14 @@ pub(crate) fn put<L: Carrier>(
             .put_from(&target.bucket, &target.key, &[], buffer, piece)
             .map_err(|failed| failed.error.to_string())?;
         bar.finish_and_clear();
-        say::<L>("put", bytes, stored.way);
+        say::<L>("put", bytes, stored.way, stored.rail.as_deref());
         return Ok(());
     }
     let upload = Upload::begin(client, target)?;
     let result = upload.parts(client, &mut file, bytes, buffer, &bar);
-    let way = match result.and_then(|(parts, way)| upload.complete(client, &parts).map(|()| way)) {
-        Ok(way) => way,
+    let result = result.and_then(|(parts, went)| upload.complete(client, &parts).map(|()| went));
+    let (way, rail) = match result {
+        Ok(went) => went,
         Err(error) => {
             // What was stored of it would stay for ever.
             upload.abort(client);
@@ -52,7 +53,7 @@ pub(crate) fn put<L: Carrier>(
         }
     };
     bar.finish_and_clear();
-    say::<L>("put", bytes, way);
+    say::<L>("put", bytes, way, rail.as_deref());
     Ok(())
 }
 
@@ -76,11 +77,11 @@ pub(crate) fn get<L: Carrier>(
     let piece = usize::try_from(bytes).unwrap_or(usize::MAX).min(PIECE_BYTES).min(memory);
     let mut buffer = session.buffer(piece).map_err(|error| error.to_string())?;
     let bar = progress(bytes);
-    let (mut at, mut way) = (0, Way::Transport);
+    let (mut at, mut way, mut rail) = (0, Way::Transport, None);
     while at < bytes {
         let end = bytes.min(at + piece as u64);
         let got = client.get_into(&source.bucket, &source.key, Some(at..end), buffer);
-        let Got { buffer: back, bytes: came, way: went, head } =
+        let Got { buffer: back, bytes: came, way: went, rail: over, head } =
             got.map_err(|failed| failed.error.to_string())?;
         if head.get("etag") != Some(&etag) {
             return Err(format!("{source} was replaced while it was read"));
@@ -90,17 +91,21 @@ pub(crate) fn get<L: Carrier>(
             return Err(format!("{source}: {came} bytes came where {} were to", end - at));
         }
         way = if went == Way::Transport { way } else { went };
+        rail = over.or(rail);
         (buffer, at) = (back, end);
         bar.set_position(at);
     }
     bar.finish_and_clear();
-    say::<L>("got", bytes, way);
+    say::<L>("got", bytes, way, rail.as_deref());
     Ok(())
 }
 
-fn say<L: Carrier>(what: &str, bytes: u64, way: Way) {
-    match way {
-        Way::Transport => println!("{what} {bytes} bytes over {}", L::SPOKEN),
-        Way::Http(why) => println!("{what} {bytes} bytes over HTTP: {why}"),
+fn say<L: Carrier>(what: &str, bytes: u64, way: Way, rail: Option<&str>) {
+    match (way, rail) {
+        (Way::Transport, None) => println!("{what} {bytes} bytes over {}", L::SPOKEN),
+        (Way::Transport, Some(rail)) => {
+            println!("{what} {bytes} bytes over {}, by the server's {rail}", L::SPOKEN);
+        }
+        (Way::Http(why), _) => println!("{what} {bytes} bytes over HTTP: {why}"),
     }
 }

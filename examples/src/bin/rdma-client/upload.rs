@@ -6,6 +6,9 @@ use crossdock_transport::exposure::{Buffer, Link};
 use indicatif::ProgressBar;
 use std::{fs::File, io::Read};
 
+/// Which way parts went, and over which of the server's rails.
+type Went = (Way, Option<Box<str>>);
+
 /// An upload in parts.
 pub(crate) struct Upload<'a> {
     target: &'a Location,
@@ -29,8 +32,8 @@ impl<'a> Upload<'a> {
         bytes: u64,
         mut buffer: Buffer<L>,
         bar: &ProgressBar,
-    ) -> Result<(Vec<String>, Way), String> {
-        let (mut tags, mut at, mut way) = (Vec::new(), 0, Way::Transport);
+    ) -> Result<(Vec<String>, Went), String> {
+        let (mut tags, mut at, mut way, mut rail) = (Vec::new(), 0, Way::Transport, None);
         while at < bytes {
             let number = u16::try_from(tags.len() + 1).map_err(|_| "the file has too many parts")?;
             let now = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(buffer.len());
@@ -41,11 +44,12 @@ impl<'a> Upload<'a> {
             let stored = stored.map_err(|failed| failed.error.to_string())?;
             tags.push(stored.head.get("etag").unwrap_or_default().to_owned());
             way = if stored.way == Way::Transport { way } else { stored.way };
+            rail = stored.rail.or(rail);
             buffer = stored.buffer;
             at += now as u64;
             bar.set_position(at);
         }
-        Ok((tags, way))
+        Ok((tags, (way, rail)))
     }
 
     pub(crate) fn complete(&self, client: &mut Client, tags: &[String]) -> Result<(), String> {

@@ -14,7 +14,7 @@ use crate::{
     service::{Principal, writes::BODY_BYTES_MAX},
 };
 use crossdock::CoreEngine;
-use crossdock_transport::remote::{ConnectError, Offer, SessionId};
+use crossdock_transport::remote::{ConnectError, Offer, SessionId, SessionLimits};
 
 /// Performs the request of somebody who may.
 pub(in crate::service) async fn control(
@@ -121,27 +121,32 @@ async fn disconnect(
 
 /// What this server moves bytes by, so that no PUT without a body is sent to one that would store an empty object.
 fn transports(engine: &CoreEngine, options: &RemoteOptions) -> Reply {
-    let served = options.transports.iter().filter(|(_, name)| engine.core().endpoint(name).is_some());
-    let lines = served.map(|(codec, name)| {
-        let rails = engine.core().endpoint(name).map(|endpoint| endpoint.rails()).unwrap_or_default();
-        let rails: Vec<String> = rails.iter().map(|rail| format!("\"{}\"", rail.escape_default())).collect();
+    let lines = options.transports.iter().filter_map(|(codec, name)| {
+        let endpoint = engine.core().endpoint(name)?;
+        let rails: Vec<String> =
+            endpoint.rails().iter().map(|rail| format!("\"{}\"", rail.escape_default())).collect();
+        let SessionLimits { sessions_max, principal_sessions_max, credits, idle_max } = endpoint.limits();
         // Names of ours, or of the embedder's: escaped all the same.
         let connect = match known_name(name) {
             "rdma" => "\"POST /.s3rdma-rc/connect\"",
             "shm" => "\"POST /.crossdock-shm/bind\"",
             _ => "null",
         };
-        format!(
-            "{{\"transport\":\"{}\",\"token\":\"{}\",\"connect\":{connect},\"rails\":[{}]}}",
+        Some(format!(
+            "{{\"transport\":\"{}\",\"token\":\"{}\",\"connect\":{connect},\"rails\":[{}],\
+             \"sessions\":{{\"max\":{sessions_max},\"principal_max\":{principal_sessions_max},\
+             \"in_flight\":{credits},\"idle_ms\":{}}}}}",
             name.escape_default(),
             codec.escape_default(),
             rails.join(","),
-        )
+            idle_max.as_millis(),
+        ))
     });
     let text = format!(
-        "{{\"protocol\":\"x-amz-rdma\",\"transports\":[{}],\"put_bytes_max\":{BODY_BYTES_MAX},\
+        "{{\"protocol\":\"x-amz-rdma\",\"transports\":[{}],\"cores\":{},\"put_bytes_max\":{BODY_BYTES_MAX},\
          \"timeout_ms\":{{\"default\":{},\"max\":{}}}}}\n",
         lines.collect::<Vec<_>>().join(","),
+        engine.core().count(),
         TIMEOUT_DEFAULT.as_millis(),
         TIMEOUT_MAX.as_millis(),
     );

@@ -124,8 +124,8 @@ impl Declined {
 pub(crate) struct Over {
     /// The transport.
     pub(crate) transport: &'static str,
-    /// Which of its rails.
-    pub(crate) rail: usize,
+    /// Which of its rails, where they have names.
+    pub(crate) rail: Option<usize>,
 }
 
 /// What became of a request with a token.
@@ -135,18 +135,41 @@ pub(crate) enum Moved {
     Written { over: Over, bytes: u64 },
     /// Bytes were read from it.
     Read { over: Over, bytes: u64 },
-    /// Declined, and why.
+    /// Declined, and why: the bytes are in the reply's body.
     Declined(Declined),
+    /// Declined, failed or given up, and why: nothing moved any way, or nobody knows how much.
+    Nothing(Declined),
 }
 
 impl Moved {
-    /// For the access log: what the bytes went over, and over which rail; and why not another way.
-    pub(crate) fn told(&self) -> (&'static str, usize, &'static str) {
-        match self {
-            Moved::Written { over, .. } | Moved::Read { over, .. } => (over.transport, over.rail, ""),
-            Moved::Declined(reason) => ("http", 0, reason.as_str()),
+    /// For the access log.
+    pub(crate) fn told(&self) -> Told {
+        match *self {
+            Moved::Written { over, bytes } | Moved::Read { over, bytes } => {
+                Told { over: over.transport, rail: over.rail, bytes, fallback: "-" }
+            }
+            Moved::Declined(reason) => Told { fallback: reason.as_str(), ..Told::HTTP },
+            Moved::Nothing(reason) => Told { over: "-", fallback: reason.as_str(), ..Told::HTTP },
         }
     }
+}
+
+/// What the access log says of the way that a request's bytes went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Told {
+    /// The transport, or `http`, or `-` for none.
+    pub(crate) over: &'static str,
+    /// The rail's place in the list of transports.
+    pub(crate) rail: Option<usize>,
+    /// Bytes that went over a transport.
+    pub(crate) bytes: u64,
+    /// Why a way that was proposed was not taken.
+    pub(crate) fallback: &'static str,
+}
+
+impl Told {
+    /// Of a request that proposed nothing else.
+    pub(crate) const HTTP: Told = Told { over: "http", rail: None, bytes: 0, fallback: "-" };
 }
 
 /// What is kept on a core for the sessions that live there.

@@ -10,7 +10,7 @@ use crate::{
         http::Headers,
         lifecycle::LifecycleConfiguration,
         operation::{PutObject, ReadObject, UploadPart},
-        remote::{EXPOSURE, EXPOSURE_ENDED, Proposal, declined, memory_checksum, moved, taken},
+        remote::{EXPOSURE, EXPOSURE_ENDED, Proposal, RAIL, declined, memory_checksum, moved, taken},
         reply::Reply,
     },
     service::{Answer, Principal, failure::failure, reads, writes},
@@ -109,10 +109,16 @@ impl Session {
         Ok(Ok(Session { engine, endpoint, memory, route, caller }))
     }
 
-    fn over(&self) -> Over {
+    /// What is told of bytes that moved: over which rail, and whether the exposure of the client's memory has ended with it.
+    fn moved(&self, reply: Reply, bytes: u64, ended: bool) -> Outcome {
         let name = self.memory.rail();
-        let place = name.and_then(|name| self.endpoint.rails().iter().position(|rail| **rail == *name));
-        Over { transport: known_name(&self.route.transport), rail: place.unwrap_or(0) }
+        let rails = self.endpoint.rails();
+        let place = name.as_deref().and_then(|name| rails.iter().position(|rail| rail == name));
+        let over = Over { transport: known_name(&self.route.transport), rail: place };
+        let reply = reply
+            .optional(RAIL, name.map(|name| name.to_string()))
+            .optional(EXPOSURE, ended.then(|| EXPOSURE_ENDED.to_owned()));
+        Outcome::Moved(reply, over, bytes)
     }
 
     /// Waits for the transfer that `begin` begins. When the client has closed its connection nothing more is begun; what hangs
@@ -132,10 +138,13 @@ impl Session {
         let (mut is_over, mut is_wanted) = (false, true);
         let result = poll_fn(|cx| {
             if let Poll::Ready(value) = transfer.as_mut().poll(cx) {
-                // What nobody waits for is not stored either.
-                return Poll::Ready(
-                    value.and_then(|value| is_wanted.then_some(value).ok_or(RemoteError::Late)),
-                );
+                return Poll::Ready(match value {
+                    // What nobody waits for is not stored either.
+                    Ok(_) if !is_wanted => Err(RemoteError::Late),
+                    // It failed because it was ended, and it was ended because it was late.
+                    Err(RemoteError::Transfer(_)) if is_over => Err(RemoteError::Late),
+                    value => value,
+                });
             }
             if is_wanted && Pin::new(&mut *caller).poll(cx).is_ready() {
                 is_wanted = false;
@@ -205,8 +214,7 @@ async fn get_here(
     match delivered.await {
         Ok((delivered, ended)) => {
             let reply = moved(answer.reply, delivered.bytes, delivered.crc64);
-            let reply = reply.optional(EXPOSURE, ended.then(|| EXPOSURE_ENDED.to_owned()));
-            Ok(Outcome::Moved(reply, session.over(), delivered.bytes))
+            Ok(session.moved(reply, delivered.bytes, ended))
         }
         Err(RemoteError::Object(error)) => Err(failure(error)),
         Err(error) => Ok(Outcome::Declined(reason(&error))),
@@ -336,6 +344,5 @@ async fn receive(
     };
     let digests = verifier.finish(None, None)?;
     let reply = commit(put, digests).await?;
-    let reply = taken(reply, slice.bytes()).optional(EXPOSURE, ended.then(|| EXPOSURE_ENDED.to_owned()));
-    Ok(Outcome::Moved(reply, session.over(), slice.bytes()))
+    Ok(session.moved(taken(reply, slice.bytes()), slice.bytes(), ended))
 }

@@ -1,0 +1,133 @@
+//! Replies that prove nothing, whatever the bytes would go over: rows of the table that need no server, only one that pretends.
+
+use super::stage::library_at;
+use crossdock_s3::client::{Client, ClientError, Fallback, Policy, Way};
+use crossdock_transport::{
+    exposure::{Link, Session},
+    shm::{ShmClient, ShmLink, same_user_or_root},
+};
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+fn client(host: &str, policy: Policy) -> Client {
+    library_at(host).policy(policy)
+}
+
+/// A session over shared memory with the server at that socket, which knows whose it is.
+pub(crate) fn shm_session(socket: &Path, client: &mut Client) -> Session<ShmLink> {
+    let shared = ShmClient::connect(socket, 32 << 20, same_user_or_root).unwrap();
+    let session = Session::new(ShmLink::new(shared));
+    while session.link().session().is_none() {
+        session.wait(Duration::from_secs(10)).unwrap();
+        session.poll();
+    }
+    client.bind(session.link().session().unwrap()).unwrap();
+    session
+}
+
+/// A server that answers each request with the next of these.
+#[allow(clippy::disallowed_methods, reason = "a server beside the client that blocks")]
+fn scripted(replies: Vec<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for reply in replies {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut seen = Vec::new();
+            while !seen.windows(4).any(|four| four == b"\r\n\r\n") {
+                let mut piece = [0; 4096];
+                let received = stream.read(&mut piece).unwrap();
+                seen.extend_from_slice(&piece[..received]);
+            }
+            stream.write_all(reply.as_bytes()).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            // Whatever else comes is a body.
+            std::io::copy(&mut stream, &mut std::io::sink()).ok();
+        }
+    });
+    address
+}
+
+/// Shows that a 200 without the server's word is no PUT, however good its ETag: the bytes are sent again in a body, or the call fails
+/// where that is not allowed. And that claims without proof, and chunked replies of field servers, are judged right.
+pub(super) fn a_server_that_knows_nothing_is_not_believed<L: Link>(session: &Session<L>) {
+    let failed = "HTTP/1.1 500 No\r\nx-amz-rdma-reply: 500\r\nContent-Length: 0\r\n\r\n";
+    let plain = "HTTP/1.1 200 OK\r\nETag: \"d41d8cd98f00b204e9800998ecf8427e\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let put = |replies: Vec<&'static str>, policy| {
+        client(&scripted(replies), policy).put_from("b", "k", &[], session.buffer(10).unwrap(), 10)
+    };
+    assert_eq!(put(vec![plain, plain], Policy::Prefer).unwrap().way, Way::Http(Fallback::Ignored));
+    let ignored = put(vec![plain], Policy::Require).unwrap_err();
+    assert!(matches!(ignored.error, ClientError::NotMoved(Fallback::Ignored)), "{ignored:?}");
+    let claims = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nx-amz-rdma-reply: 200\r\nContent-Length: 0\r\n\r\n";
+    assert!(matches!(put(vec![claims], Policy::Prefer).unwrap_err().error, ClientError::Unproven(_)));
+    assert!(matches!(put(vec![""], Policy::Prefer).unwrap_err().error, ClientError::Connection(_)));
+
+    // One that failed is sent once: for a second there is no server any more.
+    let once = put(vec![failed], Policy::Prefer).unwrap_err();
+    assert!(matches!(once.error, ClientError::Refused { status: 500, .. }), "{once:?}");
+
+    let get = |replies: Vec<&'static str>, range| {
+        client(&scripted(replies), Policy::Prefer).get_into("b", "k", range, session.buffer(10).unwrap())
+    };
+    let named = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 3\r\n\
+        x-amz-rdma-rail: mlx5_0/1\r\nContent-Length: 0\r\n\r\n";
+    let got = get(vec![named], None).unwrap();
+    assert_eq!((got.way, got.rail.as_deref()), (Way::Transport, Some("mlx5_0/1")));
+    let field = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 206\r\nx-amz-rdma-bytes-transferred: 3\r\n\
+        Content-Range: bytes 0-2/9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(get(vec![field], Some(0..3)).unwrap().bytes, 3);
+    let short = "HTTP/1.1 206 OK\r\nx-amz-rdma-reply: 206\r\nx-amz-rdma-bytes-transferred: 2\r\n\
+        Content-Range: bytes 0-2/9\r\nContent-Length: 0\r\n\r\n";
+    assert!(matches!(get(vec![short], Some(0..3)).unwrap_err().error, ClientError::Unproven(_)));
+    let again = "HTTP/1.1 501 No\r\nx-amz-rdma-reply: 501\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let body = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
+    let got = get(vec![again, body], None).unwrap();
+    assert_eq!((got.way, &got.buffer[..got.bytes]), (Way::Http(Fallback::Declined), &b"abc"[..]));
+    let lying = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 3\r\n\
+        x-amz-rdma-checksum-crc64nvme: AAAAAAAAAAA=\r\nContent-Length: 0\r\n\r\n";
+    assert!(matches!(get(vec![lying], None).unwrap_err().error, ClientError::Damaged));
+    assert_eq!(session.quarantined_bytes(), 0);
+}
+
+/// Shows that no reply, one that ends in its middle, one that belongs to another request, and one with a wrong count are failures of a
+/// type, for both directions; and that the buffer comes back each time, because it is proven that nobody reaches it.
+pub(super) fn replies_that_are_lost_or_wrong_prove_nothing<L: Link>(session: &Session<L>) {
+    let get = |reply: &'static str, range| {
+        let buffer = session.buffer(10).unwrap();
+        client(&scripted(vec![reply]), Policy::Prefer).get_into("b", "k", range, buffer).unwrap_err()
+    };
+    let put = |reply: &'static str| {
+        let buffer = session.buffer(10).unwrap();
+        client(&scripted(vec![reply]), Policy::Prefer).put_from("b", "k", &[], buffer, 10).unwrap_err()
+    };
+    for lost in ["", "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\n", "HTTP/1.1 200"] {
+        for failed in [get(lost, None), put(lost)] {
+            assert!(matches!(failed.error, ClientError::Connection(_)), "{lost}: {failed:?}");
+            assert!(failed.buffer.is_some());
+        }
+    }
+    let reply = "HTTP/1.1 206 OK\r\nx-amz-rdma-reply: 206\r\nx-amz-rdma-bytes-transferred: 5\r\n\
+        Content-Range: bytes 0-4/20\r\nContent-Length: 0\r\n\r\n";
+    for wanted in [5..10, 0..4, 1..5, 0..10] {
+        let failed = get(reply, Some(wanted.clone()));
+        assert!(matches!(failed.error, ClientError::Unproven(_)), "{wanted:?}: {failed:?}");
+        assert!(failed.buffer.is_some());
+    }
+    let more = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 11\r\nContent-Length: 0\r\n\r\n";
+    assert!(matches!(get(more, None).error, ClientError::Unproven(_)));
+    let other = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 10\r\n\
+        x-amz-checksum-crc64nvme: AAAAAAAAAAA=\r\nContent-Length: 0\r\n\r\n";
+    let fewer = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 9\r\nContent-Length: 0\r\n\r\n";
+    for wrong in [other, fewer] {
+        let failed = put(wrong);
+        assert!(matches!(failed.error, ClientError::Unproven(_)), "{failed:?}");
+        assert!(failed.buffer.is_some());
+    }
+    assert_eq!(session.quarantined_bytes(), 0);
+}

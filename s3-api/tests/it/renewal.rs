@@ -1,0 +1,233 @@
+//! Sessions that were lost and are made anew, once for a call, where nothing can have come of the first try.
+
+use crate::bench::{ALICE, Bench};
+use crossdock_s3::{
+    client::{Client, ClientError, Fallback, Parallel, Policy, Way},
+    protocol::http::Method,
+};
+use crossdock_transport::{
+    exposure::{Link, LinkError, Session},
+    loopback::{LoopbackLink, LoopbackPeer},
+    remote::{Access, Answer, ConnectError, Offer, RemoteSlice, SessionId},
+    simulated::{SimulatedFaults, SimulatedNic},
+    token::RcToken,
+};
+use std::{
+    cell::{Cell, RefCell},
+    os::fd::BorrowedFd,
+    sync::Arc,
+};
+
+/// A client of a simulated card. Its memory is good for any of its queue pairs.
+struct SimulatedLink {
+    nic: SimulatedNic,
+    peer: RefCell<LoopbackPeer>,
+    link: RefCell<LoopbackLink>,
+    session: Cell<Option<SessionId>>,
+    renewals: Cell<usize>,
+    /// What it offers is nothing that anybody can connect to.
+    is_hopeless: Cell<bool>,
+}
+
+impl SimulatedLink {
+    fn new(nic: &SimulatedNic) -> SimulatedLink {
+        let peer = LoopbackPeer::new(0);
+        let link = RefCell::new(LoopbackLink::new(peer.clone()));
+        let (session, renewals, is_hopeless) = (Cell::new(None), Cell::new(0), Cell::new(false));
+        SimulatedLink { nic: nic.clone(), peer: RefCell::new(peer), link, session, renewals, is_hopeless }
+    }
+}
+
+impl Link for SimulatedLink {
+    type Memory = Box<[u8]>;
+
+    fn allocate(&self, bytes: usize) -> Result<Box<[u8]>, LinkError> {
+        Ok(vec![0; bytes].into())
+    }
+
+    fn expose(&self, memory: Box<[u8]>, access: Access) -> Result<RemoteSlice, (LinkError, Box<[u8]>)> {
+        if self.is_open() {
+            self.link.borrow().expose(memory, access)
+        } else {
+            Err((LinkError::Ended, memory))
+        }
+    }
+
+    fn withdraw(&self, slice: &RemoteSlice) {
+        self.link.borrow().withdraw(slice);
+    }
+
+    fn poll(&self) -> Option<(RemoteSlice, Box<[u8]>)> {
+        self.link.borrow().poll()
+    }
+
+    fn is_open(&self) -> bool {
+        self.session.get().is_some() && self.link.borrow().is_open()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn token(&self, slice: &RemoteSlice) -> Option<String> {
+        Some(RcToken { session: self.session.get()?, slice: *slice }.to_string())
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.session.get()
+    }
+
+    fn renew(&self) -> Option<Offer> {
+        self.renewals.set(self.renewals.get() + 1);
+        self.session.set(None);
+        let peer = LoopbackPeer::new(0);
+        self.link.replace(LoopbackLink::new(peer.clone()));
+        let mut offer = self.nic.offer(&peer);
+        self.peer.replace(peer);
+        if self.is_hopeless.get() {
+            offer.token = "nothing of the kind".to_owned();
+        }
+        Some(offer)
+    }
+
+    fn renewed(&self, answer: &Answer) -> Result<(), ConnectError> {
+        self.session.set(Some(answer.session));
+        Ok(())
+    }
+}
+
+struct World {
+    bench: Bench,
+    nic: SimulatedNic,
+}
+
+impl World {
+    fn new() -> World {
+        let nic = SimulatedNic::new(SimulatedFaults::none(1));
+        let bench = Bench::with(Some(Arc::new(nic.clone())));
+        assert_eq!(bench.client(ALICE).call(Method::Put, "/bucket", &[], b"").status, 200);
+        World { bench, nic }
+    }
+
+    fn client(&self, policy: Policy) -> Client {
+        crate::client::client(&self.bench.host(), policy)
+    }
+
+    fn session(&self) -> Session<SimulatedLink> {
+        let link = SimulatedLink::new(&self.nic);
+        let offer = self.nic.offer(&link.peer.borrow());
+        link.renewed(&self.client(Policy::Require).connect(&offer).unwrap()).unwrap();
+        Session::new(link)
+    }
+
+    /// The server forgets the session, as one that was not used for long.
+    fn forget(&self, session: &Session<SimulatedLink>) {
+        let name = session.link().session().unwrap();
+        self.client(Policy::Require).disconnect(name).unwrap();
+    }
+}
+
+#[test]
+fn a_session_that_the_server_forgot_is_made_anew() {
+    // Shows that a PUT and a GET which are told that there is no such session go on over a new one, also where nothing else is allowed,
+    // and that what was stored is stored once.
+    let world = World::new();
+    let mut client = world.client(Policy::Require);
+    let session = world.session();
+    let mut buffer = session.buffer(300_000).unwrap();
+    buffer.iter_mut().zip(0u32..).for_each(|(byte, at)| *byte = (at * 7 + 1) as u8);
+    let expected = buffer.to_vec();
+    world.forget(&session);
+    let stored = client.put_from("bucket", "key", &[("if-none-match", "*")], buffer, 300_000).unwrap();
+    assert_eq!((stored.way, session.link().renewals.get()), (Way::Transport, 1));
+    let mut buffer = stored.buffer;
+    buffer.fill(0);
+    world.forget(&session);
+    let got = client.get_into("bucket", "key", None, buffer).unwrap();
+    assert_eq!((got.way, got.bytes, session.link().renewals.get()), (Way::Transport, 300_000, 2));
+    assert!(got.buffer[..] == expected[..]);
+    // And nothing is made anew that is good.
+    client.get_into("bucket", "key", None, got.buffer).unwrap();
+    assert_eq!((session.link().renewals.get(), session.quarantined_bytes()), (2, 0));
+}
+
+#[test]
+fn a_session_that_is_known_to_be_broken_is_made_anew_before_anything_is_sent() {
+    // Shows a link that ended by itself, and that the server is told to let go of what it still has of it: far more in a row than one
+    // principal may have at a time.
+    let world = World::new();
+    let mut client = world.client(Policy::Require);
+    let session = world.session();
+    let mut buffer = session.buffer(5000).unwrap();
+    for round in 1..=200 {
+        session.link().peer.borrow().vanish();
+        let stored = client.put_from("bucket", "key", &[], buffer, 5000).unwrap();
+        assert_eq!((stored.way, session.link().renewals.get()), (Way::Transport, round));
+        buffer = stored.buffer;
+    }
+}
+
+#[test]
+fn a_session_that_can_not_be_made_anew_is_tried_once() {
+    // Shows that a call which finds no new session falls back as before, or fails where it may not, after one try; and that the next
+    // call tries again.
+    let world = World::new();
+    let session = world.session();
+    let link = session.link();
+    link.is_hopeless.set(true);
+    world.forget(&session);
+    let mut prefers = world.client(Policy::Prefer);
+    let stored = prefers.put_from("bucket", "key", &[], session.buffer(10).unwrap(), 10).unwrap();
+    assert_eq!((stored.way, link.renewals.get()), (Way::Http(Fallback::SessionEnded), 1));
+    let mut insists = world.client(Policy::Require);
+    let failed = insists.get_into("bucket", "key", None, stored.buffer).unwrap_err();
+    assert!(matches!(failed.error, ClientError::NotMoved(Fallback::NotExposed)), "{failed:?}");
+    assert_eq!(link.renewals.get(), 2);
+    link.is_hopeless.set(false);
+    let got = insists.get_into("bucket", "key", None, failed.buffer.unwrap()).unwrap();
+    assert_eq!((got.way, got.bytes, link.renewals.get()), (Way::Transport, 10, 3));
+}
+
+#[test]
+fn parts_and_ranges_go_over_the_new_session() {
+    // Shows that all parts of an upload, and all ranges of a download, which lost their session go over one new one.
+    let world = World::new();
+    let mut client = world.client(Policy::Require);
+    let session = world.session();
+    let parallel = Parallel { part_bytes: 5 << 20, in_flight: 3 };
+    let bytes = 11 << 20;
+    let mut buffer = session.buffer(bytes).unwrap();
+    buffer.iter_mut().zip(0u32..).for_each(|(byte, at)| *byte = (at.wrapping_mul(2_654_435_761) >> 11) as u8);
+    let expected = buffer.to_vec();
+    world.forget(&session);
+    let uploaded = client.upload_from(("bucket", "key"), &[], buffer, bytes, parallel).unwrap();
+    assert_eq!((uploaded.ways.over_transport, uploaded.ways.over_http), (3, 0));
+    assert_eq!((uploaded.ways.fallback, session.link().renewals.get()), (None, 1));
+    let mut buffer = uploaded.buffer;
+    buffer.fill(0);
+    world.forget(&session);
+    let gathered = client.gather_into("bucket", "key", buffer, parallel).unwrap();
+    assert_eq!((gathered.ways.over_transport, gathered.ways.over_http), (3, 0));
+    assert_eq!((gathered.bytes, session.link().renewals.get()), (bytes, 2));
+    assert!(gathered.buffer[..] == expected[..]);
+}
+
+#[test]
+fn nothing_is_repeated_that_may_have_been_done() {
+    // Shows that a PUT which failed under way is told as it is, and sent once: the caller decides.
+    let world = World::new();
+    let mut client = world.client(Policy::Prefer);
+    let session = world.session();
+    let memory = session.buffer(3 << 20).unwrap();
+    // Exposed for one thing and named for the other: the server is refused.
+    let exposed = memory.expose_target().unwrap();
+    let token = exposed.token(0..3 << 20).unwrap();
+    let mut http = world.bench.client(ALICE);
+    let reply = http.call(Method::Put, "/bucket/other", &[("x-amz-rdma-token", &token)], b"");
+    assert_eq!(reply.status, 500);
+    drop(exposed);
+    assert_eq!(session.link().renewals.get(), 0);
+    // That broke the session; who asks next is told that there is none, and goes on over a new one.
+    let stored = client.put_from("bucket", "key", &[], session.buffer(10).unwrap(), 10).unwrap();
+    assert_eq!((stored.way, session.link().renewals.get()), (Way::Transport, 1));
+}
