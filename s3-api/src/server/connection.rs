@@ -4,6 +4,7 @@ use super::{
     exchange::{Announced, Asked, BodyLeft},
     listener::{Counted, Shared},
     source::Source,
+    steering::{self, Handed, MOVES_MAX},
     stream::Stream,
     wire::{Ended, INPUT_BYTES, Wire, lease_of, unless},
 };
@@ -40,18 +41,15 @@ enum Next {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, peer: SocketAddr) {
-    let Some(mut connection) = Connection::greet(shared, stream, peer).await else { return };
-    loop {
-        let next = match connection.head().await {
-            Ok(Some(head)) => connection.request(head).await,
-            Ok(None) => Next::Close,
-            Err(error) => connection.refuse(&error).await,
-        };
-        match next {
-            Next::Request if !connection.shared.draining.get() => {}
-            Next::Request | Next::Close => return connection.wire.close(LINGER).await,
-            Next::Linger => return connection.linger().await,
-        }
+    if let Some(connection) = Connection::greet(shared, stream, peer).await {
+        connection.run().await;
+    }
+}
+
+/// Serves a connection on that another core began with.
+pub(super) async fn resume(shared: Rc<Shared>, handed: Handed) {
+    if let Some(connection) = Connection::resumed(shared, handed).await {
+        connection.run().await;
     }
 }
 
@@ -69,12 +67,86 @@ struct Connection {
     peer: SocketAddr,
     /// Held while the input is large.
     large: Option<Counted>,
+    /// The core of the session that the last request's bytes went over, if it is another one.
+    session_core: Option<usize>,
+    /// How often it may still go to another core.
+    moves_left: u8,
 }
 
 impl Connection {
     async fn new(shared: Rc<Shared>, stream: Stream, peer: SocketAddr) -> Connection {
         let wire = Wire::new(shared.front.core.clone(), stream).await;
-        Connection { shared, wire, peer, large: None }
+        Connection { shared, wire, peer, large: None, session_core: None, moves_left: MOVES_MAX }
+    }
+
+    /// One that comes from another core; none if that could not be.
+    async fn resumed(shared: Rc<Shared>, handed: Handed) -> Option<Connection> {
+        let Handed { stream, pending, moves_left } = handed;
+        let peer = stream.peer_addr();
+        let stream = match TcpStream::attach(&shared.ring, stream) {
+            Ok(stream) => Stream::Plain(stream),
+            Err(error) => {
+                tracing::warn!(%error, %peer, "a connection was lost on its way to another core");
+                return None;
+            }
+        };
+        let wire = Wire::resumed(shared.front.core.clone(), stream, &pending).await;
+        Some(Connection { shared, wire, peer, large: None, session_core: None, moves_left })
+    }
+
+    /// Requests, one after the other, to the end or until it goes on on another core.
+    async fn run(mut self) {
+        loop {
+            let next = match self.head().await {
+                Ok(Some(head)) => self.request(head).await,
+                Ok(None) => Next::Close,
+                Err(error) => self.refuse(&error).await,
+            };
+            match next {
+                Next::Request if !self.shared.draining.get() => {
+                    if let Some(core) = self.session_core.take() {
+                        match self.hand_over(core).await {
+                            Some(connection) => self = connection,
+                            None => return,
+                        }
+                    }
+                }
+                Next::Request | Next::Close => return self.wire.close(LINGER).await,
+                Next::Linger => return self.linger().await,
+            }
+        }
+    }
+
+    /// Sends the connection to the core of its session, with what was received of the next requests. It comes back if it has to stay.
+    async fn hand_over(self, core: usize) -> Option<Connection> {
+        let is_movable = self.moves_left > 0 && !self.wire.is_encrypted() && !self.wire.is_large();
+        if !is_movable {
+            return Some(self);
+        }
+        let pending = self.wire.pending().to_vec();
+        let Connection { shared, wire, peer, large, moves_left, .. } = self;
+        let detached = match wire.into_stream() {
+            Stream::Plain(stream) => stream.detach().map_err(Stream::Plain),
+            #[cfg(feature = "tls")]
+            stream @ Stream::Tls(_) => Err(stream),
+        };
+        let stream = match detached {
+            Ok(stream) => stream,
+            Err(stream) => {
+                // Something of it is the network's still: perhaps after the next request.
+                let wire = Wire::resumed(shared.front.core.clone(), stream, &pending).await;
+                return Some(Connection { shared, wire, peer, large, session_core: None, moves_left });
+            }
+        };
+        let handed = Handed { stream, pending, moves_left: moves_left - 1 };
+        match steering::send(&shared, core, handed).await {
+            Ok(()) => {
+                shared.front.metrics.connections_moved.add(1);
+                None
+            }
+            // Not again: each try costs two messages.
+            Err(handed) => Connection::resumed(shared, Handed { moves_left: 0, ..handed? }).await,
+        }
     }
 
     /// Agrees with the peer on encryption, where there is any; none if that came to nothing.
@@ -226,6 +298,7 @@ impl Connection {
         let front = &shared.front;
         let first = front.first_chunk(&mut asked, &mut answer).await;
         front.count_moved(&asked, &answer);
+        self.session_core = asked.session_core().filter(|core| *core != front.core.index());
         let host_id = front.host_id();
         let mut head = Vec::with_capacity(1024);
         let payload_bytes = answer.reply.write(&front.context(&asked, &host_id, keep_alive), &mut head);

@@ -82,6 +82,13 @@ pub(crate) enum BodyLeft {
     Gone,
 }
 
+impl Asked {
+    /// The core of the session that its bytes went over, if they did.
+    pub(crate) fn session_core(&self) -> Option<usize> {
+        self.moved.get().and_then(|moved| moved.core())
+    }
+}
+
 impl BodyLeft {
     fn unread(framing: BodyFraming, held_back: bool) -> BodyLeft {
         match framing {

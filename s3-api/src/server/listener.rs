@@ -1,9 +1,12 @@
 //! Listening, accepting, draining.
 
-use super::{ServerLimits, connection, digester::Digester, exchange::Front, metrics::ServerMetrics, wire};
+use super::{
+    ServerLimits, connection, digester::Digester, exchange::Front, metrics::ServerMetrics, steering::Running,
+    wire,
+};
 use crate::service::{Service, ServiceOptions, Swept, sweep};
 use crossdock::{CoreEngine, reactor::RingDriver};
-use crossdock_transport::tcp::TcpListener;
+use crossdock_transport::{ring::Ring, tcp::TcpListener};
 use rustix::{
     fd::OwnedFd,
     net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt},
@@ -50,6 +53,9 @@ pub(super) struct Shared {
     #[cfg(feature = "tls")]
     pub(super) tls: Option<super::tls::TlsShared>,
     pub(super) engine: CoreEngine,
+    pub(super) ring: Ring,
+    /// Where the server listens, on every core.
+    pub(super) address: SocketAddr,
     pub(super) draining: Cell<bool>,
     /// Connections whose input is larger than that of one at rest.
     pub(super) large_inputs: Rc<Cell<usize>>,
@@ -76,14 +82,25 @@ impl Drop for Counted {
     }
 }
 
+impl Shared {
+    /// Whether another connection may come.
+    pub(super) fn has_room(&self) -> bool {
+        self.open.get() < self.front.limits.connections
+    }
+}
+
 /// Counts a connection for as long as its task lives.
-struct Open(Rc<Shared>);
+pub(super) struct Open(Rc<Shared>);
 
 impl Open {
-    fn new(shared: &Rc<Shared>) -> Open {
+    pub(super) fn new(shared: &Rc<Shared>) -> Open {
         shared.open.set(shared.open.get() + 1);
         shared.front.metrics.connections_open.set(shared.open.get() as u64);
         Open(shared.clone())
+    }
+
+    pub(super) fn shared(&self) -> &Rc<Shared> {
+        &self.0
     }
 }
 
@@ -194,23 +211,26 @@ impl Server {
             #[cfg(feature = "tls")]
             tls: self.tls.clone().map(|settings| super::tls::TlsShared::new(settings, &core)),
             engine: engine.clone(),
+            ring: driver.ring().clone(),
+            address: self.address,
             draining: Cell::new(false),
             large_inputs: Rc::default(),
             turned_away: Rc::default(),
             open: Cell::new(0),
         });
+        let running = Running::new(&shared);
         if let Some(interval) = self.service.lifecycle_interval.filter(|_| core.index() == 0) {
             core.spawn(act_on_rules(engine.clone(), interval)).detach();
         }
         while let Some(accepted) = wire::unless(engine.closing(), listener.accept()).await {
             match accepted {
-                Ok((stream, peer)) if shared.open.get() < self.limits.connections => {
+                Ok((stream, peer)) if shared.has_room() => {
                     // Bytes that were taken over by the kernel, and the memory they lie in, are not waited for either.
                     stream.give_up_after(self.limits.send);
                     shared.front.metrics.connections_accepted.add(1);
                     let open = Open::new(&shared);
                     core.spawn(async move {
-                        connection::serve(open.0.clone(), stream, peer).await;
+                        connection::serve(open.shared().clone(), stream, peer).await;
                         drop(open);
                     })
                     .detach();
@@ -231,7 +251,7 @@ impl Server {
                 Err(_) => core.sleep(EXHAUSTED).await,
             }
         }
-        drop(listener);
+        drop((listener, running));
         shared.draining.set(true);
         let deadline = core.now().after(self.limits.drain);
         while shared.open.get() > 0 && core.now() < deadline {

@@ -51,6 +51,8 @@ pub struct ServerMetrics {
     pub connections_accepted: Value,
     /// Connections turned away because there were too many.
     pub connections_refused: Value,
+    /// Connections that went on on the core of their session, counted where they came from.
+    pub connections_moved: Value,
     /// Connections open now.
     pub connections_open: Value,
     /// Connections that agreed on TLS.
@@ -82,6 +84,7 @@ impl Default for ServerMetrics {
         ServerMetrics {
             connections_accepted: Value::default(),
             connections_refused: Value::default(),
+            connections_moved: Value::default(),
             connections_open: Value::default(),
             tls_handshakes: Value::default(),
             tls_handshakes_failed: Value::default(),
@@ -120,7 +123,7 @@ impl ServerMetrics {
 
     /// Counts what became of a proposal to use a transport.
     pub(super) fn count_moved(&self, moved: &Moved) {
-        let (Over { transport, rail }, direction, bytes) = match *moved {
+        let (Over { transport, rail, .. }, direction, bytes) = match *moved {
             Moved::Written { over, bytes } => (over, 0, bytes),
             Moved::Read { over, bytes } => (over, 1, bytes),
             Moved::Declined(reason) | Moved::Nothing(reason) => return self.count_declined(reason),
@@ -160,6 +163,13 @@ pub fn render(
     plain("crossdock_connections_accepted_total", "counter", "Connections accepted.", accepted);
     let refused = sum(&|core| core.connections_refused.get());
     plain("crossdock_connections_refused_total", "counter", "Connections turned away: too many.", refused);
+    let moved = sum(&|core| core.connections_moved.get());
+    plain(
+        "crossdock_connections_moved_total",
+        "counter",
+        "Connections that went to the core of their session.",
+        moved,
+    );
     let open = sum(&|core| core.connections_open.get());
     plain("crossdock_connections_open", "gauge", "Connections open now.", open);
     let agreed = sum(&|core| core.tls_handshakes.get());

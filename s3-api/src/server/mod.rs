@@ -20,6 +20,7 @@ mod listener;
 mod metrics;
 mod observe;
 mod source;
+mod steering;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;

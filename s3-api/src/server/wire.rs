@@ -46,6 +46,19 @@ impl Wire {
         Wire { core, stream, input: Some(input), start: 0 }
     }
 
+    /// The same for a stream of which bytes were received elsewhere that are not used yet.
+    pub(super) async fn resumed(core: Core, stream: Stream, pending: &[u8]) -> Wire {
+        let mut input = core.pool().acquire(pending.len().max(INPUT_BYTES)).await;
+        input.set_len(pending.len());
+        copy_payload(input.as_mut_slice(), pending, CopyReason::Edge);
+        Wire { core, stream, input: Some(input), start: 0 }
+    }
+
+    /// The stream, without what is pending.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     fn lease(&self) -> &BufferLease {
         self.input.as_ref().expect("the lease is away only during a receive, which holds the wire")
     }

@@ -16,6 +16,7 @@ mod log;
 mod many_at_once;
 mod remote;
 mod renewal;
+mod steering;
 mod tls;
 mod together;
 mod vectors;

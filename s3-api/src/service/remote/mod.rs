@@ -126,6 +126,8 @@ pub(crate) struct Over {
     pub(crate) transport: &'static str,
     /// Which of its rails, where they have names.
     pub(crate) rail: Option<usize>,
+    /// The core that the session lives on.
+    pub(crate) core: usize,
 }
 
 /// What became of a request with a token.
@@ -150,6 +152,14 @@ impl Moved {
             }
             Moved::Declined(reason) => Told { fallback: reason.as_str(), ..Told::HTTP },
             Moved::Nothing(reason) => Told { over: "-", fallback: reason.as_str(), ..Told::HTTP },
+        }
+    }
+
+    /// The core of the session that bytes went over.
+    pub(crate) fn core(&self) -> Option<usize> {
+        match self {
+            Moved::Written { over, .. } | Moved::Read { over, .. } => Some(over.core),
+            Moved::Declined(_) | Moved::Nothing(_) => None,
         }
     }
 }

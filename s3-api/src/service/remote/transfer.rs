@@ -114,7 +114,11 @@ impl Session {
         let name = self.memory.rail();
         let rails = self.endpoint.rails();
         let place = name.as_deref().and_then(|name| rails.iter().position(|rail| rail == name));
-        let over = Over { transport: known_name(&self.route.transport), rail: place };
+        let over = Over {
+            transport: known_name(&self.route.transport),
+            rail: place,
+            core: self.engine.core().index(),
+        };
         let reply = reply
             .optional(RAIL, name.map(|name| name.to_string()))
             .optional(EXPOSURE, ended.then(|| EXPOSURE_ENDED.to_owned()));
