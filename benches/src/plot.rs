@@ -1,4 +1,7 @@
 //! Lines over sizes, as SVG: both axes logarithmic, a line for each way.
+//!
+//! `rdma-client bench --plot` draws with this file, too: no crate of the examples knows this one, and there is nothing in here that is
+//! not the standard library's.
 
 use std::fmt::Write as _;
 
@@ -11,8 +14,10 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 440.0;
+/// Of a plot.
+pub const WIDTH: f64 = 760.0;
+/// Of a plot.
+pub const HEIGHT: f64 = 440.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 190.0;
 const TOP: f64 = 44.0;
