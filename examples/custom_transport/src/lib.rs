@@ -28,6 +28,11 @@
 //!
 //! What it does not have: a limit on how long an agent that is alive may take for an answer. Whoever needs one disconnects.
 
+/// The pieces of code in the guide, which are tried with the tests of these pages.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/writing_a_transport.md")]
+struct Guide;
+
 mod agent;
 mod endpoint;
 mod frame;
