@@ -129,7 +129,14 @@ pub(crate) fn arena(bytes: usize) -> Arena {
 
 pub(crate) fn open(path: &Path, flags: i32) -> File {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path).unwrap()
+    options.read(true).write(true).create(true).truncate(false);
+    match options.custom_flags(flags).open(path) {
+        // The file system has none: tmpfs before Linux 6.6. The same bytes go the same way then, but for the page cache.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && flags & libc::O_DIRECT != 0 => {
+            options.custom_flags(flags & !libc::O_DIRECT).open(path).unwrap()
+        }
+        opened => opened.unwrap(),
+    }
 }
 
 /// Runs one future on the ring: polls it when it was woken, parks when not.
