@@ -10,7 +10,7 @@ use crate::tree::Tree;
 const MARKS: &str = "(basic or conditions or multipart or copy or presigned) and not libraries";
 
 /// Clients that send bodies otherwise over TLS, or bring a TLS of their own.
-const OTHERS: &str = "libraries or fsspec or crt or javascript";
+const OTHERS: &str = "libraries or fsspec or crt or javascript or s3fs";
 
 /// The stage of `cargo xtask test`.
 pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
