@@ -1,9 +1,12 @@
 """What an operator sets, on a server of the test's own: users, certificates, domains, limits, the access log."""
 
 import contextlib
+import os
+import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import time
 
 import boto3
@@ -82,19 +85,26 @@ def test_users_come_and_go_while_the_server_runs(program, tmp_path):  # noqa: F8
 
 
 def test_a_certificate_is_renewed_without_dropping_anybody(program, tmp_path):  # noqa: F811
-    """A connection that lives goes on; who connects after SIGHUP sees the new certificate; a broken file changes nothing."""
+    """A connection that lives goes on; who connects after SIGHUP sees the new certificate; a broken file changes nothing.
+
+    The log says so, and that every user of the machine may read the key, where that is so.
+    """
     (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
     authority, options = certificates(tmp_path / "one")
     other, renewed = certificates(tmp_path / "two")
-    with serving(program, tmp_path / "data", *options) as server:
+    os.chmod(options[3], 0o640)
+    log = tmp_path / "log"
+    with open(log, "wb") as said, serving(program, tmp_path / "data", *options, stderr=said) as server:
         before = client(server.address, verify=authority)
         before.create_bucket(Bucket="kept")
         before.put_object(Bucket="kept", Key="object", Body=payload(100_000))
+        assert "chmod" not in log.read_text()
         wire = Wire(server.address, ACCESS_KEY, SECRET_KEY, authority)
         with wire.connect() as connection:
             for place in (1, 3):
                 with open(renewed[place], "rb") as source, open(options[place], "wb") as target:
                     target.write(source.read())
+            os.chmod(options[3], 0o644)
             server.process.send_signal(signal.SIGHUP)
 
             def is_renewed():
@@ -107,10 +117,14 @@ def test_a_certificate_is_renewed_without_dropping_anybody(program, tmp_path):  
             becomes(is_renewed)
             connection.sendall(b"GET /absent HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 404")
+        becomes(lambda: f"{options[3]}" in log.read_text() and "chmod o-rwx" in log.read_text())
+        # It may have been said before, in between the two files.
+        refusal = "the certificate: not as it must be, and stays as it was"
+        refusals = log.read_text().count(refusal)
         with open(options[3], "w") as target:
             target.write("no key")
         server.process.send_signal(signal.SIGHUP)
-        time.sleep(3)
+        becomes(lambda: log.read_text().count(refusal) > refusals)
         got = client(server.address, verify=other).get_object(Bucket="kept", Key="object")
         assert got["Body"].read() == payload(100_000)
 
@@ -129,6 +143,26 @@ def test_plain_http_to_the_port_of_https_is_told_so(program, tmp_path):  # noqa:
         with socket.create_connection(wire.address, timeout=PATIENCE_SECONDS) as connection:
             with pytest.raises(ssl.SSLError):
                 old.wrap_socket(connection, server_hostname="127.0.0.1")
+        client(server.address, verify=authority).list_buckets()
+
+
+def test_keys_are_not_agreed_upon_anew(program, tmp_path):  # noqa: F811
+    """Renegotiation, which only TLS 1.2 has, is refused with an alert, and whoever comes then is served."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is missing")
+    authority, options = certificates(tmp_path)
+    with serving(program, tmp_path / "data", *options) as server:
+        command = [openssl, "s_client", "-tls1_2", "-CAfile", authority, "-connect", server.address.removeprefix("https://")]
+        peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said = b""
+        while b"Verify return code: 0" not in said:
+            block = os.read(peer.stdout.fileno(), 65536)
+            assert block, said
+            said += block
+        # The line "R" makes it ask.
+        said, _ = peer.communicate(b"R\n", timeout=PATIENCE_SECONDS)
+        assert b"RENEGOTIATING" in said and b"no renegotiation" in said, said
         client(server.address, verify=authority).list_buckets()
 
 

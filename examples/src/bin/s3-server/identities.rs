@@ -23,7 +23,10 @@
 //!
 //! The file is read again when it changes, and on SIGHUP. One that can not be read then changes nothing.
 
-use crate::{options::Options, reload::Watched};
+use crate::{
+    options::Options,
+    reload::{Watched, warn_if_open},
+};
 use crossdock_s3::{
     protocol::policy::{Policy, PolicyPlace},
     service::{Account, Credential, Credentials, Identity, Secret},
@@ -255,6 +258,7 @@ impl Watched for Identities {
 fn read(path: &Path) -> Result<UsersFile, String> {
     let text =
         fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    warn_if_open(path);
     // The parser's own message would show the line, secret and all.
     toml::from_str(&text).map_err(|error| {
         let line =

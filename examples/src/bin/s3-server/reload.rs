@@ -1,7 +1,13 @@
 //! Files that are read again when they change, or when SIGHUP says so, while requests go on.
 
 use crossdock::reactor::Core;
-use std::{fs, path::Path, sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// How often files are looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -47,6 +53,18 @@ pub(crate) async fn watch(all: Vec<Arc<dyn Watched>>, core: Core) {
     }
 }
 
+/// Says so if every user of this machine may read or write `secret`.
+pub(crate) fn warn_if_open(secret: &Path) {
+    if is_open(secret) {
+        tracing::warn!(file = %secret.display(), "a secret that every user of this machine may read: chmod o-rwx");
+    }
+}
+
+/// A group may be meant to read a key; everybody never is.
+fn is_open(secret: &Path) -> bool {
+    fs::metadata(secret).is_ok_and(|found| found.permissions().mode() & 0o007 != 0)
+}
+
 /// When each file was changed last, and how long it is.
 fn stamps(watched: &dyn Watched) -> Vec<Option<(SystemTime, u64)>> {
     let stamp = |path: &&Path| {
@@ -54,4 +72,22 @@ fn stamps(watched: &dyn Watched) -> Vec<Option<(SystemTime, u64)>> {
         Some((found.modified().ok()?, found.len()))
     };
     watched.files().iter().map(stamp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_open_when_everybody_may_have_it() {
+        // Its owner and a group may; a file that is not there is nobody's.
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("key.pem");
+        assert!(!is_open(&secret));
+        fs::write(&secret, "key").unwrap();
+        for (mode, open) in [(0o600, false), (0o640, false), (0o644, true), (0o602, true)] {
+            fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_open(&secret), open, "{mode:o}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The cryptography is ring's: it needs a C compiler and nothing else to build, on every processor we run on.
 
-use crate::reload::Watched;
+use crate::reload::{Watched, warn_if_open};
 use crossdock_s3::server::TlsSettings;
 use rustls::{
     ServerConfig,
@@ -61,6 +61,7 @@ fn config(certificate: &Path, key: &Path) -> Result<ServerConfig, String> {
         return Err(wrong(certificate, &"no certificate in PEM is in it"));
     }
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
+    warn_if_open(key);
     ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
