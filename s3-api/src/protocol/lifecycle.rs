@@ -10,7 +10,7 @@ use super::xml::{XmlReader, XmlWriter};
 
 /// The longest document, bytes.
 pub const LIFECYCLE_BYTES_MAX: usize = 256 << 10;
-/// "An S3 Lifecycle configuration can have up to 1,000 rules."
+/// "An S3 Lifecycle configuration can have up to 1,000 rules." (*Lifecycle configuration elements*, as above.)
 const RULES_MAX: usize = 1_000;
 const ID_CHARACTERS_MAX: usize = 255;
 const DAY_MS: u64 = 86_400_000;
@@ -240,10 +240,7 @@ fn rule(xml: &mut XmlReader<'_>) -> Result<LifecycleRule, S3Error> {
             "Expiration" => once(&mut expiration, read_expiration(xml)?)?,
             "NoncurrentVersionExpiration" => once(&mut noncurrent, read_noncurrent(xml)?)?,
             "AbortIncompleteMultipartUpload" => once(&mut abort_upload_days, read_abort(xml)?)?,
-            "Transition" | "NoncurrentVersionTransition" => {
-                let message = "Transitions to other storage classes are not implemented.";
-                return Err(S3Error::with_message(ErrorCode::NotImplemented, message));
-            }
+            "Transition" | "NoncurrentVersionTransition" => return Err(refused_transition(xml)),
             // What is not understood might be what keeps an object.
             _ => return Err(malformed()),
         }
@@ -287,7 +284,9 @@ fn read_filter(xml: &mut XmlReader<'_>) -> Result<(Filter, Form), S3Error> {
             filter_part(xml, name, &mut filter)?;
         }
     }
-    // "The Filter must have exactly one of Prefix, Tag, ObjectSizeGreaterThan, ObjectSizeLessThan, or And specified."
+    // "A Filter can have exactly one of Prefix, Tag, ObjectSizeGreaterThan, ObjectSizeLessThan, or And specified. If the
+    // Filter element is left empty, the Lifecycle Rule applies to all objects in the bucket."
+    // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_LifecycleRuleFilter.html>.)
     if parts > 1 { Err(malformed()) } else { Ok((filter, form)) }
 }
 
@@ -300,6 +299,24 @@ fn filter_part(xml: &mut XmlReader<'_>, name: &str, filter: &mut Filter) -> Resu
         _ => return Err(malformed()),
     }
     Ok(())
+}
+
+/// Why a transition is not taken: what can not be read is told before that there are none.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_Transition.html>.)
+fn refused_transition(xml: &mut XmlReader<'_>) -> S3Error {
+    let mut read = || -> Result<(), S3Error> {
+        while let Some(name) = xml.child()? {
+            match name {
+                "Date" => drop(midnight(xml.text()?.trim_ascii())?),
+                "Days" | "NoncurrentDays" | "NewerNoncurrentVersions" => drop(bytes(&xml.text()?)?),
+                "StorageClass" => drop(xml.text()?),
+                _ => return Err(malformed()),
+            }
+        }
+        Ok(())
+    };
+    let message = "Transitions to other storage classes are not implemented.";
+    read().err().unwrap_or_else(|| S3Error::with_message(ErrorCode::NotImplemented, message))
 }
 
 fn read_expiration(xml: &mut XmlReader<'_>) -> Result<Expiration, S3Error> {
@@ -364,7 +381,8 @@ fn bytes(text: &str) -> Result<u64, S3Error> {
     text.trim_ascii().parse().map_err(|_| malformed())
 }
 
-/// "The time is always midnight UTC." A date without a time is taken as well.
+/// "The time is always midnight UTC." (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_LifecycleExpiration.html>, Date.) A
+/// date without a time is taken as well.
 fn midnight(text: &str) -> Result<u64, S3Error> {
     let utc = text.strip_suffix("+00:00").map(|local| format!("{local}Z"));
     let whole =
@@ -457,6 +475,7 @@ mod tests {
             (one("", DAY), ErrorCode::MalformedXml),
             (one(prefix, &format!("{DAY}<Keep/>")), ErrorCode::MalformedXml),
             (one(prefix, "<Transition><Days>1</Days></Transition>"), ErrorCode::NotImplemented),
+            (one(prefix, "<Transition><Date>20200101</Date></Transition>"), ErrorCode::MalformedXml),
         ] {
             assert_eq!(parse(&rules), Err(code), "{rules}");
         }
