@@ -281,10 +281,11 @@ impl Inner {
         // Bounded by the completions that a device has room for.
         let number = u32::try_from(place).expect("fewer than 2^32 sessions");
         let mailbox = Arc::downgrade(&self.mailbox);
+        let rail = terms.rail;
         let done = move |pair, result| {
             // Without an endpoint nobody wants it.
             if let Some(mailbox) = mailbox.upgrade() {
-                mailbox.send(Letter { place: number, pair, result });
+                mailbox.send(Letter { place: number, rail, pair, result });
             }
         };
         if let Err(error) = self.rails.connector.connect(pair, path, Box::new(done)) {
@@ -300,11 +301,12 @@ impl Inner {
 
     /// Gives sessions their queue pairs, which are connected now.
     fn take_letters(&self) {
-        for Letter { place, pair, result } in self.mailbox.take_letters() {
+        for Letter { place, rail, pair, result } in self.mailbox.take_letters() {
             let number = pair.number();
             let session = self.all.borrow().get(place as usize).and_then(Option::clone);
-            // Somebody else may have the place by now.
-            let unwanted = match session.filter(|session| session.number() == number) {
+            // Somebody else may have the place by now, and a pair of that number on another device.
+            let awaits = |session: &Rc<Session>| session.rail() == rail && session.number() == number;
+            let unwanted = match session.filter(awaits) {
                 Some(session) => {
                     let unwanted = session.connected(pair, result).err();
                     self.retire(&session);

@@ -15,6 +15,8 @@ use std::{
 pub(super) struct Letter {
     /// The place of the session that it is of.
     pub(super) place: u32,
+    /// The rail that the pair is on: numbers of queue pairs are a device's own, and places are those of all rails.
+    pub(super) rail: usize,
     pub(super) pair: QueuePair,
     pub(super) result: Result<(), RdmaError>,
 }

@@ -38,7 +38,6 @@ struct State {
     channels: HashMap<usize, Channel>,
     queues: HashMap<usize, Queue>,
     pairs: HashMap<usize, Pair>,
-    made: u32,
 }
 
 /// A card with one port.
@@ -60,6 +59,8 @@ pub(super) struct Card {
     pub(super) keeps_pairs: bool,
     /// Work is done as it is posted.
     pub(super) eager: bool,
+    /// Queue pairs that were made: numbers are a card's own.
+    made: u32,
 }
 
 struct Channel {
@@ -130,6 +131,7 @@ impl Host {
                 connection: 0,
                 keeps_pairs: false,
                 eager: false,
+                made: 0,
             }
         };
         let cards = addresses.iter().enumerate().map(card).collect();
@@ -498,10 +500,10 @@ unsafe extern "C" fn create_qp(domain: *mut ibv_pd, attributes: *mut ibv_qp_init
     // SAFETY: null pointers and integers, for which zeros are a value.
     let mut pair: ibv_qp = unsafe { mem::zeroed() };
     let mut state = host.lock();
-    state.made += 1;
-    let number = state.made;
-    pair.qp_num = number;
     let card = state.plain[&domain.addr()];
+    state.cards[card].made += 1;
+    let number = state.cards[card].made;
+    pair.qp_num = number;
     let pair = hand_out(&host, pair);
     let posted = Pair { card, queue: queue.addr(), number, failed: false, work: VecDeque::new() };
     state.pairs.insert(pair.addr(), posted);

@@ -466,3 +466,31 @@ fn completions_of_nothing_are_not_believed() {
     drop(write);
     world.end();
 }
+
+#[test]
+fn numbers_of_two_devices_are_not_mistaken() {
+    // Shows that a queue pair which comes back from being connected, and is nobody's any more, is not taken for that of a session
+    // on another device that has its place by now, though both have one number: numbers are a device's own.
+    let host = Host::new(&[FIRST, SECOND]);
+    let world = open(&host);
+    host.change(0, |card| card.closed = true);
+    host.change(1, |card| card.closed = true);
+    let gone = world.connect(FIRST);
+    world.endpoint.disconnect(gone.id, &world.alice);
+    let there = world.connect(SECOND);
+    assert_eq!(gone.number, there.number, "the case that is looked at");
+    let mut write = world.write(&there);
+    // The first comes back, to nobody.
+    host.change(0, |card| card.closed = false);
+    for _ in 0..200 {
+        world.endpoint.poll();
+        pause();
+    }
+    assert_eq!((host.in_work(0), host.in_work(1)), (0, 0), "bytes of one session go to the peer of another");
+    host.change(1, |card| card.closed = false);
+    world.drive("it is posted where it belongs", || host.in_work(1) == 1);
+    host.work(1);
+    assert_eq!(world.result(&mut write), Ok(BYTES as u32));
+    drop(write);
+    world.end();
+}
