@@ -6,21 +6,23 @@
 //! <https://man7.org/linux/man-pages/man2/memfd_create.2.html>)
 //!
 //! ```text
-//!   client   memfd_create ─ fallocate ─ mmap ──────────── send ─┐
-//!   server                                                      └─► size, cap ─ mmap ─ seal ─ look: size, holes ─► Mapping
+//!   client   memfd_create ─ fallocate ─ mmap ─ send ─┐
+//!   server                                          └─► size, cap ─ mmap ─ seal ─ cut ─ look: size, holes ─► Mapping
 //! ```
 //!
 //! * `F_SEAL_SHRINK`: no page inside the mapping can be cut off.
 //! * `F_SEAL_FUTURE_WRITE`: with it the kernel refuses to punch holes too, while the mappings that exist stay writable, ours and the
 //!   client's. Without it a client could punch, and have the server's faults allocate in the server's name.
 //! * `F_SEAL_GROW`, `F_SEAL_SEAL`: nothing about the file changes any more.
-//! * No holes: every page was paid for by the client. Looked at after the seals, or it could be punched in between.
+//! * No holes: every page was paid for by the client. Looked at after the seals, or it could be punched in between; and after
+//!   whatever lies behind the end was cut off, since blocks there count as blocks, and would stand for holes. With `F_SEAL_GROW`
+//!   there are none again.
 
 use crate::mapping::Mapping;
 use rustix::{
     fs::{
-        FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs,
-        memfd_create,
+        FallocateFlags, MemfdFlags, SealFlags, Stat, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
+        fstatfs, ftruncate, memfd_create,
     },
     io::Errno,
 };
@@ -70,16 +72,26 @@ pub(super) fn take(file: BorrowedFd<'_>, bytes: u64, bytes_max: u64) -> Result<M
         Errno::PERM | Errno::INVAL => HandoverError::NoMemoryFile,
         error => HandoverError::Kernel(error.into()),
     })?;
-    // From here on it stays what it is.
+    // From here on it stays what it is, but for what lies behind the end: the last page may reach over it, by a huge page at most.
+    // More was put there on purpose, and freeing it would take this thread's time.
     let stat = fstat(file).map_err(io::Error::from)?;
-    if u64::try_from(stat.st_size) != Ok(bytes) {
+    let page = u64::try_from(stat.st_blksize).unwrap_or(0).max(HUGE_PAGE_BYTES);
+    if u64::try_from(stat.st_size) != Ok(bytes) || allocated(&stat) > bytes.saturating_add(page) {
         return Err(HandoverError::WrongSize);
     }
-    let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(STAT_BLOCK_BYTES);
-    if allocated < bytes {
+    // No new size, so the seals allow it. A file of huge pages refuses it unless its size is whole pages (`EINVAL`).
+    ftruncate(file, bytes).map_err(|error| match error {
+        Errno::INVAL => HandoverError::WrongSize,
+        error => HandoverError::Kernel(error.into()),
+    })?;
+    if allocated(&fstat(file).map_err(io::Error::from)?) < bytes {
         return Err(HandoverError::Holes);
     }
     Ok(mapping)
+}
+
+fn allocated(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(STAT_BLOCK_BYTES)
 }
 
 /// What a memory file of huge pages says it is: `HUGETLBFS_MAGIC` in linux/magic.h.
@@ -119,7 +131,6 @@ fn size(file: BorrowedFd<'_>) -> io::Result<u64> {
 #[allow(unsafe_code)]
 mod tests {
     use super::*;
-    use rustix::fs::ftruncate;
 
     const BYTES: u64 = 1 << 16;
 
@@ -161,6 +172,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_stays_behind_the_end() {
+        // Shows that a page behind the end, as huge pages may have, is no reason to refuse a file, and is not there afterwards; nor can
+        // the client put one there again.
+        let (file, client) = make(BYTES).unwrap();
+        client.store(BYTES as usize - 4, b"last");
+        fallocate(&file, FallocateFlags::KEEP_SIZE, BYTES, 4096).unwrap();
+        assert!(allocated(&fstat(&file).unwrap()) > BYTES);
+        let server = take(file.as_fd(), BYTES, BYTES).unwrap();
+        assert_eq!(allocated(&fstat(&file).unwrap()), BYTES);
+        assert_eq!(fallocate(&file, FallocateFlags::KEEP_SIZE, BYTES, 4096), Err(Errno::PERM));
+        let mut seen = [0; 4];
+        server.load(BYTES as usize - 4, &mut seen);
+        assert_eq!(&seen, b"last");
+    }
+
+    #[test]
     fn other_files_are_not_taken() {
         // Shows that whatever is no whole, sealable memory file of the stated size is refused, each for its reason.
         let take = |file: &OwnedFd, bytes| take(file.as_fd(), bytes, 1 << 20).err();
@@ -175,6 +202,15 @@ mod tests {
         assert!(matches!(take(&holes, BYTES), Some(HandoverError::Holes)));
         fallocate(&holes, FallocateFlags::empty(), 0, BYTES - 4096).unwrap();
         assert!(take(&holes, BYTES).is_some(), "one page is missing");
+        let behind = sparse(MemfdFlags::ALLOW_SEALING);
+        fallocate(&behind, FallocateFlags::KEEP_SIZE, BYTES, BYTES).unwrap();
+        assert!(matches!(take(&behind, BYTES), Some(HandoverError::Holes)), "all of it is behind the end");
+        let much = good();
+        fallocate(&much, FallocateFlags::KEEP_SIZE, BYTES, 4 << 20).unwrap();
+        assert!(
+            matches!(take(&much, BYTES), Some(HandoverError::WrongSize)),
+            "more than a page behind the end"
+        );
         assert!(matches!(take(&sparse(MemfdFlags::empty()), BYTES), Some(HandoverError::NoMemoryFile)));
         let sealed = good();
         fcntl_add_seals(&sealed, SealFlags::FUTURE_WRITE).unwrap();

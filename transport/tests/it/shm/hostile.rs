@@ -527,3 +527,15 @@ fn a_path_is_taken_over_only_from_the_dead() {
     assert!(Shm::listen(&path, ShmOptions::default()).is_err());
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
 }
+
+#[test]
+fn blocks_behind_the_end_hide_no_holes() {
+    // Shows that a file whose blocks all lie behind its end has holes, and is refused.
+    let server = Server::new(ShmOptions::default());
+    let file = memfd_create("crossdock-test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&file, BYTES).unwrap();
+    fallocate(&file, FallocateFlags::KEEP_SIZE, BYTES, BYTES).unwrap();
+    let raw = Raw::connect(&server);
+    raw.say(&format!("hello 1 {BYTES:016x}"), &[&file]);
+    assert_eq!(raw.until_the_end(&server), ["refused the memory has holes"]);
+}
