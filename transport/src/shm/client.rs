@@ -188,6 +188,11 @@ impl ShmClient {
         })
     }
 
+    /// The server does not keep to the protocol: nothing it says from here on is believed.
+    pub(super) fn give_up(&self) {
+        self.gone.set(true);
+    }
+
     /// A descriptor that becomes readable when there is something to [`poll`](ShmClient::poll). Not to be read from.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

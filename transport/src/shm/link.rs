@@ -3,6 +3,8 @@
 //! Invariants
 //! * A range of the file is free, or is one [`ShmMemory`], which is somebody's or the link's.
 //! * What is somebody's is exposed by no window, so the server, which is trusted to keep to its windows, does not touch it.
+//! * The server's word that an exposure has ended counts if it was asked for, once. A server that says it of anything else does not
+//!   know what it has, and nothing is believed of it any more.
 
 #![allow(unsafe_code)]
 
@@ -14,7 +16,7 @@ use crate::{
 };
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fmt, io,
     ops::{Deref, DerefMut},
     os::fd::BorrowedFd,
@@ -24,7 +26,7 @@ use std::{
 /// The client's side of a connection, with buffers that are used in place. As large as the client's memory, in all.
 pub struct ShmLink {
     /// By address, or by number for those that are for one request.
-    exposed: RefCell<HashMap<(u64, u32), (RemoteSlice, ShmMemory)>>,
+    exposed: RefCell<HashMap<(u64, u32), Exposed>>,
     /// Proven already: confirmed with a reply, or of no bytes, so that the server never heard of them.
     proven: RefCell<Vec<(u64, u32)>>,
     /// Withdrawals that could not be sent yet.
@@ -32,6 +34,13 @@ pub struct ShmLink {
     session: Cell<Option<SessionId>>,
     open: Cell<bool>,
     shared: Rc<Shared>,
+}
+
+struct Exposed {
+    slice: RemoteSlice,
+    memory: ShmMemory,
+    /// Whether the server was asked to end it.
+    asked: bool,
 }
 
 struct Shared {
@@ -75,7 +84,12 @@ impl ShmLink {
                 _ => client.abandon(slice),
             };
             match sent {
-                Ok(()) => drop(unsent.pop()),
+                Ok(()) => {
+                    if let Some(exposed) = self.exposed.borrow_mut().get_mut(&name(slice)) {
+                        exposed.asked = true;
+                    }
+                    unsent.pop();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {
                     self.open.set(false);
@@ -113,7 +127,7 @@ impl Link for ShmLink {
         // In force: the server hears this before any request that is made after it.
         match self.shared.client.expose(memory.at..memory.at + memory.bytes, access) {
             Ok(slice) => {
-                self.exposed.borrow_mut().insert(name(&slice), (slice, memory));
+                self.exposed.borrow_mut().insert(name(&slice), Exposed { slice, memory, asked: false });
                 Ok(slice)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err((LinkError::Busy, memory)),
@@ -131,7 +145,7 @@ impl Link for ShmLink {
         assert!(Rc::ptr_eq(&memory.shared, &self.shared), "memory of another session");
         match self.shared.client.expose_once(memory.at..memory.at + memory.bytes) {
             Some(slice) => {
-                self.exposed.borrow_mut().insert(name(&slice), (slice, memory));
+                self.exposed.borrow_mut().insert(name(&slice), Exposed { slice, memory, asked: false });
                 Ok(slice)
             }
             None => self.expose(memory, access),
@@ -158,7 +172,7 @@ impl Link for ShmLink {
     fn poll(&self) -> Option<(RemoteSlice, ShmMemory)> {
         let proven = self.proven.borrow_mut().pop();
         if let Some(name) = proven {
-            return self.exposed.borrow_mut().remove(&name);
+            return self.exposed.borrow_mut().remove(&name).map(|ended| (ended.slice, ended.memory));
         }
         self.send_unsent();
         while let Some(event) = self.shared.client.poll() {
@@ -179,10 +193,21 @@ impl Link for ShmLink {
                     return None;
                 }
             };
-            let withdrawn = self.exposed.borrow_mut().remove(&name);
-            if withdrawn.is_some() {
-                return withdrawn;
-            }
+            let mut exposed = self.exposed.borrow_mut();
+            return match exposed.entry(name) {
+                Entry::Occupied(entry) if entry.get().asked => {
+                    let Exposed { slice, memory, .. } = entry.remove();
+                    Some((slice, memory))
+                }
+                _ => {
+                    tracing::warn!(
+                        "shared memory: the server ended an exposure that it was not asked to end"
+                    );
+                    self.shared.client.give_up();
+                    self.open.set(false);
+                    None
+                }
+            };
         }
         None
     }

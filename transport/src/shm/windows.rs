@@ -80,8 +80,10 @@ pub(super) struct Windows {
     /// Of requests that are under way, by number.
     once: HashMap<u32, Arc<Window>>,
     numbers: Numbers,
-    /// Withdrawn, and the client was not told yet. In the order of the withdrawals.
+    /// Withdrawn or abandoned, and the client was not told yet. In the order in which it asked.
     withdrawn: Vec<Arc<Window>>,
+    /// Of requests that ended while somebody held their window. The client has not asked, and is not told before it does.
+    left: Vec<Arc<Window>>,
 }
 
 impl Windows {
@@ -92,6 +94,7 @@ impl Windows {
             once: HashMap::new(),
             numbers: Numbers::new(),
             withdrawn: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -105,10 +108,15 @@ impl Windows {
         Some(())
     }
 
-    fn window(&self, slice: RemoteSlice, offset: u64, access: Access) -> Option<Arc<Window>> {
+    fn window(&mut self, slice: RemoteSlice, offset: u64, access: Access) -> Option<Arc<Window>> {
         let end = offset.checked_add(slice.bytes())?;
         let inside = end <= self.memory.mapping.bytes() as u64;
-        let room = self.open.len() + self.once.len() + self.withdrawn.len() < WINDOWS_MAX;
+        let others = self.open.len() + self.once.len() + self.withdrawn.len();
+        if others + self.left.len() >= WINDOWS_MAX {
+            // A client that asks for one of these later is told at once.
+            self.left.retain(|window| !is_released(window));
+        }
+        let room = others + self.left.len() < WINDOWS_MAX;
         // Inside a mapping, so it fits.
         let offset = usize::try_from(offset).ok()?;
         let window = Window { _memory: Arc::clone(&self.memory), slice, offset, access };
@@ -135,7 +143,7 @@ impl Windows {
             Some(window) if is_released(&window) => true,
             Some(window) => {
                 // Somebody may ask for it.
-                self.withdrawn.push(window);
+                self.left.push(window);
                 false
             }
             None => false,
@@ -146,9 +154,9 @@ impl Windows {
     /// now; else it is a withdrawal that is not complete.
     pub(super) fn abandon(&mut self, number: u32) -> bool {
         self.numbers.take(number);
-        if let Some(window) = self.once.remove(&number) {
-            self.withdrawn.push(window);
-        }
+        let left = self.left.iter().position(|window| window.slice.key() == RemoteKey(number));
+        let left = left.map(|place| self.left.swap_remove(place));
+        self.withdrawn.extend(self.once.remove(&number).or(left));
         !self.withdrawn.iter().any(|window| window.slice.key() == RemoteKey(number))
     }
 
@@ -331,6 +339,34 @@ mod tests {
         drop(held);
         assert_eq!(windows.take_released(), Some(once(4, 0, 10)));
         assert!(windows.abandon(4));
+    }
+
+    #[test]
+    fn what_nobody_asked_is_told_nobody() {
+        // Shows that a request that ends while somebody holds its window is spoken of when the client asks, and not with the next
+        // withdrawal; and that such windows do not fill the room for others once they are nobody's.
+        let mut windows = windows();
+        let once = |number| RemoteSlice::new(0, 1, RemoteKey(number)).unwrap();
+        let hold = |windows: &mut Windows, number| {
+            windows.open_once(&once(number), Access::Write).unwrap();
+            let held = Arc::clone(windows.reach(&once(number), Access::Write).unwrap().0);
+            assert!(!windows.close(number));
+            held
+        };
+        let (first, second) = (hold(&mut windows, 1), hold(&mut windows, 2));
+        drop(first);
+        assert!(!windows.is_withdrawing() && !windows.has_released());
+        assert_eq!(windows.take_released(), None);
+        assert!(!windows.abandon(2) && windows.is_withdrawing());
+        drop(second);
+        assert_eq!(windows.take_released(), Some(once(2)));
+        assert!(!windows.abandon(1));
+        assert_eq!(windows.take_released(), Some(once(1)));
+        for number in 3..=2 + WINDOWS_MAX as u32 {
+            drop(hold(&mut windows, number));
+        }
+        windows.expose(slice(1 << 20, 1), 0, Access::Read).unwrap();
+        assert!(windows.abandon(3), "forgotten, and nobody's");
     }
 
     #[test]

@@ -309,3 +309,24 @@ fn a_token_names_what_is_exposed() {
     assert_eq!(named.session, pair.session.link().session());
     assert_eq!(pair.write(named.slice, 3), Ok(20));
 }
+
+#[test]
+fn a_server_that_speaks_out_of_turn_harms_nobody() {
+    // Shows that a server's word about an exposure that nobody withdrew is no reason to panic, and gives nothing back.
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let session = Session::new(ShmLink::new(ShmClient::over(ours, BYTES as u64).unwrap()));
+    recv(&theirs, &mut [0; 128][..], RecvFlags::empty()).unwrap();
+    send(&theirs, format!("session {:032x}", 7).as_bytes(), SendFlags::empty()).unwrap();
+    session.poll();
+    let exposed = session.buffer(4096).unwrap().expose_target().unwrap();
+    let address = exposed.slice(0..1).unwrap().address();
+    send(&theirs, format!("withdrawn {address:016x}").as_bytes(), SendFlags::empty()).unwrap();
+    session.poll();
+    // Its word is worth nothing from here on.
+    assert!(!session.is_open());
+    drop(exposed);
+    session.poll();
+    assert_eq!(session.quarantined_bytes(), 4096);
+}
