@@ -167,7 +167,9 @@ impl Windows {
         let before = self.open.range(..end).next_back().map(|(_, window)| &window.slice);
         let overlaps =
             |other: &RemoteSlice| other.address() < end && slice.address() < other.address() + other.bytes();
-        before.is_some_and(overlaps) || self.withdrawn.iter().any(|window| overlaps(&window.slice))
+        // What a request exposed by itself has an offset, and no address.
+        let withdrawn = self.withdrawn.iter().map(|window| &window.slice);
+        before.is_some_and(overlaps) || withdrawn.filter(|other| other.key() == RemoteKey(0)).any(overlaps)
     }
 
     /// Nothing reaches the window of that address from here on. None if there is none.
@@ -367,6 +369,18 @@ mod tests {
         }
         windows.expose(slice(1 << 20, 1), 0, Access::Read).unwrap();
         assert!(windows.abandon(3), "forgotten, and nobody's");
+    }
+
+    #[test]
+    fn offsets_and_addresses_are_apart() {
+        // Shows that a request's window that is not released yet, which has an offset and no address, is in no exposure's way.
+        let mut windows = windows();
+        let once = RemoteSlice::new(4096, 4096, RemoteKey(1)).unwrap();
+        windows.open_once(&once, Access::Write).unwrap();
+        let held = Arc::clone(windows.reach(&once, Access::Write).unwrap().0);
+        assert!(!windows.abandon(1));
+        assert!(windows.expose(slice(4096, 4096), 8192, Access::Read).is_some());
+        drop(held);
     }
 
     #[test]
