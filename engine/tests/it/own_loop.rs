@@ -73,3 +73,46 @@ fn a_store_is_driven_by_its_descriptor() {
         drop(core);
     }
 }
+
+/// A client of a transport wakes the loop each time it says something, and not the first time only.
+#[test]
+fn a_transport_wakes_the_loop() {
+    use crossdock_transport::shm::{Event, Shm, ShmClient, ShmOptions, same_user_or_root};
+    use std::sync::Arc;
+    for driver in [DriverChoice::Portable, DriverChoice::Best] {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        let shm = Shm::listen(&socket, ShmOptions::default()).unwrap();
+        let core = Engine::builder()
+            .path(directory.path())
+            .memory_bytes(64 << 20)
+            .driver(driver)
+            .capacity_bytes(1 << 30)
+            .transport(Arc::new(shm))
+            .open_here()
+            .unwrap();
+        let descriptor = core.descriptor().unwrap();
+        for round in 0..5 {
+            // Nothing is to be done.
+            let mut quiet = 0;
+            while quiet < 3 {
+                if core.poll() == Turn::Again {
+                    continue;
+                }
+                let limit = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                if poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit)).unwrap() == 0 {
+                    quiet += 1;
+                }
+            }
+            let client = ShmClient::connect(&socket, 1 << 20, same_user_or_root).unwrap();
+            let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
+            let woken = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit)).unwrap();
+            assert_eq!(woken, 1, "{driver:?}, client {round}: nobody wakes the loop");
+            let event = (0..1000).find_map(|_| {
+                core.poll();
+                client.poll()
+            });
+            assert!(matches!(event, Some(Event::Session(_))));
+        }
+    }
+}

@@ -288,6 +288,7 @@ impl Uring {
             }
         }
         // Also in a wait that goes on: something may have been posted since it began.
+        self.arm_watched();
         self.push_backlog();
         self.enter(0, None);
         let submission = self.ring.submission();
@@ -305,6 +306,18 @@ impl Uring {
         }
     }
 
+    /// Has the kernel poll what is watched. A poll is good for one event, so before each wait.
+    fn arm_watched(&mut self) {
+        for place in 0..self.watched.len() {
+            let watched = &mut self.watched[place];
+            if !mem::replace(&mut watched.armed, true) {
+                let fd = types::Fd(watched.descriptor.as_raw_fd());
+                let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32);
+                self.push(poll.build().user_data(WATCH - place as u64));
+            }
+        }
+    }
+
     /// Submits, and waits for a completion, of the eventfd's read at least.
     fn sleep(&mut self, limit: Option<Duration>) {
         if !self.wake_armed {
@@ -314,14 +327,7 @@ impl Uring {
             let read = opcode::Read::new(fd, counter.cast(), size_of::<u64>() as u32);
             self.push(read.build().user_data(WAKE));
         }
-        for place in 0..self.watched.len() {
-            let watched = &mut self.watched[place];
-            if !mem::replace(&mut watched.armed, true) {
-                let fd = types::Fd(watched.descriptor.as_raw_fd());
-                let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32);
-                self.push(poll.build().user_data(WATCH - place as u64));
-            }
-        }
+        self.arm_watched();
         self.push_backlog();
         // What could not even be queued must not wait for what sleeps.
         let want = usize::from(self.backlog.is_empty());
@@ -471,7 +477,7 @@ impl Uring {
                 WAKE => self.wake_armed = false,
                 CANCEL => {}
                 watch if watch > WATCH - WATCHED_MAX as u64 => {
-                    // Readable, or closed: the next sleep looks again.
+                    // Readable, or closed: the next wait looks again.
                     if let Some(watched) = self.watched.get_mut((WATCH - watch) as usize) {
                         watched.armed = false;
                     }
