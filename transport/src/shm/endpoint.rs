@@ -9,7 +9,8 @@
 //! Invariants
 //! * A session lives no longer than its connection: a client that dies takes its session with it.
 //! * Connections that are not bound are bounded, in all and for each user. A user who has too many loses the oldest of its own.
-//! * A client that does not keep to the lines, or does not read what it is sent, is hung up on.
+//! * A client that does not keep to the lines, or waits for more answers than it has windows, is hung up on.
+//! * To a client whose socket is full nothing is said until there is room; what it waits for is kept in its windows.
 //! * Nothing here waits.
 
 use super::{
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::remote::{
     Answer, ConnectError, Endpoint, EndpointOptions, Entropy, Offer, Principal, RemoteKey, RemoteMemory,
-    SessionId, SessionLimits, SessionTable,
+    RemoteSlice, SessionId, SessionLimits, SessionTable,
 };
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -42,6 +43,9 @@ const LISTENER: u64 = u64::MAX;
 /// Lines of one connection in one turn, so that a client which talks without end keeps the core from nobody. What a client said
 /// before a request is heard before that request, unless it was more than this.
 const TURN_LINES: usize = 64;
+
+/// What connections are watched for.
+const WATCHED: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP);
 
 /// Connections accepted in one turn.
 const TURN_ACCEPTS: usize = 16;
@@ -73,6 +77,8 @@ struct Connection {
     number: u64,
     /// When it was first seen by whoever looks for those that wait for too long.
     seen: Option<Duration>,
+    /// Its socket had no room for what is to be said, and is watched for it.
+    full: Cell<bool>,
     stage: Stage,
 }
 
@@ -154,6 +160,10 @@ impl Inner {
             if let Ok(place) = usize::try_from(place)
                 && place != LISTENER as usize
             {
+                let flags = event.flags;
+                if flags.contains(epoll::EventFlags::OUT) && !self.has_room(place) {
+                    self.close(place);
+                }
                 self.hear_connection(place);
             }
         }
@@ -220,11 +230,8 @@ impl Inner {
                 known.is_some() && self.tell_withdrawn(place)
             }
             (None, ClientLine::Abandon { number }, None) => {
-                match self.with_windows(place, |windows| windows.abandon(number)) {
-                    Some(true) => self.say(place, ServerLine::Abandoned { number }),
-                    Some(false) => self.tell_withdrawn(place),
-                    None => false,
-                }
+                let taken = self.with_windows(place, |windows| windows.abandon(number)).flatten();
+                taken.is_some() && self.tell_withdrawn(place)
             }
             _ => false,
         }
@@ -285,23 +292,53 @@ impl Inner {
         connections.get(place)?.stage.session()?.with_windows(look)
     }
 
-    /// Tells the client of each withdrawal that is complete; of the others in a later poll. False if it does not listen.
+    /// Tells the client of each withdrawal that is complete; of the others in a later poll, and of those for which its socket has
+    /// no room when it has. False if it is gone.
     fn tell_withdrawn(&self, place: usize) -> bool {
-        while let Some(slice) = self.with_windows(place, Windows::take_released).flatten() {
+        let connections = self.connections.borrow();
+        // Somebody else may have the place by now, who said nothing yet.
+        let Some(connection) = connections.get(place) else { return true };
+        let Some(session) = connection.stage.session() else { return true };
+        let tell = |slice: &RemoteSlice| {
             let line = match slice.key() {
                 RemoteKey(0) => ServerLine::Withdrawn { address: slice.address() },
                 RemoteKey(number) => ServerLine::Abandoned { number },
             };
-            if !self.say(place, line) {
-                return false;
+            socket::send_line(&*connection.socket, &line.to_string(), None)
+        };
+        let told = session.with_windows(|windows| {
+            let told = if connection.full.get() { Ok(()) } else { windows.tell_released(tell) };
+            (told, windows.is_withdrawing())
+        });
+        let Some((told, more)) = told else { return true };
+        let goes_on = match told {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.watch(place, connection, true).is_ok()
             }
-        }
-        let more = self.with_windows(place, |windows| windows.is_withdrawing()).unwrap_or(false);
+            told => told.is_ok(),
+        };
         let mut withdrawing = self.withdrawing.borrow_mut();
         if more && !withdrawing.contains(&place) {
             withdrawing.push(place);
         }
-        true
+        goes_on
+    }
+
+    /// What of a connection that is watched already makes the endpoint's descriptor readable: also that there is room in its
+    /// socket, if that is full.
+    fn watch(&self, place: usize, connection: &Connection, full: bool) -> io::Result<()> {
+        let more = if full { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
+        let data = epoll::EventData::new_u64(place as u64);
+        epoll::modify(&self.epoll, &*connection.socket, data, WATCHED | more)?;
+        connection.full.set(full);
+        Ok(())
+    }
+
+    /// There is room in the socket of the connection again, so what waits for it is told in this poll. False if it can not be
+    /// watched.
+    fn has_room(&self, place: usize) -> bool {
+        let connections = self.connections.borrow();
+        connections.get(place).is_none_or(|connection| self.watch(place, connection, false).is_ok())
     }
 
     /// False if the client does not listen.
@@ -368,11 +405,17 @@ impl Inner {
         let number = self.accepted.get();
         self.accepted.set(number + 1);
         let stage = Stage::Greeting(principal);
-        let connection = Connection { socket: Rc::clone(&socket), user, number, seen: None, stage };
+        let connection = Connection {
+            socket: Rc::clone(&socket),
+            user,
+            number,
+            seen: None,
+            full: Cell::new(false),
+            stage,
+        };
         let place = self.connections.borrow_mut().insert(connection);
         let data = epoll::EventData::new_u64(place as u64);
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-        if let Err(error) = epoll::add(&self.epoll, &*socket, data, flags) {
+        if let Err(error) = epoll::add(&self.epoll, &*socket, data, WATCHED) {
             self.close(place);
             return Err(error.into());
         }
@@ -549,10 +592,16 @@ impl Endpoint for ShmEndpoint {
     }
 
     fn begin_wait(&self) -> bool {
-        let released =
-            |place: &usize| self.0.with_windows(*place, |windows| windows.has_released()).unwrap_or(false);
+        let connections = self.0.connections.borrow();
+        let tellable = |place: &usize| {
+            let connection = connections.get(*place).filter(|connection| !connection.full.get());
+            let session = connection.and_then(|connection| connection.stage.session());
+            session
+                .and_then(|session| session.with_windows(|windows| windows.has_released()))
+                .unwrap_or(false)
+        };
         // Everything else makes the descriptor readable, and keeps it so until a poll has dealt with it.
-        self.0.due.borrow().is_empty() && !self.0.withdrawing.borrow().iter().any(released)
+        self.0.due.borrow().is_empty() && !self.0.withdrawing.borrow().iter().any(tellable)
     }
 }
 

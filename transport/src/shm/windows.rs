@@ -73,6 +73,20 @@ pub(super) struct Window {
     access: Access,
 }
 
+/// What a client waits to be told of.
+struct Withdrawn {
+    /// What it is told by: the address, or the number that is the key.
+    slice: RemoteSlice,
+    /// None if nothing ever reached it: a number that was abandoned and had no window.
+    window: Option<Arc<Window>>,
+}
+
+impl Withdrawn {
+    fn is_released(&self) -> bool {
+        self.window.as_ref().is_none_or(is_released)
+    }
+}
+
 /// The windows of one session.
 pub(super) struct Windows {
     memory: Arc<Region>,
@@ -81,7 +95,7 @@ pub(super) struct Windows {
     once: HashMap<u32, Arc<Window>>,
     numbers: Numbers,
     /// Withdrawn or abandoned, and the client was not told yet. In the order in which it asked.
-    withdrawn: Vec<Arc<Window>>,
+    withdrawn: Vec<Withdrawn>,
     /// Of requests that ended while somebody held their window. The client has not asked, and is not told before it does.
     left: Vec<Arc<Window>>,
 }
@@ -150,14 +164,25 @@ impl Windows {
         }
     }
 
-    /// No request of that number begins any more, and one that has begun reaches nothing from here on. True if the client can be told
-    /// now; else it is a withdrawal that is not complete.
-    pub(super) fn abandon(&mut self, number: u32) -> bool {
+    /// No request of that number begins any more, and one that has begun reaches nothing from here on. The client waits to be told.
+    /// None if it waits for too much, or that is no number.
+    pub(super) fn abandon(&mut self, number: u32) -> Option<()> {
+        let slice = RemoteSlice::new(0, 0, RemoteKey(number)).filter(|_| number != 0)?;
         self.numbers.take(number);
-        let left = self.left.iter().position(|window| window.slice.key() == RemoteKey(number));
+        let of_number = |slice: &RemoteSlice| slice.key() == RemoteKey(number);
+        if self.withdrawn.iter().any(|withdrawn| of_number(&withdrawn.slice)) {
+            // Asked twice, and told once.
+            return Some(());
+        }
+        let left = self.left.iter().position(|window| of_number(&window.slice));
         let left = left.map(|place| self.left.swap_remove(place));
-        self.withdrawn.extend(self.once.remove(&number).or(left));
-        !self.withdrawn.iter().any(|window| window.slice.key() == RemoteKey(number))
+        let window = self.once.remove(&number).or(left);
+        // A window counts already.
+        if window.is_none() && self.withdrawn.len() >= WINDOWS_MAX {
+            return None;
+        }
+        self.withdrawn.push(Withdrawn { slice, window });
+        Some(())
     }
 
     /// Whether an open window, or one that the client does not know to be withdrawn, has an address of the slice's.
@@ -168,21 +193,35 @@ impl Windows {
         let overlaps =
             |other: &RemoteSlice| other.address() < end && slice.address() < other.address() + other.bytes();
         // What a request exposed by itself has an offset, and no address.
-        let withdrawn = self.withdrawn.iter().map(|window| &window.slice);
+        let withdrawn = self.withdrawn.iter().map(|withdrawn| &withdrawn.slice);
         before.is_some_and(overlaps) || withdrawn.filter(|other| other.key() == RemoteKey(0)).any(overlaps)
     }
 
     /// Nothing reaches the window of that address from here on. None if there is none.
     pub(super) fn withdraw(&mut self, address: u64) -> Option<()> {
         let window = self.open.remove(&address)?;
-        self.withdrawn.push(window);
+        self.withdrawn.push(Withdrawn { slice: window.slice, window: Some(window) });
         Some(())
     }
 
-    /// The first that was withdrawn, or abandoned, and that no device can touch any more; the client may be told.
-    pub(super) fn take_released(&mut self) -> Option<RemoteSlice> {
-        let place = self.withdrawn.iter().position(is_released)?;
-        Some(self.withdrawn.remove(place).slice)
+    /// Tells of everything that was withdrawn or abandoned and that no device can touch any more, in the order in which it was
+    /// asked for. What could not be told, and all after it, is told another time.
+    ///
+    /// # Errors
+    /// The first of `tell`'s.
+    pub(super) fn tell_released<E>(
+        &mut self,
+        mut tell: impl FnMut(&RemoteSlice) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut result = Ok(());
+        self.withdrawn.retain(|withdrawn| {
+            if result.is_ok() && withdrawn.is_released() {
+                result = tell(&withdrawn.slice);
+                return result.is_err();
+            }
+            true
+        });
+        result
     }
 
     /// Whether a client is still to be told of a withdrawal.
@@ -191,7 +230,7 @@ impl Windows {
     }
 
     pub(super) fn has_released(&self) -> bool {
-        self.withdrawn.iter().any(is_released)
+        self.withdrawn.iter().any(Withdrawn::is_released)
     }
 
     /// The part of a window that `slice` names: the window, and the part's offset in the memory.
@@ -259,6 +298,19 @@ mod tests {
         })
     }
 
+    /// The name of the first that can be told, which is told.
+    fn take_released(windows: &mut Windows) -> Option<(u64, RemoteKey)> {
+        let mut first = None;
+        let _ = windows.tell_released(|slice| match first {
+            None => {
+                first = Some((slice.address(), slice.key()));
+                Ok(())
+            }
+            Some(_) => Err(()),
+        });
+        first
+    }
+
     fn slice(address: u64, bytes: u64) -> RemoteSlice {
         RemoteSlice::new(address, bytes, RemoteKey(0)).unwrap()
     }
@@ -305,11 +357,11 @@ mod tests {
         let held = Arc::clone(windows.reach(&slice(110, 10), Access::Write).unwrap().0);
         windows.withdraw(100).unwrap();
         assert!(windows.reach(&slice(110, 10), Access::Write).is_err());
-        assert_eq!(windows.take_released(), None);
+        assert_eq!(take_released(&mut windows), None);
         assert!(windows.expose(slice(120, 1), 0, Access::Write).is_none());
         drop(held);
         assert!(windows.has_released());
-        assert_eq!(windows.take_released(), Some(slice(100, 50)));
+        assert_eq!(take_released(&mut windows), Some((100, RemoteKey(0))));
         windows.expose(slice(120, 1), 0, Access::Write).unwrap();
         assert!(windows.withdraw(100).is_none());
     }
@@ -332,15 +384,21 @@ mod tests {
         assert!(windows.close(1) && !windows.close(1));
         assert!(windows.open_once(&first, Access::Write).is_err(), "it was");
         assert!(windows.open_once(&once(2, BYTES - 1, 2), Access::Write).is_err());
-        assert!(windows.abandon(3) && windows.open_once(&once(3, 0, 1), Access::Read).is_err());
+        windows.abandon(3).unwrap();
+        assert_eq!(take_released(&mut windows), Some((0, RemoteKey(3))));
+        assert!(windows.open_once(&once(3, 0, 1), Access::Read).is_err());
+        assert!(windows.abandon(0).is_none(), "no number");
         windows.open_once(&once(4, 0, 10), Access::Write).unwrap();
         let held = Arc::clone(windows.reach(&once(4, 0, 10), Access::Write).unwrap().0);
-        assert!(!windows.abandon(4));
+        windows.abandon(4).unwrap();
         assert!(windows.reach(&once(4, 0, 10), Access::Write).is_err());
         assert!(!windows.close(4) && !windows.has_released());
         drop(held);
-        assert_eq!(windows.take_released(), Some(once(4, 0, 10)));
-        assert!(windows.abandon(4));
+        assert_eq!(take_released(&mut windows), Some((0, RemoteKey(4))));
+        windows.abandon(4).unwrap();
+        windows.abandon(4).unwrap();
+        assert_eq!(take_released(&mut windows), Some((0, RemoteKey(4))));
+        assert_eq!(take_released(&mut windows), None, "asked twice, told once");
     }
 
     #[test]
@@ -358,17 +416,19 @@ mod tests {
         let (first, second) = (hold(&mut windows, 1), hold(&mut windows, 2));
         drop(first);
         assert!(!windows.is_withdrawing() && !windows.has_released());
-        assert_eq!(windows.take_released(), None);
-        assert!(!windows.abandon(2) && windows.is_withdrawing());
+        assert_eq!(take_released(&mut windows), None);
+        windows.abandon(2).unwrap();
+        assert!(windows.is_withdrawing() && !windows.has_released());
         drop(second);
-        assert_eq!(windows.take_released(), Some(once(2)));
-        assert!(!windows.abandon(1));
-        assert_eq!(windows.take_released(), Some(once(1)));
+        assert_eq!(take_released(&mut windows), Some((0, RemoteKey(2))));
+        windows.abandon(1).unwrap();
+        assert_eq!(take_released(&mut windows), Some((0, RemoteKey(1))));
         for number in 3..=2 + WINDOWS_MAX as u32 {
             drop(hold(&mut windows, number));
         }
         windows.expose(slice(1 << 20, 1), 0, Access::Read).unwrap();
-        assert!(windows.abandon(3), "forgotten, and nobody's");
+        windows.abandon(3).unwrap();
+        assert_eq!(take_released(&mut windows), Some((0, RemoteKey(3))), "forgotten, and nobody's");
     }
 
     #[test]
@@ -378,7 +438,7 @@ mod tests {
         let once = RemoteSlice::new(4096, 4096, RemoteKey(1)).unwrap();
         windows.open_once(&once, Access::Write).unwrap();
         let held = Arc::clone(windows.reach(&once, Access::Write).unwrap().0);
-        assert!(!windows.abandon(1));
+        windows.abandon(1).unwrap();
         assert!(windows.expose(slice(4096, 4096), 8192, Access::Read).is_some());
         drop(held);
     }
@@ -393,7 +453,31 @@ mod tests {
         assert!(windows.expose(slice(1 << 20, 1), 0, Access::Read).is_none());
         windows.withdraw(0).unwrap();
         assert!(windows.expose(slice(1 << 20, 1), 0, Access::Read).is_none(), "still remembered");
-        windows.take_released().unwrap();
+        take_released(&mut windows).unwrap();
         windows.expose(slice(1 << 20, 1), 0, Access::Read).unwrap();
+        for number in 1..=WINDOWS_MAX as u32 {
+            windows.abandon(number).unwrap();
+        }
+        assert!(windows.abandon(WINDOWS_MAX as u32 + 1).is_none(), "nobody listens to the answers");
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_told_later() {
+        // Shows that withdrawals are told in their order, each once, also when the client does not listen in between.
+        let mut windows = windows();
+        for number in 0..4 {
+            windows.expose(slice(number, 1), 0, Access::Read).unwrap();
+            windows.withdraw(number).unwrap();
+        }
+        let mut told = Vec::new();
+        for mut room in [1, 0, 2, 9] {
+            let result = windows.tell_released(|slice| {
+                room -= 1;
+                (room >= 0).then(|| told.push(slice.address())).ok_or("no room")
+            });
+            assert_eq!(result.is_err(), told.len() < 4);
+        }
+        assert_eq!(told, [0, 1, 2, 3]);
+        assert!(!windows.is_withdrawing());
     }
 }

@@ -539,3 +539,51 @@ fn blocks_behind_the_end_hide_no_holes() {
     raw.say(&format!("hello 1 {BYTES:016x}"), &[&file]);
     assert_eq!(raw.until_the_end(&server), ["refused the memory has holes"]);
 }
+
+#[test]
+fn many_withdrawals_at_once_are_confirmed() {
+    // Shows that a client which withdraws all it has before it listens again keeps its session.
+    let server = Server::new(ShmOptions::default());
+    let (client, session) = server.session();
+    let slices: Vec<_> = (0..400)
+        .map(|at| {
+            server.endpoint.poll();
+            client.expose(at..at + 1, Access::Write).unwrap()
+        })
+        .collect();
+    for slice in &slices {
+        server.endpoint.poll();
+        client.withdraw(slice).unwrap();
+    }
+    let numbers: Vec<u32> = (0..400)
+        .map(|at| {
+            server.endpoint.poll();
+            let slice = client.expose_once(at..at + 1).unwrap();
+            client.abandon(&slice).unwrap();
+            slice.key().0
+        })
+        .collect();
+    // Nothing is to be done until it listens.
+    server.endpoint.poll();
+    assert!(server.endpoint.begin_wait());
+    let descriptor = server.endpoint.descriptor().unwrap();
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let readable = || {
+        let mut watched = [rustix::event::PollFd::new(&descriptor, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut watched, Some(&now)).unwrap() > 0
+    };
+    assert!(!readable());
+    for _ in 0..250 {
+        assert!(matches!(client.poll(), Some(Event::Withdrawn(_))));
+    }
+    assert!(readable(), "there is room again");
+    for slice in &slices[250..] {
+        assert_eq!(server.event(&client), Event::Withdrawn(slice.address()));
+    }
+    for number in numbers {
+        assert_eq!(server.event(&client), Event::Abandoned(number));
+    }
+    assert!(session.is_open());
+    server.endpoint.poll();
+    assert!(server.endpoint.begin_wait() && !readable());
+}
