@@ -40,8 +40,7 @@ use std::{
 /// The listener among the events; connections have their places.
 const LISTENER: u64 = u64::MAX;
 
-/// Lines of one connection in one turn, so that a client which talks without end keeps the core from nobody. What a client said
-/// before a request is heard before that request, unless it was more than this.
+/// Lines of one connection in one turn, so that a client which talks without end keeps the core from nobody.
 const TURN_LINES: usize = 64;
 
 /// What connections are watched for.
@@ -173,35 +172,52 @@ impl Inner {
         }
     }
 
-    /// Hears the connection at that place if it is that session's.
+    /// Hears all that was said at that place until now, if it is that session's: as much as the client's socket holds at most, which
+    /// is some hundred lines.
     pub(super) fn hear(&self, place: usize, id: SessionId) {
         let of_session =
-            self.connections.borrow().get(place).is_some_and(|connection| {
-                connection.stage.session().is_some_and(|session| session.id() == id)
-            });
-        if of_session {
-            self.hear_connection(place);
+            |connection: &&Connection| connection.stage.session().is_some_and(|session| session.id() == id);
+        let said = {
+            let connections = self.connections.borrow();
+            connections.get(place).filter(of_session).map(|connection| socket::unread(&connection.socket))
+        };
+        match said {
+            // What is said from now on may be without end, and is not before the request.
+            Some(Ok(mut bytes)) => {
+                while bytes > 0 {
+                    let Some(heard) = self.hear_line(place) else { return };
+                    bytes = bytes.saturating_sub(heard as u64);
+                }
+            }
+            Some(Err(_)) => self.close(place),
+            None => {}
         }
     }
 
     fn hear_connection(&self, place: usize) {
-        let mut line = [0; LINE_BYTES_MAX];
         for _ in 0..TURN_LINES {
-            let socket = self.connections.borrow().get(place).map(|connection| Rc::clone(&connection.socket));
-            let Some(socket) = socket else { return };
-            let heard = match socket::receive(socket.as_fd(), &mut line) {
-                Ok(Received::Nothing) => return,
-                Ok(Received::Packet { bytes, descriptor }) => {
-                    let said = line.get(..bytes).and_then(ClientLine::parse);
-                    said.is_some_and(|said| self.answer(place, said, descriptor))
-                }
-                Ok(Received::End | Received::Malformed) | Err(_) => false,
-            };
-            if !heard {
-                self.close(place);
+            if self.hear_line(place).is_none() {
                 return;
             }
         }
+    }
+
+    /// Hears one line, and says of how many bytes it was. None if there is no line, or no connection any more.
+    fn hear_line(&self, place: usize) -> Option<usize> {
+        let mut line = [0; LINE_BYTES_MAX];
+        let socket = self.connections.borrow().get(place).map(|connection| Rc::clone(&connection.socket))?;
+        let heard = match socket::receive(socket.as_fd(), &mut line) {
+            Ok(Received::Nothing) => return None,
+            Ok(Received::Packet { bytes, descriptor }) => {
+                let said = line.get(..bytes).and_then(ClientLine::parse);
+                said.filter(|said| self.answer(place, *said, descriptor)).map(|_| bytes)
+            }
+            Ok(Received::End | Received::Malformed) | Err(_) => None,
+        };
+        if heard.is_none() {
+            self.close(place);
+        }
+        heard
     }
 
     /// Does what the client says. False if that ends the connection.

@@ -81,6 +81,12 @@ pub(super) fn receive(socket: BorrowedFd<'_>, line: &mut [u8; LINE_BYTES_MAX]) -
     }
 }
 
+/// Bytes of all packets that were sent here and not received yet
+/// (`FIONREAD`; for this type of socket too it is the sum of them: `unix_inq_len` in net/unix/af_unix.c).
+pub(super) fn unread(socket: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(socket)?)
+}
+
 /// Sends one line, now or not at all.
 ///
 /// # Errors

@@ -587,3 +587,22 @@ fn many_withdrawals_at_once_are_confirmed() {
     server.endpoint.poll();
     assert!(server.endpoint.begin_wait() && !readable());
 }
+
+#[test]
+fn all_that_was_said_before_a_request_is_heard() {
+    // Shows that a request is judged by all that its client said before it, however much that was.
+    let server = Server::new(ShmOptions::default());
+    let (client, session) = server.session();
+    let slices: Vec<_> = (0..250).map(|at| client.expose(at..at + 1, Access::Write).unwrap()).collect();
+    let last = slices.last().unwrap();
+    session.begin_request(last, Access::Write).unwrap();
+    assert!(session.peer_lease(last).is_ok());
+    for slice in &slices {
+        client.withdraw(slice).unwrap();
+    }
+    session.begin_request(last, Access::Write).unwrap();
+    assert!(session.peer_lease(last).is_err());
+    for slice in &slices {
+        assert_eq!(server.event(&client), Event::Withdrawn(slice.address()));
+    }
+}
