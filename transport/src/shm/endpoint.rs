@@ -58,7 +58,7 @@ pub(super) struct Inner {
     entropy: RefCell<Entropy>,
     open: Cell<bool>,
     epoll: OwnedFd,
-    /// Whether the listener is not listened to, because the process has no descriptors left.
+    /// Whether the listener is not listened to, because clients could not be accepted. Each poll tries again.
     deaf: Cell<bool>,
     /// Those that are not bound are numbered by age.
     accepted: Cell<u64>,
@@ -130,10 +130,11 @@ impl Inner {
 
     fn listen(&self) -> io::Result<()> {
         let Some(listener) = self.shared.listener() else { return Ok(()) };
-        if self.deaf.replace(false) {
+        if self.deaf.get() {
             // Of several cores that wait, one is woken (<https://man7.org/linux/man-pages/man2/epoll_ctl.2.html>).
             let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
             epoll::add(&self.epoll, listener, epoll::EventData::new_u64(LISTENER), flags)?;
+            self.deaf.set(false);
         }
         Ok(())
     }
@@ -167,7 +168,7 @@ impl Inner {
             }
         }
         // Last, so that nobody new is at a place for which there was an event.
-        if clients_wait {
+        if clients_wait || self.deaf.get() {
             self.accept();
         }
     }
@@ -368,16 +369,26 @@ impl Inner {
         for _ in 0..TURN_ACCEPTS {
             match socket::accept(listener) {
                 Ok(Some(socket)) => self.welcome(socket),
-                Ok(None) => return,
-                Err(error) => {
-                    // No descriptors left, most likely. The listener stays readable, and would keep the core awake for
-                    // nothing; it is listened to again when a connection is closed.
-                    tracing::warn!(%error, "shared memory: a client could not be accepted");
-                    let removed = epoll::delete(&self.epoll, listener);
-                    self.deaf.set(removed.is_ok());
-                    return;
-                }
+                Ok(None) => break,
+                Err(error) => return self.stop_listening(listener, &error),
             }
+        }
+        if let Err(error) = self.listen() {
+            tracing::debug!(%error, "shared memory: clients are accepted with polls only");
+        }
+    }
+
+    /// No descriptors left, most likely. The listener stays readable, and would keep the core awake for nothing; it is listened to
+    /// again once a poll has accepted whoever waits, or when a connection is closed. A core that sleeps polls at the latest when it looks
+    /// for idle sessions.
+    fn stop_listening(&self, listener: BorrowedFd<'_>, error: &io::Error) {
+        if self.deaf.get() {
+            return;
+        }
+        tracing::warn!(%error, "shared memory: a client could not be accepted");
+        match epoll::delete(&self.epoll, listener) {
+            Ok(()) => self.deaf.set(true),
+            Err(error) => tracing::error!(%error, "shared memory: the listener keeps the core awake"),
         }
     }
 

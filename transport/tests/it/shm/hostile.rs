@@ -606,3 +606,34 @@ fn all_that_was_said_before_a_request_is_heard() {
         assert_eq!(server.event(&client), Event::Withdrawn(slice.address()));
     }
 }
+
+#[test]
+fn a_lack_of_descriptors_passes() {
+    // Shows that a server which had none left takes clients again once there are some.
+    if !in_a_process_of_its_own("shm::hostile::a_lack_of_descriptors_passes") {
+        return;
+    }
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        process::{Resource, Rlimit, getrlimit, setrlimit},
+    };
+    let server = Server::new(ShmOptions::default());
+    let client = server.client();
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors() as u64 + 8), maximum }).unwrap();
+    let mut all = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        all.push(file);
+    }
+    server.endpoint.poll();
+    assert!(server.endpoint.begin_wait(), "there is nothing to be done until then");
+    let descriptor = server.endpoint.descriptor().unwrap();
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&now)), Ok(0));
+    server.endpoint.poll();
+    drop(all);
+    assert!(matches!(server.event(&client), Event::Session(_)));
+    // And it is woken for the next.
+    let _next = server.client();
+    assert_eq!(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&now)), Ok(1));
+}
