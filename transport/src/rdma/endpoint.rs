@@ -23,7 +23,7 @@ use rustix::event::{Timespec, epoll};
 use slab::Slab;
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::{Rc, Weak},
@@ -60,6 +60,8 @@ pub(super) struct Inner {
     open: Cell<bool>,
     /// Queue pairs that are being connected and are nobody's any more.
     renounced: Cell<usize>,
+    /// How many queue pairs of each principal are being connected, also those that are nobody's any more; no entry is 0.
+    connecting: RefCell<HashMap<Principal, usize>>,
     /// Whether somebody slept on the descriptor since the last poll.
     slept: Cell<bool>,
     /// Completions that were found when the core was about to sleep.
@@ -119,6 +121,7 @@ impl RdmaEndpoint {
             epoll,
             open: Cell::new(true),
             renounced: Cell::new(0),
+            connecting: RefCell::default(),
             slept: Cell::new(true),
             early: RefCell::default(),
         })))
@@ -200,8 +203,10 @@ impl Inner {
         let (rail, port) = &ports[index];
         let depth = self.depth(rail);
         // Whoever connects and goes again leaves queue pairs with the kernel, for up to a second each.
-        let renounced = self.renounced.get() >= self.sessions.borrow().limits().sessions_max;
-        if renounced
+        let limits = *self.sessions.borrow().limits();
+        let connecting = self.connecting.borrow().get(principal).copied().unwrap_or(0);
+        if connecting >= limits.principal_sessions_max
+            || self.renounced.get() >= limits.sessions_max
             || self.queues[index].pairs.get() >= (self.entries(rail) / (depth + 1 + INBOX_DEPTH)).max(1)
         {
             return Err(ConnectError::TooMany);
@@ -281,17 +286,18 @@ impl Inner {
         // Bounded by the completions that a device has room for.
         let number = u32::try_from(place).expect("fewer than 2^32 sessions");
         let mailbox = Arc::downgrade(&self.mailbox);
-        let rail = terms.rail;
+        let (rail, owner) = (terms.rail, principal.clone());
         let done = move |pair, result| {
             // Without an endpoint nobody wants it.
             if let Some(mailbox) = mailbox.upgrade() {
-                mailbox.send(Letter { place: number, rail, pair, result });
+                mailbox.send(Letter { place: number, rail, owner, pair, result });
             }
         };
-        if let Err(error) = self.rails.connector.connect(pair, path, Box::new(done)) {
+        if let Err(error) = self.rails.connector.connect(principal, pair, path, Box::new(done)) {
             self.all.borrow_mut().remove(place);
             return Err(error);
         }
+        *self.connecting.borrow_mut().entry(principal.clone()).or_default() += 1;
         let pairs = &self.queues[terms.rail].pairs;
         pairs.set(pairs.get() + 1);
         session.set_place(number);
@@ -299,9 +305,22 @@ impl Inner {
         Ok(id)
     }
 
+    /// One queue pair less of the principal's is being connected.
+    fn connected(&self, principal: &Principal) {
+        let mut connecting = self.connecting.borrow_mut();
+        if let Some(count) = connecting.get_mut(principal) {
+            *count -= 1;
+            if *count == 0 {
+                // Or principals that come and go would stay for ever.
+                connecting.remove(principal);
+            }
+        }
+    }
+
     /// Gives sessions their queue pairs, which are connected now.
     fn take_letters(&self) {
-        for Letter { place, rail, pair, result } in self.mailbox.take_letters() {
+        for Letter { place, rail, owner, pair, result } in self.mailbox.take_letters() {
+            self.connected(&owner);
             let number = pair.number();
             let session = self.all.borrow().get(place as usize).and_then(Option::clone);
             // Somebody else may have the place by now, and a pair of that number on another device.

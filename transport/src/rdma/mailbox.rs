@@ -1,6 +1,7 @@
 //! What other threads have to tell an endpoint, and what wakes its core for it.
 
 use super::{error::RdmaError, verbs::QueuePair};
+use crate::remote::Principal;
 use rustix::event::{EventfdFlags, eventfd};
 use std::{
     io, mem,
@@ -17,6 +18,8 @@ pub(super) struct Letter {
     pub(super) place: u32,
     /// The rail that the pair is on: numbers of queue pairs are a device's own, and places are those of all rails.
     pub(super) rail: usize,
+    /// Whom the session was made for.
+    pub(super) owner: Principal,
     pub(super) pair: QueuePair,
     pub(super) result: Result<(), RdmaError>,
 }

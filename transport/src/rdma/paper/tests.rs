@@ -66,10 +66,14 @@ fn options(core: u16) -> EndpointOptions {
 }
 
 fn open(host: &Arc<Host>) -> World {
+    open_with(host, options(0))
+}
+
+fn open_with(host: &Arc<Host>, options: EndpointOptions) -> World {
     let transport = Rdma::with(&LIBRARY, &RdmaOptions::default()).unwrap();
     let arena = arena();
     transport.register(&arena).unwrap();
-    let endpoint = transport.open(options(0)).unwrap();
+    let endpoint = transport.open(options).unwrap();
     World { endpoint, transport, pool: arena.pool(0), host: Arc::clone(host), alice: Principal::new("alice") }
 }
 
@@ -422,6 +426,28 @@ fn who_comes_and_goes_is_bounded() {
     };
     assert!(matches!(refused, ConnectError::TooMany), "{refused:?}");
     assert_eq!((made, host.pairs()), (SESSIONS_MAX, SESSIONS_MAX));
+    host.change(0, |card| card.closed = false);
+    world.drive("there is room again", || world.endpoint.connect(&world.alice, offer(FIRST)).is_ok());
+    world.end();
+}
+
+#[test]
+fn who_comes_and_goes_keeps_nobody_out() {
+    // Shows that one principal's queue pairs that nobody wants leave room for another's, and that those are counted until they come
+    // back, and no longer.
+    let host = Host::new(&[FIRST]);
+    host.change(0, |card| card.closed = true);
+    let mut options = options(0);
+    options.limits.principal_sessions_max = SESSIONS_MAX / 2;
+    let world = open_with(&host, options);
+    let bob = Principal::new("bob");
+    for _ in 0..SESSIONS_MAX / 2 {
+        let answer = world.endpoint.connect(&world.alice, offer(FIRST)).unwrap();
+        world.endpoint.disconnect(answer.session, &world.alice);
+    }
+    let refused = world.endpoint.connect(&world.alice, offer(FIRST));
+    assert!(matches!(refused, Err(ConnectError::TooMany)), "{refused:?}");
+    world.endpoint.connect(&bob, offer(FIRST)).unwrap();
     host.change(0, |card| card.closed = false);
     world.drive("there is room again", || world.endpoint.connect(&world.alice, offer(FIRST)).is_ok());
     world.end();
