@@ -18,6 +18,11 @@
 //!   [`ShmOptions::mapped_bytes_max`]; a connection costs one descriptor and some kilobytes. Both are bounded. Where the kernel gives
 //!   memory files huge pages, a hole of less than one huge page can hide behind the last one, so a session may make the server
 //!   allocate up to 2 MiB once.
+//! * *Make it wait*: where there is swap, yes. Once the kernel has put out pages of the client's memory file, a copy to or from
+//!   them waits on the core's thread for the disk they are on, and all sessions of the core with it: in one turn for the pages of one
+//!   operation, or of 8 MiB if they are more operations. They are not locked here, as that would be the server's memory to answer for.
+//!   Huge pages are never put out; nor are pages of clients whose control group may not swap (`memory.swap.max`,
+//!   <https://docs.kernel.org/admin-guide/cgroup-v2.html>).
 //! * *Change its bytes under the server's eyes*: yes. A read copies them, each once, and the copy is what is checked and kept. What is
 //!   written is never read back here. A disk that reads into a [`PeerLease`](crate::memory::PeerLease) is no different from a copy: a
 //!   checksum of bytes there is a checksum of what the client let stand, so it must be taken elsewhere, or be taken again before
