@@ -187,7 +187,8 @@ async fn serve(
     reply: oneshot::Sender<Made>,
 ) {
     let origin = Origin { peer: peer.address, secure: peer.secure, now_ms: front.core.wall_clock_ms() };
-    let mut asked = front.asked(head.as_ref().map_or(Method::Get, |head| head.request.method), origin);
+    let mut asked =
+        front.asked(head.as_ref().map_or(Method::Get, |head| head.request.method), origin, front.core.now());
     let mut answer = match head {
         Ok(Head { request, framing }) => {
             let mut pieces = Pieces::new(front.core.clone(), pieces);

@@ -15,6 +15,7 @@ use crate::{
     },
     service::{Answer, Origin},
 };
+use crossdock::reactor::Moment;
 use crossdock_transport::{memory::ScatterList, tcp::TcpStream};
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
@@ -81,7 +82,7 @@ impl Connection {
 
     /// One that comes from another core; none if that could not be.
     async fn resumed(shared: Rc<Shared>, handed: Handed) -> Option<Connection> {
-        let Handed { stream, pending, moves_left } = handed;
+        let Handed { stream, pending, received, moves_left } = handed;
         let peer = stream.peer_addr();
         let stream = match TcpStream::attach(&shared.ring, stream) {
             Ok(stream) => Stream::Plain(stream),
@@ -90,7 +91,7 @@ impl Connection {
                 return None;
             }
         };
-        let wire = Wire::resumed(shared.front.core.clone(), stream, &pending).await;
+        let wire = Wire::resumed(shared.front.core.clone(), stream, &pending, received).await;
         Some(Connection { shared, wire, peer, large: None, session_core: None, moves_left })
     }
 
@@ -98,7 +99,7 @@ impl Connection {
     async fn run(mut self) {
         loop {
             let next = match self.head().await {
-                Ok(Some(head)) => self.request(head).await,
+                Ok(Some((head, begun))) => self.request(head, begun).await,
                 Ok(None) => Next::Close,
                 Err(error) => self.refuse(&error).await,
             };
@@ -123,7 +124,7 @@ impl Connection {
         if !is_movable {
             return Some(self);
         }
-        let pending = self.wire.pending().to_vec();
+        let (pending, received) = (self.wire.pending().to_vec(), self.wire.received());
         let Connection { shared, wire, peer, large, moves_left, .. } = self;
         let detached = match wire.into_stream() {
             Stream::Plain(stream) => stream.detach().map_err(Stream::Plain),
@@ -134,11 +135,11 @@ impl Connection {
             Ok(stream) => stream,
             Err(stream) => {
                 // Something of it is the network's still: perhaps after the next request.
-                let wire = Wire::resumed(shared.front.core.clone(), stream, &pending).await;
+                let wire = Wire::resumed(shared.front.core.clone(), stream, &pending, received).await;
                 return Some(Connection { shared, wire, peer, large, session_core: None, moves_left });
             }
         };
-        let handed = Handed { stream, pending, moves_left: moves_left - 1 };
+        let handed = Handed { stream, pending, received, moves_left: moves_left - 1 };
         match steering::send(&shared, core, handed).await {
             Ok(()) => {
                 shared.front.metrics.connections_moved.add(1);
@@ -198,8 +199,8 @@ impl Connection {
         Origin { peer: self.peer, secure: self.wire.is_encrypted(), now_ms }
     }
 
-    /// The next head; none when the peer has gone, has rested for too long, or the server closes.
-    async fn head(&mut self) -> Result<Option<Box<ParsedHead>>, S3Error> {
+    /// The next head, and when its first byte came; none when the peer has gone, has rested for too long, or the server closes.
+    async fn head(&mut self) -> Result<Option<(Box<ParsedHead>, Moment)>, S3Error> {
         let mut parser = HeadParser::new(HeadLimits {
             head_bytes: self.shared.front.limits.head_bytes,
             ..HeadLimits::default()
@@ -207,10 +208,12 @@ impl Connection {
         if self.wire.pending().is_empty() && !self.first_bytes().await {
             return Ok(None);
         }
+        // Of a request that came behind another this is when the last of it came: its first byte was no later.
+        let begun = self.wire.received();
         let deadline = self.shared.front.core.now().after(self.shared.front.limits.head);
         loop {
             if let HeadStatus::Complete(head) = parser.parse(self.wire.pending())? {
-                return Ok(Some(head));
+                return Ok(Some((head, begun)));
             }
             let left = deadline.since(self.shared.front.core.now());
             self.make_head_room().await?;
@@ -258,18 +261,18 @@ impl Connection {
     /// where the next would begin.
     async fn refuse(&mut self, error: &S3Error) -> Next {
         let shared = self.shared.clone();
-        let mut asked = shared.front.asked(Method::Get, self.origin());
+        let mut asked = shared.front.asked(Method::Get, self.origin(), shared.front.core.now());
         let answer = shared.front.refusal(&mut asked, error);
         let sent = self.reply(asked, answer, false).await;
         if sent.is_ok() { Next::Linger } else { Next::Close }
     }
 
-    async fn request(&mut self, parsed: Box<ParsedHead>) -> Next {
+    async fn request(&mut self, parsed: Box<ParsedHead>, begun: Moment) -> Next {
         let ParsedHead { head, head_bytes, framing, keep_alive, expects_continue } = *parsed;
         self.wire.consume(head_bytes);
         self.shrink().await;
         let shared = self.shared.clone();
-        let mut asked = shared.front.asked(head.method, self.origin());
+        let mut asked = shared.front.asked(head.method, self.origin(), begun);
         let is_old = head.version_minor == 0;
         let announced = Announced { framing, held_back: expects_continue };
         let (mut answer, left) =

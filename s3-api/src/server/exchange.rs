@@ -59,6 +59,7 @@ pub(crate) struct Asked {
     pub(crate) method: Method,
     pub(crate) operation: Option<OperationName>,
     pub(crate) request_id: String,
+    /// When its first byte came.
     pub(crate) begun: Moment,
     origin: Origin,
     /// The code of the refusal, if it was one.
@@ -122,13 +123,13 @@ pub(crate) struct Announced {
 }
 
 impl Front {
-    /// A request that begins now.
-    pub(crate) fn asked(&self, method: Method, origin: Origin) -> Asked {
+    /// A request whose first byte came at `begun`.
+    pub(crate) fn asked(&self, method: Method, origin: Origin, begun: Moment) -> Asked {
         Asked {
             method,
             operation: None,
             request_id: format!("{:016X}", self.core.random()),
-            begun: self.core.now(),
+            begun,
             origin,
             refused: None,
             logged: None,

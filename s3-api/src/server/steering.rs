@@ -34,6 +34,8 @@ pub(super) struct Handed {
     pub(super) stream: Detached,
     /// Received, and not used.
     pub(super) pending: Vec<u8>,
+    /// When the last of it came.
+    pub(super) received: Moment,
     pub(super) moves_left: u8,
 }
 

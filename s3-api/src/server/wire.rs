@@ -6,7 +6,7 @@
 //! * Bytes behind the request in work stay in the input buffer for the next one.
 
 use super::stream::Stream;
-use crossdock::reactor::Core;
+use crossdock::reactor::{Core, Moment};
 use crossdock_transport::memory::{BufferLease, CopyReason, ScatterList, copy_payload};
 use std::{
     future::{Future, poll_fn},
@@ -37,21 +37,23 @@ pub(crate) struct Wire {
     stream: Stream,
     input: Option<BufferLease>,
     start: usize,
+    received: Moment,
 }
 
 impl Wire {
     pub(super) async fn new(core: Core, stream: Stream) -> Wire {
         let mut input = core.pool().acquire(INPUT_BYTES).await;
         input.set_len(0);
-        Wire { core, stream, input: Some(input), start: 0 }
+        let received = core.now();
+        Wire { core, stream, input: Some(input), start: 0, received }
     }
 
-    /// The same for a stream of which bytes were received elsewhere that are not used yet.
-    pub(super) async fn resumed(core: Core, stream: Stream, pending: &[u8]) -> Wire {
+    /// The same for a stream of which bytes were received elsewhere, the last at `received`, that are not used yet.
+    pub(super) async fn resumed(core: Core, stream: Stream, pending: &[u8], received: Moment) -> Wire {
         let mut input = core.pool().acquire(pending.len().max(INPUT_BYTES)).await;
         input.set_len(pending.len());
         copy_payload(input.as_mut_slice(), pending, CopyReason::Edge);
-        Wire { core, stream, input: Some(input), start: 0 }
+        Wire { core, stream, input: Some(input), start: 0, received }
     }
 
     /// The stream, without what is pending.
@@ -109,6 +111,11 @@ impl Wire {
         (self.input, self.start) = (Some(lease), 0);
     }
 
+    /// When the last input came.
+    pub(crate) fn received(&self) -> Moment {
+        self.received
+    }
+
     /// Receives at most `limit` bytes behind the pending ones. There must be room: see [`Wire::reserve`].
     pub(crate) async fn receive(&mut self, limit: usize, deadline: Duration) -> Result<usize, Ended> {
         let lease = self.input.take().expect("one receive at a time");
@@ -116,6 +123,7 @@ impl Wire {
         match result {
             Ok((lease, bytes)) => {
                 self.input = Some(lease);
+                self.received = self.core.now();
                 Ok(bytes)
             }
             Err(ended) => {

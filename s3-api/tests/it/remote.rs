@@ -459,3 +459,24 @@ fn a_client_that_is_gone_harms_nobody() {
         None => assert_eq!((reply.status, &*reply.code()), (404, "NoSuchRDMASession")),
     }
 }
+
+#[test]
+fn a_deadline_counts_from_the_first_byte() {
+    // Shows that a head which comes slowly leaves no more time than one that comes at once.
+    let bench = Bench::new();
+    let mut peer = bucket(&bench);
+    peer.http.call(Method::Put, "/bucket/key", &[], b"0123456789");
+    let token = peer.token(0..10, Access::Write);
+    let request = peer.http.request(
+        Method::Get,
+        "/bucket/key",
+        &[(TOKEN, &token), ("x-amz-rdma-timeout-ms", "300")],
+        b"",
+    );
+    let (front, back) = request.split_at(request.len() / 2);
+    peer.http.write(front);
+    crate::bench::pause(1000);
+    peer.http.write(back);
+    let reply = peer.http.read(false);
+    assert_eq!((reply.status, reply.header(REPLY)), (200, Some("501")));
+}
