@@ -96,13 +96,13 @@ impl AsyncRead for BlockingStream {
         _: &mut Context<'_>,
         target: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(in_time(io::Read::read(&mut self.0, target)))
+        Poll::Ready(in_time(|| io::Read::read(&mut self.0, target)))
     }
 }
 
 impl AsyncWrite for BlockingStream {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(in_time(io::Write::write(&mut self.0, bytes)))
+        Poll::Ready(in_time(|| io::Write::write(&mut self.0, bytes)))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -114,12 +114,18 @@ impl AsyncWrite for BlockingStream {
     }
 }
 
-/// A limit of a socket shows as `WouldBlock`.
-fn in_time(result: io::Result<usize>) -> io::Result<usize> {
-    result.map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
-    })
+/// A limit of a socket shows as `WouldBlock`. A signal ends a call on a socket that has one, whatever its handler asked for
+/// (<https://man7.org/linux/man-pages/man7/signal.7.html>, "Interruption of system calls"): the call is made again.
+fn in_time(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The result of a future over [`Blocking`].
@@ -187,6 +193,19 @@ pub(super) async fn side_by_side<F: Future>(
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    #[test]
+    fn a_signal_fails_nothing() {
+        // Shows that a call which a signal ended is made again, and that a limit is told as one.
+        let mut calls = 0;
+        let result = in_time(|| {
+            calls += 1;
+            if calls < 3 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(7) }
+        });
+        assert_eq!((result.unwrap(), calls), (7, 3));
+        let late = in_time(|| Err(io::ErrorKind::WouldBlock.into()));
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 
     #[test]
     fn so_many_run_at_a_time_and_results_are_in_order() {
