@@ -64,6 +64,7 @@ impl<K: Copy + Eq + Hash, V> S3Fifo<K, V> {
         self.small_weight + self.main_weight
     }
 
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
