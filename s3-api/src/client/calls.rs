@@ -3,7 +3,7 @@
 use super::{
     ClientError, Credentials, Fallback, Policy, ReplyHead, Way,
     connection::Connection,
-    contract::{GetVerdict, PutVerdict, judge_get, judge_put},
+    contract::{GetVerdict, PutVerdict, judge_body, judge_get, judge_put},
     http::Framing,
     request::{element, object_path, part_path, signed_head},
     runtime::{Runtime, in_silence},
@@ -239,10 +239,10 @@ impl<R: Runtime> AsyncClient<R> {
         self.document(reply).await
     }
 
-    /// Gets an object, or the bytes of it in `range`, to the front of `buffer`.
+    /// Gets an object, or the bytes of it in `range`, to the front of `buffer`. Fewer come where the object ends within the range.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// See [`ClientError`]; [`ClientError::EmptyRange`] if there is nothing in the range, which HTTP can not ask for.
     pub async fn get_into<L: Link>(
         &self,
         bucket: &str,
@@ -250,6 +250,9 @@ impl<R: Runtime> AsyncClient<R> {
         range: Option<Range<u64>>,
         buffer: Buffer<L>,
     ) -> Result<Got<L>, Failed<L>> {
+        if range.as_ref().is_some_and(Range::is_empty) {
+            return Err(Failed::with(ClientError::EmptyRange, buffer));
+        }
         let path = object_path(bucket, key);
         let text =
             range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
@@ -281,7 +284,7 @@ impl<R: Runtime> AsyncClient<R> {
             None => self.call(Method::Get, &path, &headers, &[]).await,
         };
         match reply {
-            Ok(reply) => self.fill(buffer, reply, fallback).await,
+            Ok(reply) => self.fill(buffer, (reply, range.as_ref()), fallback).await,
             Err(error) => Err(Failed::with(error, buffer)),
         }
     }
@@ -492,14 +495,15 @@ impl<R: Runtime> AsyncClient<R> {
         };
         match self.judged(reply, room, wanted).await {
             Ok(Ok((head, bytes, checksum))) => {
-                let came = buffer.get(..bytes as usize).unwrap_or_default();
-                if checksum.is_some_and(|checksum| checksum != crc64(came)) {
-                    return Err(Failed::with(ClientError::Damaged, buffer));
-                }
+                // Before anybody looks at them: the reply may have overtaken them.
                 let told = bytes == 0 || self.noticed(&session, key.into_iter().collect()).await;
                 if !told {
                     let error = ClientError::Unproven("no notice that the bytes are there");
                     return Err(Failed::with(error, buffer));
+                }
+                let came = buffer.get(..bytes as usize).unwrap_or_default();
+                if checksum.is_some_and(|checksum| checksum != crc64(came)) {
+                    return Err(Failed::with(ClientError::Damaged, buffer));
                 }
                 let rail = rail_of(&head);
                 Ok(Ok(Got { buffer, bytes: bytes as usize, way: Way::Transport, rail, head }))
@@ -554,19 +558,20 @@ impl<R: Runtime> AsyncClient<R> {
     async fn fill<L: Link>(
         &self,
         mut buffer: Buffer<L>,
-        reply: Reply<R::Stream>,
+        (reply, wanted): (Reply<R::Stream>, Option<&Range<u64>>),
         fallback: Fallback,
     ) -> Result<Got<L>, Failed<L>> {
-        match self.body_into(reply, &mut buffer).await {
+        match self.body_into(reply, wanted, &mut buffer).await {
             Ok((head, bytes)) => Ok(Got { buffer, bytes, way: Way::Http(fallback), rail: None, head }),
             Err(error) => Err(Failed::with(error, buffer)),
         }
     }
 
-    /// Takes the body of a reply to a GET to the front of `target`. How long it is.
+    /// Takes the body of a reply to a GET, of a range if one was wanted, to the front of `target`. How long it is.
     pub(super) async fn body_into(
         &self,
         mut reply: Reply<R::Stream>,
+        wanted: Option<&Range<u64>>,
         target: &mut [u8],
     ) -> Result<(ReplyHead, usize), ClientError> {
         if !matches!(reply.head.status, 200 | 206) {
@@ -576,6 +581,7 @@ impl<R: Runtime> AsyncClient<R> {
         let Framing::Length(bytes) = reply.head.framing()? else {
             return Err(ClientError::Malformed("an object without a length"));
         };
+        judge_body(&reply.head, bytes, wanted).map_err(ClientError::Unproven)?;
         let room = usize::try_from(bytes).ok().and_then(|bytes| target.get_mut(..bytes));
         let target = room.ok_or(ClientError::TooLarge { bytes })?;
         reply.connection.fill(&self.runtime, target).await?;
@@ -669,20 +675,19 @@ impl<R: Runtime> AsyncClient<R> {
         }
         let mut limit = pin!(self.runtime.sleep(PROOF));
         loop {
-            notices.retain(|notice| !session.take_notice(*notice));
-            if notices.is_empty() || !session.is_open() {
-                break;
-            }
             let mut wait = pin!(self.wait(session));
-            let is_late = poll_fn(|cx| match limit.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(true),
-                Poll::Pending => wait.as_mut().poll(cx).map(|()| false),
+            // Looked for also when it is too late: the notice may have come since the last look.
+            let done = poll_fn(|cx| {
+                notices.retain(|notice| session.poll_notice(*notice, cx).is_pending());
+                if notices.is_empty() || !session.is_open() || limit.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                wait.as_mut().poll(cx).map(|()| false)
             });
-            if is_late.await {
-                break;
+            if done.await {
+                return notices.is_empty();
             }
         }
-        notices.is_empty()
     }
 }
 

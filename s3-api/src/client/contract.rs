@@ -99,24 +99,41 @@ pub fn judge_get(head: &ReplyHead, room: u64, wanted: Option<&Range<u64>>) -> Ge
             if bytes > room {
                 return GetVerdict::Unproven("more bytes than there is room for");
             }
-            match (content_range(head), wanted) {
-                (None, Some(_)) => return GetVerdict::Unproven("no range where one was asked for"),
-                (Some((range, _)), _) if range.end - range.start != bytes => {
-                    return GetVerdict::Unproven("another count than the range has");
-                }
-                // A reply that belongs to another request. One that is shorter has come to the object's end.
-                (Some((range, size)), Some(wanted))
-                    if range.start != wanted.start
-                        || range.end > wanted.end
-                        || (range.end < wanted.end && size.is_some_and(|size| size != range.end)) =>
-                {
-                    return GetVerdict::Unproven("another range than was asked for");
-                }
-                _ => {}
+            if let Err(why) = judge_range(head, bytes, wanted) {
+                return GetVerdict::Unproven(why);
             }
             GetVerdict::Moved { bytes, checksum: head.get(BYTES_CHECKSUM).map(str::to_owned) }
         }
         _ => GetVerdict::Refused,
+    }
+}
+
+/// Judges the reply to a GET whose `bytes` bytes are in its body; `wanted` is the range that was asked for, if one was.
+///
+/// # Errors
+/// Why the body is not what was asked for: a server that knows no ranges answers with all of the object
+/// (RFC 9110 §14.2, <https://www.rfc-editor.org/rfc/rfc9110#section-14.2>).
+pub fn judge_body(head: &ReplyHead, bytes: u64, wanted: Option<&Range<u64>>) -> Result<(), &'static str> {
+    if head.status == 206 && wanted.is_none() {
+        return Err("a range where none was asked for");
+    }
+    judge_range(head, bytes, wanted)
+}
+
+/// Whether the range that a reply names is the one that was wanted, and has so many bytes.
+fn judge_range(head: &ReplyHead, bytes: u64, wanted: Option<&Range<u64>>) -> Result<(), &'static str> {
+    match (content_range(head), wanted) {
+        (None, Some(_)) => Err("no range where one was asked for"),
+        (Some((range, _)), _) if range.end - range.start != bytes => Err("another count than the range has"),
+        // A reply that belongs to another request. One that is shorter has come to the object's end.
+        (Some((range, size)), Some(wanted))
+            if range.start != wanted.start
+                || range.end > wanted.end
+                || (range.end < wanted.end && size.is_some_and(|size| size != range.end)) =>
+        {
+            Err("another range than was asked for")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -152,6 +169,28 @@ mod tests {
             status,
             headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         )
+    }
+
+    #[test]
+    fn a_body_is_the_range_that_was_asked_for() {
+        // Shows what bodies are taken for: all of an object, and just the range, or what there is of it.
+        let range = |text| [("content-range", text)];
+        assert_eq!(judge_body(&head(200, &[]), 10, None), Ok(()));
+        assert_eq!(judge_body(&head(206, &range("bytes 5-9/10")), 5, Some(&(5..10))), Ok(()));
+        assert_eq!(judge_body(&head(206, &range("bytes 5-9/10")), 5, Some(&(5..90))), Ok(()));
+        for (status, headers, bytes, wanted) in [
+            (200, &[][..], 10, Some(5..10)),
+            (206, &[], 5, Some(5..10)),
+            (206, &range("bytes 5-9/10"), 5, None),
+            (206, &range("bytes 0-4/10"), 5, Some(5..10)),
+            (206, &range("bytes 5-9/20"), 5, Some(5..15)),
+            (206, &range("bytes 5-9/10"), 4, Some(5..10)),
+        ] {
+            assert!(
+                judge_body(&head(status, headers), bytes, wanted.as_ref()).is_err(),
+                "{headers:?} {wanted:?}"
+            );
+        }
     }
 
     #[test]

@@ -114,6 +114,9 @@ pub enum ClientError {
         /// Bytes of the object or the range.
         bytes: u64,
     },
+    /// There is nothing in the range that was asked for, which HTTP has no words for.
+    #[error("the range is empty")]
+    EmptyRange,
     /// The session ended before it proved that the buffer is out of reach. The buffer is in quarantine.
     #[error("the buffer may still be reached: it is in quarantine")]
     Quarantined,

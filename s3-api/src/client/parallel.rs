@@ -146,7 +146,8 @@ impl<R: Runtime> AsyncClient<R> {
     /// a part that is declined goes in a body, if the policy lets it.
     ///
     /// # Errors
-    /// See [`ClientError`]. The upload is aborted then, and no object is made.
+    /// See [`ClientError`]. The upload is aborted then, and no object is made; but whether there is one is not known if the reply to the
+    /// completion was lost.
     ///
     /// # Cancellation
     /// Dropping the future leaves the upload as it is, without an object: to be aborted, or ended by the bucket's lifecycle.
@@ -368,17 +369,17 @@ impl<R: Runtime> AsyncClient<R> {
             return Err(Failed { error: ClientError::Quarantined, buffer: None });
         };
         let pass = Pass::of(buffer, parts, results)?;
+        // All are parts of one exposure, and have its number. Replies may have overtaken the bytes.
+        let notices = pass.moved.iter().filter_map(|_| key).collect();
+        if !self.noticed(&session, notices).await {
+            let error = ClientError::Unproven("no notice that the bytes are there");
+            return Err(Failed::with(error, pass.buffer));
+        }
         let damaged = pass.moved.iter().any(|(part, (checksum, _))| {
             checksum.as_ref().is_some_and(|checksum| *checksum != crc64(slice(&pass.buffer, part)))
         });
         if damaged {
             return Err(Failed::with(ClientError::Damaged, pass.buffer));
-        }
-        // All are parts of one exposure, and have its number.
-        let notices = pass.moved.iter().filter_map(|_| key).collect();
-        if !self.noticed(&session, notices).await {
-            let error = ClientError::Unproven("no notice that the bytes are there");
-            return Err(Failed::with(error, pass.buffer));
         }
         Ok(pass)
     }
@@ -417,7 +418,12 @@ impl<R: Runtime> AsyncClient<R> {
             async move {
                 let headers = [("range", &*range), ("if-match", etag)];
                 let reply = self.call(Method::Get, object, &headers, &[]).await?;
-                let (_, bytes) = self.body_into(reply, piece).await?;
+                let wanted = part.bytes.start as u64..part.bytes.end as u64;
+                let (head, bytes) = self.body_into(reply, Some(&wanted), piece).await?;
+                // One that takes no notice of the condition may have another object by now.
+                if head.get("etag").is_some_and(|tag| tag != etag) {
+                    return Err(ClientError::Unproven("another object's bytes"));
+                }
                 match bytes == part.bytes.len() {
                     true => Ok(()),
                     false => Err(ClientError::Malformed("fewer bytes than the object has there")),

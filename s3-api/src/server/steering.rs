@@ -19,7 +19,7 @@ use super::{
     connection,
     listener::{Open, Shared},
 };
-use crossdock::CoreEngine;
+use crossdock::{CoreEngine, reactor::Moment};
 use crossdock_transport::tcp::Detached;
 use std::{
     cell::RefCell,

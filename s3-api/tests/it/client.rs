@@ -1,6 +1,9 @@
 //! The client against the server: what it says happened is what happened.
 
-use crate::bench::{ALICE, Bench};
+use crate::{
+    bench::{ALICE, Bench},
+    faults::replies::scripted,
+};
 use crossdock_s3::{
     client::{Client, ClientError, Credentials, Fallback, Policy, Way},
     protocol::http::Method,
@@ -92,4 +95,36 @@ fn failures_are_told_and_the_buffer_comes_back() {
     let mut strict = client(&bench.host(), Policy::Require);
     let failed = strict.get_into("bucket", "key", None, stored.buffer).unwrap_err();
     assert!(matches!(failed.error, ClientError::NotMoved(Fallback::SessionEnded)), "{failed:?}");
+}
+
+#[test]
+fn a_body_that_is_another_range_is_not_taken_for_it() {
+    // Shows that a range which comes in a body is the one that was asked for, or no success: of a server that does not know ranges, of one
+    // that sends another, and of an empty one.
+    let bench = Bench::new();
+    let mut over = client(&bench.host(), Policy::Require);
+    let session = session(&bench, &mut over);
+    let get = |reply: &'static str, range| {
+        client(&scripted(vec![reply]), Policy::Off).get_into("b", "k", range, session.buffer(10).unwrap())
+    };
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nabcdefghi";
+    let other =
+        "HTTP/1.1 206 OK\r\nContent-Range: bytes 0-2/9\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
+    for reply in [whole, other] {
+        let got = get(reply, Some(3..6));
+        assert!(matches!(got.unwrap_err().error, ClientError::Unproven(_)), "{reply}");
+    }
+    let right =
+        "HTTP/1.1 206 OK\r\nContent-Range: bytes 3-5/9\r\nContent-Length: 3\r\nConnection: close\r\n\r\ndef";
+    let got = get(right, Some(3..6)).unwrap();
+    assert_eq!(&got.buffer[..got.bytes], b"def");
+    over.exchange(Method::Put, "/bucket", &[], b"").unwrap();
+    over.exchange(Method::Put, "/bucket/key", &[], b"abcdefghi").unwrap();
+    let mut plain = client(&bench.host(), Policy::Off);
+    for range in [0..0, 5..5] {
+        let empty = plain.get_into("bucket", "key", Some(range), session.buffer(10).unwrap());
+        assert!(matches!(empty.unwrap_err().error, ClientError::EmptyRange));
+    }
+    let got = plain.get_into("bucket", "key", Some(7..20), session.buffer(10).unwrap()).unwrap();
+    assert_eq!(&got.buffer[..got.bytes], b"hi");
 }

@@ -31,6 +31,8 @@ struct Shared<L: Link> {
     notices: RefCell<VecDeque<u32>>,
     /// Somebody has its [`Renewal`].
     renewing: Cell<bool>,
+    /// Who waits for one.
+    notified: RefCell<Vec<Waker>>,
     link: L,
 }
 
@@ -59,12 +61,8 @@ enum State<M> {
 impl<L: Link> Session<L> {
     /// A session over `link`.
     pub fn new(link: L) -> Session<L> {
-        Session(Rc::new(Shared {
-            out: RefCell::default(),
-            notices: RefCell::default(),
-            renewing: Cell::new(false),
-            link,
-        }))
+        let (out, notices, notified, renewing) = Default::default();
+        Session(Rc::new(Shared { out, notices, notified, renewing, link }))
     }
 
     /// `bytes` bytes of the session's memory, holding anything.
@@ -95,15 +93,41 @@ impl<L: Link> Session<L> {
     /// Whether that notice has come, which is taken then: what it speaks of is in the memory. Does not wait: call it again when
     /// [`wait`](Session::wait) returns. Others that have come meanwhile are kept, up to 1024 of them.
     pub fn take_notice(&self, notice: u32) -> bool {
+        self.gather_notices();
         let mut notices = self.0.notices.borrow_mut();
+        let place = notices.iter().position(|come| *come == notice);
+        place.is_some_and(|place| notices.remove(place).is_some())
+    }
+
+    /// As [`take_notice`](Session::take_notice), for one of several who wait: whoever looks at the session first takes what has come from
+    /// its descriptor, which then wakes nobody else, but wakes those who asked here. They too have to look when the descriptor is
+    /// readable.
+    pub fn poll_notice(&self, notice: u32, context: &mut Context<'_>) -> Poll<()> {
+        if self.take_notice(notice) {
+            return Poll::Ready(());
+        }
+        let mut notified = self.0.notified.borrow_mut();
+        if !notified.iter().any(|waker| waker.will_wake(context.waker())) {
+            notified.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Fetches the notices that have come.
+    fn gather_notices(&self) {
+        let mut notices = self.0.notices.borrow_mut();
+        let mut some = false;
         while let Some(come) = self.0.link.take_notice() {
             if notices.len() >= NOTICES_MAX {
                 notices.pop_front();
             }
             notices.push_back(come);
+            some = true;
         }
-        let place = notices.iter().position(|come| *come == notice);
-        place.is_some_and(|place| notices.remove(place).is_some())
+        drop(notices);
+        if some {
+            self.0.notified.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Begins to make the session anew, over the same memory, after it was lost: what is left of it ends. None if the link can not
@@ -128,8 +152,11 @@ impl<L: Link> Session<L> {
         quarantined.map(|entry| entry.bytes).sum()
     }
 
-    /// Takes notice of exposures that have ended, and wakes those who wait for them. Does not wait.
+    /// Takes notice of exposures that have ended, and wakes those who wait for them, or for notices. Does not wait.
     pub fn poll(&self) {
+        if !self.0.notified.borrow().is_empty() {
+            self.gather_notices();
+        }
         while let Some((slice, memory)) = self.0.link.poll() {
             self.returned(&slice, memory);
         }
@@ -170,7 +197,7 @@ impl<L: Link> Session<L> {
             })
             .collect();
         drop(out);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().chain(self.0.notified.take()).for_each(Waker::wake);
     }
 
     /// Waits until there may be something to [`poll`](Session::poll), for at most `limit`: for clients that block. Returns at once

@@ -5,8 +5,8 @@ use crossdock_transport::{
     loopback::{Loopback, LoopbackLink, LoopbackPeer},
     memory::{Arena, ArenaOptions, PagePolicy, PeerLease, Pool},
     remote::{
-        Endpoint, EndpointOptions, Offer, Principal, RemoteMemory, RemoteSlice, SessionLimits, TransferError,
-        Transport,
+        Endpoint, EndpointOptions, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal, RemoteMemory, RemoteSlice,
+        SessionLimits, TransferError, Transport,
     },
     shm::{Shm, ShmClient, ShmLink, ShmOptions},
     token::Codecs,
@@ -329,4 +329,36 @@ fn a_server_that_speaks_out_of_turn_harms_nobody() {
     drop(exposed);
     session.poll();
     assert_eq!(session.quarantined_bytes(), 4096);
+}
+
+/// Two wait for notices of one session, and one of them looks when both have come: the other is woken, although nothing new will make
+/// the session readable.
+#[test]
+fn who_looks_first_wakes_the_others() {
+    struct Woken(AtomicUsize);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (transport, peer) = (Loopback::new(), LoopbackPeer::new(0));
+    let mut offer = transport.offer(&peer);
+    offer.parameters.push((NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
+    let pair = Pair::new(&transport, offer, LoopbackLink::new(peer));
+    let [first, second] = [1, 2].map(|byte| pair.buffer(4096, byte).expose_target().unwrap());
+    let woken = Arc::new(Woken(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let other = &mut Context::from_waker(&waker);
+    assert!(pair.session.poll_notice(2, other).is_pending());
+    for (exposed, notice) in [(&first, 1), (&second, 2)] {
+        let target = exposed.slice(0..4096).unwrap();
+        let mut lease = pair.pool.try_acquire(4096).unwrap();
+        lease.set_len(4096);
+        let slot = pair.remote.credits().try_slot().unwrap();
+        pair.drive(pair.remote.write_notify(slot, lease.freeze().into(), target, notice)).result.unwrap();
+    }
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    assert!(pair.session.poll_notice(1, &mut Context::from_waker(Waker::noop())).is_ready());
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert!(pair.session.poll_notice(2, other).is_ready());
 }

@@ -32,7 +32,7 @@ pub(crate) fn shm_session(socket: &Path, client: &mut Client) -> Session<ShmLink
 
 /// A server that answers each request with the next of these.
 #[allow(clippy::disallowed_methods, reason = "a server beside the client that blocks")]
-fn scripted(replies: Vec<&'static str>) -> String {
+pub(crate) fn scripted(replies: Vec<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
