@@ -22,21 +22,34 @@ pub(crate) fn key_start(bucket: BucketId, key: &[u8]) -> Vec<u8> {
 /// The encoding at or before every key that starts with `prefix`.
 pub(crate) fn prefix_start(bucket: BucketId, prefix: &[u8]) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(8 + prefix.len() + 10);
-    encoded.extend_from_slice(&bucket.0.to_be_bytes());
-    for &byte in prefix {
-        encoded.push(byte);
-        if byte == 0 {
-            encoded.push(0xFF);
-        }
-    }
+    start_prefix(&mut encoded, bucket, prefix);
     encoded
+}
+
+/// As [`prefix_start`], in memory that is there.
+fn start_prefix(encoded: &mut Vec<u8>, bucket: BucketId, prefix: &[u8]) {
+    encoded.clear();
+    encoded.extend_from_slice(&bucket.0.to_be_bytes());
+    // Hardly any key has a zero in it: what lies between them goes at once.
+    let mut pieces = prefix.split(|byte| *byte == 0);
+    encoded.extend_from_slice(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        encoded.extend_from_slice(&[0, 0xFF]);
+        encoded.extend_from_slice(piece);
+    }
 }
 
 /// The encoding after every version of `key`, and before the next key.
 pub(crate) fn key_end(bucket: BucketId, key: &[u8]) -> Vec<u8> {
-    let mut encoded = prefix_start(bucket, key);
-    encoded.extend_from_slice(&[0, 1]);
+    let mut encoded = Vec::with_capacity(8 + key.len() + 10);
+    end_key(&mut encoded, bucket, key);
     encoded
+}
+
+/// As [`key_end`], in memory that is there.
+pub(crate) fn end_key(encoded: &mut Vec<u8>, bucket: BucketId, key: &[u8]) {
+    start_prefix(encoded, bucket, key);
+    encoded.extend_from_slice(&[0, 1]);
 }
 
 /// The encoding after every key of the bucket.
@@ -57,13 +70,13 @@ pub(crate) fn decode(encoded: &[u8]) -> (BucketId, Vec<u8>, Version) {
     let (escaped, version) = rest.split_last_chunk().expect(malformed);
     let escaped = escaped.strip_suffix(&[0, 0]).expect(malformed);
     let mut key = Vec::with_capacity(escaped.len());
-    let mut bytes = escaped.iter();
-    while let Some(&byte) = bytes.next() {
-        key.push(byte);
-        if byte == 0 {
-            bytes.next();
-        }
+    let mut rest = escaped;
+    while let Some(zero) = rest.iter().position(|byte| *byte == 0) {
+        let (piece, behind) = rest.split_at(zero + 1);
+        key.extend_from_slice(piece);
+        rest = behind.split_first().expect(malformed).1;
     }
+    key.extend_from_slice(rest);
     (BucketId(u64::from_be_bytes(*bucket)), key, Version(!u64::from_be_bytes(*version)))
 }
 

@@ -32,24 +32,31 @@ struct Share<L> {
     next: Option<ListStart>,
 }
 
-/// The next name of a share; the heap gives the least.
-#[derive(PartialEq, Eq)]
-struct Head {
-    name: Vec<u8>,
+/// The next item of a share; the heap gives the one with the least name.
+struct Head<L> {
+    item: L,
     share: usize,
 }
 
-impl Ord for Head {
-    fn cmp(&self, other: &Head) -> Ordering {
-        other.name.cmp(&self.name).then(other.share.cmp(&self.share))
+impl<L: Line> Ord for Head<L> {
+    fn cmp(&self, other: &Head<L>) -> Ordering {
+        other.item.name().cmp(self.item.name()).then(other.share.cmp(&self.share))
     }
 }
 
-impl PartialOrd for Head {
-    fn partial_cmp(&self, other: &Head) -> Option<Ordering> {
+impl<L: Line> PartialOrd for Head<L> {
+    fn partial_cmp(&self, other: &Head<L>) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
+
+impl<L: Line> PartialEq for Head<L> {
+    fn eq(&self, other: &Head<L>) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<L: Line> Eq for Head<L> {}
 
 /// A page of a bucket's keys.
 pub(crate) async fn list(engine: &CoreEngine, bucket: &str, options: &ListOptions) -> Result<Listing, Error> {
@@ -144,18 +151,17 @@ async fn merge<L: Line>(
     limit: usize,
     ask: Ask<L>,
 ) -> Result<(Vec<L>, Option<ListStart>), Error> {
-    let mut heads: BinaryHeap<Head> = BinaryHeap::with_capacity(shares.len());
-    for (index, share) in shares.iter().enumerate() {
-        heads.extend(share.items.front().map(|item| Head { name: item.name().to_vec(), share: index }));
+    let mut heads: BinaryHeap<Head<L>> = BinaryHeap::with_capacity(shares.len());
+    for (index, share) in shares.iter_mut().enumerate() {
+        heads.extend(share.items.pop_front().map(|item| Head { item, share: index }));
     }
     let mut items: Vec<L> = Vec::with_capacity(limit.min(1024));
-    while let Some(Head { name, share: index }) = heads.pop() {
+    while let Some(Head { item, share: index }) = heads.pop() {
         let share = &mut shares[index];
-        let item = share.items.pop_front().expect("a head stands for the front of its share");
         refill(engine, share, &request, ask).await?;
-        heads.extend(share.items.front().map(|item| Head { name: item.name().to_vec(), share: index }));
+        heads.extend(share.items.pop_front().map(|item| Head { item, share: index }));
         // Shards hold different keys, but the same common prefix.
-        if items.last().is_some_and(|last| last.name() == name && last.is_prefix()) {
+        if items.last().is_some_and(|last| last.name() == item.name() && last.is_prefix()) {
             continue;
         }
         if items.len() == limit {

@@ -5,7 +5,7 @@ use crate::{
     error::Error,
     index::{
         Index,
-        key::{bucket_end, decode, encode, key_end, prefix_start, successor},
+        key::{bucket_end, decode, encode, end_key, key_end, prefix_start, successor},
     },
     layout::{BucketId, Record, Version, Versioning},
     object::types::{DeleteMarker, Line, ListItem, ListStart, ObjectInfo, VersionItem, VersionKind},
@@ -15,6 +15,8 @@ use std::ops::Bound;
 /// Most records looked at in one go. A bucket may hold a million keys that are all deleted: between stretches like this
 /// the core does other work.
 const VISITS_MAX: usize = 4096;
+/// Records that are stepped over before what comes next is looked up: older versions of a key, names behind a delimiter.
+const STEPS_MAX: usize = 8;
 
 /// What a shard is asked for.
 #[derive(Clone, Debug)]
@@ -38,7 +40,11 @@ struct Walk<'a> {
     request: &'a ListRequest,
     bucket: BucketId,
     versioning: Versioning,
+    /// The first encoded key that may come next, and the first that is not the bucket's any more.
     from: Vec<u8>,
+    end: Vec<u8>,
+    /// The records from `from` on, or from before it.
+    ahead: Box<dyn Iterator<Item = (&'a [u8], &'a Record)> + 'a>,
     visits: usize,
 }
 
@@ -61,14 +67,26 @@ impl<'a> Walk<'a> {
         }
         let bucket = shard.bucket_id(state, &request.bucket)?;
         let versioning = state.catalog.bucket(bucket).map_or(Versioning::Never, |b| b.record.versioning);
-        let from = start_of(bucket, request);
-        Ok(from.map(|from| Walk { state, request, bucket, versioning, from, visits: 0 }))
+        let Some(from) = start_of(bucket, request) else { return Ok(None) };
+        let ahead = state.catalog.index.range(Bound::Included(&from));
+        let end = bucket_end(bucket);
+        Ok(Some(Walk { state, request, bucket, versioning, from, end, ahead, visits: 0 }))
+    }
+
+    /// The first record at or after `from`, none of another bucket. What is near is stepped to; what is not is looked up.
+    fn seek(&mut self) -> Option<(&'a [u8], &'a Record)> {
+        for _ in 0..STEPS_MAX {
+            let found = self.ahead.next().filter(|(encoded, _)| **encoded < *self.end)?;
+            if *found.0 >= *self.from {
+                return Some(found);
+            }
+        }
+        self.ahead = self.state.catalog.index.range(Bound::Included(&self.from));
+        self.ahead.next().filter(|(encoded, _)| **encoded < *self.end)
     }
 
     fn next(&mut self) -> Next<'a> {
-        let seek = self.state.catalog.index.seek(Bound::Included(&self.from));
-        let end = bucket_end(self.bucket);
-        let Some((encoded, record)) = seek.filter(|(encoded, _)| *encoded < &*end) else { return Next::End };
+        let Some((encoded, record)) = self.seek() else { return Next::End };
         let (_, key, _) = decode(encoded);
         let Some(rest) = key.strip_prefix(&*self.request.prefix) else { return Next::End };
         let prefix_bytes = find(rest, &self.request.delimiter)
@@ -81,7 +99,7 @@ impl<'a> Walk<'a> {
     }
 
     fn pass_key(&mut self, key: &[u8]) {
-        self.from = key_end(self.bucket, key);
+        end_key(&mut self.from, self.bucket, key);
     }
 
     /// Passes every key of a group in one look-up, however many share it. False if nothing can come after.
@@ -209,6 +227,9 @@ fn start_of(bucket: BucketId, request: &ListRequest) -> Option<Vec<u8>> {
 fn find(bytes: &[u8], delimiter: &[u8]) -> Option<usize> {
     if delimiter.is_empty() {
         return None;
+    }
+    if let [delimiter] = delimiter {
+        return bytes.iter().position(|byte| byte == delimiter);
     }
     bytes.windows(delimiter.len()).position(|window| window == delimiter)
 }
