@@ -18,6 +18,7 @@ use crate::{
     metrics::CoreMetrics,
     object::{
         copy,
+        footprint::read_bytes_max,
         get::{Get, PinGuard},
         list,
         put::{Put, Target},
@@ -114,7 +115,7 @@ pub(crate) struct Classes {
     large: Budget,
 }
 
-/// Transfers up to this are small ones.
+/// Transfers whose leases take no more than this are small ones.
 const SMALL_BYTES_MAX: usize = 512 * 1024;
 /// Who may wait for one budget at a time; whoever comes then is told at once.
 const WAITING_MAX: usize = 4096;
@@ -353,7 +354,7 @@ impl CoreEngine {
         let (record, versioning, pin) = opened.await?;
         let pin = PinGuard::new(self.clone(), shard, pin);
         let range = options.select.resolve(&record)?;
-        let bytes = Get::memory_bytes(range.end - range.start);
+        let bytes = read_bytes_max(&record, &range);
         let memory = self.grant(self.0.limits.read_bytes.of(bytes), bytes, Resource::ReadMemory).await?;
         self.0.metrics.gets.add(1);
         let info = ObjectInfo::of(&record, versioning);

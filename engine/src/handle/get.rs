@@ -14,8 +14,9 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Chunks that may wait for the caller besides those being read.
-const CHUNKS_WAITING: usize = 1;
+/// Chunks that may wait for the caller besides the one that a channel always has room for, and those being read: with them it is a
+/// window, which is what the read was let in with.
+const CHUNKS_WAITING: usize = 0;
 
 /// An object being read from any thread. Also a [`Stream`] of its chunks.
 pub struct GetStream {
@@ -35,10 +36,11 @@ impl GetStream {
         let (taking, taken) = oneshot::channel();
         let (info, range) = (get.info().clone(), get.range());
         core.spawn(async move {
-            while let Some(chunk) = get.next().await {
+            // Room first: a chunk that waited for it would be one more than there is memory for.
+            while std::future::poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
+                let Some(chunk) = get.next().await else { break };
                 let failed = chunk.is_err();
-                let ready = std::future::poll_fn(|cx| sender.poll_ready(cx)).await;
-                if ready.is_err() || sender.start_send(chunk).is_err() || failed {
+                if sender.start_send(chunk).is_err() || failed {
                     return;
                 }
             }

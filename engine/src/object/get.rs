@@ -4,7 +4,7 @@
 //! verified while warm, and the exact slice is handed out: no byte leaves that was not checked, none is copied.
 
 use super::straight::{Into, read_straight};
-use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::ObjectInfo, until::Until};
+use super::{CHUNK_BYTES, WINDOW, types::ObjectInfo, until::Until};
 use crate::{
     cache::{BlockName, BlockPlace, Found},
     core_engine::CoreEngine,
@@ -186,13 +186,6 @@ impl Get {
         }
     }
 
-    /// Bytes of leases that reading so many bytes holds at most.
-    pub(crate) fn memory_bytes(bytes: u64) -> usize {
-        // A range's edges are read as whole checksum blocks.
-        let with_edges = bytes.saturating_add(2 * EXTENT_CHECKSUM_BYTES as u64);
-        usize::try_from(with_edges).unwrap_or(usize::MAX).min(OPERATION_BYTES_MAX)
-    }
-
     /// Bytes that were not handed out yet.
     pub(super) fn left(&self) -> u64 {
         self.range.end - self.handed_out
@@ -256,7 +249,7 @@ impl Get {
     /// readers can not wait for each other in a circle.
     async fn fill(&mut self) -> Result<(), Error> {
         while self.window.len() < WINDOW && self.position < self.range.end {
-            let piece = self.open_piece().await?;
+            let Some(piece) = self.open_piece().await? else { return Ok(()) };
             let zone_bytes = self.engine.geometry().zone_bytes;
             let Some(span) = piece.span(self.position, self.range.end, zone_bytes, self.straight.is_some())
             else {
@@ -327,29 +320,41 @@ impl Get {
         Some(cache.look_up(name, span.wanted.end - first))
     }
 
-    /// The piece that holds the position, with its checksums.
-    async fn open_piece(&mut self) -> Result<Rc<OpenPiece>, Error> {
+    /// The piece that holds the position, with its checksums; none if chunks are held and there is no memory to read them to.
+    async fn open_piece(&mut self) -> Result<Option<Rc<OpenPiece>>, Error> {
         if let Some(piece) = &self.current
             && self.position < piece.start + piece.bytes
         {
-            return Ok(piece.clone());
+            return Ok(Some(piece.clone()));
         }
         while self.pieces.front().is_some_and(|piece| self.position >= piece.start + piece.bytes) {
             self.pieces.pop_front();
         }
         let piece = self.pieces.front().expect("the range lies within the object, which its pieces make up");
-        let owner = Owner { part: piece.part, ..self.owner.clone() };
-        let open = self.open(owner, piece.start, piece.bytes, piece.content.clone()).await?;
-        let open = Rc::new(open);
+        let lease = match &piece.content {
+            Content::Extents { checksums: ChecksumTable::Away { bytes, .. }, .. }
+                if !self.window.is_empty() =>
+            {
+                let room =
+                    self.engine.core().pool().try_acquire((*bytes as usize).next_multiple_of(BLOCK_BYTES));
+                let Some(lease) = room else { return Ok(None) };
+                Some(lease)
+            }
+            _ => None,
+        };
+        let open = Rc::new(self.open(piece, lease).await?);
         self.pieces.pop_front();
         self.current = Some(open.clone());
-        Ok(open)
+        Ok(Some(open))
     }
 
-    async fn open(&self, owner: Owner, start: u64, bytes: u64, content: Content) -> Result<OpenPiece, Error> {
+    /// With `lease` for checksums that lie elsewhere; without, it waits for one.
+    async fn open(&self, piece: &Piece, lease: Option<BufferLease>) -> Result<OpenPiece, Error> {
+        let owner = Owner { part: piece.part, ..self.owner.clone() };
+        let Piece { start, bytes, .. } = *piece;
         let files = self.engine.files(self.shard);
         let zone_bytes = u64::from(self.engine.geometry().zone_bytes);
-        let (place, checksums, block_bytes) = match content {
+        let (place, checksums, block_bytes) = match piece.content.clone() {
             Content::Inline(bytes) => (Place::Inline(bytes), Vec::new(), 1),
             Content::Packed { place, checksums, .. } => {
                 let offset =
@@ -357,7 +362,7 @@ impl Get {
                 (Place::Packed { offset }, checksums, PACKED_CHECKSUM_BYTES as u64)
             }
             Content::Extents { extents, checksums, .. } => {
-                let table = self.checksum_table(&owner, checksums).await?;
+                let table = self.checksum_table(&owner, checksums, lease).await?;
                 (Place::Extents(extents), table, EXTENT_CHECKSUM_BYTES as u64)
             }
             Content::Empty | Content::Parts(_) => {
@@ -367,7 +372,12 @@ impl Get {
         Ok(OpenPiece { owner, start, bytes, place, checksums, block_bytes })
     }
 
-    async fn checksum_table(&self, owner: &Owner, table: ChecksumTable) -> Result<Vec<u64>, Error> {
+    async fn checksum_table(
+        &self,
+        owner: &Owner,
+        table: ChecksumTable,
+        lease: Option<BufferLease>,
+    ) -> Result<Vec<u64>, Error> {
         let (extent, bytes, checksum) = match table {
             ChecksumTable::Here(checksums) => return Ok(checksums),
             ChecksumTable::Away { extent, bytes, checksum } => (extent, bytes, checksum),
@@ -379,7 +389,7 @@ impl Get {
         {
             return Ok(checksums_in(&kept));
         }
-        match table_away(&self.engine, self.shard, extent, bytes, checksum).await {
+        match table_away(&self.engine, self.shard, (extent, bytes, checksum), lease).await {
             Ok(read) => {
                 if self.cached {
                     cache.keep(name, &read);
@@ -401,7 +411,7 @@ pub(crate) async fn checksum_table(
     match table {
         ChecksumTable::Here(checksums) => Ok(checksums),
         ChecksumTable::Away { extent, bytes, checksum } => {
-            let table = table_away(engine, shard, extent, bytes, checksum).await?;
+            let table = table_away(engine, shard, (extent, bytes, checksum), None).await?;
             Ok(checksums_in(&table))
         }
     }
@@ -411,21 +421,23 @@ fn checksums_in(table: &[u8]) -> Vec<u64> {
     table.as_chunks::<8>().0.iter().map(|sum| u64::from_le_bytes(*sum)).collect()
 }
 
-/// A table of checksums in an extent of its own, verified.
+/// A table of checksums in an extent of its own (its bytes, and their checksum), verified: in `lease`, or one that is waited for.
 async fn table_away(
     engine: &CoreEngine,
     shard: u16,
-    extent: Extent,
-    bytes: u32,
-    expected: u64,
+    (extent, bytes, expected): (Extent, u32, u64),
+    lease: Option<BufferLease>,
 ) -> Result<FrozenLease, Error> {
     let bytes = bytes as usize;
     let offset = extent_offset(engine, shard, extent);
     let padded = bytes.next_multiple_of(BLOCK_BYTES);
     let mut again = false;
+    let mut lease = match lease {
+        Some(lease) => lease,
+        None => engine.core().pool().acquire(padded).await,
+    };
     loop {
-        let lease = engine.core().pool().acquire(padded).await;
-        let lease = read(engine, shard, Region::Data, offset, padded, lease).await?;
+        lease = read(engine, shard, Region::Data, offset, padded, lease).await?;
         let table = lease.as_slice().get(..bytes).unwrap_or_default();
         let found = checksum(table);
         if found == expected && table.len() == bytes {

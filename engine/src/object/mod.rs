@@ -5,6 +5,7 @@
 //! commits in another. Only small payloads, which the log carries, cross cores, as leases and not as copies.
 
 pub(crate) mod copy;
+pub(crate) mod footprint;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod put;

@@ -28,7 +28,7 @@ use crate::{
 };
 use bytes::Bytes;
 use crossdock_transport::{
-    memory::{BufferLease, CopyReason, FrozenLease, LEASE_BYTES_MAX, ScatterList, copy_payload},
+    memory::{BufferLease, CopyReason, FrozenLease, LEASE_BYTES_MAX, ScatterList, copy_payload, lease_bytes},
     operation::OsError,
     ring::Durability,
 };
@@ -91,7 +91,7 @@ impl Put {
     /// Bytes of leases that writing an object of this size holds at most.
     pub(crate) fn memory_bytes(size: Option<u64>) -> usize {
         match size {
-            Some(size) if size <= CHUNK_BYTES as u64 => (size as usize).max(BLOCK_BYTES),
+            Some(size) if size <= CHUNK_BYTES as u64 => lease_bytes(size as usize),
             _ => OPERATION_BYTES_MAX,
         }
     }

@@ -5,7 +5,8 @@
 use super::{open, some_bytes};
 use bytes::Bytes;
 use crossdock::{
-    CommitOptions, Delete, Engine, Error, GetOptions, GetStream, OpenError, PutOptions, PutStream, Resource,
+    CommitOptions, CoreEngine, Delete, Engine, Error, GetOptions, GetStream, ListOptions, OpenError,
+    PutOptions, PutStream, Resource,
 };
 use futures_lite::future::block_on;
 use std::{
@@ -60,6 +61,7 @@ fn fill_the_index(path: &Path) {
     let engine = builder().memory_max(most).admission_wait(Duration::from_secs(30)).open().unwrap();
     println!("{}", engine.report().memory);
     block_on(engine.create_bucket("b", Bytes::new())).unwrap();
+    block_on(engine.put_bytes("b", b"large", some_bytes(12 << 20, 3))).unwrap();
     let count = std::sync::atomic::AtomicU32::new(0);
     let fill = || {
         let attributes = Bytes::from(vec![7; 2000]);
@@ -99,6 +101,13 @@ fn fill_the_index(path: &Path) {
     );
     // A bound that is never come near bounds nothing: what is counted is really there, within a factor.
     assert!(now - before > index / 3, "{now} B resident, {index} B of index counted");
+    load(&engine);
+    let (_, ever) = resident();
+    println!("resident {} B at most under load, of {most} B", ever - before);
+    assert!(
+        ever - before <= most,
+        "under load {ever} B, {before} B of it before; {most} B were to be the most"
+    );
     let first = b"some/key/of/a/usual/length/00000000";
     assert_eq!(block_on(engine.get_bytes("b", first)).unwrap().len(), 700);
     for number in 0..64 {
@@ -109,6 +118,46 @@ fn fill_the_index(path: &Path) {
     engine.close();
     let too_little = builder().memory_max(fixed + (8 << 20)).open();
     assert!(matches!(too_little, Err(OpenError::Memory { .. })), "{:?}", too_little.err());
+}
+
+/// Readers of large objects, listings, uploads in parts and writers, all at once and each as fast as it can, for as long as one of them
+/// takes. None keeps what it was given.
+fn load(engine: &Engine) {
+    let read = || {
+        let mut get = block_on(engine.get("b", b"large", GetOptions::default())).unwrap();
+        while let Some(chunk) = block_on(get.next()) {
+            chunk.unwrap();
+        }
+    };
+    let list = || {
+        let options = ListOptions { limit: 1000, ..ListOptions::default() };
+        assert_eq!(block_on(engine.list("b", options)).unwrap().items.len(), 1000);
+    };
+    let write = || {
+        let put = async {
+            let mut put = engine.put("b", b"other", PutOptions { size: Some(9 << 20) }).await.unwrap();
+            for _ in 0..9 {
+                put.write(some_bytes(1 << 20, 1)).await.unwrap();
+            }
+            put.finish(CommitOptions::default()).await
+        };
+        // There is room for it in the index, or there is not.
+        let answer = block_on(put).map(drop);
+        assert!(matches!(answer, Ok(()) | Err(Error::Busy(Resource::Index))), "{answer:?}");
+    };
+    let small = || {
+        assert_eq!(
+            block_on(engine.get_bytes("b", b"some/key/of/a/usual/length/00000001")).unwrap().len(),
+            700
+        )
+    };
+    std::thread::scope(|scope| {
+        for work in [&read as &(dyn Fn() + Sync), &list, &write, &small] {
+            for _ in 0..8 {
+                scope.spawn(move || (0..6).for_each(|_| work()));
+            }
+        }
+    });
 }
 
 /// Clients that stall hold what their budget has and are told so by its name beyond it; of two stores the one that has them serves others
@@ -156,6 +205,57 @@ fn stalled_clients_hold_their_budget_and_nothing_else() {
     assert!(waiting.is_ok(), "{:?}", waiting.err());
     drop((waiting, readers));
     engines.into_iter().for_each(Engine::close);
+}
+
+/// What is counted of small bodies is what their leases take, which is up to sixteen times their bytes: writers who stall after their
+/// first byte leave memory to those who come after them.
+#[test]
+fn small_bodies_count_by_their_leases() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = Engine::builder().path(directory.path()).cores(1).memory_bytes(32 << 20);
+    let engine = builder.capacity_bytes(1 << 30).open().unwrap();
+    block_on(engine.create_bucket("b", Bytes::new())).unwrap();
+    block_on(engine.put_bytes("b", b"small", some_bytes(4096, 1))).unwrap();
+    let leased = || {
+        let look = |engine: CoreEngine| async move {
+            let pool = engine.core().pool().clone();
+            Ok((pool.leased_bytes(), pool.leases(), pool.total_bytes()))
+        };
+        block_on(engine.on_core(0, look)).unwrap()
+    };
+    // The lease of what was put is on its way back.
+    std::thread::sleep(Duration::from_millis(100));
+    let (_, at_rest, _) = leased();
+    for bytes in [5_000, 70_000, 300_000] {
+        let (mut held, mut refused) = (Vec::new(), 0);
+        for number in 0..1000u32 {
+            let options = PutOptions { size: Some(bytes) };
+            match block_on(engine.put("b", &number.to_le_bytes(), options)) {
+                Ok(put) => held.push(put),
+                Err(Error::Busy(_)) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(refused > 0, "{bytes}: all of them were let in");
+        for put in &mut held {
+            block_on(put.write(Bytes::from_static(b"the first bytes, and no more"))).unwrap();
+        }
+        let started = Instant::now();
+        while leased().1 < at_rest + held.len() && started.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (now, leases, whole) = leased();
+        println!("{} writers of {bytes} B hold {now} B of {whole} B in {leases} leases", held.len());
+        assert_eq!(leases, at_rest + held.len(), "{bytes}: writers who were let in wait for memory");
+        assert!(now <= whole * 3 / 4, "{bytes}: {now} B of {whole} B are leased");
+        assert_eq!(block_on(engine.get_bytes("b", b"small")).unwrap().len(), 4096);
+        drop(held);
+        while leased().1 > at_rest {
+            assert!(started.elapsed() < Duration::from_secs(60), "leases of writers that are gone are out");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    engine.close();
 }
 
 fn stall_writers(engine: &Engine) -> (Vec<PutStream>, Vec<Error>) {

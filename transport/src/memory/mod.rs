@@ -57,5 +57,16 @@ pub const SUPERPAGE_BYTES: usize = 4 << 20;
 /// The largest lease, in bytes: a whole superpage.
 pub const LEASE_BYTES_MAX: usize = SUPERPAGE_BYTES;
 
+/// What a lease of at least `bytes` takes of its pool, in bytes: the smallest class that holds it. Whoever shares a pool out by
+/// budgets must count this, and not what was asked for: of 5 KiB a lease has 64.
+///
+/// Where a pool has no room of that class left, a lease takes more: see [`Pool::try_acquire`].
+///
+/// # Panics
+/// If `bytes` is more than 4 MiB ([`LEASE_BYTES_MAX`]).
+pub fn lease_bytes(bytes: usize) -> usize {
+    superpage::Class::of(bytes).bytes()
+}
+
 // Offsets and file positions are u64, memory is addressed by usize, and one is cast to the other.
 const _: () = assert!(usize::BITS == 64, "crossdock-transport is written for 64-bit targets");
