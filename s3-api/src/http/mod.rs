@@ -169,6 +169,7 @@ fn front_of(engine: &CoreEngine, shared: &Shared) -> Rc<Front> {
         let front = Rc::new(Front {
             service: Service::new(shared.service.clone(), engine.clone()),
             limits: shared.limits,
+            memory: crate::server::Memory::new(&core, &shared.limits),
             metrics: shared.metrics.get(core.index()).cloned().unwrap_or_default(),
             digester: crate::server::Digester::new(core.clone()),
             core,
@@ -200,13 +201,19 @@ async fn serve(
     let first = front.first_chunk(&mut asked, &mut answer).await;
     front.count_moved(&asked, &answer);
     let host_id = front.host_id();
-    let (made, payload) = Made::of(answer.reply, &front.context(&asked, &host_id, true), first.is_some());
+    let room = answer.room.take();
+    let context = front.context(&asked, &host_id, true);
+    let (made, payload, taken) = Made::of(answer.reply, &context, first.is_some(), room.is_some());
     let (status, bytes) = (made.status(), made.payload_bytes());
     // Who does not wait for the answer any more takes no payload either.
-    if reply.send(made).is_ok()
-        && let (Some(payload), Some(first), Some(get)) = (payload, first, answer.payload)
-    {
+    let sent = reply.send(made).is_ok();
+    if sent && let (Some(payload), Some(first), Some(get)) = (payload, first, answer.payload) {
         reply::send(front, payload, first, get).await;
     }
     front.count(&asked, status, bytes);
+    if sent && let Some(taken) = taken {
+        // The document is there until the stack drops it.
+        let _ = taken.await;
+    }
+    drop(room);
 }

@@ -10,19 +10,35 @@ use crate::{
 use bytes::Bytes;
 use crossdock::Get;
 use crossdock_transport::memory::FrozenLease;
-use futures_channel::mpsc;
+use futures_channel::{mpsc, oneshot};
 use futures_core::Stream;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use std::{
+    convert::Infallible,
     fmt,
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-/// Chunks that may wait for the stack besides the one it sends.
-const WAITING: usize = 1;
+/// Chunks that may wait for the stack besides the one that a channel always has room for.
+const WAITING: usize = 0;
+
+/// Resolves, with an error, once a document is gone.
+type Gone = oneshot::Receiver<Infallible>;
+
+/// A document that others must leave room for.
+struct Counted {
+    document: Vec<u8>,
+    _there: oneshot::Sender<Infallible>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.document
+    }
+}
 
 /// An answer before it is one of the `http` crate.
 pub(super) struct Made {
@@ -32,12 +48,14 @@ pub(super) struct Made {
 }
 
 impl Made {
-    /// What `reply` says in its context, and where its payload goes if there is one to be sent.
+    /// What `reply` says in its context, and where its payload goes if there is one to be sent. If its document takes room, what
+    /// resolves when that is dropped.
     pub(super) fn of(
         reply: Reply,
         context: &ReplyContext<'_>,
         has_payload: bool,
-    ) -> (Made, Option<mpsc::Sender<Bytes>>) {
+        takes_room: bool,
+    ) -> (Made, Option<mpsc::Sender<Bytes>>, Option<Gone>) {
         let mut fields = Vec::with_capacity(reply.headers.len() + 5);
         reply.each_field(context, |name, value| {
             // What can not stand in a head is left out, as our own writer does.
@@ -45,10 +63,15 @@ impl Made {
                 fields.push((name, value));
             }
         });
-        let mut payload = None;
+        let (mut payload, mut gone) = (None, None);
         let content = match reply.body {
             _ if !reply.sends_body(context.method) => Inner::Whole(Bytes::new()),
             Content::Empty => Inner::Whole(Bytes::new()),
+            Content::Bytes(document) if takes_room => {
+                let (there, receiver) = oneshot::channel();
+                gone = Some(receiver);
+                Inner::Whole(Bytes::from_owner(Counted { document, _there: there }))
+            }
             Content::Bytes(document) => Inner::Whole(document.into()),
             Content::Payload { bytes } if has_payload => {
                 let (sender, chunks) = mpsc::channel(WAITING);
@@ -57,7 +80,7 @@ impl Made {
             }
             Content::Payload { .. } => Inner::Whole(Bytes::new()),
         };
-        (Made { status: reply.status, fields, body: ReplyBody(content) }, payload)
+        (Made { status: reply.status, fields, body: ReplyBody(content) }, payload, gone)
     }
 
     /// What is said when the engine is closed: by nobody, at no time, about no request.
@@ -107,22 +130,29 @@ pub(super) async fn send(
     first: FrozenLease,
     mut get: Box<Get>,
 ) {
-    let mut next = Some(first);
-    while let Some(chunk) = next {
+    let mut first = Some(first);
+    loop {
+        // Room first: a chunk that waited for it would be one more than there is memory for.
         let room = within(&front.core, front.limits.send, poll_fn(|cx| sender.poll_ready(cx))).await;
+        if !matches!(room, Some(Ok(()))) {
+            return;
+        }
+        let chunk = match first.take() {
+            Some(chunk) => chunk,
+            None => match get.next().await {
+                Some(Ok(chunk)) => chunk,
+                Some(Err(error)) => {
+                    tracing::error!(%error, "an object can not be read on");
+                    return;
+                }
+                None => return,
+            },
+        };
         let bytes = chunk.len() as u64;
-        if !matches!(room, Some(Ok(()))) || sender.start_send(chunk.into_bytes()).is_err() {
+        if sender.start_send(chunk.into_bytes()).is_err() {
             return;
         }
         front.metrics.sent_bytes.add(bytes);
-        next = match get.next().await {
-            Some(Ok(chunk)) => Some(chunk),
-            Some(Err(error)) => {
-                tracing::error!(%error, "an object can not be read on");
-                None
-            }
-            None => None,
-        };
     }
 }
 

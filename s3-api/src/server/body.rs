@@ -11,8 +11,9 @@
 
 use super::{
     ServerLimits,
-    digester::{Digester, Member},
-    exchange::Announced,
+    digester::Member,
+    exchange::{Announced, Front},
+    memory::{Document, Memory, PIECE_BYTES},
     source::Source,
     wire::{Ended, INPUT_BYTES},
 };
@@ -22,7 +23,7 @@ use crate::protocol::{
     http::BodyFraming,
 };
 use crossdock_transport::memory::{BufferLease, CopyReason, copy_payload};
-use std::{rc::Rc, time::Duration};
+use std::time::Duration;
 
 /// Bytes received at a time where framing is expected: a chunk's head and a little payload, all of it to be moved.
 const FRAMING_BYTES: usize = 1024;
@@ -35,6 +36,7 @@ pub(crate) struct Body<'a> {
     /// Where its payload is digested.
     digests: Member,
     limits: ServerLimits,
+    memory: &'a Memory,
     framing: BodyFraming,
     awaits_continue: bool,
     received_bytes: u64,
@@ -49,16 +51,16 @@ impl<'a> Body<'a> {
         decoder: BodyDecoder,
         verifier: BodyVerifier,
         announced: Announced,
-        limits: ServerLimits,
-        digester: &Rc<Digester>,
+        front: &'a Front,
     ) -> Body<'a> {
         source.begin();
         Body {
             source,
             decoder,
-            digests: digester.join(&verifier),
+            digests: front.digester.join(&verifier),
             verifier: Some(verifier),
-            limits,
+            limits: front.limits,
+            memory: &front.memory,
             framing: announced.framing,
             awaits_continue: announced.held_back,
             received_bytes: 0,
@@ -190,37 +192,39 @@ impl<'a> Body<'a> {
     /// The whole body of at most `limit` bytes, digests compared: a document.
     ///
     /// # Errors
-    /// It is longer, malformed or another.
-    pub(crate) async fn document(&mut self, limit: usize) -> Result<Vec<u8>, S3Error> {
+    /// It is longer, malformed or another; or there is no room for it beside those of others.
+    pub(crate) async fn document(&mut self, limit: usize) -> Result<Document, S3Error> {
         let too_long = || S3Error::from(ErrorCode::MaxMessageLengthExceeded);
         let declared = self.declared_bytes().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         if declared.is_some_and(|bytes| bytes > limit) {
             return Err(too_long());
         }
-        // A declared length is a claim: memory is taken for what comes.
-        let mut document = Vec::new();
+        let mut document = Document::new();
         while !self.decoder.is_finished() {
             // A page: most documents fit, and one that does not come holds no more while it is waited for.
             let lease = self.source.core().pool().acquire(INPUT_BYTES).await;
             let bytes = lease.capacity();
             let lease = self.fill(lease, bytes).await?;
-            if document.len() + lease.len() > limit {
+            if document.bytes.len() + lease.len() > limit {
                 return Err(too_long());
             }
-            document.extend_from_slice(lease.as_slice());
+            document.extend(self.memory, lease.as_slice())?;
         }
         self.finish().await?;
         Ok(document)
     }
 
-    /// Appends up to `bytes` of payload to `target`; false if there is no more.
+    /// Appends up to a page of payload to `target`, or with `in_pieces` up to [`PIECE_BYTES`] if there is room for that; false if
+    /// there is no more.
     ///
     /// # Errors
     /// As [`Body::fill`].
-    pub(crate) async fn append(&mut self, target: &mut Vec<u8>, bytes: usize) -> Result<bool, S3Error> {
+    pub(crate) async fn append(&mut self, target: &mut Vec<u8>, in_pieces: bool) -> Result<bool, S3Error> {
         if self.decoder.is_finished() {
             return Ok(false);
         }
+        let piece = if in_pieces { self.memory.piece(PIECE_BYTES) } else { None };
+        let bytes = if piece.is_some() { PIECE_BYTES } else { INPUT_BYTES };
         let lease = self.source.core().pool().acquire(bytes).await;
         let lease = self.fill(lease, bytes).await?;
         target.extend_from_slice(lease.as_slice());
@@ -233,7 +237,7 @@ impl<'a> Body<'a> {
     /// They differ, or the peer is gone.
     pub(crate) async fn finish_ignored(&mut self) -> Result<(), S3Error> {
         let mut ignored = Vec::new();
-        while self.append(&mut ignored, INPUT_BYTES).await? {
+        while self.append(&mut ignored, false).await? {
             ignored.clear();
         }
         self.finish().await.map(drop)

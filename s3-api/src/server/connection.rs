@@ -2,11 +2,12 @@
 
 use super::{
     exchange::{Announced, Asked, BodyLeft},
-    listener::{Counted, Shared},
+    listener::Shared,
+    memory::PIECE_BYTES,
     source::Source,
     steering::{self, Handed, MOVES_MAX},
     stream::Stream,
-    wire::{Ended, INPUT_BYTES, Wire, lease_of, unless},
+    wire::{Ended, INPUT_BYTES, SEND_PIECE_BYTES, Wire, lease_of, unless},
 };
 use crate::{
     protocol::{
@@ -15,8 +16,11 @@ use crate::{
     },
     service::{Answer, Origin},
 };
-use crossdock::reactor::Moment;
-use crossdock_transport::{memory::ScatterList, tcp::TcpStream};
+use crossdock::reactor::{Grant, Moment};
+use crossdock_transport::{
+    memory::{ScatterList, lease_bytes},
+    tcp::TcpStream,
+};
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 /// How much, and how long, a peer may still send on a connection that is being closed, before it finds that out the
@@ -25,10 +29,6 @@ const LINGER_BYTES: usize = 16 << 20;
 const LINGER: Duration = Duration::from_secs(2);
 /// The least room for the rest of a head.
 const HEAD_ROOM: usize = 1024;
-/// Inputs of more than a page: this part of a core's memory, in all. A head needs no signature to be long, so what long
-/// heads can hold must leave enough for everyone else.
-const LARGE_INPUTS_DIVISOR: usize = 8;
-const LARGE_INPUT_BYTES: usize = 64 * 1024;
 
 /// What became of a request.
 enum Next {
@@ -66,8 +66,8 @@ struct Connection {
     shared: Rc<Shared>,
     wire: Wire,
     peer: SocketAddr,
-    /// Held while the input is large.
-    large: Option<Counted>,
+    /// Held while the input is large: its room, and how many bytes that is.
+    large: Option<(Grant, usize)>,
     /// The core of the session that the last request's bytes went over, if it is another one.
     session_core: Option<usize>,
     /// How often it may still go to another core.
@@ -231,10 +231,11 @@ impl Connection {
 
     async fn make_head_room(&mut self) -> Result<(), S3Error> {
         let bytes = self.wire.pending().len() + HEAD_ROOM;
-        if bytes > INPUT_BYTES && self.large.is_none() {
-            let most = self.shared.front.core.pool().total_bytes() / LARGE_INPUTS_DIVISOR / LARGE_INPUT_BYTES;
-            let large = Counted::below(&self.shared.large_inputs, most);
-            self.large = Some(large.ok_or(ErrorCode::SlowDown)?);
+        let takes = lease_bytes(bytes);
+        if takes > self.large.as_ref().map_or(INPUT_BYTES, |(_, takes)| *takes) {
+            // A head needs no signature to be long.
+            let room = self.shared.front.memory.piece(takes).ok_or(ErrorCode::SlowDown)?;
+            self.large = Some((room, takes));
         }
         self.wire.reserve(bytes).await;
         Ok(())
@@ -305,12 +306,17 @@ impl Connection {
         let host_id = front.host_id();
         let mut head = Vec::with_capacity(1024);
         let payload_bytes = answer.reply.write(&front.context(&asked, &host_id, keep_alive), &mut head);
-        let status = answer.reply.status;
-        let result = match (first, answer.payload) {
+        // The room is held until the last byte is sent; the reply's document is in the head now, and not kept twice.
+        let Answer { reply, payload, room, .. } = answer;
+        let status = reply.status;
+        drop(reply);
+        let result = match (first, payload) {
             (Some(first), Some(mut get)) => {
-                let lease = lease_of(&front.core, &[&head]).await;
                 let mut sent = first.len() as u64;
-                let mut pieces = ScatterList::from(lease.freeze());
+                let mut pieces = ScatterList::new();
+                for piece in head.chunks(INPUT_BYTES) {
+                    pieces.push(lease_of(&front.core, piece).await.freeze());
+                }
                 pieces.push(first);
                 let mut result = self.wire.send(pieces, patience).await;
                 while result.is_ok() && sent < payload_bytes {
@@ -329,6 +335,12 @@ impl Connection {
                 }
                 front.metrics.sent_bytes.add(sent);
                 result
+            }
+            _ if room.is_some() => {
+                let large = front.memory.piece(PIECE_BYTES);
+                let piece_bytes = if large.is_some() { PIECE_BYTES } else { SEND_PIECE_BYTES };
+                let rate = front.limits.body_bytes_per_second;
+                self.wire.send_document(&head, piece_bytes, patience, rate).await
             }
             _ => self.wire.send_bytes(&head, patience).await,
         };

@@ -4,6 +4,7 @@ use super::{
     ServerLimits,
     body::Body,
     digester::Digester,
+    memory::Memory,
     metrics::{Outcome, ServerMetrics},
     source::Source,
     wire::{Ended, unless},
@@ -16,7 +17,7 @@ use crate::{
         error::{ErrorCode, S3Error},
         http::{BodyFraming, Headers, Method, RequestHead},
         operation::OperationName,
-        reply::{Reply, ReplyContext},
+        reply::{Reply, ReplyBody, ReplyContext},
     },
     service::{
         Admission, Admitted, Answer, Declined, Origin, Service,
@@ -49,6 +50,8 @@ pub(crate) struct Front {
     pub(crate) core: Core,
     pub(crate) service: Service,
     pub(crate) limits: ServerLimits,
+    /// What requests hold besides bytes of objects.
+    pub(crate) memory: Memory,
     pub(crate) metrics: Arc<ServerMetrics>,
     /// Where bodies are digested.
     pub(crate) digester: Rc<Digester>,
@@ -151,6 +154,13 @@ impl Front {
         let page = self.service.page_of(&head);
         let (answer, left) = self.perform(asked, head, announced, source).await;
         let mut answer = answer.unwrap_or_else(|error| self.refusal(asked, &error));
+        if let ReplyBody::Bytes(document) = &answer.reply.body {
+            match self.memory.document(document.len()) {
+                Ok(room) => answer.room = room,
+                // What was asked for may have been done: it can be asked for again.
+                Err(code) => answer = self.refusal(asked, &code.into()),
+            }
+        }
         if let Some(page) = &page
             && asked.method != Method::Options
         {
@@ -188,7 +198,7 @@ impl Front {
             Ok(parts) => parts,
         };
         let closed = admitted.proposal.as_ref().map(|_| source.closed());
-        let mut body = Body::new(source, decoder, verifier, announced, self.limits, &self.digester);
+        let mut body = Body::new(source, decoder, verifier, announced, self);
         let run = self.service.run(&admitted, asked.begun, &mut body);
         let answer = match closed {
             None => run.await,

@@ -1,8 +1,8 @@
 //! Listening, accepting, draining.
 
 use super::{
-    ServerLimits, connection, digester::Digester, exchange::Front, metrics::ServerMetrics, steering::Running,
-    wire,
+    ServerLimits, connection, digester::Digester, exchange::Front, memory::Memory, metrics::ServerMetrics,
+    steering::Running, wire,
 };
 use crate::service::{Service, ServiceOptions, Swept, sweep};
 use crossdock::{CoreEngine, reactor::RingDriver};
@@ -57,18 +57,16 @@ pub(super) struct Shared {
     /// Where the server listens, on every core.
     pub(super) address: SocketAddr,
     pub(super) draining: Cell<bool>,
-    /// Connections whose input is larger than that of one at rest.
-    pub(super) large_inputs: Rc<Cell<usize>>,
     turned_away: Rc<Cell<usize>>,
     open: Cell<usize>,
 }
 
 /// One of a bounded number, for as long as it lives.
-pub(super) struct Counted(Rc<Cell<usize>>);
+struct Counted(Rc<Cell<usize>>);
 
 impl Counted {
     /// One more, if that makes at most `most`.
-    pub(super) fn below(count: &Rc<Cell<usize>>, most: usize) -> Option<Counted> {
+    fn below(count: &Rc<Cell<usize>>, most: usize) -> Option<Counted> {
         (count.get() < most).then(|| {
             count.set(count.get() + 1);
             Counted(count.clone())
@@ -205,6 +203,7 @@ impl Server {
                 core: core.clone(),
                 service: Service::new(self.service.clone(), engine.clone()),
                 limits: self.limits,
+                memory: Memory::new(&core, &self.limits),
                 metrics,
                 digester: Digester::new(core.clone()),
             },
@@ -214,7 +213,6 @@ impl Server {
             ring: driver.ring().clone(),
             address: self.address,
             draining: Cell::new(false),
-            large_inputs: Rc::default(),
             turned_away: Rc::default(),
             open: Cell::new(0),
         });

@@ -17,6 +17,7 @@ mod connection;
 mod digester;
 mod exchange;
 mod listener;
+mod memory;
 mod metrics;
 mod observe;
 mod source;
@@ -31,6 +32,9 @@ pub(crate) use body::Body;
 pub(crate) use digester::Digester;
 pub use exchange::ACCESS_LOG;
 pub use listener::Server;
+pub(crate) use memory::Document;
+#[cfg(feature = "http")]
+pub(crate) use memory::Memory;
 pub use metrics::{ServerMetrics, render};
 #[cfg(feature = "tls")]
 pub use tls::TlsSettings;
@@ -47,7 +51,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// Connections on each core. One more is answered 503 and closed. Default: 1024.
+    /// Connections on each core. One more is answered 503 and closed. Each holds 4 KiB of the core's memory, with TLS 8, and another
+    /// 4 KiB while a request is at work: a core with little memory should have fewer. Default: 1024.
     pub connections: usize,
     /// How long a connection may rest between requests. Default: 75 seconds.
     pub idle: Duration,
@@ -57,12 +62,16 @@ pub struct ServerLimits {
     pub head: Duration,
     /// Bytes of a head at most, the request line among them. Default: 64 KiB.
     pub head_bytes: usize,
+    /// Bytes of documents that each core holds at once: lists on their way to clients, and what clients send that is no object. Who
+    /// asks for, or sends, one more is told to slow down. Documents of up to 4 KiB do not count. Default: 32 MiB.
+    pub documents_bytes: usize,
     /// How long a body may come to a halt. Default: 30 seconds.
     pub body_idle: Duration,
     /// The slowest a body may come on the whole, apart from one such halt: a peer that sends a byte now and then must not
     /// hold memory for days. Default: 4096 bytes a second.
     pub body_bytes_per_second: u64,
-    /// How long a peer may take nothing of what is sent to it. Default: 60 seconds.
+    /// How long a peer may take nothing of what is sent to it. A document may take this and a second for each 4096 bytes, whatever
+    /// comes of it meanwhile. Default: 60 seconds.
     pub send: Duration,
     /// How long requests in work may take to end when the server closes. Default: 30 seconds.
     pub drain: Duration,
@@ -76,6 +85,7 @@ impl Default for ServerLimits {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
             head_bytes: 64 << 10,
+            documents_bytes: 32 << 20,
             body_idle: Duration::from_secs(30),
             body_bytes_per_second: 4 << 10,
             send: Duration::from_secs(60),

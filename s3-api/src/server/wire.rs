@@ -156,11 +156,30 @@ impl Wire {
         sent
     }
 
-    /// Sends bytes that are in no lease yet.
+    /// Sends bytes that are in no lease yet: a page at a time, so that a peer which takes nothing holds no more.
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8], deadline: Duration) -> Result<(), Ended> {
         for piece in bytes.chunks(SEND_PIECE_BYTES) {
-            let lease = lease_of(&self.core, &[piece]).await;
+            let lease = lease_of(&self.core, piece).await;
             self.send(ScatterList::from(lease.freeze()), deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Wire::send_bytes`], in such pieces. The peer may come to a halt for `patience`; besides it must take so many bytes in
+    /// each second.
+    pub(super) async fn send_document(
+        &mut self,
+        bytes: &[u8],
+        piece_bytes: usize,
+        patience: Duration,
+        bytes_per_second: u64,
+    ) -> Result<(), Ended> {
+        let earned = Duration::from_secs(bytes.len() as u64 / bytes_per_second.max(1));
+        let deadline = self.core.now().after(patience.saturating_add(earned));
+        for piece in bytes.chunks(piece_bytes) {
+            let lease = lease_of(&self.core, piece).await;
+            let left = deadline.since(self.core.now());
+            self.send(ScatterList::from(lease.freeze()), patience.min(left)).await?;
         }
         Ok(())
     }
@@ -194,20 +213,14 @@ impl Wire {
     }
 }
 
-/// Most bytes of a document that are put into one lease.
-pub(crate) const SEND_PIECE_BYTES: usize = 64 * 1024;
+/// What is put into a page to be sent: TLS needs a part of one.
+pub(super) const SEND_PIECE_BYTES: usize = INPUT_BYTES * 2 / 3;
 
-/// A lease that holds `pieces`, one behind the other.
-pub(crate) async fn lease_of(core: &Core, pieces: &[&[u8]]) -> BufferLease {
-    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
-    let mut lease = core.pool().acquire(bytes.max(1)).await;
-    lease.set_len(bytes);
-    let mut rest = lease.as_mut_slice();
-    for piece in pieces {
-        let (now, later) = rest.split_at_mut(piece.len());
-        now.copy_from_slice(piece);
-        rest = later;
-    }
+/// A lease that holds `bytes`.
+pub(super) async fn lease_of(core: &Core, bytes: &[u8]) -> BufferLease {
+    let mut lease = core.pool().acquire(bytes.len().max(1)).await;
+    lease.set_len(bytes.len());
+    lease.as_mut_slice().copy_from_slice(bytes);
     lease
 }
 

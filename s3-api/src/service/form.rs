@@ -30,9 +30,6 @@ use bytes::Bytes;
 use crossdock::{CommitOptions, Put, PutOptions, WriteCondition};
 use crossdock_transport::memory::{CopyReason, copy_payload};
 
-/// Bytes received at a time.
-const PIECE_BYTES: usize = 64 << 10;
-
 /// Fields that stand for headers of a PutObject: any other does not.
 const HEADER_FIELDS: [&str; 7] = [
     "cache-control",
@@ -55,7 +52,8 @@ pub(super) async fn post(
         if let Some(form) = FormHead::parse(&bytes, &boundary)? {
             break form;
         }
-        if !body.append(&mut bytes, PIECE_BYTES).await? {
+        // A page at a time: nobody knows yet who sends it.
+        if !body.append(&mut bytes, false).await? {
             return Err(ErrorCode::MalformedPost.into());
         }
     };
@@ -192,7 +190,7 @@ async fn store(
             break;
         }
         piece.clear();
-        if !body.append(&mut piece, PIECE_BYTES).await? {
+        if !body.append(&mut piece, true).await? {
             return Err(ErrorCode::MalformedPost.into());
         }
         scanner.push(&piece, &mut content);

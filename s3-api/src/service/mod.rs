@@ -62,7 +62,7 @@ use crate::protocol::{
     remote::{Control, Proposal},
     reply::{Owner, Reply},
 };
-use crossdock::{CoreEngine, Error, Get};
+use crossdock::{CoreEngine, Error, Get, reactor::Grant};
 use facts::Source;
 use keys::KeyCache;
 use remote::Moved;
@@ -174,11 +174,13 @@ pub(crate) struct Answer {
     pub(crate) payload: Option<Box<Get>>,
     /// What became of the proposal, if there was one.
     pub(crate) moved: Option<Moved>,
+    /// Held for as long as the reply's document is there.
+    pub(crate) room: Option<Grant>,
 }
 
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Answer {
-        Answer { reply, payload: None, moved: None }
+        Answer { reply, payload: None, moved: None, room: None }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         operation::{DeleteObjects, OperationName, PutAcl, Request, Resource, delete_action},
         reply::Reply,
     },
-    server::Body,
+    server::{Body, Document},
 };
 use crossdock::reactor::Moment;
 
@@ -34,9 +34,10 @@ impl Service {
         }
         let document = match routed.operation.document_bytes_max() {
             Some(limit) => body.document(limit).await.map_err(|error| error.on(&name))?,
-            None => Vec::new(),
+            None => Document::new(),
         };
-        let request = Request::parse(routed, headers, &document)?;
+        // Its room is held until all that it asks for is done.
+        let request = Request::parse(routed, headers, &document.bytes)?;
         self.perform(request, admitted, begun, body).await.map_err(|error| error.on(&name))
     }
 

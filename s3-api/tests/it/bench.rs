@@ -34,6 +34,9 @@ pub(crate) const ALICE: (&str, &str) = ("alice", "secret of alice");
 pub(crate) const BOB: (&str, &str) = ("bob", "secret of bob");
 pub(crate) const CAROL: (&str, &str) = ("carol", "secret of carol");
 
+/// Several large requests at a time share little memory.
+const WAIT: Duration = Duration::from_secs(5);
+
 /// See [`Bench::of_strangers`].
 struct Strangers;
 
@@ -64,6 +67,15 @@ fn accounts() -> Arc<dyn Credentials> {
     Arc::new(HashMap::from([secret(ALICE), secret(BOB)]))
 }
 
+/// What a core's pool has given out.
+#[derive(Debug)]
+pub(crate) struct PoolUse {
+    pub(crate) leases: usize,
+    pub(crate) leased_bytes: usize,
+    pub(crate) total_bytes: usize,
+    pub(crate) waiters: usize,
+}
+
 /// A server, and the directory of its store.
 pub(crate) struct Bench {
     address: SocketAddr,
@@ -83,16 +95,22 @@ impl Bench {
     /// One with another transport, besides shared memory. Where it is not RDMA, it takes RDMA's place.
     pub(crate) fn with(transport: Option<Arc<dyn Transport>>) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |_| {}, |server| server)
+        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |_| {}, |server| server, WAIT)
     }
 
     /// As [`Bench::with`], where what was begun may take so long to end.
     pub(crate) fn patient(transport: Arc<dyn Transport>, grace: Duration) -> Bench {
         let directory = tempfile::tempdir().unwrap();
         let set_remote = |remote: &mut RemoteOptions| remote.grace = grace;
-        Bench::of(directory, accounts(), BucketDefaults::default(), Some(transport), set_remote, |server| {
-            server
-        })
+        Bench::of(
+            directory,
+            accounts(),
+            BucketDefaults::default(),
+            Some(transport),
+            set_remote,
+            |server| server,
+            WAIT,
+        )
     }
 
     /// The same store, served by a new process of which nobody remembers anything, with that transport besides shared memory.
@@ -102,13 +120,14 @@ impl Bench {
         }
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         std::fs::remove_file(directory.path().join("shm")).ok();
-        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |_| {}, |server| server)
+        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |_| {}, |server| server, WAIT)
     }
 
     /// Alice and Bob are accounts of their own, and Carol is a user of Alice's who may only read. Buckets are as AWS made them once.
     pub(crate) fn of_strangers() -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        Bench::of(directory, Arc::new(Strangers), BucketDefaults::BEFORE_2023, None, |_| {}, |server| server)
+        let defaults = BucketDefaults::BEFORE_2023;
+        Bench::of(directory, Arc::new(Strangers), defaults, None, |_| {}, |server| server, WAIT)
     }
 
     /// As [`Bench::new`], with limits of a test's own and, if there are settings, HTTPS.
@@ -127,7 +146,15 @@ impl Bench {
                     None => server,
                 }
             },
+            WAIT,
         )
+    }
+
+    /// As [`Bench::new`], with limits of a test's own, where nobody waits for what others hold.
+    pub(crate) fn impatient(limits: ServerLimits) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let set_up = |server: Server| server.with_limits(limits);
+        Bench::of(directory, accounts(), BucketDefaults::default(), None, |_| {}, set_up, Duration::ZERO)
     }
 
     fn of(
@@ -137,6 +164,7 @@ impl Bench {
         transport: Option<Arc<dyn Transport>>,
         set_remote: impl FnOnce(&mut RemoteOptions),
         set_up: impl FnOnce(Server) -> Server,
+        admission_wait: Duration,
     ) -> Bench {
         let mut remote = RemoteOptions::default();
         set_remote(&mut remote);
@@ -169,8 +197,7 @@ impl Bench {
             .path(directory.path().join("data"))
             .cores(cores)
             .memory_bytes(64 << 20)
-            // Several large requests at a time share little memory.
-            .admission_wait(Duration::from_secs(5))
+            .admission_wait(admission_wait)
             .capacity_bytes(1 << 30)
             .transport(Arc::new(Shm::listen(&socket, options).unwrap()))
             .on_each_core(move |engine, driver| {
@@ -214,12 +241,20 @@ impl Bench {
 
     /// Leases that are out, on each core.
     pub(crate) fn leases(&self) -> Vec<usize> {
-        let count = |core| {
-            let leases =
-                self.engine().on_core(core, |engine| async move { Ok(engine.core().pool().leases()) });
-            futures_lite::future::block_on(leases).unwrap()
+        self.pools().into_iter().map(|pool| pool.leases).collect()
+    }
+
+    /// What of its memory each core has given out.
+    pub(crate) fn pools(&self) -> Vec<PoolUse> {
+        let look = |core| {
+            let pool = self.engine().on_core(core, |engine| async move {
+                let pool = engine.core().pool();
+                let (leased_bytes, total_bytes) = (pool.leased_bytes(), pool.total_bytes());
+                Ok(PoolUse { leases: pool.leases(), leased_bytes, total_bytes, waiters: pool.waiters() })
+            });
+            futures_lite::future::block_on(pool).unwrap()
         };
-        (0..2).map(count).collect()
+        (0..2).map(look).collect()
     }
 
     pub(crate) fn host(&self) -> String {

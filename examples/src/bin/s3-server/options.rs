@@ -126,6 +126,9 @@ struct Given {
     /// Bytes of a request's head [default: 64KiB]
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     max_head: Option<String>,
+    /// Bytes of lists and other documents that each core holds at once; beyond, clients are told to slow down [default: 32MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    max_documents: Option<String>,
     /// How long a connection may rest between requests, such as 75s, 500ms or 2m [default: 75s]
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     idle_timeout: Option<String>,
@@ -296,6 +299,9 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
             return Err(format!("max-head {text}: between 4KiB and 1MiB"));
         }
     }
+    if let Some(text) = given.max_documents.or(file.max_documents) {
+        limits.documents_bytes = parse_size(&text)?;
+    }
     if let Some(text) = given.min_body_rate.or(file.min_body_rate) {
         limits.body_bytes_per_second = parse_size(&text)? as u64;
     }
@@ -401,12 +407,13 @@ mod tests {
     #[test]
     fn limits_stand_in_either() {
         // Times and sizes, from the command line before the file; what can not be is refused.
-        let file = "data = ['/a']\nhead-timeout = '2m'\nidle-timeout = '9s'\nmin-body-rate = '1KiB'\ntls-cert = 'c'\ntls-key = 'k'";
+        let file = "data = ['/a']\nhead-timeout = '2m'\nidle-timeout = '9s'\nmin-body-rate = '1KiB'\nmax-documents = '1M'\ntls-cert = 'c'\ntls-key = 'k'";
         let options =
             parse(&["--idle-timeout", "500ms", "--max-connections", "7", "--max-head", "8K"], file).unwrap();
         let limits = options.limits;
         assert_eq!((limits.head, limits.idle), (Duration::from_secs(120), Duration::from_millis(500)));
         assert_eq!((limits.connections, limits.head_bytes, limits.body_bytes_per_second), (7, 8192, 1024));
+        assert_eq!(limits.documents_bytes, 1 << 20);
         assert_eq!(options.tls, Some(("c".into(), "k".into())));
         for wrong in ["30", "0s", "s", "-1s", "1d", "99999999999h", "1 s s"] {
             assert!(parse(&["--data", "x", "--idle-timeout", wrong], "").is_err(), "{wrong}");

@@ -316,6 +316,13 @@ mod tests {
     };
     use std::io::{Read, Write};
 
+    #[test]
+    fn a_piece_that_is_sent_fits_into_a_page() {
+        // A peer that takes nothing of a reply holds a page, with TLS as well.
+        use crate::server::wire::{INPUT_BYTES, SEND_PIECE_BYTES};
+        assert!(fitting_bytes(INPUT_BYTES) >= SEND_PIECE_BYTES);
+    }
+
     /// Both ends of a connection: the server's configuration, and a client of `version` that trusts it.
     fn ends(version: &'static rustls::SupportedProtocolVersion) -> (Session, ClientConnection) {
         let made = rcgen::generate_simple_self_signed(vec!["server.test".into()]).unwrap();
