@@ -13,6 +13,9 @@
 //!   is if what took its place did not fit there and went to the next zone; and once that has an older epoch too, only the
 //!   two epochs tell which was discarded.
 //!
+//! * What holds and is not understood was written by a newer build. It is neither a tail nor damage: the shard is not opened, so that
+//!   nothing of it is lost.
+//!
 //! A header counts only if its keyed checksum holds and its shard, epoch, sequence, previous hash and position are
 //! those expected, so that neither a client's payload nor what an earlier life of the store left behind can pass.
 
@@ -22,8 +25,8 @@ use crate::{
     device::BlockDevice,
     error::{DeviceError, DeviceOperation, OpenError, Region},
     layout::{
-        Anchor, BLOCK_BYTES, BatchHeader, Entry, LogPosition, MetaHash, PACKED_CHECKSUM_BYTES, SecretKey,
-        checksum,
+        Anchor, BLOCK_BYTES, BatchHeader, DecodeError, Entry, LogPosition, MetaHash, PACKED_CHECKSUM_BYTES,
+        SecretKey, checksum,
     },
     planted::{Bug, planted},
 };
@@ -223,6 +226,8 @@ impl LogReader {
             let Some(block) = block else { return Ok(None) };
             match BatchHeader::peek(block, &secret) {
                 Ok((header, false)) if is_expected(&header, shard, position, expected) => header,
+                // Whether it is the one expected only a newer build can tell.
+                Err(error @ DecodeError::NewerVersion(_)) => return Err(self.not_understood(position, error)),
                 _ => return Ok(None),
             }
         };
@@ -232,17 +237,25 @@ impl LogReader {
         }
         let Some(bytes) = self.bytes(position, total).await? else { return Ok(None) };
         let meta = header.meta_blocks as usize * BLOCK_BYTES;
-        let front = read_copy(&bytes[..meta], &secret, false);
-        let (copy, mended) = match front {
+        let (copy, mended) = match sound_copy(&bytes[..meta], &secret, false) {
             Some(copy) => (Some(copy), false),
-            None => (read_copy(&bytes[total - meta..], &secret, true), true),
+            None => (sound_copy(&bytes[total - meta..], &secret, true), true),
         };
-        Ok(copy.filter(|(header, ..)| is_expected(header, shard, position, expected)).map(
-            |(header, entries, hash)| {
-                let payloads_hold = !mended && payloads_hold(&entries, &header, bytes);
-                Found { header, entries, hash, payloads_hold, mended }
-            },
-        ))
+        let Some(copy) = copy.filter(|copy| is_expected(&copy.header, shard, position, expected)) else {
+            return Ok(None);
+        };
+        let found = copy.understood().map(|mut found| {
+            found.mended = mended;
+            found.payloads_hold = !mended && payloads_hold(&found.entries, &found.header, bytes);
+            found
+        });
+        found.map(Some).map_err(|error| self.not_understood(position, error))
+    }
+
+    fn not_understood(&self, position: LogPosition, source: DecodeError) -> OpenError {
+        let zone = u64::from(position.zone) * u64::from(self.zone_bytes);
+        let offset = self.zones_at + zone + u64::from(position.offset);
+        OpenError::Recovery { shard: self.shard, what: "log batch", region: Region::Log, offset, source }
     }
 
     /// Looks past a batch that does not hold for proof that it was acknowledged, and for its back copy.
@@ -284,13 +297,13 @@ impl LogReader {
         let secret = self.secret;
         let meta = header.meta_blocks as usize * BLOCK_BYTES;
         let Some(bytes) = self.bytes(at, meta).await? else { return Ok(()) };
-        if let Some((header, entries, hash)) = read_copy(bytes, &secret, true) {
-            if evidence.back_copy.as_ref().is_some_and(|known| known.header.epoch > header.epoch) {
-                return Ok(());
-            }
-            // Its payloads need no look: it is used only if it was acknowledged.
-            evidence.back_copy = Some(Found { header, entries, hash, payloads_hold: false, mended: true });
+        let Some(copy) = sound_copy(bytes, &secret, true) else { return Ok(()) };
+        if evidence.back_copy.as_ref().is_some_and(|known| known.header.epoch > copy.header.epoch) {
+            return Ok(());
         }
+        // Its payloads need no look: it is used only if it was acknowledged.
+        let found = copy.understood().map(|found| Found { mended: true, ..found });
+        evidence.back_copy = Some(found.map_err(|error| self.not_understood(at, error))?);
         Ok(())
     }
 
@@ -400,20 +413,34 @@ fn is_expected(header: &BatchHeader, shard: u16, position: LogPosition, expected
         && expected.epoch.admits(header.epoch)
 }
 
-fn read_copy(
-    copy: &[u8],
-    secret: &SecretKey,
-    want_back: bool,
-) -> Option<(BatchHeader, Vec<Entry>, MetaHash)> {
-    let (header, mut bytes, hash, is_back) = BatchHeader::decode(copy, secret).ok()?;
-    if is_back != want_back {
-        return None;
+/// A copy of a batch's metadata that holds, whatever its entries say.
+struct SoundCopy<'a> {
+    header: BatchHeader,
+    entries: &'a [u8],
+    hash: MetaHash,
+}
+
+fn sound_copy<'a>(copy: &'a [u8], secret: &SecretKey, want_back: bool) -> Option<SoundCopy<'a>> {
+    let (header, entries, hash, is_back) = BatchHeader::decode(copy, secret).ok()?;
+    (is_back == want_back).then_some(SoundCopy { header, entries, hash })
+}
+
+impl SoundCopy<'_> {
+    /// The batch, of whose payloads nothing is known.
+    ///
+    /// # Errors
+    /// The entries are those that were written, and this build does not know them.
+    fn understood(self) -> Result<Found, DecodeError> {
+        let SoundCopy { header, entries: mut bytes, hash } = self;
+        let mut entries = Vec::new();
+        for _ in 0..header.entry_count {
+            entries.push(Entry::decode(&mut bytes)?);
+        }
+        if !bytes.is_empty() {
+            return Err(DecodeError::Bounds);
+        }
+        Ok(Found { header, entries, hash, payloads_hold: false, mended: false })
     }
-    let mut entries = Vec::new();
-    for _ in 0..header.entry_count {
-        entries.push(Entry::decode(&mut bytes).ok()?);
-    }
-    bytes.is_empty().then_some((header, entries, hash))
 }
 
 /// Whether every payload that the batch carries is what its entry says.

@@ -54,7 +54,7 @@ fn settled(path: &Path) -> Store {
 }
 
 /// The store as it would be found if the engine's process were killed now.
-fn killed(path: &Path) -> TempDir {
+pub(crate) fn killed(path: &Path) -> TempDir {
     let found = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(path).unwrap() {
         let entry = entry.unwrap();

@@ -8,6 +8,7 @@ mod copies;
 mod faults;
 mod inspect;
 mod limits;
+mod newer;
 mod own_loop;
 mod repair;
 mod transports;
