@@ -213,7 +213,10 @@ fn covered(key: &SecretKey, block: &[u8]) -> MetaHash {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{self, KEY},
+        super::{
+            document,
+            testing::{self, KEY},
+        },
         *,
     };
     use proptest::prelude::*;
@@ -237,6 +240,41 @@ mod tests {
             }
             prop_assert!(Anchor::decode(&bytes, &KEY).is_err());
         }
+    }
+
+    #[test]
+    fn the_document_draws_it() {
+        // Shows that every field lies where `disk_format.md` says.
+        let fields = document::fields!(Raw {
+            magic: "magic `XDKANCHR`",
+            version: "version",
+            shard: "`shard`",
+            has_checkpoint: "1 if there is a checkpoint",
+            reserved_13: "reserved",
+            store: "`store`",
+            generation: "`generation`",
+            epoch: "`epoch`",
+            epoch_start: "`epoch_start`",
+            log_zone: "`log_start`: zone",
+            log_offset: "`log_start`: offset",
+            log_sequence: "`log_sequence`",
+            log_previous: "`log_previous`",
+            checkpoint_id: "checkpoint: `id`",
+            entry_count: "checkpoint: `entry_count`",
+            last_chunk_zone: "checkpoint: last chunk, first copy: zone",
+            last_chunk_unit: "checkpoint: last chunk, first copy: unit",
+            last_chunk_order: "checkpoint: last chunk, first copy: order",
+            reserved_111: "reserved",
+            last_chunk_hash: "checkpoint: hash of the last chunk",
+            chunk_count: "checkpoint: `chunk_count`",
+            log_next_zone: "`log_next_zone`",
+            last_chunk_second_zone: "checkpoint: last chunk, second copy: zone",
+            last_chunk_second_unit: "checkpoint: last chunk, second copy: unit",
+            last_chunk_second_order: "checkpoint: last chunk, second copy: order",
+            reserved_143: "reserved",
+            hash: "SIP(1, bytes 0 to 4,079)",
+        });
+        document::assert_fields("## Anchor", BLOCK_BYTES, &fields);
     }
 
     #[test]

@@ -259,7 +259,10 @@ impl Raw {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{self, KEY},
+        super::{
+            document,
+            testing::{self, KEY},
+        },
         *,
     };
     use proptest::prelude::*;
@@ -322,6 +325,34 @@ mod tests {
             prop_assert!(BatchHeader::peek(&bytes, &KEY).is_err());
             prop_assert!(BatchHeader::decode(&bytes, &KEY).is_err());
         }
+    }
+
+    #[test]
+    fn the_document_draws_it() {
+        // Shows that every field lies where `disk_format.md` says.
+        let fields = document::fields!(Raw {
+            magic: "magic `XDKBATCH`",
+            version: "version",
+            shard: "`shard`",
+            is_back: "0 in the front copy, 1 in the back copy",
+            reserved_13: "reserved",
+            epoch: "`epoch`",
+            sequence: "`sequence`",
+            zone: "`position`: log zone",
+            offset: "`position`: offset",
+            next_zone: "`next_zone`",
+            entry_count: "`entry_count`",
+            durable_upto: "`durable_upto`",
+            previous: "`previous`",
+            entry_bytes: "`entry_bytes`",
+            meta_blocks: "`meta_blocks`",
+            payload_blocks: "`payload_blocks`",
+            reserved_84: "reserved",
+            entries_hash: "SIP(3, the entries)",
+            reserved_104: "reserved",
+            header_hash: "SIP(2, bytes 0 to 111",
+        });
+        document::assert_fields("## Log batch", HEADER_BYTES, &fields);
     }
 
     #[test]

@@ -200,7 +200,10 @@ impl Raw {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{self, KEY},
+        super::{
+            document,
+            testing::{self, KEY},
+        },
         *,
     };
     use proptest::prelude::*;
@@ -231,6 +234,32 @@ mod tests {
             }
             prop_assert!(ChunkHeader::open(&bytes, &KEY).is_err());
         }
+    }
+
+    #[test]
+    fn the_document_draws_it() {
+        // Shows that every field lies where `disk_format.md` says.
+        let fields = document::fields!(Raw {
+            magic: "magic `XDKCHUNK`",
+            version: "version",
+            shard: "`shard`",
+            index: "`index`",
+            epoch: "`epoch`",
+            checkpoint: "`checkpoint`",
+            previous_zone: "chunk before, first copy: zone",
+            previous_unit: "chunk before, first copy: unit",
+            previous_order: "chunk before, first copy: order",
+            has_previous: "1 if there is a chunk before",
+            previous_hash: "chunk before: its hash",
+            bytes: "`bytes` of the stream",
+            previous_second_zone: "chunk before, second copy: zone",
+            payload_hash: "SIP(5, the stream)",
+            previous_second_unit: "chunk before, second copy: unit",
+            previous_second_order: "chunk before, second copy: order",
+            reserved_83: "reserved",
+            header_hash: "SIP(4, bytes 0 to 111)",
+        });
+        document::assert_fields("## Checkpoint chunk", ChunkHeader::BYTES, &fields);
     }
 
     #[test]

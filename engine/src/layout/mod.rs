@@ -30,6 +30,8 @@ mod checkpoint;
 mod checksum;
 mod codec;
 mod copies;
+#[cfg(test)]
+mod document;
 mod entry;
 mod hash;
 mod names;

@@ -215,7 +215,10 @@ fn covered(block: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing, *};
+    use super::{
+        super::{document, testing},
+        *,
+    };
     use proptest::prelude::*;
 
     proptest! {
@@ -231,6 +234,32 @@ mod tests {
             if magic && bytes.len() >= 8 { bytes[..8].copy_from_slice(&MAGIC); }
             prop_assert!(Superblock::decode(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn the_document_draws_it() {
+        // Shows that every field lies where `disk_format.md` says.
+        let fields = document::fields!(Raw {
+            magic: "magic `XDKSUPER`",
+            version: "version",
+            reserved_10: "reserved",
+            store: "`store`",
+            features: "`features`",
+            epoch: "`epoch`",
+            created_ms: "`created_ms`",
+            device_index: "`device_index`",
+            device_count: "`device_count`",
+            shard_first: "`shard_first`",
+            shard_count: "`shard_count`",
+            zone_bytes: "`zone_bytes`",
+            inline_bytes_max: "`inline_bytes_max`",
+            packed_bytes_max: "`packed_bytes_max`",
+            zones_max: "`zones_max`",
+            secret: "`secret`",
+            reserved_96: "reserved",
+            checksum: "CRC64 of bytes 0 to 4,087",
+        });
+        document::assert_fields("## Superblock", BLOCK_BYTES, &fields);
     }
 
     #[test]
