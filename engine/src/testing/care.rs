@@ -1,17 +1,22 @@
-//! What nobody but the store's keeper asks for: the scrub, and the end of uploads that are too old. Both are checked at rest,
-//! where it is known what there is.
+//! What nobody but the store's keeper asks for: the scrub, repairs, and the end of uploads that are too old. All are checked at rest,
+//! where it is known what there is, and the first two beside everything else as well.
 
 use super::{
     client::Call,
+    model::Kept,
     operation::{Key, SHARED_BUCKET, own_bucket},
     run::Run,
+    versions::Seen,
 };
 use crate::{
+    core_engine::repair::{PieceExport, REPAIR_BYTES_MAX, Repaired},
     error::{Error, Region},
     events::FoundBy,
-    layout::{UploadId, Version},
+    layout::{UploadId, Version, checksum},
+    object::types::{Select, Which},
     shard::scrub::ScrubRate,
 };
+use bytes::Bytes;
 use std::collections::BTreeSet;
 
 type Checked = Result<(), String>;
@@ -30,9 +35,113 @@ impl Call {
             Err(error) => self.excuse(&error),
         }
     }
+
+    /// Has a version written anew where it is damaged, which changes nothing that can be seen but that; with `others`, with bytes that
+    /// it never had, which changes nothing at all.
+    pub(super) async fn repair(&self, key: Key, nth: u8, others: bool) -> Checked {
+        let Some((number, kept)) = self.choose(key, nth).await? else { return Ok(()) };
+        let repaired = match self.repair_version(key, number, &kept, others).await? {
+            Ok(repaired) => repaired,
+            // It was moved, or a change that the client had given up landed after all.
+            Err(Error::Changed | Error::NoSuchKey | Error::NoSuchVersion | Error::DeleteMarker(_)) => {
+                return Ok(());
+            }
+            Err(error) if self.explains_missing_bucket(key, &error) => return Ok(()),
+            Err(error) => return self.excuse(&error),
+        };
+        if repaired.mended > 0 && !self.tolerance.corrupt && !self.tolerance.device {
+            return Err(format!("{repaired:?}, where nothing is damaged"));
+        }
+        Ok(())
+    }
+
+    /// As [`Call::repair`], of a version that is there. The outer error is a promise that was broken.
+    pub(super) async fn repair_version(
+        &self,
+        key: Key,
+        number: Version,
+        kept: &Kept,
+        others: bool,
+    ) -> Result<Result<Repaired, Error>, String> {
+        let Some(value) = &kept.value else { return Ok(Ok(Repaired::default())) };
+        let (bucket, name) = (key.bucket(self.client()), key.bytes(self.client()));
+        let export = match self.engine().export(&bucket, &name, Which::Version(number)).await {
+            Ok(export) => export,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut end = 0;
+        for piece in &export.pieces {
+            if piece.offset != end || !is_of(piece, &value.bytes) {
+                return Err(format!("exported {piece:?} behind {end} bytes of {value:?}"));
+            }
+            end += piece.bytes;
+        }
+        if end != value.bytes.len() as u64 {
+            return Err(format!("exported {end} bytes of {value:?}"));
+        }
+        let inline_bytes_max = u64::from(self.engine().geometry().inline_bytes_max);
+        let mut sum = Repaired::default();
+        for piece in export.pieces.iter().filter(|piece| piece.bytes > inline_bytes_max) {
+            let bytes = &value.bytes[piece.offset as usize..][..piece.bytes as usize];
+            let each = REPAIR_BYTES_MAX / piece.block_bytes as usize * piece.block_bytes as usize;
+            for (index, run) in bytes.chunks(each).enumerate() {
+                let mut given = run.to_vec();
+                given[run.len() / 2] ^= u8::from(others);
+                let offset = piece.offset + (index * each) as u64;
+                let answer = self.engine().repair(&bucket, &name, number, offset, Bytes::from(given)).await;
+                match answer {
+                    Ok(repaired) if others => return Err(format!("{repaired:?} by bytes that it never had")),
+                    Err(Error::InvalidArgument(_)) if others => {}
+                    Err(error) => return Ok(Err(error)),
+                    Ok(repaired) => {
+                        let blocks = (run.len() as u64).div_ceil(piece.block_bytes);
+                        if repaired.mended + repaired.sound != blocks {
+                            return Err(format!("{repaired:?} of {blocks} blocks"));
+                        }
+                        sum.mended += repaired.mended;
+                        sum.sound += repaired.sound;
+                    }
+                }
+            }
+        }
+        Ok(Ok(sum))
+    }
+}
+
+/// Whether these are the checksums of the bytes that the piece is of.
+fn is_of(piece: &PieceExport, whole: &[u8]) -> bool {
+    let end = piece.offset.saturating_add(piece.bytes);
+    let Some(bytes) = whole.get(piece.offset as usize..end as usize) else { return false };
+    let blocks = bytes.chunks(piece.block_bytes.max(1) as usize);
+    piece.crc64 == checksum(bytes) && blocks.map(checksum).eq(piece.checksums.iter().copied())
 }
 
 impl Run {
+    /// Whatever is corrupt for a flipped bit is whole again once it was written anew, and is found corrupt no more.
+    pub(super) fn verify_repair(&mut self) -> Checked {
+        for (client, key, version) in self.corrupt.clone() {
+            let call = self.call(client);
+            let repair = move |_| async move {
+                let Some(numbers) = call.look_at_versions(key).await? else { return Ok(()) };
+                let versions = call.with_key(key, |known| known.certain().cloned()).unwrap_or_default();
+                let wanted = version.or(numbers.first().copied());
+                let at = numbers.iter().zip(versions).find(|(number, _)| Some(**number) == wanted);
+                let Some((number, kept)) = at else { return Ok(()) };
+                match call.repair_version(key, *number, &kept, false).await? {
+                    // A table of checksums is another matter, and so are bytes of an upload.
+                    Err(Error::Corrupt(_)) => return Ok(()),
+                    Err(error) => return Err(format!("answered {error:?}")),
+                    Ok(_) => {}
+                }
+                let seen = call.check_version(key, Which::Version(*number), &kept, Select::Whole).await?;
+                if seen == Seen::AsItIs { Ok(()) } else { Err(format!("{seen:?} after the repair")) }
+            };
+            let repaired: Checked = self.ask(repair)?;
+            repaired.map_err(|wrong| format!("client {client}, repair of {key:?}, {version:?}: {wrong}"))?;
+        }
+        Ok(())
+    }
+
     /// A whole tour of every shard finds each version that a reader was told is corrupt, and no more than there is.
     pub(super) fn verify_scrub(
         &mut self,

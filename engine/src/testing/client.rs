@@ -127,6 +127,7 @@ impl Call {
             Operation::SetAttributes { key, nth, seed } => self.set_attributes(key, nth, seed).await,
             Operation::SetDocument { seed } => self.set_document(seed).await,
             Operation::Scrub { yields } => self.scrub(yields).await,
+            Operation::Repair { key, nth, others } => self.repair(key, nth, others).await,
             Operation::Hold { key, slice, chunks } => self.hold(key, slice, chunks).await,
             Operation::ReadOn => self.read_on().await,
             Operation::ReadAcross { key, other, slice, seed } => {

@@ -189,6 +189,8 @@ pub enum Operation {
     SetDocument { seed: u8 },
     /// Scrubs every shard, as fast as it can or letting others go first.
     Scrub { yields: bool },
+    /// Writes the bytes of one of a key's versions anew, where they are damaged; or others, which are refused.
+    Repair { key: Key, nth: u8, others: bool },
     /// Opens an object and reads its first chunks; what follows is read by the next [`Operation::ReadOn`].
     Hold { key: Key, slice: Slice, chunks: u8 },
     /// Reads what is held to its end.
@@ -211,10 +213,10 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    const COUNT: usize = 31;
+    const COUNT: usize = 32;
     /// In the order of [`Operation`]'s kinds.
     const USUAL: [u32; Kinds::COUNT] =
-        [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2, 4, 5, 6, 6, 2, 5, 2, 1, 6, 4, 3, 6, 6];
+        [30, 4, 8, 24, 4, 5, 5, 8, 14, 2, 3, 2, 8, 2, 4, 2, 2, 2, 4, 5, 6, 6, 2, 5, 2, 1, 6, 4, 3, 6, 6, 3];
 
     /// Leaves out a random part of the kinds; puts stay, or there would be nothing to see.
     pub fn draw(rng: &mut fastrand::Rng) -> Kinds {
@@ -316,6 +318,7 @@ impl Kinds {
                 slack: if rng.bool() { 0 } else { rng.u16(1..5000) },
                 misfortune: misfortune(rng),
             },
+            31 => Operation::Repair { key, nth: rng.u8(..), others: rng.u8(0..4) == 0 },
             _ => Operation::PutRemote {
                 key,
                 body: self.body(rng),

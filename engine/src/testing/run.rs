@@ -147,18 +147,26 @@ pub fn run_caught(history: &History) -> Result<RunReport, String> {
     })
 }
 
+/// A bit that was flipped, and the block as it was then.
+struct Flip {
+    file: FileId,
+    offset: u64,
+    bit: u8,
+    block: Vec<u8>,
+}
+
 /// A world and what the clients know of it.
 pub(super) struct Run {
     pub(super) world: World,
     pub(super) clients: Vec<Shared>,
     /// Bits that are flipped.
-    flips: Vec<(FileId, u64, u8)>,
+    flips: Vec<Flip>,
     /// More is damaged than single bits.
     damaged: bool,
     /// The store does not open for what is damaged.
     refused: bool,
     /// Keys and versions found corrupt.
-    corrupt: BTreeSet<(usize, Key, Option<Version>)>,
+    pub(super) corrupt: BTreeSet<(usize, Key, Option<Version>)>,
     /// Places that do not hold: several keys may share one.
     rotten: BTreeSet<(u16, u64)>,
     tolerance: Tolerance,
@@ -390,7 +398,8 @@ impl Run {
                 if let Some((file, range)) = rng.choice(read_by_recovery)
                     && !self.may_have_stopped
                 {
-                    self.flips.extend(self.world.disk.flip_some_bit_in(file, range, &mut rng));
+                    let flipped = self.world.disk.flip_some_bit_in(file, range, &mut rng);
+                    self.note_flip(flipped);
                 }
             }
             End::Rot { seed } => {
@@ -400,7 +409,8 @@ impl Run {
                 let mut rng = fastrand::Rng::with_seed(*seed);
                 // A shard that stopped wrote no seal: rot in its last batch cannot be told from a torn tail.
                 if !self.may_have_stopped {
-                    self.flips.extend(self.world.disk.flip_some_bit(&mut rng));
+                    let flipped = self.world.disk.flip_some_bit(&mut rng);
+                    self.note_flip(flipped);
                 }
             }
         }
@@ -450,11 +460,14 @@ impl Run {
         if self.flips.len() == 1 && !self.damaged {
             return Err(format!("one flipped bit, and the store does not open: {failure}"));
         }
-        while let (OpenFailure::Refused(OpenError::Recovery { .. }), Some((file, offset, bit))) =
+        while let (OpenFailure::Refused(OpenError::Recovery { .. }), Some(flip)) =
             (&failure, self.flips.pop())
         {
             self.world.crash();
-            self.world.disk.flip_bit(file, offset, bit);
+            // Where other bytes lie by now, a repair or what came later, there is nothing to mend.
+            if self.world.disk.block_at(flip.file, flip.offset) == flip.block {
+                self.world.disk.flip_bit(flip.file, flip.offset, flip.bit);
+            }
             failure = match self.world.open() {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
@@ -466,6 +479,13 @@ impl Run {
             return Ok(());
         }
         Err(format!("recovery failed: {failure}"))
+    }
+
+    fn note_flip(&mut self, flipped: Option<(FileId, u64, u8)>) {
+        if let Some((file, offset, bit)) = flipped {
+            let block = self.world.disk.block_at(file, offset);
+            self.flips.push(Flip { file, offset, bit, block });
+        }
     }
 
     fn rest_and_verify(&mut self, busy: &Rc<Cell<usize>>) -> Checked {
@@ -514,6 +534,9 @@ impl Run {
             let damage_max = (!self.damaged).then_some(self.flips.len());
             self.verify_scrub(&corrupt, damage_max)?;
         }
+        if !self.damaged && !self.corrupt.is_empty() && self.world.rng().bool() {
+            self.verify_repair()?;
+        }
         if !is_damaged && self.world.rng().u8(0..EXPIRE_EVERY) == 0 {
             self.verify_expiry()?;
         }
@@ -556,15 +579,9 @@ impl Run {
             known.bucket = vec![is];
             known.come_to_rest();
         }
-        let call = |run: &mut Run| {
-            let (one, other) = (run.world.rng().usize(..8), run.world.rng().usize(..8));
-            let engines = [run.world.engine(one), run.world.engine(other)];
-            let (tolerance, held, card) = (run.tolerance, Held::default(), run.world.card());
-            Call { known: known.clone(), engines, tolerance, nonce: 0, held, card }
-        };
         let keys: Vec<Key> = known.borrow().keys().map(|(key, _)| key).collect();
         for key in keys {
-            let call = call(self);
+            let call = self.call(client);
             let (corrupt, checked) = self.ask(move |_| async move { verify_key(&call, key).await })?;
             checked.map_err(|wrong| format!("client {client}, {key:?}: {wrong}"))?;
             self.rotten.extend(corrupt.iter().map(|(_, at)| (at.shard, at.offset)));
@@ -572,16 +589,24 @@ impl Run {
         }
         known.borrow_mut().resolve_completions();
         for slot in 0..super::operation::UPLOADS as u8 {
-            let call = call(self);
+            let call = self.call(client);
             self.ask(move |_| async move { call.list_parts_at_rest(slot).await })?
                 .map_err(|wrong| format!("client {client}, upload {slot}: {wrong}"))?;
         }
         for own in [false, true] {
-            let call = call(self);
+            let call = self.call(client);
             self.ask(move |_| async move { call.list_uploads(own).await })?
                 .map_err(|wrong| format!("client {client}, uploads: {wrong}"))?;
         }
         Ok(())
+    }
+
+    /// A client that asks about what is at rest.
+    pub(super) fn call(&mut self, client: usize) -> Call {
+        let (one, other) = (self.world.rng().usize(..8), self.world.rng().usize(..8));
+        let engines = [self.world.engine(one), self.world.engine(other)];
+        let (tolerance, held, card) = (self.tolerance, Held::default(), self.world.card());
+        Call { known: self.clients[client].clone(), engines, tolerance, nonce: 0, held, card }
     }
 
     fn verify_listings(&mut self) -> Checked {

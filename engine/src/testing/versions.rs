@@ -120,7 +120,7 @@ impl Call {
     }
 
     /// One of the key's versions, if there is one and nothing may come in between.
-    async fn choose(&self, key: Key, nth: u8) -> Result<Option<(Version, Kept)>, String> {
+    pub(super) async fn choose(&self, key: Key, nth: u8) -> Result<Option<(Version, Kept)>, String> {
         let Some(numbers) = self.look_at_versions(key).await? else { return Ok(None) };
         let versions = self.with_key(key, |known| known.certain().cloned());
         let index = usize::from(nth) % numbers.len().max(1);

@@ -218,6 +218,14 @@ impl SimulatedDisk {
         state.faults.counts.bit_flips += 1;
     }
 
+    /// The block that holds this byte, as it would be read now.
+    pub fn block_at(&self, file: FileId, offset: u64) -> Vec<u8> {
+        let mut block = vec![0; BLOCK_BYTES];
+        let start = offset / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        self.0.borrow().files[file.0].image.read(start, &mut block);
+        block
+    }
+
     /// Flips one bit somewhere in what was ever written. `None` if nothing was.
     pub fn flip_some_bit(&self, rng: &mut fastrand::Rng) -> Option<(FileId, u64, u8)> {
         let written: Vec<FileId> = {
