@@ -105,6 +105,8 @@ pub(crate) struct CoreLimits {
     pub(crate) read_bytes: Classes,
     /// Versions that listings hold.
     pub(crate) listed: Budget,
+    /// Shards whose metadata a scrub reads: one at a time, for it holds the largest leases while it does.
+    pub(crate) metadata_scrubs: Budget,
     /// How long an operation may wait for its share before it is told [`Error::Busy`].
     pub(crate) admission_wait: Duration,
 }
@@ -140,6 +142,7 @@ impl CoreLimits {
             write_bytes: Classes::new(spare / 2),
             read_bytes: Classes::new(spare / 4),
             listed: Budget::new(LISTED_MAX),
+            metadata_scrubs: Budget::new(1),
             admission_wait,
         }
     }
@@ -269,6 +272,11 @@ impl CoreEngine {
 
     pub(crate) fn cache(&self) -> &ReadCache {
         &self.0.cache
+    }
+
+    /// The turn of a shard of this core to have its metadata scrubbed, if it is nobody else's.
+    pub(crate) fn metadata_scrub(&self) -> Option<Grant> {
+        self.0.limits.metadata_scrubs.try_take(1)
     }
 
     /// Whether operations are under way on this core.

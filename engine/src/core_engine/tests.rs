@@ -6,6 +6,7 @@ use crate::{
     device::simulated::{Fault, Times},
     layout::Version,
     object::types::{ListOptions, VersionItem, VersionKind},
+    shard::scrub::ScrubRate,
     testing::world::{World, WorldOptions},
 };
 use bytes::Bytes;
@@ -677,4 +678,41 @@ fn a_body_of_unknown_length_may_be_longer_than_what_is_packed() {
             assert_eq!(info.size, 300_000);
         });
     }
+}
+
+#[test]
+fn metadata_is_scrubbed_one_shard_at_a_time() {
+    // Three shards of one core that come to their metadata at once hold the memory that one of them takes for it, not three times
+    // as much.
+    let most = |shards: u16| {
+        let options = WorldOptions { cores: 1, shards: 3, ..WorldOptions::default() };
+        let mut world = World::new(5, options);
+        world.open().unwrap();
+        let engine = world.engine(0);
+        let set_up = engine.clone();
+        world.run(async move {
+            set_up.create_bucket("b", Bytes::new()).await.unwrap();
+            set_up.checkpoint().await.unwrap();
+        });
+        let pool = engine.core().pool().clone();
+        pool.drain_returns();
+        let at_rest = pool.leased_bytes();
+        let done = Rc::new(Cell::new(0));
+        for shard in engine.own_shards().take(usize::from(shards)).cloned() {
+            let done = done.clone();
+            let tour = async move {
+                shard.scrub(ScrubRate::default()).await.unwrap();
+                done.set(done.get() + 1);
+            };
+            engine.core().spawn(tour).detach();
+        }
+        let mut most = 0;
+        while done.get() < shards {
+            assert!(world.step(), "the scrubs do not come to their end");
+            most = most.max(pool.leased_bytes() - at_rest);
+        }
+        most
+    };
+    let (one, three) = (most(1), most(3));
+    assert!(one > 0 && three < 2 * one, "one holds {one} B, three {three} B");
 }

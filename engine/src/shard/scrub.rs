@@ -9,7 +9,8 @@
 //!
 //! It is the last to get anything: one read at a time of a bounded size, at a bounded rate, and only when nobody else has
 //! work on this core, or has had for [`PATIENCE`], so that it comes round under any load; memory it takes only where some is
-//! free. What it reads is pinned before, so that nothing that was overwritten meanwhile is taken for damage.
+//! free. What it reads is pinned before, so that nothing that was overwritten meanwhile is taken for damage. Metadata is read with
+//! the largest leases: of a core's shards one does so at a time.
 
 use super::{Shard, reading::Reading, space::Pin};
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     },
     inspect::{Finding, Problem, Severity, ShardImage, check_structures, name_in},
     layout::{BucketId, Content, Entry, ScrubPosition, ScrubRecord, UploadId},
-    reactor::{Core, Moment, yield_once},
+    reactor::{Core, Grant, Moment, yield_once},
     verify::{Bad, Job, Leave, Pace, Place, verify},
 };
 use std::{
@@ -411,9 +412,23 @@ impl Tour {
         Some(Next { job, pin, position: None })
     }
 
+    /// Waits until no other shard of this core has its metadata read.
+    async fn turn(&self) -> Result<Option<Grant>, Error> {
+        loop {
+            self.go_on()?;
+            // None: without an engine there is one shard at a time.
+            let Some(engine) = CoreEngine::of(&self.shard.core) else { return Ok(None) };
+            if let Some(turn) = engine.metadata_scrub() {
+                return Ok(Some(turn));
+            }
+            self.shard.core.sleep(STEP).await;
+        }
+    }
+
     /// Reads every copy of anchor, checkpoint and log. Says whether one does not hold that another one stands in for.
     async fn metadata(&self) -> Result<bool, Error> {
         let shard = &self.shard;
+        let _turn = self.turn().await?;
         let pace = self.pace.clone();
         let core = shard.core.clone();
         let reading = shard.reading(Some(Rc::new(move |bytes| {
