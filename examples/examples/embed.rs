@@ -18,7 +18,7 @@ fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let engine = Engine::builder().path(path).cores(1).open()?;
 
     // The handle's futures work on any runtime. This program has none and simply waits.
-    futures_lite::future::block_on(async {
+    crossdock::block_on(async {
         // Buckets separate names; a second run finds the one of the first.
         match engine.create_bucket("notes", bytes::Bytes::new()).await {
             Ok(_) | Err(crossdock::Error::BucketExists) => {}

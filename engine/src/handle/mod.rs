@@ -1,11 +1,13 @@
 //! The engine as the rest of a program sees it: a handle that works on any thread and any runtime.
 
+mod blocking;
 pub(crate) mod builder;
 mod get;
 mod own;
 mod put;
 mod threads;
 
+pub use blocking::block_on;
 pub use builder::{Builder, OpenReport};
 pub use get::GetStream;
 pub use own::{OwnCore, Turn};
@@ -36,7 +38,7 @@ use bytes::Bytes;
 use std::{future::Future, sync::Arc, time::Duration};
 use threads::Threads;
 
-/// A store that is open. `Send + Sync`, cheap to clone; its futures work on any runtime, or none.
+/// A store that is open. `Send + Sync`, cheap to clone; its futures work on any runtime, or none ([`block_on`]).
 ///
 /// Each call is sent to the core that owns the key's shard and runs there. A program that wants no hand-over runs its
 /// front end on the cores instead: see [`Builder::on_each_core`].

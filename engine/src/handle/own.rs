@@ -29,6 +29,9 @@ pub enum Turn {
 
 /// A store that is open on the thread that opened it: see [`crate::Builder::open_here`]. Not `Send`.
 ///
+/// It is one core, with all of the store's shards: a store can not have two of them, nor one beside cores with threads of their own.
+/// A loop for each processor is a store for each, or front ends on the cores' threads ([`crate::Builder::on_each_core`]).
+///
 /// Everything happens in [`OwnCore::poll`]: a future of [`OwnCore::engine`] makes no progress without it.
 pub struct OwnCore {
     core: Core,
