@@ -401,9 +401,10 @@ impl Call {
             self.engine().core().spawn(reading)
         });
         let found = read(self.engine(), &key.bucket(client), &key.bytes(client), options, chunks_max).await;
+        let before = self.with_key(key, |known| known.clone());
         self.check_read(key, select, found)?;
         match other {
-            Some(other) => self.check_read(key, select, other.await),
+            Some(other) => self.check_read_since(key, select, before, other.await),
             None => Ok(()),
         }
     }
