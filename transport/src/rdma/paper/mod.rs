@@ -32,7 +32,8 @@ pub(super) struct Host {
 #[derive(Default)]
 struct State {
     cards: Vec<Card>,
-    lists: HashMap<usize, Vec<usize>>,
+    /// Lists of devices, each a number by whose address it is known.
+    lists: HashMap<usize, Box<[u64]>>,
     /// Of contexts, domains and regions: the card that they are of.
     plain: HashMap<usize, usize>,
     channels: HashMap<usize, Channel>,
@@ -293,15 +294,22 @@ pub(super) static LIBRARY: Library = Library {
     destroy_qp,
 };
 
+/// What devices of a list are known by.
+fn addresses(devices: &[u64]) -> impl Iterator<Item = usize> {
+    devices.iter().map(|device| ptr::from_ref(device).addr())
+}
+
 unsafe extern "C" fn get_device_list(count: *mut c_int) -> *mut *mut ibv_device {
     let host = HOST.with(|host| host.borrow().clone()).expect("this thread has a host");
     let cards = host.lock().cards.len();
-    let devices: Vec<usize> = (0..cards).map(|index| hand_out(&host, index as u64).addr()).collect();
-    let list: Vec<*mut ibv_device> =
-        devices.iter().map(|address| ptr::without_provenance_mut(*address)).collect();
+    let devices: Box<[u64]> = (0..cards as u64).collect();
+    let list: Vec<*mut ibv_device> = addresses(&devices).map(ptr::without_provenance_mut).collect();
     let list = Box::leak(list.into_boxed_slice()).as_mut_ptr();
     give(count, cards as c_int);
-    objects(|objects| objects.insert(list.addr(), Arc::clone(&host)));
+    objects(|objects| {
+        let known = addresses(&devices).chain([list.addr()]);
+        objects.extend(known.map(|address| (address, Arc::clone(&host))));
+    });
     host.lock().lists.insert(list.addr(), devices);
     list
 }
@@ -312,7 +320,7 @@ unsafe extern "C" fn free_device_list(list: *mut *mut ibv_device) {
     let whole = ptr::slice_from_raw_parts_mut(list, devices.len());
     objects(|objects| {
         objects.remove(&list.addr());
-        devices.iter().for_each(|device| drop(objects.remove(device)));
+        addresses(&devices).for_each(|device| drop(objects.remove(&device)));
     });
     // SAFETY: it was leaked by `get_device_list` with that length, and is in the table no more.
     drop(unsafe { Box::from_raw(whole) });
@@ -322,7 +330,7 @@ unsafe extern "C" fn free_device_list(list: *mut *mut ibv_device) {
 fn index(device: *mut ibv_device) -> (Arc<Host>, usize) {
     let host = host(device);
     let index =
-        host.lock().lists.values().find_map(|list| list.iter().position(|known| *known == device.addr()));
+        host.lock().lists.values().find_map(|list| addresses(list).position(|known| known == device.addr()));
     (host, index.expect("a device of a list"))
 }
 
