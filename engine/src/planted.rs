@@ -31,6 +31,8 @@ pub enum Bug {
     KeepsEpoch,
     /// The extents of a checkpoint are free before the anchor names the next one.
     FreesCheckpointEarly,
+    /// Log zones below a checkpoint are given back before the anchor names it.
+    FreesLogEarly,
     /// Bytes are handed out as they were read.
     TrustsReads,
 }
@@ -99,7 +101,7 @@ mod build {
 
     impl Bug {
         /// All of them, in the order in which they are tried.
-        pub const ALL: [Bug; 11] = [
+        pub const ALL: [Bug; 12] = [
             Bug::SkipsDataSync,
             Bug::AcknowledgesEarly,
             Bug::ReusesExtents,
@@ -110,6 +112,7 @@ mod build {
             Bug::TakesOutOfOrder,
             Bug::KeepsEpoch,
             Bug::FreesCheckpointEarly,
+            Bug::FreesLogEarly,
             Bug::TrustsReads,
         ];
     }

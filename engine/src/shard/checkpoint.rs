@@ -117,6 +117,9 @@ impl Shard {
                 ..state.anchor.clone()
             }
         };
+        if planted(Bug::FreesLogEarly) {
+            self.cover_log_zones(start.sequence);
+        }
         self.write_anchor(&anchor).await?;
 
         self.free_checkpoint();

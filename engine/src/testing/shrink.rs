@@ -60,7 +60,8 @@ impl Shrinker<'_> {
     }
 
     fn simplify_options(&mut self) {
-        let simpler: [fn(&mut WorldOptions); 4] = [
+        let simpler: [fn(&mut WorldOptions); 5] = [
+            |options| options.anchor_slowness = 0,
             |options| options.cores = 1,
             |options| options.shards = 1,
             |options| options.core_stall_every = 0,

@@ -75,6 +75,9 @@ pub struct WorldOptions {
     pub core_stall_every: u32,
     /// A checkpoint is taken after so many bytes of log.
     pub checkpoint_log_bytes: u64,
+    /// How often a write of an anchor is passed over while the rest of the disk goes on; the log then goes far beyond a
+    /// checkpoint that no anchor names yet.
+    pub anchor_slowness: u32,
     /// A disk that breaks its promises, to see that the checkers see it.
     pub lie: Option<Lie>,
     /// Objects of at most so many bytes are packed into the log.
@@ -120,6 +123,7 @@ impl Default for WorldOptions {
             disk_bytes_max: 1 << 40,
             core_stall_every: 0,
             checkpoint_log_bytes: 1 << 20,
+            anchor_slowness: 0,
             lie: None,
             packed_bytes_max: 64 << 10,
             card: Weather::default(),
@@ -285,7 +289,19 @@ impl World {
         }
         world.stop_cores();
         world.disk.set_lie(options.lie);
+        for shard in 0..options.shards {
+            world.disk.slow_down(world.log_file(shard), world.anchors(), options.anchor_slowness);
+        }
         world
+    }
+
+    fn log_file(&self, shard: u16) -> FileId {
+        self.disk.find(&format!("log-{shard}")).expect("made with the world")
+    }
+
+    /// Where the anchors of a shard are in its log file.
+    fn anchors(&self) -> Range<u64> {
+        0..Region::log_file(self.geometry.zone_bytes).zone_offset(0)
     }
 
     fn identity(&self, shard: u16) -> ShardIdentity {
@@ -493,9 +509,8 @@ impl World {
     /// Whether a shard is at this work.
     pub fn is_at(&self, work: Work) -> bool {
         if work == Work::Anchor {
-            let anchors = 0..Region::log_file(self.geometry.zone_bytes).zone_offset(0);
-            let file = |shard| self.disk.find(&format!("log-{shard}")).expect("made with the world");
-            return (0..self.options.shards).any(|shard| self.disk.is_writing(file(shard), &anchors));
+            let is_writing = |shard| self.disk.is_writing(self.log_file(shard), &self.anchors());
+            return (0..self.options.shards).any(is_writing);
         }
         self.engines.iter().flat_map(|engine| engine.own_shards()).any(|shard| shard.is_at(work))
     }
@@ -518,7 +533,7 @@ impl World {
     pub fn replayed_log(&self) -> Vec<(FileId, Range<u64>)> {
         let shards = self.engines.iter().flat_map(|engine| engine.own_shards());
         let of_shard = |shard: &Rc<Shard>| {
-            let file = self.disk.find(&format!("log-{}", shard.id())).expect("made with the world");
+            let file = self.log_file(shard.id());
             shard.replayed_log().into_iter().map(move |range| (file, range))
         };
         shards.flat_map(of_shard).collect()

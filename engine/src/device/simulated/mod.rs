@@ -87,6 +87,8 @@ struct State {
     options: DiskOptions,
     files: Vec<File>,
     operations: Vec<Operation>,
+    /// Where writes are slow, and how often each is passed over.
+    slow: Vec<(FileId, Range<u64>, u32)>,
     faults: Faults,
     /// Counts operations posted and completed.
     moments: u64,
@@ -104,6 +106,8 @@ struct Operation {
     id: OperationId,
     file: FileId,
     kind: Kind,
+    /// How often it is passed over yet when it is chosen to complete.
+    passed_over: u32,
     /// Set when it is chosen to complete and the plan lets it hang.
     stalled: bool,
     /// Its completion never comes.
@@ -143,6 +147,7 @@ impl SimulatedDisk {
             options,
             files: Vec::new(),
             operations: Vec::new(),
+            slow: Vec::new(),
             faults: Faults::default(),
             moments: 0,
             life: 0,
@@ -198,6 +203,12 @@ impl SimulatedDisk {
     /// From now on the disk breaks this promise, or none.
     pub fn set_lie(&self, lie: Option<Lie>) {
         self.0.borrow_mut().options.lie = lie;
+    }
+
+    /// From now on writes that begin in this range of the file are slow: each is passed over so many times when it is chosen to
+    /// complete, while others go on. Stays through crashes.
+    pub fn slow_down(&self, file: FileId, range: Range<u64>, times: u32) {
+        self.0.borrow_mut().slow.push((file, range, times));
     }
 
     /// Takes back the plan and everything injected, and lets what hangs go on: from now on nothing fails.
@@ -294,7 +305,11 @@ impl SimulatedDisk {
                 state.operations.iter().enumerate().filter(|(_, operation)| operation.is_ready());
             let (index, operation) =
                 pending.nth(choice).expect("the choice is one of the pending operations");
-            let file = operation.file;
+            let (file, passed_over) = (operation.file, operation.passed_over);
+            if passed_over > 0 {
+                state.operations[index].passed_over -= 1;
+                return;
+            }
             if state.faults.strikes(file, Fault::Stall, rng) {
                 state.operations[index].stalled = true;
                 return;
@@ -415,6 +430,13 @@ impl State {
         self.options.bytes_max.saturating_sub(used)
     }
 
+    /// How often an operation is passed over before it is done.
+    fn slowness(&self, file: FileId, kind: Kind) -> u32 {
+        let Kind::Write { offset, .. } = kind else { return 0 };
+        let is_there = |(at, range, _): &&(FileId, Range<u64>, u32)| *at == file && range.contains(&offset);
+        self.slow.iter().find(is_there).map_or(0, |(_, _, times)| *times)
+    }
+
     fn perform(&mut self, operation: &Operation, rng: &mut fastrand::Rng) -> Result<u32, OsError> {
         let file = operation.file;
         match operation.kind {
@@ -514,12 +536,14 @@ impl SimulatedDevice {
             return pending;
         }
         let kind = kind(&state.files[self.file.0].image);
+        let passed_over = state.slowness(self.file, kind);
         state.moments += 1;
         state.operations.push(Operation {
             queue: self.queue.clone(),
             id,
             file: self.file,
             kind,
+            passed_over,
             stalled: false,
             lost: false,
         });

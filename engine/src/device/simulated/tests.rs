@@ -315,6 +315,32 @@ fn each_fault_strikes_and_is_counted() {
 }
 
 #[test]
+fn a_slow_place_lets_others_pass() {
+    // Shows that writes elsewhere, and reads, do not wait for one in a slow place, that it comes to its end, and what a crash
+    // before makes of it: it may be there or not.
+    let mut found = BTreeMap::new();
+    for seed in 0..60 {
+        let disk = disk(true);
+        let file = disk.create_file("file", 1 << 20);
+        disk.slow_down(file, 0..BLOCK, 50);
+        with_bench(&disk, file, seed, |bench| {
+            let slow = bench.device.write(bench.slot(), 0, bench.pieces(&[1]), DURABLE);
+            for block in 1..6 {
+                bench.write(block * BLOCK, &[2], DURABLE).unwrap();
+            }
+            assert_eq!(disk.pending(), 1, "of the slow one's turns fewer came than it waits for");
+            if seed % 2 == 0 {
+                assert_eq!(bench.finish(slow).result, Ok(4096));
+            }
+        });
+        disk.crash(&mut fastrand::Rng::with_seed(seed));
+        *found.entry((seed % 2 == 0, disk.peek(file, 0, 1)[0])).or_insert(0) += 1;
+    }
+    let kinds: Vec<_> = found.keys().copied().collect();
+    assert_eq!(kinds, [(false, 0), (false, 1), (true, 1)]);
+}
+
+#[test]
 fn a_plan_strikes_at_its_rate() {
     // Shows that a tenth of the reads fail when the plan says so, and none of the writes.
     let disk = disk(true);
