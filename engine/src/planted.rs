@@ -1,8 +1,8 @@
 //! Mistakes made on request, and places to die at: for builds that show whether the tests would notice.
 //!
-//! Such a build is made with `--cfg planted` in `RUSTFLAGS`: the simulator's mutations are (`cargo xtask simulate --long`). A
-//! process of such a build can also be made to die at a named place; no test does so yet. In every other build [`planted`] is
-//! the constant `false` and [`reach`] is empty: of neither is a branch, a name or a look at the environment left. It is no
+//! Such a build is made with `--cfg planted`: the simulator's mutations are (`cargo xtask simulate --mutations`), and so is the
+//! server that the crash tests have die at each named place (`cargo xtask crash`). In every other build [`planted`] is the
+//! constant `false` and [`reach`] is empty: of neither is a branch, a name or a look at the environment left. It is no
 //! feature, because whoever depends on the crate could switch that on.
 
 #[cfg(planted)]
@@ -37,9 +37,30 @@ pub enum Bug {
     TrustsReads,
 }
 
-/// A place at which a process can be made to die.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Point {
+/// Names the places once, for the type and for the list of all.
+macro_rules! points {
+    ($($(#[$about:meta])* $name:ident,)*) => {
+        /// A place at which a process can be made to die. `engine/docs/recovery.md` says of each what is then on the disk, and
+        /// what the next open makes of it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Point {
+            $($(#[$about])* $name,)*
+        }
+
+        #[cfg(planted)]
+        impl Point {
+            const ALL: &[Point] = &[$(Point::$name,)*];
+        }
+    };
+}
+
+points! {
+    /// Some shards of a new store are made; it has no superblock.
+    ShardMade,
+    /// The superblock of a new store is durable, but not under its name.
+    SuperblockWritten,
+    /// It is under its name; the mark of an unfinished store is there too.
+    SuperblockNamed,
     /// An object's extents are written; nothing is logged.
     DataWritten,
     /// The data file is synced; the batch that points into it is not written.
@@ -48,18 +69,40 @@ pub(crate) enum Point {
     LogWritten,
     /// A batch is applied; nobody was told.
     Applied,
+    /// A log zone has room, and no zeros.
+    ZoneGrown,
     /// A log zone has room and zeros; nothing uses it.
     ZoneMade,
+    /// The log has gone on to the next zone, where nothing of it is yet.
+    ZoneEntered,
+    /// The data file has room for one more zone, which nothing uses.
+    DataZoneMade,
     /// Some chunks of a checkpoint are written.
     ChunkWritten,
     /// A checkpoint is durable; no anchor names it.
     CheckpointSynced,
     /// Some copies of an anchor are new.
     AnchorCopyWritten,
+    /// A recovery has read all that it needs and written nothing.
+    Recovered,
+    /// A recovery has made some copies of an anchor the same that a crash had left behind.
+    AnchorCopyMended,
     /// A recovery has begun its epoch and taken no request.
     EpochBegun,
+    /// A recovery has brought some shards in line about a bucket.
+    BucketSettling,
     /// The cleaner has sequenced moves.
     Relocating,
+    /// Moves of the cleaner are durable; the zone they came from is not used again.
+    Relocated,
+    /// The completion of an upload is sequenced.
+    UploadCompleting,
+    /// It is durable; nobody was told.
+    UploadCompleted,
+    /// A copy that shares its source's extents is durable; nobody was told.
+    ExtentsShared,
+    /// Of several records that point to an extent one is gone.
+    ReferenceDropped,
     /// A bucket's record is on some shards.
     BucketHalfMade,
     /// A bucket's record is gone from some shards.
@@ -142,20 +185,24 @@ mod build {
         planted(bug) && !MADE.replace(true)
     }
 
-    /// Set to `POINT:N`, ends the process when it gets to the point for the N-th time, as `kill -9` does.
+    /// Set to `POINT:N`, ends the process when it gets to the point for the N-th time, as `kill -9` does, with a line on
+    /// standard error that says so. A build that is asked for a point that is none does not start: it would never get there.
     const DIE_AT: &str = "CROSSDOCK_DIE_AT";
 
     pub(crate) fn reach(point: Point) {
-        static WANTED: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
+        static WANTED: OnceLock<Option<(Point, AtomicU32)>> = OnceLock::new();
         let wanted = WANTED.get_or_init(|| {
             let text = std::env::var(DIE_AT).ok()?;
-            let (name, count) = text.split_once(':')?;
-            Some((name.to_owned(), AtomicU32::new(count.parse().ok()?)))
+            let parsed = text.split_once(':').and_then(|(name, count)| {
+                let point = Point::ALL.iter().find(|point| format!("{point:?}") == name)?;
+                Some((*point, AtomicU32::new(count.parse().ok()?)))
+            });
+            Some(parsed.unwrap_or_else(|| panic!("{DIE_AT}={text}: there are {:?}", Point::ALL)))
         });
-        if let Some((name, left)) = wanted
-            && *name == format!("{point:?}")
+        if let Some((_, left)) = wanted.as_ref().filter(|(wanted, _)| *wanted == point)
             && left.fetch_sub(1, Ordering::Relaxed) == 1
         {
+            eprintln!("dies at {point:?}");
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }

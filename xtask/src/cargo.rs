@@ -11,9 +11,6 @@ use crate::tree::Tree;
 /// returns as passed, because neither runner knows a third outcome; the line moves it to the skipped.
 pub(crate) const SKIP_LOG: &str = "CROSSDOCK_SKIP_LOG";
 
-/// What makes a build in which rules of the engine can be broken, and that dies where it is told to.
-pub(crate) const PLANTED: &str = "--cfg planted";
-
 pub(crate) fn cargo(tree: &Tree) -> Line {
     let program = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
     // `cargo run` tells its child about xtask's own package; build scripts must not see that.
@@ -145,6 +142,26 @@ pub(crate) fn release_programs(tree: &Tree, package: &str, names: &[&str]) -> Re
         line = line.args(["--bin", *name]);
     }
     Ok(line.run()?.success)
+}
+
+/// Makes of a release build one in which rules of the engine can be broken, and that dies where it is told to. Only the
+/// packages of this workspace are built for it; dependencies come from the ordinary build, through the directory for what
+/// lies between (a cargo that does not know that setting builds everything anew, which only takes longer).
+/// <https://doc.rust-lang.org/cargo/reference/environment-variables.html>
+pub(crate) fn planted(tree: &Tree, line: Line) -> Line {
+    line.args(["--target-dir"])
+        .args([tree.planted_target()])
+        .env("CARGO_BUILD_BUILD_DIR", tree.target())
+        .env("RUSTC_WORKSPACE_WRAPPER", tree.path("xtask/planted-rustc"))
+}
+
+/// Builds the programs that die where they are told to: [`Tree::planted_binary`].
+pub(crate) fn planted_programs(tree: &Tree, package: &str, names: &[&str]) -> Result<bool, String> {
+    let mut line = cargo(tree).args(["build", "--quiet", "--release", "--package", package]);
+    for name in names {
+        line = line.args(["--bin", *name]);
+    }
+    Ok(planted(tree, line).run()?.success)
 }
 
 /// The programs (`kind` is `bin` or `example`) that this version of the tree can build.

@@ -71,8 +71,7 @@ fn long(tree: &Tree, rest: &[String]) -> Result<bool, String> {
 }
 
 fn mutations(tree: &Tree, rest: &[String]) -> Result<bool, String> {
-    let target = tree.planted_target();
-    let line = built_simulator(tree).args(["--target-dir"]).args([&target]).env("RUSTFLAGS", cargo::PLANTED);
+    let line = cargo::planted(tree, built_simulator(tree));
     let line = line.args(["--", "--mutations", "--seeds", MUTATION_SEEDS]).args(rest);
     Ok(line.run()?.success)
 }

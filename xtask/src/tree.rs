@@ -39,7 +39,12 @@ impl Tree {
         self.target.join("release").join(name)
     }
 
-    /// Where builds with `--cfg planted` go: mixed with the others, each would build everything anew.
+    /// The release build of the program `name` in which rules can be broken: [`crate::cargo::planted`].
+    pub(crate) fn planted_binary(&self, name: &str) -> PathBuf {
+        self.planted_target().join("release").join(name)
+    }
+
+    /// Where programs built with `--cfg planted` go, so that nobody takes one for another.
     pub(crate) fn planted_target(&self) -> PathBuf {
         self.target.join("planted")
     }

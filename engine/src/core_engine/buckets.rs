@@ -308,6 +308,7 @@ impl CoreEngine {
             if !older.is_empty() {
                 tracing::info!(name = %record.name, "a bucket that was being changed is changed in full");
                 self.put_record(&record, &older).await?;
+                reach(Point::BucketSettling);
             }
             let Some(at_home) = known.get(&home) else { continue };
             if at_home.contains_key(&bucket) || (in_use && !name_is_taken(at_home, &record.name)) {
@@ -315,6 +316,7 @@ impl CoreEngine {
                 if !lacking.is_empty() {
                     tracing::info!(name = %record.name, "a bucket that was being made is made in full");
                     self.put_record(&record, &lacking).await?;
+                    reach(Point::BucketSettling);
                 }
                 continue;
             }
@@ -325,6 +327,7 @@ impl CoreEngine {
             tracing::info!(name = %record.name, "what was left of a bucket is removed");
             for shard in known.keys().copied().filter(has) {
                 self.on_shard(shard, move |shard| async move { shard.remove_bucket(bucket).await }).await?;
+                reach(Point::BucketSettling);
             }
         }
         Ok(())

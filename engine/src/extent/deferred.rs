@@ -10,7 +10,7 @@
 
 use crate::{
     layout::Extent,
-    planted::{Bug, planted},
+    planted::{Bug, Point, planted, reach},
 };
 use std::collections::BTreeMap;
 
@@ -120,7 +120,10 @@ impl<S: Copy + Ord + std::fmt::Debug> DeferredFree<S> {
         assert_eq!(track.state, State::Referenced, "{space:?} is freed twice");
         track.freed_upto = track.freed_upto.max(sequence);
         match track.shares.checked_sub(1) {
-            Some(rest) => track.shares = rest,
+            Some(rest) => {
+                track.shares = rest;
+                reach(Point::ReferenceDropped);
+            }
             None => track.state = State::Freed,
         }
         if sequence > self.durable {

@@ -11,6 +11,7 @@ use crate::{
     layout::{SecretKey, Superblock},
     log::memory::LogMemory,
     memory::{MemoryPlan, Sizes},
+    planted::{Point, reach},
     reactor::{Core, CoreOptions, Driver, RingDriver},
     shard::{Shard, ShardIdentity, open::RecoveryReport, scrub::ScrubSchedule},
     store::{
@@ -42,6 +43,8 @@ const SCAFFOLD_BYTES: usize = 16 << 20;
 const RING_DEPTH: usize = 1024;
 /// Operations of the engine in flight on each core.
 const OPERATIONS_MAX: usize = 1024;
+/// What a build of the crash tests makes a store for at most: its zones are then small, and turn over within seconds.
+const PLANTED_CAPACITY_BYTES: u64 = 512 << 20;
 
 /// Says how to open a store: see [`Engine::builder`].
 #[derive(Clone)]
@@ -389,6 +392,9 @@ impl Builder {
         for path in paths {
             least = least.min(path.capacity_bytes()?);
         }
+        if cfg!(planted) {
+            least = least.min(PLANTED_CAPACITY_BYTES);
+        }
         let capacity = self.capacity_bytes.map_or(least, |bytes| bytes / u64::from(devices));
         let each = u64::from(shard_count.div_ceil(devices));
         let geometry = format::geometry(shard_count, capacity / each).ok_or_else(|| {
@@ -417,6 +423,7 @@ impl Builder {
                     .ok_or_else(|| OpenError::Options("too little memory to format with".into()))?;
                 let task = Shard::format(identity, core.clone(), files, memory);
                 core.block_on(task).map_err(OpenError::Device)?;
+                reach(Point::ShardMade);
             }
             let superblock = Superblock {
                 store,

@@ -192,6 +192,7 @@ impl Shard {
         reach(Point::Relocating);
         if let Some(ticket) = ticket {
             self.durable(ticket).await?;
+            reach(Point::Relocated);
         }
         Ok(moves.get(taken..).unwrap_or_default())
     }

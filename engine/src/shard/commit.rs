@@ -223,6 +223,7 @@ impl Shard {
         state.tail.enter_next_zone(after);
         let sequence = state.tail.sequence;
         state.log_order.push_back(ZoneStart { zone, sequence });
+        reach(Point::ZoneEntered);
         Ok(())
     }
 

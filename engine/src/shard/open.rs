@@ -149,6 +149,7 @@ impl Shard {
         let state = reading.state(anchor, catalog, checkpoint.extents(), replayed, hole)?;
         let next_zone = state.tail.next_zone;
         let shard = Shard::assemble(identity, core, files, tuning, memory, |_| state);
+        reach(Point::Recovered);
         if hole.is_none() {
             shard.begin_epoch(&stale_copies).await.map_err(OpenError::Device)?;
             if next_zone_exists {
@@ -175,6 +176,7 @@ impl Shard {
         let current = self.state.borrow().anchor.clone();
         for copy in stale_copies {
             self.write_anchor_copy(&current, *copy).await?;
+            reach(Point::AnchorCopyMended);
         }
         let anchor = {
             let state = self.state.borrow();

@@ -15,6 +15,7 @@ use crate::{
     },
     log::Proposal,
     object::types::{ATTRIBUTES_BYTES_MAX, CommitOptions, DeleteMarker, ObjectInfo, Which, WriteCondition},
+    planted::{Point, reach},
 };
 use bytes::Bytes;
 use crossdock_transport::memory::FrozenLease;
@@ -186,6 +187,7 @@ impl Shard {
         match outcome {
             Ok((ticket, info)) => {
                 self.durable(ticket).await?;
+                reach(Point::ExtentsShared);
                 Ok(Some(info))
             }
             Err((error, pending)) => {

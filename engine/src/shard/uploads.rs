@@ -19,6 +19,7 @@ use crate::{
         CommitOptions, ExpiredUploads, NamedPart, ObjectInfo, PARTS_MAX, PartInfo, UploadInfo, Which,
         WriteCondition,
     },
+    planted::{Point, reach},
 };
 use bytes::Bytes;
 
@@ -123,6 +124,7 @@ impl Shard {
             self.sequence_part(PartRequest { bucket, key, upload, number, written, etag, attributes })?
         };
         self.durable(ticket).await?;
+        reach(Point::ExtentsShared);
         Ok(Some(info))
     }
 
@@ -185,7 +187,9 @@ impl Shard {
         self.ready_to_add(&request.bucket).await;
         match self.sequence_completion(request) {
             Ok((ticket, info)) => {
+                reach(Point::UploadCompleting);
                 self.durable(ticket).await?;
+                reach(Point::UploadCompleted);
                 Ok(info)
             }
             Err((error, Some(ticket))) => {

@@ -308,6 +308,7 @@ impl Shard {
         let zone_bytes = self.zone_bytes();
         let start = self.files.log_zones_at + u64::from(zone) * zone_bytes;
         self.grow(Region::Log, start + zone_bytes).await?;
+        reach(Point::ZoneGrown);
         let zeros = self.memory.zeros();
         let mut offset = start;
         while offset < start + zone_bytes {
@@ -398,6 +399,7 @@ impl Shard {
             // In a shared window the log may have taken this number meanwhile; it is then not ours.
             if result.is_ok() && state.space.next_data_zone() == Some(seen) {
                 state.space.add_data_zone(seen);
+                reach(Point::DataZoneMade);
             }
         }
         self.progressed();

@@ -14,6 +14,7 @@ use crate::{
         BLOCK_BYTES, COPIES, DecodeError, Geometry, Superblock,
         regions::{Region, SUPERBLOCK_FILE_BYTES, superblock_offset},
     },
+    planted::{Point, reach},
     reactor::Core,
     shard::ShardFiles,
 };
@@ -245,10 +246,12 @@ impl DataPath {
             device.sync(slot).await.result.map_err(fail)?;
             Ok::<(), OpenError>(())
         })?;
+        reach(Point::SuperblockWritten);
         if self.raw.is_none() {
             let there = self.path.join(SUPERBLOCK);
             fs::rename(&new, &there).map_err(io_error("rename", &new))?;
             sync_directory(&self.path).map_err(open_error)?;
+            reach(Point::SuperblockNamed);
             let marker = self.path.join(FORMATTING);
             fs::remove_file(&marker).map_err(io_error("remove", &marker))?;
         }

@@ -21,9 +21,10 @@ const REGION: &str = "us-east-1";
 /// Longer than any reply takes, shorter than a test run: a server that hangs is an error.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A reply: status code and body.
+/// A reply: status code, the entity tag if it names one, and body.
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    pub(crate) etag: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -47,7 +48,23 @@ impl Client {
     /// # Errors
     /// An error says nothing about what the server did: the request may have been carried out.
     pub(crate) fn call(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> io::Result<Reply> {
-        let head = signed_head(method, self.address, path, query, body, clock::wall());
+        self.send(method, path, query, None, body)
+    }
+
+    /// As [`Client::call`]: has the server put what is at `source` (a path) at `path`.
+    pub(crate) fn copy(&mut self, source: &str, path: &str) -> io::Result<Reply> {
+        self.send("PUT", path, "", Some(source), &[])
+    }
+
+    fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        query: &str,
+        copy_source: Option<&str>,
+        body: &[u8],
+    ) -> io::Result<Reply> {
+        let head = signed_head(method, self.address, path, query, copy_source, body, clock::wall());
         let stream = self.stream.get_mut();
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)?;
@@ -58,7 +75,7 @@ impl Client {
         let status_line = self.read_line()?;
         let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status: u16 = status.ok_or_else(|| io::Error::other(format!("no status in {status_line:?}")))?;
-        let (mut length, mut chunked) = (0_usize, false);
+        let (mut length, mut chunked, mut etag) = (0_usize, false, None);
         loop {
             let line = self.read_line()?;
             if line.is_empty() {
@@ -68,15 +85,18 @@ impl Client {
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().map_err(io::Error::other)?;
             }
+            if name.eq_ignore_ascii_case("etag") {
+                etag = Some(value.trim().to_owned());
+            }
             chunked |= name.eq_ignore_ascii_case("transfer-encoding") && value.trim() == "chunked";
         }
         let mut body = Vec::new();
         if status == 204 {
-            return Ok(Reply { status, body });
+            return Ok(Reply { status, etag, body });
         }
         if !chunked {
             self.read_exactly(length, &mut body)?;
-            return Ok(Reply { status, body });
+            return Ok(Reply { status, etag, body });
         }
         loop {
             let line = self.read_line()?;
@@ -84,7 +104,7 @@ impl Client {
             self.read_exactly(size, &mut body)?;
             self.read_line()?;
             if size == 0 {
-                return Ok(Reply { status, body });
+                return Ok(Reply { status, etag, body });
             }
         }
     }
@@ -135,14 +155,20 @@ fn signed_head(
     address: SocketAddr,
     path: &str,
     query: &str,
+    copy_source: Option<&str>,
     body: &[u8],
     time: SystemTime,
 ) -> String {
     let stamp = timestamp(time);
     let day = &stamp[..8];
     let content = hex(&sha256(body));
-    let names = "host;x-amz-content-sha256;x-amz-date";
-    let headers = format!("host:{address}\nx-amz-content-sha256:{content}\nx-amz-date:{stamp}\n");
+    // In the order of their names, which is the order they are signed in.
+    let mut signed = vec![("host", address.to_string()), ("x-amz-content-sha256", content.clone())];
+    signed.extend(copy_source.map(|source| ("x-amz-copy-source", source.to_owned())));
+    signed.push(("x-amz-date", stamp.clone()));
+    let names: Vec<&str> = signed.iter().map(|(name, _)| *name).collect();
+    let names = names.join(";");
+    let headers: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     let request = format!("{method}\n{path}\n{query}\n{headers}\n{names}\n{content}");
     let scope = format!("{day}/{REGION}/s3/aws4_request");
     let text = format!("AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{}", hex(&sha256(request.as_bytes())));
@@ -151,10 +177,10 @@ fn signed_head(
         .fold(format!("AWS4{SECRET_KEY}").into_bytes(), |key, part| mac(&key, part));
     let signature = hex(&mac(&key, &text));
     let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+    let lines: String = signed.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!(
-        "{method} {target} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\nx-amz-content-sha256: {content}\r\n\
-         x-amz-date: {stamp}\r\nauthorization: AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, \
-         SignedHeaders={names}, Signature={signature}\r\n\r\n",
+        "{method} {target} HTTP/1.1\r\n{lines}content-length: {}\r\nauthorization: AWS4-HMAC-SHA256 \
+         Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, Signature={signature}\r\n\r\n",
         body.len()
     )
 }

@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use super::load::{Journal, Load};
 use super::server::Server;
-use super::verify::verify;
+use super::verify::verify_all;
 use super::{Run, faults_error, make_bucket};
 use crate::clock;
 
@@ -22,7 +22,7 @@ pub(super) fn rounds(run: &Run, directory: &Path, count: u32) -> Result<String, 
     let mut server = Server::start(&run.program, &data)?;
     make_bucket(server.address())?;
     for round in 1..=count {
-        let load = Load::start(server.address(), &journal, rng.u64(..), Some(&data));
+        let load = Load::start(server.address(), &journal, rng.u64(..), Some(&data), false);
         clock::pause(Duration::from_millis(rng.u64(50..1500)));
         load.expect_the_end();
         server.kill()?;
@@ -32,10 +32,8 @@ pub(super) fn rounds(run: &Run, directory: &Path, count: u32) -> Result<String, 
 
         server = Server::start(&run.program, &data)?;
         opened_in_max = opened_in_max.max(server.opened_in);
-        let mut record = journal.record();
-        let acknowledged = record.acknowledged_count();
-        let outcome = verify(server.address(), &mut record)?;
-        drop(record);
+        let acknowledged = journal.record().acknowledged_count();
+        let outcome = verify_all(server.address(), &journal)?;
         faults_error(&format!("round {round}, after the restart"), &outcome.faults)?;
         checked_count += outcome.checked_count;
         println!(

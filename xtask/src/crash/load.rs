@@ -1,5 +1,6 @@
 //! A mixed load of several clients, each of whom writes down what he was told.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
@@ -10,8 +11,9 @@ use std::thread::JoinHandle;
 
 use fastrand::Rng;
 
-use super::client::{Client, sha256, value_of};
-use super::record::{Record, Value};
+use super::client::{Client, Reply, sha256, value_of};
+use super::record::{Record, Ticket, Value};
+use super::uploads::Upload;
 use crate::clock;
 
 pub(crate) const BUCKET: &str = "crash";
@@ -25,7 +27,14 @@ const SHARED_KEYS: u32 = 4;
 #[derive(Default)]
 pub(crate) struct Journal {
     record: Mutex<Record>,
+    /// Of the buckets that clients make, change and delete.
+    buckets: Mutex<Record>,
+    /// Uploads that were begun and not ended, as far as anybody was told.
+    uploads: Mutex<BTreeMap<String, Upload>>,
+    /// Clients are to end.
     stopped: AtomicBool,
+    /// The server may end at any moment.
+    may_end: AtomicBool,
     operation_count: AtomicU64,
     /// What should never happen, crash or not.
     faults: Mutex<Vec<String>>,
@@ -36,6 +45,14 @@ impl Journal {
         self.record.lock().expect("no client panics while it holds the record")
     }
 
+    pub(crate) fn buckets(&self) -> MutexGuard<'_, Record> {
+        self.buckets.lock().expect("no client panics while it holds the record")
+    }
+
+    pub(crate) fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
+        self.uploads.lock().expect("no client panics while it holds the uploads")
+    }
+
     pub(crate) fn operation_count(&self) -> u64 {
         self.operation_count.load(Ordering::Relaxed)
     }
@@ -44,7 +61,7 @@ impl Journal {
         std::mem::take(&mut *self.faults.lock().expect("no client panics while it holds the faults"))
     }
 
-    fn fault(&self, message: String) {
+    pub(super) fn fault(&self, message: String) {
         self.faults.lock().expect("no client panics while it holds the faults").push(message);
     }
 }
@@ -56,14 +73,17 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// With the directory of the server's own store, some of the bodies are what lies in its logs.
+    /// With the directory of the server's own store, some of the bodies are what lies in its logs. That the server goes away is
+    /// a fault until [`Load::expect_the_end`], unless it is one that `may_end` by itself.
     pub(crate) fn start(
         address: SocketAddr,
         journal: &Arc<Journal>,
         seed: u64,
         store: Option<&Path>,
+        may_end: bool,
     ) -> Self {
         journal.stopped.store(false, Ordering::Relaxed);
+        journal.may_end.store(may_end, Ordering::Relaxed);
         let clients = (0..CLIENTS)
             .map(|index| {
                 let journal = Arc::clone(journal);
@@ -77,6 +97,7 @@ impl Load {
 
     /// The server is about to be killed: from here on a broken connection is no fault.
     pub(crate) fn expect_the_end(&self) {
+        self.journal.may_end.store(true, Ordering::Relaxed);
         self.journal.stopped.store(true, Ordering::Relaxed);
     }
 
@@ -91,10 +112,11 @@ impl Load {
     }
 }
 
-struct Worker {
-    index: usize,
-    journal: Arc<Journal>,
-    rng: Rng,
+/// A client.
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) journal: Arc<Journal>,
+    pub(super) rng: Rng,
     /// The store that the server has.
     store: Option<PathBuf>,
 }
@@ -107,9 +129,12 @@ impl Worker {
         };
         while !self.journal.stopped.load(Ordering::Relaxed) {
             let done = match self.rng.u32(0..100) {
-                0..65 => self.put(&mut client),
-                65..80 => self.delete(&mut client),
-                80..97 => self.get(&mut client),
+                0..56 => self.put(&mut client),
+                56..70 => self.delete(&mut client),
+                70..84 => self.get(&mut client),
+                84..92 => self.copy(&mut client),
+                92..95 => self.upload(&mut client),
+                95..97 => self.change_bucket(&mut client),
                 _ => self.list(&mut client),
             };
             if let Err(error) = done {
@@ -122,10 +147,10 @@ impl Worker {
     /// The connection broke. That is expected once the server is being killed, and a fault before.
     fn lost(&self, message: &str) {
         // The flag is set right before the kill, so give it the moment that lies between.
-        if !self.journal.stopped.load(Ordering::Relaxed) {
+        if !self.journal.may_end.load(Ordering::Relaxed) {
             clock::pause(std::time::Duration::from_millis(200));
         }
-        if !self.journal.stopped.load(Ordering::Relaxed) {
+        if !self.journal.may_end.load(Ordering::Relaxed) {
             self.journal.fault(format!("client {}: {message}", self.index));
         }
     }
@@ -134,12 +159,17 @@ impl Worker {
         if self.rng.u32(0..10) == 0 {
             format!("shared-{}", self.rng.u32(0..SHARED_KEYS))
         } else {
-            format!("own-{}-{}", self.index, self.rng.u32(0..KEYS_PER_CLIENT))
+            self.own_key()
         }
     }
 
+    /// A key that nobody else writes.
+    pub(super) fn own_key(&mut self) -> String {
+        format!("own-{}-{}", self.index, self.rng.u32(0..KEYS_PER_CLIENT))
+    }
+
     /// Sizes of every placement: empty, inline, packed, extents, and their edges.
-    fn size(&mut self) -> usize {
+    pub(super) fn size(&mut self) -> usize {
         const KIB: usize = 1024;
         match self.rng.u32(0..20) {
             0 => 0,
@@ -202,15 +232,34 @@ impl Worker {
     ) -> std::io::Result<()> {
         let ticket = self.journal.record().begin(key, value);
         let reply = client.call(method, &format!("/{BUCKET}/{key}"), "", body)?;
+        self.note(&ticket, &reply, || format!("{method} {key} ({} bytes)", body.len()));
+        Ok(())
+    }
+
+    /// Writes down what became of a write.
+    fn note(&self, ticket: &Ticket, reply: &Reply, what: impl FnOnce() -> String) {
+        let is_error = reply.body.windows(7).any(|window| window == b"<Error>");
         match reply.status {
-            200 | 204 => self.journal.record().acknowledge(&ticket),
+            200 | 204 if !is_error => self.journal.record().acknowledge(ticket),
             // Busy is a clear answer: nothing was done.
-            503 => self.journal.record().refuse(&ticket),
+            503 => self.journal.record().refuse(ticket),
             status => {
-                let said = String::from_utf8_lossy(&reply.body).into_owned();
-                self.journal.fault(format!("{method} {key} ({} bytes): status {status}: {said}", body.len()));
+                let said = String::from_utf8_lossy(&reply.body);
+                self.journal.fault(format!("{}: status {status}: {said}", what()));
             }
         }
+    }
+
+    /// Has the server copy an object that nobody else writes: within a shard both then lie in the same extents.
+    fn copy(&mut self, client: &mut Client) -> std::io::Result<()> {
+        let (source, key) = (self.own_key(), self.own_key());
+        let value = match self.journal.record().allowed(&source)[..] {
+            [value @ Value::Present { .. }] if source != key => value,
+            _ => return Ok(()),
+        };
+        let ticket = self.journal.record().begin(&key, value);
+        let reply = client.copy(&format!("/{BUCKET}/{source}"), &format!("/{BUCKET}/{key}"))?;
+        self.note(&ticket, &reply, || format!("copy of {source} to {key}"));
         Ok(())
     }
 
@@ -239,7 +288,7 @@ impl Worker {
 }
 
 /// Bytes that do not repeat and that no other write has.
-fn payload(rng: &mut Rng, size: usize) -> Vec<u8> {
+pub(super) fn payload(rng: &mut Rng, size: usize) -> Vec<u8> {
     let mut body = vec![0; size];
     rng.fill(&mut body);
     body

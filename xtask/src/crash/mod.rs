@@ -1,4 +1,4 @@
-//! Crash tests on the real server: its process is killed, the power of its disk is cut under load, a bit rots,
+//! Crash tests on the real server: its process is killed, at random and at named places, the power of its disk is cut under load, a bit rots,
 //! the disk is full.
 //!
 //! What must hold afterwards: an acknowledged write is there, byte for byte; one that was not acknowledged is there
@@ -9,15 +9,18 @@
 //! * The harness is tried on itself: the record's judge and the disk's cache are unit tests, and before power is
 //!   cut under a server it is cut under a plain file, synced and not synced, to see that the disk does forget.
 
+mod buckets;
 mod client;
 mod disk;
 mod full;
 mod kill;
 mod load;
+mod points;
 mod power;
 mod record;
 mod rot;
 mod server;
+mod uploads;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -49,7 +52,13 @@ pub(crate) struct Options {
     /// How many times the process is killed with its store on each of these file systems
     #[arg(long, default_value_t = 10)]
     rounds_on_each: u32,
-    /// Only the tests whose name contains this: kill, flip, full, ext4, xfs
+    /// How many times the process dies at each of its named places
+    #[arg(long, default_value_t = 2)]
+    deaths: u32,
+    /// How many times it does with its store on each of these file systems
+    #[arg(long, default_value_t = 1)]
+    deaths_on_each: u32,
+    /// Only the tests whose name contains this: kill, death, flip, full, ext4, xfs
     #[arg(long)]
     only: Option<String>,
     /// Passed on to the server as they are
@@ -61,6 +70,8 @@ pub(crate) struct Options {
 const STAGE: Options = Options {
     rounds: 10,
     rounds_on_each: 0,
+    deaths: 1,
+    deaths_on_each: 0,
     cuts: 4,
     flips: 12,
     seed: 1,
@@ -104,7 +115,12 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
         None => tree.release_binary("s3-server"),
     };
     let run = Run {
-        program: Program { path: program, extra: options.rest.clone(), log: work.join("server.log") },
+        program: Program {
+            path: program,
+            extra: options.rest.clone(),
+            log: work.join("server.log"),
+            dies_at: None,
+        },
         tool: store_tool(tree)?,
         work,
         seed: options.seed,
@@ -121,6 +137,7 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
             verdict.add(on_a_disk(tree, &run, &on_it, system, kill));
         }
     }
+    verdict.add(deaths(tree, &run, options)?);
     if wanted("flipped bits") {
         verdict.add(judged("flipped bits", rot::flips(&run, options.flips)));
     }
@@ -147,6 +164,42 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
     Ok(verdict)
 }
 
+/// Deaths at named places: on the file system of the tree, and on those that can be made.
+fn deaths(tree: &Tree, run: &Run, options: &Options) -> Result<Verdict, String> {
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    let systems = [disk::FileSystem::Ext4, disk::FileSystem::Xfs];
+    let here = options.deaths > 0 && wanted("deaths at named places");
+    let on = |system: &disk::FileSystem| format!("deaths at named places on {}", system.name());
+    let there = systems.into_iter().filter(|system| options.deaths_on_each > 0 && wanted(&on(system)));
+    let there: Vec<disk::FileSystem> = there.collect();
+    let mut verdict = Verdict::default();
+    if !here && there.is_empty() {
+        return Ok(verdict);
+    }
+    if options.server.is_some() {
+        return Ok(Verdict::skipped(
+            1,
+            "deaths at named places: only a server of this tree is built to die there",
+        ));
+    }
+    if !cargo::planted_programs(tree, "crossdock-examples", &["s3-server"])? {
+        return Ok(Verdict::check(false));
+    }
+    let program = Program { path: tree.planted_binary("s3-server"), ..run.program.clone() };
+    if here {
+        verdict.add(points::deaths(run, &program, &run.work, "", options.deaths));
+    }
+    for system in there {
+        let name = on(&system);
+        let (on, rounds) = (format!(", on {}", system.name()), options.deaths_on_each);
+        match mounted(tree, run, &name, system) {
+            Ok(mounted) => verdict.add(points::deaths(run, &program, mounted.directory(), &on, rounds)),
+            Err(verdicts) => verdict.add(verdicts),
+        }
+    }
+    Ok(verdict)
+}
+
 /// Small enough that log zones are, too, and are cleaned and used again within one test.
 const SMALL_DISK_BYTES: u64 = 1 << 30;
 
@@ -158,18 +211,24 @@ fn on_a_disk(
     system: disk::FileSystem,
     test: impl FnOnce(&Path) -> Result<String, String>,
 ) -> Verdict {
-    if let Some(obstacle) = disk::obstacle(tree, system) {
-        return Verdict::skipped(1, format!("{name}: {obstacle}"));
+    match mounted(tree, run, name, system) {
+        Ok(mounted) => judged(name, test(mounted.directory())),
+        Err(verdict) => verdict,
     }
-    let prepared = || {
-        let directory = run.work.join(name.replace(' ', "-"));
-        let image = directory.join("disk.img");
-        std::fs::create_dir_all(&directory)
-            .and_then(|()| std::fs::File::create(&image)?.set_len(SMALL_DISK_BYTES))
-            .map_err(|error| format!("cannot make {}: {error}", image.display()))?;
-        disk::Mounted::format(&image, &directory.join("mounted"), system)
-    };
-    judged(name, prepared().and_then(|mounted| test(mounted.directory())))
+}
+
+/// A file system of its own for a test, on a loop device; a verdict if that can not be.
+fn mounted(tree: &Tree, run: &Run, name: &str, system: disk::FileSystem) -> Result<disk::Mounted, Verdict> {
+    if let Some(obstacle) = disk::obstacle(tree, system) {
+        return Err(Verdict::skipped(1, format!("{name}: {obstacle}")));
+    }
+    let directory = run.work.join(name.replace(' ', "-"));
+    let image = directory.join("disk.img");
+    std::fs::create_dir_all(&directory)
+        .and_then(|()| std::fs::File::create(&image)?.set_len(SMALL_DISK_BYTES))
+        .map_err(|error| format!("cannot make {}: {error}", image.display()))
+        .and_then(|()| disk::Mounted::format(&image, &directory.join("mounted"), system))
+        .map_err(|error| judged(name, Err(error)))
 }
 
 /// What every crash test is given.

@@ -15,7 +15,7 @@ use super::disk::{Cut, Disk, FileSystem, Mounted, Served};
 use super::load::{Journal, Load};
 use super::record::Record;
 use super::server::Server;
-use super::verify::verify;
+use super::verify::verify_with_buckets;
 use super::{Run, faults_error, make_bucket};
 use crate::clock;
 
@@ -91,6 +91,8 @@ struct AlignedBlock([u8; super::disk::SECTOR_BYTES]);
 struct Image {
     path: PathBuf,
     record: Record,
+    /// Of the buckets that come and go.
+    buckets: Record,
     seed: u64,
     lost_count: usize,
 }
@@ -125,7 +127,7 @@ fn take_images(
     make_bucket(server.address())?;
     let journal = Arc::new(Journal::default());
     let data = rig.mounted.directory().join("data");
-    let load = Load::start(server.address(), &journal, rng.u64(..), Some(&data));
+    let load = Load::start(server.address(), &journal, rng.u64(..), Some(&data), false);
     let mut images = Vec::new();
     for index in 0..count {
         clock::pause(Duration::from_millis(rng.u64(100..1500)));
@@ -133,17 +135,19 @@ fn take_images(
         let seed = rng.u64(..);
         // Every other cut loses the whole cache: it finds a missing flush at once.
         let kind = if index % 2 == 0 { Cut::LoseAll } else { Cut::Mixed(seed) };
-        let before = journal.record().tick();
+        let tick = || (journal.record().tick(), journal.buckets().tick());
+        let before = tick();
         let lost_count = rig.cut(&path, kind)?;
-        let after = journal.record().tick();
-        let record = journal.record().clone().into_cut(before, after);
+        let after = tick();
+        let record = journal.record().clone().into_cut(before.0, after.0);
+        let buckets = journal.buckets().clone().into_cut(before.1, after.1);
         println!(
             "cut {} ({kind:?}): {} operations so far, {} keys acknowledged, {lost_count} writes not flushed",
             index + 1,
             journal.operation_count(),
             record.acknowledged_count()
         );
-        images.push(Image { path, record, seed, lost_count });
+        images.push(Image { path, record, buckets, seed, lost_count });
     }
     load.join();
     let faults = journal.take_faults();
@@ -158,7 +162,7 @@ fn recover(run: &Run, directory: &Path, system: FileSystem, mut image: Image) ->
     let data = found.directory().join("data");
     run.check_left_store(&data, "as the cut left it")?;
     let server = Server::start(&run.program, &data)?;
-    let outcome = verify(server.address(), &mut image.record)?;
+    let outcome = verify_with_buckets(server.address(), &mut image.record, &mut image.buckets)?;
     server.stop()?;
     faults_error("after recovery", &outcome.faults)?;
     run.check_store(&data, "closed after recovery")?;

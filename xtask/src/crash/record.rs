@@ -43,7 +43,7 @@ struct Write {
 }
 
 /// Names a write until its outcome is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ticket {
     key: String,
     begin: Moment,

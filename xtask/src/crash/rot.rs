@@ -204,7 +204,7 @@ mod tests {
     fn damage_must_be_reported_and_never_served() {
         // The right bytes and a reported error are fine; other bytes, absence and a client's error are not.
         let expected = Value::Present { bytes: 1, sha256: sha256(b"x") };
-        let reply = |status, body: &[u8]| Ok(Reply { status, body: body.to_vec() });
+        let reply = |status, body: &[u8]| Ok(Reply { status, etag: None, body: body.to_vec() });
         assert_eq!(judge(reply(200, b"x"), expected), Verdict::Whole);
         assert_eq!(judge(reply(500, b"<Code>InternalError</Code>"), expected), Verdict::Reported);
         assert_eq!(judge(Err(io::ErrorKind::UnexpectedEof.into()), expected), Verdict::Reported);

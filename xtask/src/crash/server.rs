@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +21,15 @@ pub(crate) struct Program {
     pub(crate) extra: Vec<String>,
     /// Where its standard error goes.
     pub(crate) log: PathBuf,
+    /// At which of its named places it dies, and the how-manieth time it gets there: `POINT:N`.
+    pub(crate) dies_at: Option<String>,
+}
+
+/// What became of a server that was started.
+pub(crate) enum Started {
+    Ready(Server),
+    /// It ended before it was ready.
+    Ended(ExitStatus),
 }
 
 /// A running server. It is killed when dropped.
@@ -33,6 +42,19 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(program: &Program, data: &Path) -> Result<Self, String> {
+        match Self::launch(program, data)? {
+            Started::Ready(server) => Ok(server),
+            Started::Ended(status) => {
+                let said = std::fs::read_to_string(&program.log).unwrap_or_default();
+                let tail: Vec<&str> = said.lines().rev().take(12).collect();
+                let tail: Vec<&str> = tail.into_iter().rev().collect();
+                Err(format!("the server ended before it was ready ({status}):\n{}", tail.join("\n")))
+            }
+        }
+    }
+
+    /// As [`Server::start`], for one that may well end before it is ready.
+    pub(crate) fn launch(program: &Program, data: &Path) -> Result<Started, String> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -45,6 +67,7 @@ impl Server {
             .args(&program.extra)
             .env("CROSSDOCK_ACCESS_KEY", ACCESS_KEY)
             .env("CROSSDOCK_SECRET_KEY", SECRET_KEY)
+            .envs(program.dies_at.iter().map(|place| ("CROSSDOCK_DIE_AT", place)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -56,14 +79,23 @@ impl Server {
         let Some(address) = address else {
             let _ = child.kill();
             let status = child.wait().map_err(|error| format!("cannot wait for the server: {error}"))?;
-            let said = std::fs::read_to_string(&program.log).unwrap_or_default();
-            let tail: Vec<&str> = said.lines().rev().take(12).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            return Err(format!("the server ended before it was ready ({status}):\n{}", tail.join("\n")));
+            return Ok(Started::Ended(status));
         };
         // The pipe is read to its end, or a server that prints would come to a halt.
         clock::spawn(move || lines.for_each(drop));
-        Ok(Self { child, address, opened_in: begin.elapsed() })
+        Ok(Started::Ready(Self { child, address, opened_in: begin.elapsed() }))
+    }
+
+    /// Waits until it ends by itself; none if it does not within the limit.
+    pub(crate) fn ends_within(&mut self, limit: Duration) -> Result<Option<ExitStatus>, String> {
+        let begin = clock::now();
+        loop {
+            let ended = self.child.try_wait();
+            match ended.map_err(|error| format!("cannot wait for the server: {error}"))? {
+                None if begin.elapsed() < limit => clock::pause(Duration::from_millis(10)),
+                ended => return Ok(ended),
+            }
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -3,15 +3,44 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use super::buckets::check_buckets;
 use super::client::{Client, value_of};
-use super::load::BUCKET;
+use super::load::{BUCKET, Journal};
 use super::record::{Record, Value};
+use super::uploads::end_uploads;
 
 /// What a verification saw.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) checked_count: usize,
     pub(crate) faults: Vec<String>,
+}
+
+/// As [`verify`], and whatever else the load knows of: uploads, which are ended, and buckets.
+pub(crate) fn verify_all(address: SocketAddr, journal: &Journal) -> Result<Outcome, String> {
+    let failed = |error: std::io::Error| format!("the server did not answer while it was checked: {error}");
+    let mut client = Client::connect(address).map_err(failed)?;
+    let faults = end_uploads(&mut client, journal).map_err(failed)?;
+    drop(client);
+    let mut outcome = verify_with_buckets(address, &mut journal.record(), &mut journal.buckets())?;
+    outcome.faults.extend(faults);
+    Ok(outcome)
+}
+
+/// As [`verify`], and the buckets that the load made.
+pub(crate) fn verify_with_buckets(
+    address: SocketAddr,
+    record: &mut Record,
+    buckets: &mut Record,
+) -> Result<Outcome, String> {
+    let failed = |error: std::io::Error| format!("the server did not answer while it was checked: {error}");
+    let mut client = Client::connect(address).map_err(failed)?;
+    let (bucket_count, faults) = check_buckets(&mut client, buckets).map_err(failed)?;
+    drop(client);
+    let mut outcome = verify(address, record)?;
+    outcome.checked_count += bucket_count;
+    outcome.faults.extend(faults);
+    Ok(outcome)
 }
 
 /// Reads every key of the record, settles it with what was found, and checks the list against it.
@@ -82,13 +111,13 @@ pub(super) fn list(client: &mut Client) -> Result<BTreeSet<String>, String> {
 }
 
 /// The texts of all elements of one name. The names and tokens asked for hold nothing that XML escapes.
-fn elements<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+pub(super) fn elements<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let rest: Vec<&str> = text.split(open.as_str()).skip(1).collect();
     rest.into_iter().filter_map(move |rest| rest.split(close.as_str()).next())
 }
 
-fn encode(token: &str) -> String {
+pub(super) fn encode(token: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     token.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
