@@ -17,6 +17,7 @@ mod fronts;
 mod fuzz;
 mod install;
 mod report;
+mod sanitize;
 mod simulate;
 mod stages;
 mod tree;
@@ -46,6 +47,8 @@ enum Task {
     Crash(crash::Options),
     /// Run the engine's simulator over a range of seeds
     Simulate(simulate::Options),
+    /// Run the unit tests of what has unsafe code, and of the engine on it, under AddressSanitizer
+    Sanitize,
     /// Fuzz one target with libFuzzer
     Fuzz(fuzz::Options),
     /// Run the RDMA tests, or a command, in a virtual machine with a card made of software
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Clients(options) => clients::run(&tree, &options),
         Task::Crash(options) => crash::run(&tree, &options),
         Task::Simulate(options) => simulate::run(&tree, &options),
+        Task::Sanitize => sanitize::run(&tree),
         Task::Fuzz(options) => fuzz::run(&tree, &options),
         Task::Vm(options) => {
             install::packages(&tree).iter().for_each(|line| println!("missing: {line}"));

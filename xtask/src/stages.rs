@@ -2,7 +2,7 @@
 
 use crate::report::{Table, Verdict};
 use crate::tree::Tree;
-use crate::{cargo, clients, clock, counts, crash, fronts, fuzz, install, simulate, verbs, vm};
+use crate::{cargo, clients, clock, counts, crash, fronts, fuzz, install, sanitize, simulate, verbs, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -29,6 +29,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "documents", run: cargo::documents },
     Stage { name: "protocol alone", run: cargo::protocol_alone },
     Stage { name: "thread models", run: cargo::thread_models },
+    Stage { name: "address sanitizer", run: sanitize::stage },
     Stage { name: "fuzz targets", run: fuzz::stage },
     Stage { name: "verbs", run: verbs::stage },
     Stage { name: "simulation", run: simulate::stage },
