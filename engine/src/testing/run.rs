@@ -726,6 +726,12 @@ mod tests {
         assert_eq!(run(1220, 300).err(), None);
     }
 
+    /// Of two readers at once the one that is heard first may have looked last: what came in between is no fault.
+    #[test]
+    fn readers_at_once_look_in_any_order() {
+        assert_eq!(run(2694, 300).err(), None);
+    }
+
     /// The checkers see each promise that a disk breaks, within a few seeds: a disk like that is to them what an engine is
     /// that does not wait for a sync, loses a write, does not check what it reads, or forgets a task.
     #[test]
