@@ -698,8 +698,8 @@ fn metadata_is_scrubbed_one_shard_at_a_time() {
         pool.drain_returns();
         let at_rest = pool.leased_bytes();
         let done = Rc::new(Cell::new(0));
-        for shard in engine.own_shards().take(usize::from(shards)).cloned() {
-            let done = done.clone();
+        for shard in engine.own_shards().take(usize::from(shards)) {
+            let (shard, done) = (shard.clone(), done.clone());
             let tour = async move {
                 shard.scrub(ScrubRate::default()).await.unwrap();
                 done.set(done.get() + 1);

@@ -50,7 +50,7 @@ mod tests {
         let (first, one) = oneshot::channel();
         let (second, two) = oneshot::channel();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| block_on(async { one.await.and_then(|one: u32| Ok(one + 1)) }));
+            let waiting = scope.spawn(|| block_on(async { one.await.map(|one: u32| one + 1) }));
             first.send(1).unwrap();
             second.send(2).unwrap();
             assert_eq!((waiting.join().unwrap(), block_on(two)), (Ok(2), Ok(2)));

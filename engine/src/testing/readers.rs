@@ -4,12 +4,10 @@
 
 use super::{
     client::{Call, Read, select_of},
-    knowledge::Known,
     model::{Value, Versions, current},
     operation::{Body, Condition, GivesUp, Key, Slice},
 };
 use crate::{
-    error::Error,
     object::{
         get::Get,
         types::{GetOptions, Select, Which},
@@ -36,21 +34,6 @@ pub struct HeldReader {
 }
 
 impl Call {
-    /// As [`Call::check_read`], of a read beside another one: by what was known when both began. It may have been there before
-    /// something landed that the other saw.
-    pub(super) fn check_read_since(
-        &self,
-        key: Key,
-        select: Select,
-        before: Known,
-        found: Result<Read, Error>,
-    ) -> Result<(), String> {
-        let now = self.with_key(key, |known| std::mem::replace(known, before));
-        let checked = self.check_read(key, select, found);
-        self.with_key(key, |known| *known = now);
-        checked
-    }
-
     /// Opens an object and reads its first chunks. Whatever was held before is let go of.
     pub(super) async fn hold(&self, key: Key, slice: Slice, chunks: u8) -> Result<(), String> {
         drop(self.held.take());
