@@ -404,12 +404,10 @@ impl Call {
         let Some(other) = other else { return self.check_read(key, select, found) };
         // Nobody knows which of the two looked first, and what floats may have come in between.
         let (other, before) = (other.await, self.with_key(key, |known| known.clone()));
-        let in_turn = |one: &Result<Read, Error>, two: &Result<Read, Error>| {
-            self.check_read(key, select, one.clone()).and_then(|()| self.check_read(key, select, two.clone()))
-        };
-        in_turn(&found, &other).or_else(|_| {
+        let judge = |read: &Result<Read, Error>| self.check_read(key, select, read.clone());
+        judge(&found).and_then(|()| judge(&other)).or_else(|_| {
             self.with_key(key, |known| *known = before);
-            in_turn(&other, &found)
+            judge(&other).and_then(|()| judge(&found))
         })
     }
 
