@@ -361,20 +361,3 @@ fn places_are_what_the_document_says() {
         }
     }
 }
-
-#[test]
-fn every_place_to_die_at_is_told_of() {
-    // Shows that `recovery.md` says what each of the places leaves at which a build of the tests' own can be made to die, and of no other.
-    let (source, recovery) = (include_str!("../planted.rs"), include_str!("../../docs/recovery.md"));
-    let points = source.split_once("enum Point {").unwrap().1.split_once('}').unwrap().0;
-    let points = points.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
-    let mut points: Vec<&str> = points.map(|line| line.trim_end_matches(',')).collect();
-    let table = recovery.split_once("## Every place at which a process can end").unwrap().1;
-    let table = table.split_once("\n## ").unwrap().0;
-    let rows = table.lines().filter(|line| line.starts_with('|'));
-    let told = rows.filter_map(|row| row.split_once("(`")?.1.split_once("`)"));
-    let mut told: Vec<&str> = told.map(|(name, _)| name).collect();
-    points.sort_unstable();
-    told.sort_unstable();
-    assert_eq!(told, points);
-}
