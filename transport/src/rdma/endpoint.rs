@@ -205,7 +205,9 @@ impl Inner {
         // Whoever connects and goes again leaves queue pairs with the kernel, for up to a second each.
         let limits = *self.sessions.borrow().limits();
         let connecting = self.connecting.borrow().get(principal).copied().unwrap_or(0);
-        if connecting >= limits.principal_sessions_max
+        // At least so many of them are nobody's: the others have a session that waits for them.
+        let unwanted = connecting.saturating_sub(self.sessions.borrow().count_of(principal));
+        if unwanted >= limits.principal_sessions_max
             || self.renounced.get() >= limits.sessions_max
             || self.queues[index].pairs.get() >= (self.entries(rail) / (depth + 1 + INBOX_DEPTH)).max(1)
         {

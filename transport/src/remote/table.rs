@@ -56,10 +56,14 @@ impl<S> SessionTable<S> {
     /// # Errors
     /// [`ConnectError::TooMany`] if not.
     pub fn admit(&self, principal: &Principal) -> Result<(), ConnectError> {
-        let own = self.counts.get(principal).copied().unwrap_or(0);
-        let full =
-            self.sessions.len() >= self.limits.sessions_max || own >= self.limits.principal_sessions_max;
+        let full = self.sessions.len() >= self.limits.sessions_max
+            || self.count_of(principal) >= self.limits.principal_sessions_max;
         if full { Err(ConnectError::TooMany) } else { Ok(()) }
+    }
+
+    /// How many are a principal's.
+    pub fn count_of(&self, principal: &Principal) -> usize {
+        self.counts.get(principal).copied().unwrap_or(0)
     }
 
     /// Enters a session that was admitted.

@@ -454,6 +454,29 @@ fn who_comes_and_goes_keeps_nobody_out() {
 }
 
 #[test]
+fn who_has_all_its_sessions_may_replace_one() {
+    // Shows that sessions which wait for their queue pairs do not count as unwanted ones: whoever ends one of them may have another.
+    let host = Host::new(&[FIRST]);
+    host.change(0, |card| card.closed = true);
+    let mut options = options(0);
+    options.limits.principal_sessions_max = 3;
+    let world = open_with(&host, options);
+    let connect = || world.endpoint.connect(&world.alice, offer(FIRST));
+    let mut last = [(); 3].map(|()| connect().unwrap()).map(|answer| answer.session)[2];
+    // Each leaves a pair that nobody wants, of which there may be as many as sessions.
+    for _ in 0..2 {
+        assert!(matches!(connect(), Err(ConnectError::TooMany)));
+        assert!(world.endpoint.disconnect(last, &world.alice));
+        last = connect().unwrap().session;
+    }
+    assert!(world.endpoint.disconnect(last, &world.alice));
+    assert!(matches!(connect(), Err(ConnectError::TooMany)));
+    host.change(0, |card| card.closed = false);
+    world.drive("there is room again", || connect().is_ok());
+    world.end();
+}
+
+#[test]
 fn a_device_that_does_not_let_go_keeps_the_memory() {
     // Shows that a lease the device may still touch is leaked and never reused, that its waiter is not told that it is free, and that
     // sessions without work in the device end as ever.
