@@ -181,11 +181,11 @@ fn over_transports(
     Ok(ratios)
 }
 
-/// A line of `rdma-client bench`: size, "KiB", operation, way, MiB/s, operations a second, p50, p99, and processor seconds
-/// of server and client for a GiB.
+/// A line of `rdma-client bench`: size, "KiB", operation, way, MiB/s, operations a second, p50, p99, p99.9, and processor
+/// seconds of server and client for a GiB.
 fn parse(line: &str) -> Option<(u64, &'static str, &str, Point)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let [kib, "KiB", what, way, mib, _, p50, p99, server, ..] = fields.as_slice() else { return None };
+    let [kib, "KiB", what, way, mib, _, p50, p99, _, server, _] = fields.as_slice() else { return None };
     let what = ["GET", "PUT"].into_iter().find(|known| known == what)?;
     let point = Point {
         mib_per_second: mib.parse().ok()?,
@@ -241,4 +241,20 @@ fn table(lines: &Lines) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_of_the_client_are_read() {
+        // A column more, as when a percentile was added, is no line of these: nothing is measured rather than something else.
+        let line = "  65536 KiB  GET   shm     2065.1       32.3    30908.0    32767.0    32999.0           0.25           0.11";
+        let (size, what, way, point) = parse(line).unwrap();
+        assert_eq!((size, what, way), (64 << 20, "GET", "shm"));
+        assert_eq!((point.mib_per_second, point.p50_us, point.p99_us), (2065.1, 30908.0, 32767.0));
+        assert_eq!(point.cpu_seconds_per_gib, 0.25);
+        assert!(parse(&format!("{line} 1.0")).is_none());
+    }
 }
