@@ -258,8 +258,8 @@ impl Get {
             };
             let until = self.straight_until.clone();
             let straight = self.straight.as_ref().is_some_and(|left| span.goes_straight(left, &piece));
-            let found = if straight { None } else { self.look_up(&piece, &span) };
-            if let Some(Found::Block(block)) = found {
+            let kept = if straight { None } else { self.kept(&piece, &span) };
+            if let Some(block) = kept {
                 self.advance(&span);
                 let chunk = chunk_of(&block, span.verified.start, &piece, &span, self.with_checksums);
                 self.window.push_back(Ahead::Here(Some(chunk)));
@@ -277,6 +277,7 @@ impl Get {
             };
             let target = self.advance(&span);
             let (engine, shard, with_checksum) = (self.engine.clone(), self.shard, self.with_checksums);
+            let cached = self.cached;
             let task = match target.filter(|_| straight).zip(until) {
                 Some((target, until)) => self.engine.core().spawn(async move {
                     let into = Into { target, behind: lease, until };
@@ -284,6 +285,8 @@ impl Get {
                 }),
                 None => self.engine.core().spawn(async move {
                     let lease = lease.expect("every span has bytes");
+                    // Now that there is memory, and in a task that runs whatever this reader does: others may wait for it.
+                    let found = cached.then(|| look_up(&engine, shard, &piece, &span)).flatten();
                     read_shared(&engine, shard, &piece, span, lease, found, with_checksum).await
                 }),
             };
@@ -301,8 +304,8 @@ impl Get {
         Some(target)
     }
 
-    /// What the read cache has of a span; none if it is not used. A block there begins with the span's first verified byte.
-    fn look_up(&self, piece: &OpenPiece, span: &Span) -> Option<Found> {
+    /// What the read cache has of a span, from its first verified byte on.
+    fn kept(&self, piece: &OpenPiece, span: &Span) -> Option<FrozenLease> {
         if !self.cached || matches!(piece.place, Place::Inline(_)) {
             return None;
         }
@@ -313,11 +316,11 @@ impl Get {
             // Whoever read all of the chunk left it under the name of its first byte.
             let name = piece.owner.block(self.shard, BlockPlace::Bytes(chunk));
             if let Some(block) = cache.kept(name, span.wanted.end - chunk) {
-                return Some(Found::Block(block.slice((first - chunk) as usize..block.len())));
+                return Some(block.slice((first - chunk) as usize..block.len()));
             }
         }
         let name = piece.owner.block(self.shard, BlockPlace::Bytes(first));
-        Some(cache.look_up(name, span.wanted.end - first))
+        cache.kept(name, span.wanted.end - first)
     }
 
     /// The piece that holds the position, with its checksums; none if chunks are held and there is no memory to read them to.
@@ -576,6 +579,15 @@ impl OpenPiece {
     }
 }
 
+/// What the read cache has of a span, or who reads it; none for bytes that lie in the record.
+fn look_up(engine: &CoreEngine, shard: u16, piece: &OpenPiece, span: &Span) -> Option<Found> {
+    if matches!(piece.place, Place::Inline(_)) {
+        return None;
+    }
+    let name = piece.owner.block(shard, BlockPlace::Bytes(span.verified.start));
+    Some(engine.cache().look_up(name, span.wanted.end - span.verified.start))
+}
+
 /// As [`read_span`], by one for all who want the span now: `found` is what the read cache had, which was not the bytes.
 async fn read_shared(
     engine: &CoreEngine,
@@ -597,8 +609,7 @@ async fn read_shared(
                     return Ok(chunk(&block));
                 }
                 // Whoever read it gave up. One of those who waited is the next.
-                let name = piece.owner.block(shard, BlockPlace::Bytes(span.verified.start));
-                found = Some(engine.cache().look_up(name, span.wanted.end - span.verified.start));
+                found = look_up(engine, shard, piece, &span);
             }
             None => return read_span(engine, shard, piece, span, lease, with_checksum).await,
         }
