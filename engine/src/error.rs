@@ -196,6 +196,19 @@ pub enum OpenError {
         /// Where one was looked for.
         path: PathBuf,
     },
+    /// A device holds no store, but is not empty either, and no store is made over what somebody may need. It is free to take when all
+    /// that is looked at is zero: see [`crate::Builder::path`].
+    #[error(
+        "{device} holds something other than a store, from byte {offset} on, and is not formatted. If that may be lost, zero the \
+         device: blkdiscard --zeroout {device}",
+        device = path.display()
+    )]
+    Occupied {
+        /// The device.
+        path: PathBuf,
+        /// The first byte that is not zero, of those that were looked at.
+        offset: u64,
+    },
     /// A structure could not be read.
     #[error("{}: {what} is damaged or foreign: {source}", path.display())]
     Damaged {

@@ -139,6 +139,12 @@ impl OpenReport {
 
 impl Builder {
     /// Adds a directory or block device. The order is remembered by the store.
+    ///
+    /// A block device is taken exclusively, so that one which is mounted, or a part of an array or a volume, is refused
+    /// ([`crate::device::file::OpenError::InUse`]). A new store is made only on a device that reads as zeros in its first 4 MiB, in its
+    /// last one, and where the anchors of the store would lie: what others have there, what is left of a store whose superblocks are
+    /// gone, and what a format left that was cut short, are not written over ([`OpenError::Occupied`]). There is no option to do it all
+    /// the same: a device is zeroed once, on purpose (`blkdiscard --zeroout`), and an option would stay.
     pub fn path(mut self, path: impl AsRef<Path>) -> Builder {
         self.paths.push(path.as_ref().to_path_buf());
         self
@@ -400,6 +406,11 @@ impl Builder {
         let geometry = format::geometry(shard_count, capacity / each).ok_or_else(|| {
             OpenError::Options(format!("{} MiB are too little for {shard_count} shards", capacity >> 20))
         })?;
+        // All of them before the first is written to.
+        for (index, path) in paths.iter().enumerate() {
+            let range = shards_of(index as u16, devices, shard_count);
+            path.check_vacant(&scaffold.core, scaffold.driver.ring(), &geometry, range.end - range.start)?;
+        }
         let mut random = [0u8; 32];
         getrandom::fill(&mut random).map_err(|error| OpenError::Options(error.to_string()))?;
         let (store, secret) = random.split_at(16);

@@ -17,6 +17,7 @@ use crate::{
     planted::{Point, reach},
     reactor::Core,
     shard::ShardFiles,
+    store::vacant,
 };
 use crossdock_transport::{
     memory::ScatterList,
@@ -180,6 +181,43 @@ impl DataPath {
                 blocks.push(lease.as_slice().to_vec());
             }
             Ok(blocks)
+        })
+    }
+
+    /// Refuses a device on which something lies. It is to have `count` shards; nothing of it is changed. A directory says by its
+    /// names what is in it: see [`DataPath::is_formatted`].
+    pub(crate) fn check_vacant(
+        &self,
+        core: &Core,
+        ring: &Ring,
+        geometry: &Geometry,
+        count: u16,
+    ) -> Result<(), OpenError> {
+        let Some(raw) = &self.raw else { return Ok(()) };
+        let device = raw.on(ring).map_err(io_error("open", &self.path))?;
+        let block = BLOCK_BYTES as u64;
+        // A file is read in whole blocks only; a device may end within one, and that end is where the second GPT lies.
+        let bytes = if raw.is_growable() { raw.bytes() / block * block } else { raw.bytes() };
+        let (path, pool) = (self.path.clone(), core.pool().clone());
+        let offsets = vacant::pieces(bytes, geometry, count);
+        core.block_on(async move {
+            for offset in offsets {
+                let there = vacant::PIECE_BYTES.min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
+                let lease = pool.acquire(vacant::PIECE_BYTES).await;
+                let slot = device.queue().slot().await;
+                let asked = there.next_multiple_of(BLOCK_BYTES);
+                let (result, mut lease) = device.read(slot, offset, lease, 0, asked).await.into_lease();
+                let count = result.map_err(|error| io_error("read", &path)(error.into()))? as usize;
+                if count < there {
+                    // What was not read may be anything.
+                    return Err(io_error("read", &path)(io::ErrorKind::UnexpectedEof.into()));
+                }
+                lease.set_len(there);
+                if let Some(at) = lease.as_slice().iter().position(|byte| *byte != 0) {
+                    return Err(OpenError::Occupied { path, offset: offset + at as u64 });
+                }
+            }
+            Ok(())
         })
     }
 

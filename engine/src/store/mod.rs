@@ -3,5 +3,6 @@
 pub(crate) mod directory;
 pub(crate) mod format;
 pub(crate) mod placement;
+mod vacant;
 
 pub(crate) use placement::Placement;

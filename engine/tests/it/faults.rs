@@ -18,7 +18,7 @@ use std::{
 const CHILD: &str = "CROSSDOCK_FAULTS_CHILD";
 
 /// Says so where a test can not run on this machine, so that it is not counted as passed.
-fn skip(name: &str, reason: &str) {
+pub(crate) fn skip(name: &str, reason: &str) {
     eprintln!("skipped {name}: {reason}");
     if let Some(log) = std::env::var_os("CROSSDOCK_SKIP_LOG") {
         let mut log = OpenOptions::new().append(true).create(true).open(log).unwrap();
@@ -27,7 +27,7 @@ fn skip(name: &str, reason: &str) {
 }
 
 /// A program's output, if it is there and succeeds.
-fn run(program: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

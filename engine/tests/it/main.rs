@@ -9,6 +9,7 @@ mod faults;
 mod inspect;
 mod limits;
 mod newer;
+mod opening;
 mod own_loop;
 mod repair;
 mod transports;

@@ -9,7 +9,7 @@ use rustix::{
 };
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -35,6 +35,12 @@ pub enum OpenError {
     #[error("{} is locked: another process has this store open", path.display())]
     Locked {
         /// The file that is locked.
+        path: PathBuf,
+    },
+    /// A block device that somebody holds: it is mounted, or a part of an array or a volume, or another program has it to itself.
+    #[error("{} is in use: it is mounted, or part of an array or a volume, or another program has it", path.display())]
+    InUse {
+        /// The device.
         path: PathBuf,
     },
     /// Neither a regular file nor a block device.
@@ -74,10 +80,11 @@ struct Inner {
 }
 
 impl OpenFile {
-    /// Opens what is there: a regular file or a block device.
+    /// Opens what is there: a regular file or a block device. A device is taken exclusively until it is closed: it can not be mounted
+    /// meanwhile, nor opened so again, and one that is mounted or in use otherwise is not opened.
     ///
     /// # Errors
-    /// [`OpenError`], with the path.
+    /// [`OpenError::InUse`] for such a device; otherwise [`OpenError`], with the path.
     pub fn open(path: &Path) -> Result<OpenFile, OpenError> {
         OpenFile::with_flags(path, OFlags::RDWR)
     }
@@ -103,7 +110,14 @@ impl OpenFile {
         let flags = flags | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         // Plain first: what the file can do is asked of the open file, not of a name that may change its meaning.
-        let plain = rustix::fs::open(path, flags, mode).map_err(system("open", path))?;
+        // open(2): without O_CREAT, O_EXCL is for block devices, and refused with EBUSY while the system uses one. It can not be had
+        // later on, so here the name is asked first.
+        let is_device = || std::fs::metadata(path).is_ok_and(|status| status.file_type().is_block_device());
+        let flags = if is_writable && is_device() { flags | OFlags::EXCL } else { flags };
+        let plain = rustix::fs::open(path, flags, mode).map_err(|errno| match errno {
+            Errno::BUSY => OpenError::InUse { path: path.into() },
+            errno => system("open", path)(errno),
+        })?;
         let status = rustix::fs::fstat(&plain).map_err(system("inspect", path))?;
         let (is_block_device, device) = match FileType::from_raw_mode(status.st_mode) {
             FileType::RegularFile => (false, status.st_dev),
@@ -166,7 +180,7 @@ impl OpenFile {
         self.0.direct
     }
 
-    pub(super) fn is_growable(&self) -> bool {
+    pub(crate) fn is_growable(&self) -> bool {
         !self.0.is_block_device
     }
 

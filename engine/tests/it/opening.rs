@@ -1,0 +1,96 @@
+//! How a store is made, opened and let go of: what is refused, and that a refusal leaves nothing behind.
+
+use super::faults::{run, skip};
+use crossdock::{Engine, OpenError};
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// Bytes of a file that stands for a device: four shards, each with the least that it can have.
+const IMAGE_BYTES: u64 = 80 << 20;
+
+fn image(directory: &Path, name: &str) -> PathBuf {
+    let path = directory.join(name);
+    File::create(&path).unwrap().set_len(IMAGE_BYTES).unwrap();
+    path
+}
+
+fn write_at(path: &Path, bytes: &[u8], offset: u64) {
+    OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+fn on_image(path: &Path) -> Result<Engine, OpenError> {
+    Engine::builder().path(path).cores(1).shards(4).memory_bytes(32 << 20).open()
+}
+
+/// A device on which somebody's data lies is not formatted over, wherever the first of it is found: not a byte of it is changed.
+#[test]
+fn what_others_have_is_not_formatted_over() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, offset) in [
+        // md(4): a superblock of version 1.2 lies 4 KiB from the start.
+        ("an md member", 4096),
+        ("data from 1 MiB", 1 << 20),
+        ("data behind a wiped start", (4 << 20) - 1),
+        ("md 1.0", IMAGE_BYTES - 8192),
+        ("a backup GPT", IMAGE_BYTES - 512),
+    ] {
+        let path = image(directory.path(), name);
+        write_at(&path, &[0xa9], offset);
+        let before = std::fs::read(&path).unwrap();
+        match on_image(&path) {
+            Err(OpenError::Occupied { offset: found, .. }) => assert_eq!(found, offset, "{name}"),
+            other => panic!("{name}: {:?}", other.err()),
+        }
+        assert!(std::fs::read(&path).unwrap() == before, "{name} was changed");
+        std::fs::remove_file(&path).unwrap();
+    }
+    // Nothing but zeros is free to take.
+    let path = image(directory.path(), "zeros");
+    on_image(&path).unwrap().close();
+    assert!(!on_image(&path).unwrap().report().created);
+}
+
+/// A store on a device whose superblocks are gone is not formatted over, also when its first shard went with them.
+#[test]
+fn a_store_without_its_superblock_is_not_formatted_over() {
+    let directory = tempfile::tempdir().unwrap();
+    for wiped in [256 << 10, 8 << 20] {
+        let path = image(directory.path(), "device");
+        on_image(&path).unwrap().close();
+        write_at(&path, &vec![0; wiped], 0);
+        let opened = on_image(&path);
+        assert!(matches!(opened, Err(OpenError::Occupied { .. })), "{wiped}: {:?}", opened.err());
+    }
+}
+
+/// A device that the system or another program uses is not opened, and one that a store has is not given to anybody else.
+#[test]
+fn a_device_belongs_to_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = image(directory.path(), "device");
+    let Some(device) = run("losetup", &["--find", "--show", path.to_str().unwrap()]) else {
+        return skip("opening::a_device_belongs_to_one", "no loop device can be made");
+    };
+    let alone =
+        || OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::EXCL.bits() as i32).open(&device);
+    let held = alone().unwrap();
+    let refused = on_image(Path::new(&device));
+    let in_use = matches!(refused, Err(OpenError::File(crossdock::device::file::OpenError::InUse { .. })));
+    drop(held);
+    let engine = on_image(Path::new(&device)).unwrap();
+    let while_open = alone();
+    engine.close();
+    // At once: what was closed is free.
+    let again = (0..5).try_for_each(|_| on_image(Path::new(&device)).map(Engine::close));
+    let after = alone();
+    run("losetup", &["--detach", &device]);
+    assert!(in_use, "a device in use was opened");
+    assert!(
+        while_open.is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()))
+    );
+    assert!(again.is_ok(), "{:?}", again.err());
+    assert!(after.is_ok(), "{:?}", after.err());
+}
