@@ -254,7 +254,7 @@ impl Builder {
     /// Opens the store. Blocks until every shard is recovered.
     ///
     /// # Errors
-    /// Nothing was changed, but for a store that was to be made.
+    /// Nothing was changed, but for a store that was to be made; none of its threads runs any more, and nothing is locked.
     pub fn open(self) -> Result<Engine, OpenError> {
         let Prepared { plan, paths, cores, report } = self.prepare()?;
         let (placement, events) = (plan.placement.clone(), plan.events.clone());

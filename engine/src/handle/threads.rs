@@ -1,7 +1,8 @@
 //! The cores' threads: the one file that starts threads.
 //!
 //! Each builds its own ring, tells the others its address, opens its shards, and runs until it is asked to stop. A core
-//! keeps answering the others until all have finished their work: only then do the threads end.
+//! keeps answering the others until all have finished their work: only then do the threads end. One that fails, by an error or a
+//! panic, has finished too. When opening fails, all threads have ended before that is told.
 
 use crate::{
     cache::ReadCache,
@@ -29,7 +30,11 @@ use std::{
     path::PathBuf,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, Barrier, Mutex, mpsc},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -79,12 +84,64 @@ pub(super) struct Started {
 pub(super) struct Threads {
     addresses: Vec<Address>,
     handles: Mutex<Vec<JoinHandle<()>>>,
+    together: Arc<Together>,
+}
+
+/// What the threads have in common besides messages.
+#[derive(Default)]
+struct Together {
+    /// They are to finish. A core whose engine is not made yet can not be told by a message: it looks here once it is.
+    stopping: AtomicBool,
+    /// Cores that have not finished their work.
+    working: Mutex<usize>,
+    changed: Condvar,
+}
+
+/// A core's part in the work of all: done when it is dropped, which no error and no panic leaves out.
+struct Work {
+    together: Arc<Together>,
+    reports: mpsc::Sender<Report>,
+}
+
+impl Work {
+    fn begin(together: &Arc<Together>, reports: &mpsc::Sender<Report>) -> Work {
+        *together.working() += 1;
+        Work { together: together.clone(), reports: reports.clone() }
+    }
+
+    fn report(&self, report: Report) {
+        // Nobody listens only if opening has failed already.
+        let _ = self.reports.send(report);
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.report(Report::Done);
+        *self.together.working() -= 1;
+        self.together.changed.notify_all();
+    }
+}
+
+impl Together {
+    /// A count is right whoever panicked beside it.
+    fn working(&self) -> MutexGuard<'_, usize> {
+        self.working.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks until every core's work is done.
+    fn wait(&self) {
+        let done = self.changed.wait_while(self.working(), |working| *working > 0);
+        drop(done.unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 enum Report {
     Address(usize, Address),
     Up(Box<Up>),
     Failed(OpenError),
+    /// The core does no more, whatever it has said before.
+    Done,
 }
 
 struct Up {
@@ -96,41 +153,61 @@ struct Up {
 }
 
 impl Threads {
-    /// Starts `count` cores and waits until their shards are open. The locks in `paths` are held until all have ended.
+    /// Starts `count` cores and waits until their shards are open. The locks in `paths` are held until all have ended; after an error
+    /// they have.
     pub(super) fn start(
         plan: CorePlan,
         count: usize,
         paths: Vec<DataPath>,
     ) -> Result<(Threads, Started), OpenError> {
+        let mut threads =
+            Threads { addresses: Vec::new(), handles: Mutex::default(), together: Arc::default() };
+        let started = threads.bring_up(plan, count, paths);
+        match started {
+            Ok(started) => {
+                threads.begin();
+                Ok((threads, started))
+            }
+            Err(error) => {
+                threads.stop();
+                threads.join();
+                Err(error)
+            }
+        }
+    }
+
+    fn bring_up(&mut self, plan: CorePlan, count: usize, paths: Vec<DataPath>) -> Result<Started, OpenError> {
         let (reports, inbox) = mpsc::channel();
-        let together = Arc::new(Barrier::new(count));
         let locks = Arc::new(paths);
-        let mut handles = Vec::new();
+        // Dropped with an error, which ends the cores that wait for addresses.
         let mut others = Vec::new();
         for index in 0..count {
             let (send_addresses, addresses) = mpsc::channel();
             others.push(send_addresses);
-            let (plan, reports, together, locks) =
-                (plan.clone(), reports.clone(), together.clone(), locks.clone());
+            let (plan, locks) = (plan.clone(), locks.clone());
+            let work = Work::begin(&self.together, &reports);
             let body = move || {
-                run_core(index, &plan, &reports, &addresses, &together);
+                run_core(index, &plan, &addresses, work);
+                // The files first: who is given the locks may have the devices too.
+                drop(plan);
                 drop(locks);
             };
             let thread =
                 std::thread::Builder::new().stack_size(STACK_BYTES).name(format!("crossdock-{index}"));
-            handles.push(thread.spawn(body).map_err(|source| OpenError::Io {
+            let handle = thread.spawn(body).map_err(|source| OpenError::Io {
                 what: "start a thread for",
                 path: PathBuf::new(),
                 source,
-            })?);
+            })?;
+            self.handles().push(handle);
         }
-        drop(reports);
+        drop((plan, reports, locks));
         let addresses = collect_addresses(&inbox, count)?;
+        self.addresses = addresses.clone();
         for sender in &others {
             // A core that has failed meanwhile says so below.
             let _ = sender.send(addresses.clone());
         }
-        let threads = Threads { addresses: addresses.clone(), handles: Mutex::new(handles) };
         let mut started = Started {
             addresses,
             metrics: Vec::new(),
@@ -149,12 +226,8 @@ impl Threads {
                     started.unregistered = started.unregistered.or(up.unregistered);
                     metrics.push(up.metrics);
                 }
-                Ok(Report::Failed(error)) => {
-                    threads.stop();
-                    return Err(error);
-                }
-                Ok(Report::Address(..)) | Err(_) => {
-                    threads.stop();
+                Ok(Report::Failed(error)) => return Err(error),
+                Ok(Report::Address(..) | Report::Done) | Err(_) => {
                     return Err(OpenError::Options("a core ended while it was opened".into()));
                 }
             }
@@ -163,8 +236,11 @@ impl Threads {
         started.metrics = metrics.into_iter().map(|(_, metrics)| metrics).collect();
         started.shards.sort_by_key(|report| report.shard);
         started.unavailable.sort();
-        threads.begin();
-        Ok((threads, started))
+        Ok(started)
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.handles.lock().expect("nothing panics with the lock held")
     }
 
     /// Brings the shards in line with each other, then lets the front ends begin.
@@ -194,8 +270,9 @@ impl Threads {
         }
     }
 
-    /// Asks every core to finish.
+    /// Asks every core to finish: those whose engine is made by a message, the others by the flag, set first.
     pub(super) fn stop(&self) {
+        self.together.stopping.store(true, Ordering::SeqCst);
         for address in &self.addresses {
             address.send_ignoring_closed(|core| {
                 if let Some(engine) = CoreEngine::of(core) {
@@ -207,7 +284,7 @@ impl Threads {
 
     /// Waits until every thread has ended.
     pub(super) fn join(&self) {
-        let handles = std::mem::take(&mut *self.handles.lock().expect("nothing panics with the lock held"));
+        let handles = std::mem::take(&mut *self.handles());
         for handle in handles {
             if handle.join().is_err() {
                 tracing::error!("a core ended by a panic");
@@ -228,7 +305,7 @@ fn collect_addresses(inbox: &mpsc::Receiver<Report>, count: usize) -> Result<Vec
         match inbox.recv() {
             Ok(Report::Address(index, address)) => addresses[index] = Some(address),
             Ok(Report::Failed(error)) => return Err(error),
-            Ok(Report::Up(_)) | Err(_) => {
+            Ok(Report::Up(_) | Report::Done) | Err(_) => {
                 return Err(OpenError::Options("a core ended while it was started".into()));
             }
         }
@@ -236,22 +313,12 @@ fn collect_addresses(inbox: &mpsc::Receiver<Report>, count: usize) -> Result<Vec
     Ok(addresses.into_iter().flatten().collect())
 }
 
-fn run_core(
-    index: usize,
-    plan: &CorePlan,
-    reports: &mpsc::Sender<Report>,
-    addresses: &mpsc::Receiver<Vec<Address>>,
-    together: &Barrier,
-) {
+fn run_core(index: usize, plan: &CorePlan, addresses: &mpsc::Receiver<Vec<Address>>, work: Work) {
     let Ground { core, driver, description, unregistered } = match lay_ground(index, plan) {
         Ok(ground) => ground,
-        Err(error) => {
-            // Nobody listens only if opening has failed already.
-            let _ = reports.send(Report::Failed(error));
-            return;
-        }
+        Err(error) => return work.report(Report::Failed(error)),
     };
-    let _ = reports.send(Report::Address(index, core.address()));
+    work.report(Report::Address(index, core.address()));
     let Ok(addresses) = addresses.recv() else { return };
     core.connect(addresses);
 
@@ -259,28 +326,33 @@ fn run_core(
     let (engine, shards, unavailable) = match core.block_on(opening) {
         Ok(opened) => opened,
         Err(error) => {
-            let _ = reports.send(Report::Failed(error));
-            return;
+            // Whoever asks this core from now on is told that it has ended, and the others do not wait for it.
+            core.stop();
+            return work.report(Report::Failed(error));
         }
     };
+    if work.together.stopping.load(Ordering::SeqCst) {
+        engine.stop().raise();
+    }
     let metrics = (index, engine.metrics_handle());
     let up = Up { shards, unavailable, metrics, driver: description, unregistered };
-    let _ = reports.send(Report::Up(Box::new(up)));
+    work.report(Report::Up(Box::new(up)));
 
     run_beside(plan, &core, &engine, &driver);
     let front_end = plan.front_end.clone();
-    let work = engine.clone();
+    let serving = engine.clone();
     core.block_on(async move {
-        let front = front_end.map(|front_end| work.core().spawn(serve(work.clone(), driver, front_end)));
-        work.stop().raised().await;
+        let front =
+            front_end.map(|front_end| serving.core().spawn(serve(serving.clone(), driver, front_end)));
+        serving.stop().raised().await;
         if let Some(front) = front {
             // Asked to stop before it began: it begins and sees that at once.
-            work.opened().raise();
+            serving.opened().raise();
             front.await;
         }
     });
     // Others may still need this core's shards until their front ends are done too.
-    wait_for_all(&core, together);
+    wait_for_all(&core, work);
     core.block_on(close_shards(engine.clone()));
     engine.detach_all();
     core.stop();
@@ -372,9 +444,11 @@ async fn expire_sessions(core: Core, driver: Rc<RingDriver>, idle_max: Duration)
     }
 }
 
-/// Keeps the core running until every other has come as far.
-fn wait_for_all(core: &Core, together: &Barrier) {
-    // The barrier blocks, so a helper waits at it while this core goes on answering.
+/// Keeps the core, whose own work is done, running until that of every other is.
+fn wait_for_all(core: &Core, work: Work) {
+    let together = work.together.clone();
+    drop(work);
+    // That wait blocks, so a helper does it while this core goes on answering.
     let (sender, arrived) = futures_channel::oneshot::channel();
     std::thread::scope(|scope| {
         scope.spawn(move || {

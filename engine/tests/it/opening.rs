@@ -1,7 +1,12 @@
 //! How a store is made, opened and let go of: what is refused, and that a refusal leaves nothing behind.
 
-use super::faults::{run, skip};
-use crossdock::{Engine, OpenError};
+use super::{
+    faults::{run, skip},
+    some_bytes,
+};
+use bytes::Bytes;
+use crossdock::{CommitOptions, Engine, OpenError, PutOptions};
+use futures_lite::future::block_on;
 use std::{
     fs::{File, OpenOptions},
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -64,6 +69,33 @@ fn a_store_without_its_superblock_is_not_formatted_over() {
         let opened = on_image(&path);
         assert!(matches!(opened, Err(OpenError::Occupied { .. })), "{wiped}: {:?}", opened.err());
     }
+}
+
+/// One core that can not open its shard takes the others along: nothing of the store runs or is locked when the error is told, and
+/// with enough memory it opens.
+#[test]
+fn a_core_that_fails_takes_the_others_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder =
+        || Engine::builder().path(directory.path()).cores(2).memory_bytes(64 << 20).capacity_bytes(1 << 30);
+    let engine = builder().shards(2).open().unwrap();
+    let fixed = engine.report().memory.fixed_bytes();
+    block_on(async {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        // Of the first core's shard only.
+        let keys = (0..).map(|number: u32| number.to_le_bytes()).filter(|key| engine.shard_of("b", key) == 0);
+        for key in keys.take(220) {
+            let put = engine.put("b", &key, PutOptions { size: Some(0) }).await.unwrap();
+            let attributes = some_bytes(30_000, 1);
+            put.finish(CommitOptions { attributes, ..CommitOptions::default() }).await.unwrap();
+        }
+    });
+    engine.close();
+    for _ in 0..3 {
+        let failed = builder().memory_max(fixed + (8 << 20)).open();
+        assert!(matches!(failed, Err(OpenError::Memory { shard: 0, .. })), "{:?}", failed.err());
+    }
+    builder().memory_max(fixed + (64 << 20)).open().unwrap().close();
 }
 
 /// A device that the system or another program uses is not opened, and one that a store has is not given to anybody else.
