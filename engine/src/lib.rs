@@ -44,9 +44,9 @@ pub use object::{
     remote::{Delivered, RemoteError},
     types::{
         ATTRIBUTES_BYTES_MAX, BucketChange, BucketInfo, BucketOptions, BucketUsage, CommitOptions,
-        DOCUMENTS_BYTES_MAX, Delete, DeleteMarker, Deleted, ExpiredUploads, GetOptions, ListItem,
-        ListOptions, ListStart, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select, TagMatch,
-        UploadInfo, VersionItem, VersionKind, VersionListing, Which, WriteCondition,
+        DOCUMENTS_BYTES_MAX, Delete, DeleteMarker, Deleted, ExpiredUploads, GetOptions, LIST_LIMIT_DEFAULT,
+        ListItem, ListOptions, ListStart, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select,
+        TagMatch, UploadInfo, VersionItem, VersionKind, VersionListing, Which, WriteCondition,
     },
     until::Until,
 };

@@ -44,7 +44,7 @@ fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         }
 
         // Pages in bytewise order; what lies below a delimiter is one line, as in a directory.
-        let options = ListOptions { delimiter: b"/".to_vec(), limit: 100, ..ListOptions::default() };
+        let options = ListOptions { delimiter: b"/".to_vec(), ..ListOptions::default() };
         for item in engine.list("notes", options).await?.items {
             match item {
                 ListItem::Object { key, info } => println!("{} ({} bytes)", show(&key), info.size),

@@ -494,7 +494,8 @@ impl CoreEngine {
     /// A page of a bucket's keys in bytewise order.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`]; [`Error::Corrupt`] and [`Error::ShardUnavailable`] rather than a page that lacks keys.
+    /// [`Error::NoSuchBucket`]; [`Error::InvalidArgument`] for a limit of 0; [`Error::Corrupt`] and [`Error::ShardUnavailable`] rather
+    /// than a page that lacks keys.
     pub async fn list(&self, bucket: &str, options: &ListOptions) -> Result<Listing, Error> {
         let _operation = self.admit().await?;
         let _listed = self.listed(options).await?;

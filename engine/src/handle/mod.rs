@@ -213,7 +213,7 @@ impl Engine {
     /// A page of a bucket's keys: see [`CoreEngine::list`].
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::Corrupt`], [`Error::ShardUnavailable`].
+    /// [`Error::NoSuchBucket`], [`Error::InvalidArgument`], [`Error::Corrupt`], [`Error::ShardUnavailable`].
     pub async fn list(&self, bucket: &str, options: ListOptions) -> Result<Listing, Error> {
         let name = Box::<str>::from(bucket);
         // Any core can merge; the prefix spreads different listings.

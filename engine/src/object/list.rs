@@ -82,9 +82,8 @@ async fn page<L: Line>(
 ) -> Result<(Vec<L>, Option<ListStart>), Error> {
     let limit = options.limit.min(LIST_LIMIT_MAX);
     if limit == 0 {
-        // Nothing asked, nothing to go on from; the bucket must be there all the same.
-        engine.bucket(bucket).await?;
-        return Ok((Vec::new(), None));
+        // A page of nothing leaves nothing to go on from, and would be taken for the last one.
+        return Err(Error::InvalidArgument("a listing's limit is 0"));
     }
     let shards = engine.shard_count();
     let request = ListRequest {

@@ -364,8 +364,8 @@ pub enum ListStart {
     AfterVersion(Vec<u8>, Version),
 }
 
-/// What to list.
-#[derive(Clone, Debug, Default)]
+/// What to list. By default the first [`LIST_LIMIT_DEFAULT`] of a bucket.
+#[derive(Clone, Debug)]
 pub struct ListOptions {
     /// Only keys that start with this.
     pub prefix: Vec<u8>,
@@ -374,8 +374,22 @@ pub struct ListOptions {
     pub delimiter: Vec<u8>,
     /// Where to start.
     pub start: ListStart,
-    /// Most keys and common prefixes together, at most 10 000.
+    /// Most keys and common prefixes together: at least 1; of more than 10 000 no more than that are given.
     pub limit: usize,
+}
+
+/// How many lines a page has when nobody says otherwise: as S3 has it.
+pub const LIST_LIMIT_DEFAULT: usize = 1000;
+
+impl Default for ListOptions {
+    fn default() -> ListOptions {
+        ListOptions {
+            prefix: Vec::new(),
+            delimiter: Vec::new(),
+            start: ListStart::First,
+            limit: LIST_LIMIT_DEFAULT,
+        }
+    }
 }
 
 /// One line of a listing.

@@ -5,7 +5,7 @@ use super::{
     some_bytes,
 };
 use bytes::Bytes;
-use crossdock::{CommitOptions, Engine, OpenError, PutOptions};
+use crossdock::{CommitOptions, Engine, Error, ListOptions, OpenError, PutOptions};
 use futures_lite::future::block_on;
 use std::{
     fs::{File, OpenOptions},
@@ -96,6 +96,27 @@ fn a_core_that_fails_takes_the_others_along() {
         assert!(matches!(failed, Err(OpenError::Memory { shard: 0, .. })), "{:?}", failed.err());
     }
     builder().memory_max(fixed + (64 << 20)).open().unwrap().close();
+}
+
+/// Who says nothing of the length of a page gets one, and a page of nothing is not taken for the end.
+#[test]
+fn a_listing_has_a_length() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = super::open(directory.path());
+    block_on(async {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        engine.put_bytes("b", b"key", Bytes::new()).await.unwrap();
+        let listed = engine.list("b", ListOptions::default()).await.unwrap();
+        assert_eq!(listed.items.len(), 1);
+        let versions = engine.list_versions("b", ListOptions::default()).await.unwrap();
+        assert_eq!(versions.items.len(), 1);
+        let nothing = ListOptions { limit: 0, ..ListOptions::default() };
+        let refused = engine.list("b", nothing.clone()).await;
+        assert!(matches!(refused, Err(Error::InvalidArgument(_))), "{refused:?}");
+        let refused = engine.list_versions("b", nothing).await;
+        assert!(matches!(refused, Err(Error::InvalidArgument(_))), "{refused:?}");
+    });
+    engine.close();
 }
 
 /// A device that the system or another program uses is not opened, and one that a store has is not given to anybody else.

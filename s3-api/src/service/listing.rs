@@ -19,6 +19,11 @@ async fn page(
     query: &ListQuery,
     position: &ListPosition,
 ) -> Result<Listing, S3Error> {
+    // S3 answers max-keys=0 with an empty list that is not truncated; the engine has no pages of nothing.
+    if query.entries_max == 0 {
+        engine.bucket(bucket).await.map_err(failure)?;
+        return Ok(Listing::default());
+    }
     let start = match position {
         ListPosition::Beginning => ListStart::First,
         ListPosition::AfterKey(key) => ListStart::After(key.clone()),

@@ -234,3 +234,19 @@ fn every_configuration_round_trips() {
         assert!(told.contains(expected), "{path}: {told}");
     }
 }
+
+#[test]
+fn a_list_of_nothing_is_not_cut_short() {
+    // max-keys=0, which the engine has no pages for: an empty list that is not truncated, in each form, of a bucket that is there.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/some", &[], b"").status, 200);
+    assert_eq!(alice.call(Put, "/some/k", &[], b"x").status, 200);
+    for form in ["", "list-type=2&", "versions&"] {
+        let list = alice.call(Get, &format!("/some?{form}max-keys=0"), &[], b"");
+        assert_eq!(list.status, 200, "{form}");
+        let text = String::from_utf8(list.body).unwrap();
+        assert!(text.contains("<IsTruncated>false</IsTruncated>") && !text.contains("<Key>"), "{text}");
+        assert_eq!(alice.call(Get, &format!("/none?{form}max-keys=0"), &[], b"").code(), "NoSuchBucket");
+    }
+}
