@@ -37,6 +37,10 @@ use std::{
 const CORE_MEMORY_BYTES: usize = 128 << 20;
 /// The least a core works with: batch buffers, and a few operations of the largest size.
 const CORE_MEMORY_BYTES_MIN: usize = 32 << 20;
+/// How long operations wait for a core's memory when nobody says otherwise. A core of 128 MiB has room for five large reads at a time,
+/// and any burst has more: each is through in tens of milliseconds on a network of a gigabit, so that hundreds have had their turn before
+/// anybody is refused. Still much less than the minute after which clients give up, and ask again.
+const ADMISSION_WAIT: Duration = Duration::from_secs(5);
 /// Memory of the core that reads superblocks and formats: a superpage for each class of buffer it uses, and one more.
 const SCAFFOLD_BYTES: usize = 16 << 20;
 /// Operations in flight on each ring.
@@ -78,7 +82,7 @@ impl Default for Builder {
             create: true,
             pin: false,
             driver: DriverChoice::Best,
-            admission_wait: Duration::ZERO,
+            admission_wait: ADMISSION_WAIT,
             capacity_bytes: None,
             front_end: None,
             transports: Vec::new(),
@@ -156,14 +160,16 @@ impl Builder {
         self
     }
 
-    /// Shards of a new store, 1 to 256; fixed from then on.
+    /// Shards of a new store, 1 to 256 and at least one for each path; fixed from then on. Default: two for each core, or one for each
+    /// path if those are more, to the next power of two.
     pub fn shards(mut self, count: u16) -> Builder {
         self.shards = Some(count);
         self
     }
 
     /// The arena, in bytes, for all cores together: the greatest part of what the engine uses besides its index. All of it is in
-    /// [`OpenReport::memory`].
+    /// [`OpenReport::memory`]. Default: 128 MiB for each core; at least 32 MiB for each. How many transfers at a time that admits is in
+    /// `engine/docs/limits.md`.
     pub fn memory_bytes(mut self, bytes: usize) -> Builder {
         self.memory_bytes = Some(bytes);
         self
@@ -193,7 +199,8 @@ impl Builder {
         self
     }
 
-    /// Whether to make a store where there is none. Default: yes.
+    /// Whether to make a store where there is none, in a directory that may be missing or on a device that is empty. Default: yes. Say
+    /// no where there has to be one: a file system that is not mounted leaves an empty directory, and a store would be made there.
     pub fn create(mut self, create: bool) -> Builder {
         self.create = create;
         self
@@ -212,7 +219,8 @@ impl Builder {
     }
 
     /// How long an operation waits when a core's share of memory or operations is used up, before it is told
-    /// [`crate::Error::Busy`]. Default: not at all.
+    /// [`crate::Error::Busy`]. Default: 5 s. With [`Duration::ZERO`] it is told at once; a program of one thread that holds transfers
+    /// while it begins others wants that, because it would wait for itself. [`CoreEngine::waiting_at_most`] says it for one caller.
     pub fn admission_wait(mut self, wait: Duration) -> Builder {
         self.admission_wait = wait;
         self

@@ -167,7 +167,7 @@ fn stalled_clients_hold_their_budget_and_nothing_else() {
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let engines = directories.each_ref().map(|directory| {
         let builder = Engine::builder().path(directory.path()).cores(1).memory_bytes(128 << 20);
-        let engine = builder.capacity_bytes(4 << 30).open().unwrap();
+        let engine = builder.admission_wait(Duration::ZERO).capacity_bytes(4 << 30).open().unwrap();
         block_on(async {
             engine.create_bucket("b", Bytes::new()).await.unwrap();
             engine.put_bytes("b", b"small", some_bytes(4096, 1)).await.unwrap();
@@ -213,7 +213,7 @@ fn stalled_clients_hold_their_budget_and_nothing_else() {
 fn small_bodies_count_by_their_leases() {
     let directory = tempfile::tempdir().unwrap();
     let builder = Engine::builder().path(directory.path()).cores(1).memory_bytes(32 << 20);
-    let engine = builder.capacity_bytes(1 << 30).open().unwrap();
+    let engine = builder.admission_wait(Duration::ZERO).capacity_bytes(1 << 30).open().unwrap();
     block_on(engine.create_bucket("b", Bytes::new())).unwrap();
     block_on(engine.put_bytes("b", b"small", some_bytes(4096, 1))).unwrap();
     let leased = || {
@@ -311,7 +311,8 @@ fn a_deadline_bounds_the_wait() {
     // Until both cores have given all.
     let mut in_a_row = 0;
     for number in 0..10_000u32 {
-        match block_on(engine.put("b", &number.to_le_bytes(), PutOptions { size: Some(8 << 20) })) {
+        let hasty = engine.waiting_at_most(Duration::ZERO);
+        match block_on(hasty.put("b", &number.to_le_bytes(), PutOptions { size: Some(8 << 20) })) {
             Ok(put) => (in_a_row, _) = (0, held.push(put)),
             Err(error) => {
                 assert_eq!(error, Error::Busy(Resource::WriteMemory));

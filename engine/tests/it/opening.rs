@@ -147,3 +147,37 @@ fn a_device_belongs_to_one() {
     assert!(again.is_ok(), "{:?}", again.err());
     assert!(after.is_ok(), "{:?}", after.err());
 }
+
+/// Where a store has to be there, none is made: no directory, and no byte of an empty device.
+#[test]
+fn a_store_that_must_exist_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = image(directory.path(), "device");
+    let nowhere = directory.path().join("not mounted");
+    let empty = directory.path().join("mount point");
+    std::fs::create_dir(&empty).unwrap();
+    for path in [&path, &nowhere, &empty] {
+        let missing = Engine::builder().path(path).cores(1).memory_bytes(32 << 20).create(false).open();
+        assert!(matches!(missing, Err(OpenError::Missing { .. })), "{:?}", missing.err());
+    }
+    assert!(!nowhere.exists() && std::fs::read_dir(&empty).unwrap().next().is_none());
+    assert!(std::fs::read(&path).unwrap().iter().all(|byte| *byte == 0));
+}
+
+/// More readers than a core has memory for get their turn, where nobody said how long they may wait.
+#[test]
+fn a_burst_waits_for_its_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = Engine::builder().path(directory.path()).cores(1).memory_bytes(32 << 20);
+    let engine = builder.capacity_bytes(1 << 30).open().unwrap();
+    block_on(async {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        engine.put_bytes("b", b"large", some_bytes(8 << 20, 1)).await.unwrap();
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| assert_eq!(block_on(engine.get_bytes("b", b"large")).unwrap().len(), 8 << 20));
+        }
+    });
+    engine.close();
+}

@@ -38,9 +38,12 @@ const HEAD: Duration = Duration::from_secs(30);
 /// The S3 service behind hyper
 #[derive(Parser)]
 struct Options {
-    /// Directory of the store
+    /// Directory of the store, made if there is none
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+    /// Open a store that is there, and never make one
+    #[arg(long)]
+    must_exist: bool,
     /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
@@ -54,7 +57,7 @@ struct Options {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    let engine = Engine::builder().path(&options.data).open()?;
+    let engine = Engine::builder().path(&options.data).create(!options.must_exist).open()?;
     let keys = HashMap::from([(options.access_key, Secret::new(options.secret_key))]);
     let service = ServiceOptions {
         credentials: Arc::new(keys),

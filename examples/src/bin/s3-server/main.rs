@@ -37,9 +37,6 @@ use std::{
 };
 use tls::Certificates;
 
-/// How long a request may wait for memory or its turn before it is told to slow down.
-const ADMISSION_WAIT: Duration = Duration::from_secs(5);
-
 /// How often lifecycle rules are acted on. They count in days, from midnight on.
 const LIFECYCLE_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -144,7 +141,7 @@ fn open(
 ) -> Result<Engine, String> {
     let metrics = options.metrics;
     let mut builder =
-        Engine::builder().cores(cores).admission_wait(ADMISSION_WAIT).on_each_core(move |engine, driver| {
+        Engine::builder().cores(cores).create(!options.must_exist).on_each_core(move |engine, driver| {
             let (server, watched) = (server.clone(), watched.clone());
             async move {
                 if engine.core().index() == 0 {

@@ -36,9 +36,13 @@ struct Given {
     #[serde(skip)]
     config: Option<PathBuf>,
 
-    /// Directory or block device of the store, made if there is none; repeat for several, always in the same order
+    /// Directory or block device of the store, made if there is none; repeat for several, always in the same order. A device is taken
+    /// for a new store only if it is not in use and reads as zeros where others leave their marks
     #[arg(long, value_name = "PATH", help_heading = "Store")]
     data: Vec<PathBuf>,
+    /// Open a store that is there, and never make one: where a file system that is not mounted leaves an empty directory
+    #[arg(long, help_heading = "Store")]
+    must_exist: bool,
     /// Threads, each with a ring and its share of memory and shards [default: one for each processor]
     #[arg(long, value_name = "N", help_heading = "Store")]
     cores: Option<usize>,
@@ -190,6 +194,7 @@ impl RdmaChoice {
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) data: Vec<PathBuf>,
+    pub(crate) must_exist: bool,
     pub(crate) listen: SocketAddr,
     /// Certificate and key.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
@@ -311,6 +316,7 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
     let scrub_rate = given.scrub_rate.or(file.scrub_rate).map(|text| parse_size(&text)).transpose()?;
     Ok(Options {
         data,
+        must_exist: given.must_exist || file.must_exist,
         listen: given.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9000))),
         tls,
         limits,
@@ -392,6 +398,14 @@ mod tests {
         assert_eq!(options.keys, Some(("k".into(), "s".into())));
         let options = parse(&["--users", "u", "--data", "/b"], file).unwrap();
         assert_eq!((options.keys, options.data), (None, vec![PathBuf::from("/b")]));
+    }
+
+    #[test]
+    fn a_store_can_be_demanded() {
+        // On the command line, in the file, and not unless it is said.
+        assert!(parse(&["--data", "x", "--must-exist"], "").unwrap().must_exist);
+        assert!(parse(&["--data", "x"], "must-exist = true").unwrap().must_exist);
+        assert!(!parse(&["--data", "x"], "").unwrap().must_exist);
     }
 
     #[test]
