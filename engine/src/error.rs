@@ -2,7 +2,7 @@
 
 use crate::{layout::DecodeError, object::types::DeleteMarker};
 use crossdock_transport::operation::OsError;
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// What a device was asked when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +219,15 @@ pub enum OpenError {
         /// What is wrong with it.
         source: DecodeError,
     },
+    /// None of the store's shards could be opened, or not all of them where they had to be
+    /// ([`crate::Builder::require_all_shards`]).
+    #[error("{} of {shard_count} shards could not be opened; {}", unavailable.len(), first_reason(unavailable))]
+    Shards {
+        /// Those that could not be, in their order, and why.
+        unavailable: Vec<(u16, Arc<OpenError>)>,
+        /// Shards of the store.
+        shard_count: u16,
+    },
     /// The devices given do not make up one store.
     #[error("{0}")]
     Mismatch(String),
@@ -252,4 +261,8 @@ pub enum OpenError {
         /// Why.
         source: DecodeError,
     },
+}
+
+fn first_reason(unavailable: &[(u16, Arc<OpenError>)]) -> String {
+    unavailable.first().map_or_else(String::new, |(shard, error)| format!("shard {shard}: {error}"))
 }

@@ -17,6 +17,15 @@ fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     // what was acknowledged is safe even if the process is killed.
     let engine = Engine::builder().path(path).cores(1).open()?;
 
+    // A shard that can not be opened takes no other with it, and one with a damaged log is read and not written. A program that wants
+    // neither asks for `require_all_shards`, or looks:
+    for (shard, reason) in &engine.report().unavailable {
+        eprintln!("shard {shard} is not available: {reason}");
+    }
+    for shard in engine.report().shards.iter().filter(|shard| shard.hole.is_some()) {
+        eprintln!("shard {} takes no writes", shard.shard);
+    }
+
     // The handle's futures work on any runtime. This program has none and simply waits.
     crossdock::block_on(async {
         // Buckets separate names; a second run finds the one of the first.

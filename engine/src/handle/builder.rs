@@ -3,7 +3,7 @@
 use super::{
     Engine, Inner,
     own::OwnCore,
-    threads::{CorePlan, FrontEnd, Started, Threads},
+    threads::{CorePlan, FrontEnd, Started, Threads, Unavailable},
 };
 use crate::{
     core_engine::CoreEngine,
@@ -68,6 +68,7 @@ pub struct Builder {
     pub(super) transports: Vec<Arc<dyn Transport>>,
     pub(super) session_limits: SessionLimits,
     pub(super) scrub: Option<ScrubSchedule>,
+    pub(super) require_all_shards: bool,
 }
 
 impl Default for Builder {
@@ -88,6 +89,7 @@ impl Default for Builder {
             transports: Vec::new(),
             session_limits: SessionLimits::default(),
             scrub: None,
+            require_all_shards: false,
         }
     }
 }
@@ -100,8 +102,9 @@ pub struct OpenReport {
     pub created: bool,
     /// Each shard's recovery.
     pub shards: Vec<RecoveryReport>,
-    /// Shards that could not be opened, and why; the others work.
-    pub unavailable: Vec<(u16, String)>,
+    /// Shards that could not be opened, and why; the others work. Their keys are answered [`crate::Error::ShardUnavailable`], and so
+    /// are listings.
+    pub unavailable: Vec<(u16, Arc<OpenError>)>,
     /// The arena's pages.
     pub pages: PageKind,
     /// Why they are no better, if they are not 2 MiB pages of the hugetlb pool.
@@ -132,7 +135,7 @@ impl OpenReport {
     pub(super) fn with(
         mut self,
         shards: Vec<RecoveryReport>,
-        unavailable: Vec<(u16, String)>,
+        unavailable: Unavailable,
         driver: String,
         unregistered: Option<String>,
     ) -> OpenReport {
@@ -259,10 +262,22 @@ impl Builder {
         self
     }
 
+    /// Has a store opened whole or not at all: with any shard missing it fails ([`OpenError::Shards`]). Default: one shard is enough.
+    pub fn require_all_shards(mut self) -> Builder {
+        self.require_all_shards = true;
+        self
+    }
+
     /// Opens the store. Blocks until every shard is recovered.
+    ///
+    /// A shard that can not be opened takes no other with it: it is in [`OpenReport::unavailable`], with the reason, and its keys are
+    /// answered [`crate::Error::ShardUnavailable`]. One whose log is damaged may be read and not written: its report has a
+    /// [`RecoveryReport::hole`]. Look at both, or demand all ([`Builder::require_all_shards`]).
     ///
     /// # Errors
     /// Nothing was changed, but for a store that was to be made; none of its threads runs any more, and nothing is locked.
+    /// [`OpenError::Shards`] when no shard could be opened; [`OpenError::Locked`] also for a while after the last [`Engine`] of the same
+    /// store was dropped: see [`Engine::close`].
     pub fn open(self) -> Result<Engine, OpenError> {
         let Prepared { plan, paths, cores, report } = self.prepare()?;
         let (placement, events) = (plan.placement.clone(), plan.events.clone());
@@ -351,6 +366,7 @@ impl Builder {
             transports: self.transports.clone(),
             session_limits: self.session_limits,
             scrub: self.scrub,
+            require_all_shards: self.require_all_shards,
             events: Arc::default(),
         };
         let report = OpenReport {

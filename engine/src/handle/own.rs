@@ -8,7 +8,7 @@
 use super::{
     OpenReport,
     builder::Prepared,
-    threads::{CorePlan, Ground, close_shards, lay_ground, open_core, run_beside, serve},
+    threads::{CorePlan, Ground, check_shards, close_shards, lay_ground, open_core, run_beside, serve},
 };
 use crate::{
     core_engine::CoreEngine,
@@ -48,6 +48,9 @@ impl OwnCore {
         let Ground { core, driver, description, unregistered } = lay_ground(0, &plan)?;
         core.connect(vec![core.address()]);
         let opened = core.block_on(open_core(plan.clone(), core.clone(), driver.clone()));
+        let opened = opened.and_then(|opened| {
+            check_shards(&opened.2, plan.shards.len(), plan.require_all_shards).map(|()| opened)
+        });
         let (engine, shards, unavailable) = opened.inspect_err(|_| core.stop())?;
         let settling = engine.clone();
         core.block_on(async move {

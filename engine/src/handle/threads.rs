@@ -43,6 +43,9 @@ use std::{
 pub(super) type FrontEnd =
     Arc<dyn Fn(CoreEngine, Rc<RingDriver>) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
 
+/// Shards that could not be opened, and why.
+pub(super) type Unavailable = Vec<(u16, Arc<OpenError>)>;
+
 /// Batch buffers of a core. More than one shard's batches in flight would use at once, few enough to be cheap.
 const BATCH_BUFFERS: usize = 16;
 
@@ -67,6 +70,7 @@ pub(super) struct CorePlan {
     pub(super) transports: Vec<Arc<dyn Transport>>,
     pub(super) session_limits: SessionLimits,
     pub(super) scrub: Option<ScrubSchedule>,
+    pub(super) require_all_shards: bool,
     pub(super) events: Arc<EventHub>,
 }
 
@@ -75,7 +79,7 @@ pub(super) struct Started {
     pub(super) addresses: Vec<Address>,
     pub(super) metrics: Vec<Arc<CoreMetrics>>,
     pub(super) shards: Vec<RecoveryReport>,
-    pub(super) unavailable: Vec<(u16, String)>,
+    pub(super) unavailable: Unavailable,
     pub(super) driver: String,
     pub(super) unregistered: Option<String>,
 }
@@ -146,7 +150,7 @@ enum Report {
 
 struct Up {
     shards: Vec<RecoveryReport>,
-    unavailable: Vec<(u16, String)>,
+    unavailable: Unavailable,
     metrics: (usize, Arc<CoreMetrics>),
     driver: String,
     unregistered: Option<String>,
@@ -179,6 +183,7 @@ impl Threads {
     fn bring_up(&mut self, plan: CorePlan, count: usize, paths: Vec<DataPath>) -> Result<Started, OpenError> {
         let (reports, inbox) = mpsc::channel();
         let locks = Arc::new(paths);
+        let (shard_count, all_required) = (plan.shards.len(), plan.require_all_shards);
         // Dropped with an error, which ends the cores that wait for addresses.
         let mut others = Vec::new();
         for index in 0..count {
@@ -235,7 +240,8 @@ impl Threads {
         metrics.sort_by_key(|(index, _)| *index);
         started.metrics = metrics.into_iter().map(|(_, metrics)| metrics).collect();
         started.shards.sort_by_key(|report| report.shard);
-        started.unavailable.sort();
+        started.unavailable.sort_by_key(|(shard, _)| *shard);
+        check_shards(&started.unavailable, shard_count, all_required)?;
         Ok(started)
     }
 
@@ -461,11 +467,23 @@ fn wait_for_all(core: &Core, work: Work) {
     });
 }
 
+/// Whether so many shards are enough.
+pub(super) fn check_shards(
+    unavailable: &Unavailable,
+    shard_count: usize,
+    all_required: bool,
+) -> Result<(), OpenError> {
+    if unavailable.is_empty() || (!all_required && unavailable.len() < shard_count) {
+        return Ok(());
+    }
+    Err(OpenError::Shards { unavailable: unavailable.clone(), shard_count: shard_count as u16 })
+}
+
 pub(super) async fn open_core(
     plan: CorePlan,
     core: Core,
     driver: Rc<RingDriver>,
-) -> Result<(CoreEngine, Vec<RecoveryReport>, Vec<(u16, String)>), OpenError> {
+) -> Result<(CoreEngine, Vec<RecoveryReport>, Unavailable), OpenError> {
     let memory = LogMemory::reserve(core.pool(), BATCH_BUFFERS)
         .ok_or_else(|| OpenError::Options("too little memory for the log".into()))?;
     let mut files = Vec::new();
@@ -496,7 +514,7 @@ pub(super) async fn open_core(
             Err(error @ OpenError::Memory { .. }) => return Err(error),
             Err(error) => {
                 tracing::error!(%error, shard, "a shard is not available");
-                unavailable.push((shard, error.to_string()));
+                unavailable.push((shard, Arc::new(error)));
                 shards.push(None);
             }
         }

@@ -164,6 +164,35 @@ fn a_store_that_must_exist_is_not_made() {
     assert!(std::fs::read(&path).unwrap().iter().all(|byte| *byte == 0));
 }
 
+/// A store of which nothing can be opened is not open, and neither is one that lacks a shard where all are required; the reason is told
+/// as what it is. With what is there it opens.
+#[test]
+fn a_store_without_shards_is_not_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = || Engine::builder().path(directory.path()).cores(2).memory_bytes(64 << 20);
+    builder().shards(2).capacity_bytes(1 << 30).require_all_shards().open().unwrap().close();
+    let log = |shard: u16| directory.path().join(format!("shard-{shard:03}.log"));
+    let damage = |shard| write_at(&log(shard), &[0x5a; 65_536], 0);
+    damage(1);
+    let refused = builder().require_all_shards().open();
+    let Err(OpenError::Shards { unavailable, shard_count: 2 }) = refused else {
+        panic!("{:?}", refused.err());
+    };
+    assert!(matches!(&*unavailable[0].1, OpenError::Recovery { shard: 1, .. }), "{unavailable:?}");
+    let engine = builder().open().unwrap();
+    assert_eq!(engine.report().unavailable.iter().map(|(shard, _)| *shard).collect::<Vec<_>>(), [1]);
+    engine.close();
+    let here = Engine::builder().path(directory.path()).memory_bytes(64 << 20);
+    assert!(matches!(here.clone().require_all_shards().open_here(), Err(OpenError::Shards { .. })));
+    drop(here.clone().open_here().unwrap());
+    damage(0);
+    for refused in [builder().open().err(), here.open_here().err()] {
+        let Some(OpenError::Shards { unavailable, .. }) = &refused else { panic!("{refused:?}") };
+        assert_eq!(unavailable.len(), 2);
+        assert!(refused.unwrap().to_string().starts_with("2 of 2 shards could not be opened; shard 0: "));
+    }
+}
+
 /// More readers than a core has memory for get their turn, where nobody said how long they may wait.
 #[test]
 fn a_burst_waits_for_its_turn() {

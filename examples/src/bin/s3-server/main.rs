@@ -233,7 +233,7 @@ fn tell(report: &OpenReport, cores: usize) {
         tracing::warn!(reason, "memory is not registered with the kernel: every transfer costs more");
     }
     for (shard, reason) in &report.unavailable {
-        tracing::error!(shard, reason, "a shard is not available");
+        tracing::error!(shard, %reason, "a shard is not available");
     }
     for shard in report.shards.iter().filter(|shard| shard.hole.is_some()) {
         tracing::error!(shard = shard.shard, hole = ?shard.hole, "a shard's log is damaged: it takes no writes");
