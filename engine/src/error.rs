@@ -184,10 +184,11 @@ pub enum OpenError {
     /// A file could not be opened.
     #[error(transparent)]
     File(#[from] crate::device::file::OpenError),
-    /// Another process has the store open.
-    #[error("{} is locked by another process", path.display())]
+    /// Another process has the store open, or this one has, or has dropped it just now and its cores still run: see
+    /// [`crate::Engine::close`].
+    #[error("{} is locked by another process, or by a store of this process that is still closing", path.display())]
     Locked {
-        /// The lock file.
+        /// The directory or device that is locked.
         path: PathBuf,
     },
     /// There is no store and none was to be made.

@@ -1,4 +1,56 @@
-//! An embedded object-storage engine.
+//! An embedded object-storage engine: objects in buckets, on NVMe through io_uring and `O_DIRECT`, in the process that serves them.
+//!
+//! ```text
+//!   Engine, OwnCore, your front end ─► core: executor, ring, arena ─► shards: log, index, zones ─► files or block devices
+//! ```
+//!
+//! A store is a directory or some block devices, divided into shards. Each core is a thread that owns its shards, so that nothing on the
+//! data path takes a lock; bytes are received where they are written from, and sent from where they were read to.
+//!
+//! ```
+//! use crossdock::{Engine, Error, ListItem, ListOptions};
+//!
+//! # let temporary = tempfile::tempdir()?;
+//! # let directory = temporary.path();
+//! // Opens the store, or makes one; `create(false)` demands one.
+//! let engine = Engine::builder().path(directory).cores(1).open()?;
+//! // The futures work on any runtime. Without one a thread just waits.
+//! crossdock::block_on(async {
+//!     engine.create_bucket("notes", bytes::Bytes::new()).await?;
+//!     // Durable when it returns.
+//!     engine.put_bytes("notes", b"2026/first", "What is durable, is.".into()).await?;
+//!     assert_eq!(engine.get_bytes("notes", b"2026/first").await?, "What is durable, is.");
+//!     let page = engine.list("notes", ListOptions::default()).await?;
+//!     assert!(matches!(&page.items[..], [ListItem::Object { key, .. }] if key == b"2026/first"));
+//!     Ok::<(), Error>(())
+//! })?;
+//! // Returns when the store is free to be opened again.
+//! engine.close();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Ways in
+//!
+//! * [`Engine`]: a handle for any thread and any runtime.
+//! * [`Builder::on_each_core`]: a front end on the engine's own threads, which sees [`CoreEngine`] and its memory.
+//! * [`Builder::open_here`]: one core on a loop of the caller's, polled when a descriptor is readable ([`OwnCore`]).
+//! * [`inspect`]: a store looked at without being changed, in use or not.
+//!
+//! # What is promised
+//!
+//! What was acknowledged survives any crash in which the device honours flush. A visible version is byte exact, never a mix. What was not
+//! acknowledged is there whole or not at all. Every byte handed out was compared with a checksum, and damage is
+//! [`Error::Corrupt`] with its place, never absence. There is no redundancy: damage is found and not undone.
+//!
+//! # Limits
+//!
+//! Linux 6.1 or newer. Memory and everything that waits are bounded, and refused with [`Error::Busy`] beyond: `engine/docs/limits.md` names
+//! every bound, `engine/docs/recovery.md` argues for the promises, `engine/docs/disk_format.md` draws every byte, `ARCHITECTURE.md` says how
+//! it fits together.
+//!
+//! # Features
+//!
+//! * `testing`: the simulator and the reference model, for tests of programs that embed the engine.
 
 mod cache;
 mod core_engine;

@@ -44,7 +44,11 @@ use threads::Threads;
 /// front end on the cores instead: see [`Builder::on_each_core`].
 ///
 /// The store stays open until [`Engine::close`] or until the last handle is dropped. Either is safe at any moment:
-/// what was acknowledged is durable. `close` also takes a checkpoint, so that the next open is quick.
+/// what was acknowledged is durable, and a checkpoint is taken, so that the next open is quick.
+///
+/// `close` returns when that is done and the store is free to be opened again. Dropping only asks for it, without waiting: the store
+/// stays locked until its threads have ended, which takes as long as what is under way and the checkpoint, and whoever opens it
+/// meanwhile is told [`crate::OpenError::Locked`].
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -573,7 +577,8 @@ impl Engine {
         self.on_core(0, |engine| async move { Ok(engine.statistics().await) }).await
     }
 
-    /// Finishes what is under way, takes a checkpoint and stops the cores. Blocks until they have.
+    /// Finishes what is under way, takes a checkpoint and stops the cores. Blocks until they have: then nothing is locked, and the store
+    /// can be opened again. Other handles of it are told [`Error::Closed`] from then on.
     ///
     /// # Panics
     /// When called on one of the engine's own cores, which it would wait for.

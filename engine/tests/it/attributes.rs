@@ -1,6 +1,6 @@
 //! What embedders keep beside bytes: attributes of versions, and documents of buckets.
 
-use super::{open, reopen, some_bytes};
+use super::{inspect::killed, open, reopen, some_bytes};
 use bytes::Bytes;
 use crossdock::{
     BucketChange, BucketOptions, DOCUMENTS_BYTES_MAX, Delete, Error, Versioning, Which, WriteCondition,
@@ -49,17 +49,18 @@ fn attributes_change_and_bytes_stay() {
         );
         info
     });
-    drop(engine);
-    // The log is replayed; then the checkpoint is read.
+    let left = killed(directory.path());
+    engine.close();
+    // The log of a process that was killed is replayed; then the checkpoint is read.
     for _ in 0..2 {
-        let engine = reopen(directory.path());
+        let engine = reopen(left.path());
         block_on(async {
             let found = engine.head("b", b"k", Which::Version(info.version)).await.unwrap();
             assert_eq!((found, &info.attributes[..]), (info.clone(), &b"two"[..]));
         });
         engine.close();
     }
-    let engine = reopen(directory.path());
+    let engine = reopen(left.path());
     block_on(async {
         let judged = Delete {
             which: Which::Version(info.version),
@@ -95,9 +96,10 @@ fn documents_of_buckets() {
         assert_eq!(engine.change_bucket("b", large).await, Err(Error::InvalidArgument("documents length")));
         assert_eq!(engine.change_bucket("none", BucketChange::default()).await, Err(Error::NoSuchBucket));
     });
-    drop(engine);
+    let left = killed(directory.path());
+    engine.close();
     for _ in 0..2 {
-        let engine = reopen(directory.path());
+        let engine = reopen(left.path());
         let bucket = block_on(engine.bucket("b")).unwrap();
         let names: Vec<(&str, &[u8])> = bucket.documents.iter().map(|(n, d)| (&**n, &d[..])).collect();
         assert_eq!(names, [("cors", &b"1"[..])]);

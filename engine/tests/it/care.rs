@@ -1,6 +1,6 @@
 //! What the store's keeper asks for: the scrub, usage, the end of uploads that are too old.
 
-use super::{open, reopen, some_bytes};
+use super::{inspect::killed, open, reopen, some_bytes};
 use bytes::Bytes;
 use crossdock::{
     CommitOptions, Delete, Engine, FoundBy, GetOptions, PutOptions, ScrubProgress, ScrubRate, ScrubSchedule,
@@ -148,11 +148,12 @@ fn usage_is_exact_after_every_open() {
     // Key 2 has two versions, key 3 one and a marker that hides it.
     let expected = (8, 11, 1, 10_500, (1, 700));
     assert_eq!(count(&engine), expected);
-    drop(engine);
-    let engine = reopen(directory.path());
+    let left = killed(directory.path());
+    engine.close();
+    let engine = reopen(left.path());
     assert_eq!(count(&engine), expected);
     engine.close();
-    let engine = reopen(directory.path());
+    let engine = reopen(left.path());
     assert_eq!(count(&engine), expected);
     assert!(block_on(engine.bucket_usage("none")).is_err());
     engine.close();

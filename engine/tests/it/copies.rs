@@ -42,7 +42,7 @@ fn copies_within_a_shard_share_their_extents() {
     assert!(used(&engine) > alone);
     block_on(engine.delete("b", Delete::current(far.as_bytes()))).unwrap();
     assert_eq!(used(&engine), alone);
-    drop(engine);
+    engine.close();
 
     let engine = reopen(directory.path());
     // Closing took a checkpoint of every shard, which has extents too, but not so many.

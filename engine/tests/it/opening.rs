@@ -210,3 +210,22 @@ fn a_burst_waits_for_its_turn() {
     });
     engine.close();
 }
+
+/// A store that was dropped is locked until its cores have ended, by and by, and says that this may be so; one that was closed is free
+/// at once.
+#[test]
+fn what_is_dropped_lets_go_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = super::open(directory.path());
+    let locked = Engine::builder().path(directory.path()).cores(1).open().err().unwrap();
+    assert!(matches!(locked, OpenError::Locked { .. }) && locked.to_string().contains("still closing"));
+    block_on(engine.create_bucket("b", Bytes::new())).unwrap();
+    drop(engine);
+    let mut engine = super::reopen(directory.path());
+    for _ in 0..5 {
+        engine.close();
+        engine = Engine::builder().path(directory.path()).cores(2).memory_bytes(64 << 20).open().unwrap();
+    }
+    assert!(block_on(engine.bucket("b")).is_ok());
+    engine.close();
+}

@@ -1,6 +1,6 @@
 //! Buckets that keep versions, that did, and that never do.
 
-use super::{open, reopen, some_bytes};
+use super::{inspect::killed, open, reopen, some_bytes};
 use bytes::Bytes;
 use crossdock::{
     CommitOptions, CompleteOptions, Delete, DeleteMarker, Engine, Error, GetOptions, ListOptions, ListStart,
@@ -127,10 +127,11 @@ fn each_change_adds_what_the_bucket_keeps() {
         assert!(matches!(forgotten, Err(Error::InvalidArgument(_))), "{forgotten:?}");
         (first, second, third)
     });
-    drop(engine);
+    let left = killed(directory.path());
+    engine.close();
     for _ in 0..2 {
         // Once from the log, once from a checkpoint.
-        let engine = reopen(directory.path());
+        let engine = reopen(left.path());
         block_on(async {
             assert_eq!(engine.bucket("b").await.unwrap().versioning, Versioning::Suspended);
             assert_eq!(versions(&engine, "k", "", 10).await, ["k 4 current", "k 3"]);
@@ -142,7 +143,7 @@ fn each_change_adds_what_the_bucket_keeps() {
         });
         engine.close();
     }
-    let engine = reopen(directory.path());
+    let engine = reopen(left.path());
     block_on(async {
         for version in [first.version, second.version] {
             assert_eq!(delete(&engine, b"k", Which::Version(version)).await.0, Some(version));

@@ -31,8 +31,8 @@ pub enum OpenError {
         /// What it said.
         source: io::Error,
     },
-    /// Another process, or another store of this one, has it.
-    #[error("{} is locked: another process has this store open", path.display())]
+    /// Another process has it, or another store of this one, or one that is still closing.
+    #[error("{} is locked by another process, or by a store of this process that is still closing", path.display())]
     Locked {
         /// The file that is locked.
         path: PathBuf,
