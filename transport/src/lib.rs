@@ -14,7 +14,6 @@
 //! * [`loopback`]: the reference transport, within one process.
 //! * [`shm`]: memory of other processes of this host.
 //! * [`rdma`]: memory of other hosts, by verbs.
-//! * [`rdma`]: network cards, by verbs.
 //! * [`middleware`]: what looks at the operations of any transport, delays them or makes them fail.
 //! * [`simulated`]: a network card with faults by seed.
 //! * [`exposure`]: the client's side of all of them: buffers that a server may reach.
