@@ -1,11 +1,13 @@
 //! The engine as one core sees it: for front ends that run on the cores' own threads.
 
+mod admission;
 mod buckets;
 mod reach;
 pub(crate) mod repair;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use admission::CoreLimits;
 pub use reach::Caller;
 
 use crate::{
@@ -14,7 +16,6 @@ use crate::{
     events::{CorruptionEvent, CorruptionEvents, EventHub, FoundBy},
     inspect::Finding,
     layout::{Geometry, Record, UploadId, Version, Versioning},
-    memory::LISTED_MAX,
     metrics::CoreMetrics,
     object::{
         copy,
@@ -27,7 +28,7 @@ use crate::{
             ObjectInfo, PartInfo, PutOptions, Select, UploadInfo, VersionListing, Which, WriteCondition,
         },
     },
-    reactor::{Budget, Core, Grant, Signal},
+    reactor::{Core, Grant, Signal},
     shard::{
         Shard, ShardFiles, ShardStatistics,
         requests::{AttributesRequest, CopySource, CopyTarget, upload_id},
@@ -93,58 +94,6 @@ impl Flag {
 
     pub(crate) async fn raised(&self) {
         self.signal.wait(|| self.raised.get().then_some(())).await;
-    }
-}
-
-/// What operations on one core may use at once.
-pub(crate) struct CoreLimits {
-    pub(crate) operations: Budget,
-    /// Bodies being written: fewer than operations, so that writers who stall leave some for everybody else.
-    pub(crate) writes: Budget,
-    pub(crate) write_bytes: Classes,
-    pub(crate) read_bytes: Classes,
-    /// Versions that listings hold.
-    pub(crate) listed: Budget,
-    /// Shards whose metadata a scrub reads: one at a time, for it holds the largest leases while it does.
-    pub(crate) metadata_scrubs: Budget,
-    /// How long an operation may wait for its share before it is told [`Error::Busy`].
-    pub(crate) admission_wait: Duration,
-}
-
-/// Memory for transfers, that of small ones apart: some large ones that stall take all there is for large ones, and no more.
-pub(crate) struct Classes {
-    small: Budget,
-    large: Budget,
-}
-
-/// Transfers whose leases take no more than this are small ones.
-const SMALL_BYTES_MAX: usize = 512 * 1024;
-/// Who may wait for one budget at a time; whoever comes then is told at once.
-const WAITING_MAX: usize = 4096;
-
-impl Classes {
-    fn new(bytes: usize) -> Classes {
-        Classes { small: Budget::new(bytes / 4), large: Budget::new(bytes - bytes / 4) }
-    }
-
-    fn of(&self, bytes: usize) -> &Budget {
-        if bytes <= SMALL_BYTES_MAX { &self.small } else { &self.large }
-    }
-}
-
-impl CoreLimits {
-    /// `operations` at once, and transfers in `spare` bytes of leases: half of them for bodies being written, a quarter for
-    /// objects being read. What is left over serves checkpoints and the like, and the odd superpage that small leases keep apart.
-    pub(crate) fn new(operations: usize, spare: usize, admission_wait: Duration) -> CoreLimits {
-        CoreLimits {
-            operations: Budget::new(operations),
-            writes: Budget::new(operations / 2),
-            write_bytes: Classes::new(spare / 2),
-            read_bytes: Classes::new(spare / 4),
-            listed: Budget::new(LISTED_MAX),
-            metadata_scrubs: Budget::new(1),
-            admission_wait,
-        }
     }
 }
 
@@ -282,37 +231,6 @@ impl CoreEngine {
     /// Whether operations are under way on this core.
     pub(crate) fn is_at_work(&self) -> bool {
         self.0.limits.operations.used() > 0
-    }
-
-    // ── admission ──
-
-    async fn admit(&self) -> Result<Grant, Error> {
-        self.grant(&self.0.limits.operations, 1, Resource::Operations).await
-    }
-
-    async fn grant(&self, budget: &Budget, amount: usize, resource: Resource) -> Result<Grant, Error> {
-        if let Some(grant) = budget.try_take(amount) {
-            return Ok(grant);
-        }
-        let longest = self.1.unwrap_or(self.0.limits.admission_wait);
-        if longest.is_zero() || budget.waiting() >= WAITING_MAX {
-            return Err(Error::Busy(resource));
-        }
-        let mut wait = std::pin::pin!(budget.take(amount));
-        let mut limit = std::pin::pin!(self.core().sleep(longest));
-        std::future::poll_fn(|cx| {
-            if let std::task::Poll::Ready(grant) = wait.as_mut().poll(cx) {
-                return std::task::Poll::Ready(Ok(grant));
-            }
-            limit.as_mut().poll(cx).map(|()| Err(Error::Busy(resource)))
-        })
-        .await
-    }
-
-    async fn listed(&self, options: &ListOptions) -> Result<Grant, Error> {
-        // What shards give beyond their share comes to half as much again at most.
-        let versions = options.limit.min(list::LIST_LIMIT_MAX);
-        self.grant(&self.0.limits.listed, versions + versions / 2 + 1, Resource::Listings).await
     }
 
     // ── objects ──
@@ -498,7 +416,7 @@ impl CoreEngine {
     /// than a page that lacks keys.
     pub async fn list(&self, bucket: &str, options: &ListOptions) -> Result<Listing, Error> {
         let _operation = self.admit().await?;
-        let _listed = self.listed(options).await?;
+        let _listed = self.listed(options.limit).await?;
         self.0.metrics.lists.add(1);
         list::list(self, bucket, options).await
     }
@@ -509,7 +427,7 @@ impl CoreEngine {
     /// As [`CoreEngine::list`].
     pub async fn list_versions(&self, bucket: &str, options: &ListOptions) -> Result<VersionListing, Error> {
         let _operation = self.admit().await?;
-        let _listed = self.listed(options).await?;
+        let _listed = self.listed(options.limit).await?;
         self.0.metrics.lists.add(1);
         list::list_versions(self, bucket, options).await
     }

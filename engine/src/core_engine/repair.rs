@@ -12,7 +12,7 @@
 
 use super::CoreEngine;
 use crate::{
-    error::{Corruption, DeviceError, DeviceOperation, Error, Region},
+    error::{Corruption, DeviceError, DeviceOperation, Error, Region, Resource},
     layout::{
         BLOCK_BYTES, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, LogPosition,
         PACKED_CHECKSUM_BYTES, PackedOwner, Record, Version, checksum,
@@ -217,7 +217,7 @@ impl CoreEngine {
         if checksum_table(self, shard, table).await.is_ok() {
             return Ok(Repaired { mended: 0, sound: 1 });
         }
-        let lease = self.padded(&given).await;
+        let lease = self.padded(&given).await?;
         let offset = self.data_offset(shard, extent);
         self.overwrite(shard, offset, lease).await?;
         self.make_durable(shard).await?;
@@ -263,7 +263,7 @@ impl CoreEngine {
                 repaired.sound += 1;
                 continue;
             }
-            let lease = self.padded(block.bytes).await;
+            let lease = self.padded(block.bytes).await?;
             self.overwrite(shard, offset, lease).await?;
             written.push((offset, block));
         }
@@ -298,9 +298,10 @@ impl CoreEngine {
             self.files(shard).log_zones_at + u64::from(place.zone) * zone_bytes + u64::from(place.offset);
         let lead = (start % BLOCK_BYTES as u64) as usize;
         let whole = (lead + length as usize).next_multiple_of(BLOCK_BYTES);
-        let lease = self.core().pool().acquire(whole).await;
+        let lease = self.lease(whole, Resource::ReadMemory).await?;
         let here = read(self, shard, Region::Log, start - lead as u64, whole, lease).await;
-        let mut payload = self.core().pool().acquire((length as usize).next_multiple_of(BLOCK_BYTES)).await;
+        let mut payload =
+            self.lease((length as usize).next_multiple_of(BLOCK_BYTES), Resource::WriteMemory).await?;
         payload.set_len(length as usize);
         payload.as_mut_slice().fill(0);
         if let Ok(here) = &here {
@@ -355,19 +356,19 @@ impl CoreEngine {
     }
 
     /// The bytes in a lease of whole device blocks; nobody's stale bytes behind them.
-    async fn padded(&self, bytes: &[u8]) -> BufferLease {
+    async fn padded(&self, bytes: &[u8]) -> Result<BufferLease, Error> {
         let padded = bytes.len().next_multiple_of(BLOCK_BYTES);
-        let mut lease = self.core().pool().acquire(padded).await;
+        let mut lease = self.lease(padded, Resource::WriteMemory).await?;
         lease.set_len(bytes.len());
         copy_payload(lease.as_mut_slice(), bytes, CopyReason::Foreign);
         lease.zero_tail(padded);
         lease.set_len(padded);
-        lease
+        Ok(lease)
     }
 
     async fn sum_of(&self, shard: u16, offset: u64, bytes: usize) -> Result<u64, Error> {
         let padded = bytes.next_multiple_of(BLOCK_BYTES);
-        let lease = self.core().pool().acquire(padded).await;
+        let lease = self.lease(padded, Resource::ReadMemory).await?;
         let lease = read(self, shard, Region::Data, offset, padded, lease).await?;
         Ok(checksum(lease.as_slice().get(..bytes).unwrap_or_default()))
     }

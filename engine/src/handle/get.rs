@@ -18,7 +18,8 @@ use std::{
 /// window, which is what the read was let in with.
 const CHUNKS_WAITING: usize = 0;
 
-/// An object being read from any thread. Also a [`Stream`] of its chunks.
+/// An object being read from any thread. Also a [`Stream`] of its chunks, each memory of the engine's: see [`GetStream::next`]. Dropping it
+/// ends the reading.
 pub struct GetStream {
     info: ObjectInfo,
     range: Range<u64>,
@@ -64,6 +65,9 @@ impl GetStream {
     }
 
     /// The next bytes, verified; none after the last. The lease becomes [`bytes::Bytes`] without a copy.
+    ///
+    /// They are memory of the core that reads, which all its transfers share, until they are dropped: copy what you keep. Collecting a large
+    /// object's chunks takes the memory that the next of them needs ([`Engine::get_bytes`](crate::Engine::get_bytes) copies).
     ///
     /// # Errors
     /// As [`Get::next`]; nothing comes after an error.

@@ -27,7 +27,7 @@ pub(crate) async fn pour(source: &mut Get, target: &mut Put) -> Result<(), Error
         while !rest.is_empty() {
             let mut lease = match tail.take() {
                 Some(lease) => lease,
-                None => target.buffer().await,
+                None => target.buffer().await?,
             };
             let (at, limit) = (lease.len(), target.buffer_bytes());
             let (now, later) = rest.split_at(rest.len().min(limit - at));

@@ -8,7 +8,7 @@ use super::{CHUNK_BYTES, WINDOW, types::ObjectInfo, until::Until};
 use crate::{
     cache::{BlockName, BlockPlace, Found},
     core_engine::CoreEngine,
-    error::{Corruption, DeviceError, DeviceOperation, Error, Region},
+    error::{Corruption, DeviceError, DeviceOperation, Error, Region, Resource},
     events::FoundBy,
     inspect::{Finding, ObjectName, Problem, Severity},
     layout::{
@@ -212,9 +212,13 @@ impl Get {
 
     /// The next bytes, in order; none after the last. Whatever came before an error is good.
     ///
+    /// They lie in the core's memory, which all its transfers share, until the lease and what was made of it are dropped: copy what you
+    /// keep. Whoever keeps all he reads of a large object takes the memory that he is waiting for, and everybody else's.
+    ///
     /// # Errors
     /// [`Error::Corrupt`] when stored bytes are not what was written (they were read twice), [`Error::Device`] when
-    /// they can not be read.
+    /// they can not be read, [`Error::Busy`] with [`Resource::ReadMemory`] when for some seconds there was no memory to read to. Nothing is
+    /// lost by the last: the next call goes on.
     ///
     /// # Cancellation
     /// Dropping the future loses nothing: the next call goes on.
@@ -266,11 +270,12 @@ impl Get {
                 continue;
             }
             let lease_bytes = if straight { span.behind_blocks() } else { span.lease_bytes() };
-            let pool = self.engine.core().pool();
             let lease = match lease_bytes {
                 0 => None,
-                bytes if self.window.is_empty() => Some(pool.acquire(bytes).await),
-                bytes => match pool.try_acquire(bytes) {
+                bytes if self.window.is_empty() => {
+                    Some(self.engine.lease(bytes, Resource::ReadMemory).await?)
+                }
+                bytes => match self.engine.core().pool().try_acquire(bytes) {
                     Some(lease) => Some(lease),
                     None => return Ok(()),
                 },
@@ -437,7 +442,7 @@ async fn table_away(
     let mut again = false;
     let mut lease = match lease {
         Some(lease) => lease,
-        None => engine.core().pool().acquire(padded).await,
+        None => engine.lease(padded, Resource::ReadMemory).await?,
     };
     loop {
         lease = read(engine, shard, Region::Data, offset, padded, lease).await?;

@@ -11,6 +11,8 @@ pub(crate) mod list;
 pub(crate) mod put;
 pub(crate) mod remote;
 mod straight;
+#[cfg(test)]
+mod tests;
 pub(crate) mod types;
 pub(crate) mod until;
 

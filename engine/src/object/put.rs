@@ -12,7 +12,7 @@
 use super::{CHUNK_BYTES, OPERATION_BYTES_MAX, WINDOW, types::CommitOptions};
 use crate::{
     core_engine::CoreEngine,
-    error::{DeviceError, DeviceOperation, Error, Region},
+    error::{DeviceError, DeviceOperation, Error, Region, Resource},
     layout::{
         BLOCK_BYTES, ChecksumTable, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, checksum,
         checksum_combine,
@@ -102,11 +102,15 @@ impl Put {
     }
 
     /// The next buffer to fill: empty, with room for [`Put::buffer_bytes`].
-    pub async fn buffer(&mut self) -> BufferLease {
+    ///
+    /// # Errors
+    /// [`Error::Busy`] with [`Resource::WriteMemory`] when for some seconds there was no memory, which all who were let in have: somebody
+    /// keeps more of it than he was let in with. Nothing is lost: the next call waits again.
+    pub async fn buffer(&mut self) -> Result<BufferLease, Error> {
         self.extents.make_room().await;
-        let mut lease = self.engine.core().pool().acquire(self.buffer_bytes()).await;
+        let mut lease = self.engine.lease(self.buffer_bytes(), Resource::WriteMemory).await?;
         lease.set_len(0);
-        lease
+        Ok(lease)
     }
 
     /// How many bytes the next buffer must be filled with, unless the body ends before.
@@ -181,12 +185,12 @@ impl Put {
     /// call to the next, and into [`Put::push`] at the end.
     ///
     /// # Errors
-    /// As [`Put::push`].
+    /// As [`Put::push`] and [`Put::buffer`]; which of the bytes were taken is then not known.
     pub async fn write(&mut self, tail: &mut Option<BufferLease>, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             let mut lease = match tail.take() {
                 Some(lease) => lease,
-                None => self.buffer().await,
+                None => self.buffer().await?,
             };
             let (at, limit) = (lease.len(), self.buffer_bytes());
             let (now, later) = bytes.split_at(bytes.len().min(limit.saturating_sub(at)));
@@ -445,7 +449,7 @@ impl ExtentWriter {
         );
         let (reservation, extent) = reserved.await?;
         self.reservations.push(reservation);
-        let mut lease = self.engine.core().pool().acquire(padded).await;
+        let mut lease = self.engine.lease(padded, Resource::WriteMemory).await?;
         for (target, sum) in lease.full_mut().chunks_exact_mut(size_of::<u64>()).zip(checksums) {
             target.copy_from_slice(&sum.to_le_bytes());
         }

@@ -17,7 +17,7 @@
 
 use super::{CHUNK_BYTES, WINDOW, get::Get, put::Put, until::Until};
 use crate::{
-    error::Error,
+    error::{Error, Resource},
     layout::{BLOCK_BYTES, checksum_combine},
     reactor::{Core, yield_once},
 };
@@ -194,11 +194,10 @@ impl Put {
             while asked < source.bytes() && room(reads.len(), self) {
                 let bytes = (source.bytes() - asked).min(CHUNK_BYTES as u64);
                 let padded = (bytes as usize).next_multiple_of(BLOCK_BYTES);
-                let pool = self.engine().core().pool().clone();
                 // Only the first may wait for memory: it holds none then.
                 let lease = match reads.len() + self.buffers_in_flight() {
-                    0 => Some(pool.acquire(padded).await),
-                    _ => pool.try_acquire(padded),
+                    0 => Some(self.engine().lease(padded, Resource::WriteMemory).await?),
+                    _ => self.engine().core().pool().try_acquire(padded),
                 };
                 let Some(mut lease) = lease else { break };
                 lease.set_len(0);

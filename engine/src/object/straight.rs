@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     core_engine::CoreEngine,
-    error::{Error, Region},
+    error::{Error, Region, Resource},
     layout::{BLOCK_BYTES, RunningChecksum, checksum_combine},
 };
 use crossdock_transport::memory::{BufferLease, PeerLease, Target, TargetList};
@@ -80,7 +80,7 @@ pub(super) async fn read_straight(
     if into.until.has_come(engine.core()) {
         // It goes nowhere, which whoever waits for it finds out.
         drop((slot, targets));
-        let lease = engine.core().pool().acquire(span.lease_bytes()).await;
+        let lease = engine.lease(span.lease_bytes(), Resource::ReadMemory).await?;
         return read_span(engine, shard, piece, span, lease, with_checksum).await;
     }
     let read = files.data.read_targets(slot, files.data_zones_at + span.device_offset, targets);
@@ -93,7 +93,7 @@ pub(super) async fn read_straight(
         return Ok(Chunk { straight: blocks as u64, lease, crc64: if with_checksum { crc64 } else { 0 } });
     }
     drop((peer, behind));
-    let lease = engine.core().pool().acquire(span.lease_bytes()).await;
+    let lease = engine.lease(span.lease_bytes(), Resource::ReadMemory).await?;
     read_span(engine, shard, piece, span, lease, with_checksum).await
 }
 

@@ -216,7 +216,7 @@ async fn store(
 }
 
 async fn push(put: &mut Put, bytes: &[u8]) -> Result<(), S3Error> {
-    let mut lease = put.buffer().await;
+    let mut lease = put.buffer().await.map_err(failure)?;
     lease.set_len(bytes.len());
     copy_payload(lease.as_mut_slice(), bytes, CopyReason::Edge);
     put.push(lease).await.map_err(failure)

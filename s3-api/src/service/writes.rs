@@ -51,7 +51,7 @@ pub(super) fn check_size(size: u64) -> Result<u64, S3Error> {
 /// Moves the body into `put`, and compares its digests.
 async fn receive(put: &mut Put, body: &mut Body<'_>, size: u64) -> Result<Digests, S3Error> {
     while put.received() < size {
-        let lease = put.buffer().await;
+        let lease = put.buffer().await.map_err(failure)?;
         let left = usize::try_from(size - put.received()).unwrap_or(usize::MAX);
         let lease = body.fill(lease, put.buffer_bytes().min(left)).await?;
         if lease.is_empty() {

@@ -241,7 +241,7 @@ pub(crate) async fn put(engine: &CoreEngine, key: &[u8], bytes: u64) -> Result<(
     let mut put = engine.put("bench", key, PutOptions { size: Some(bytes) }).await?;
     let mut left = bytes;
     while left > 0 {
-        let mut lease = put.buffer().await;
+        let mut lease = put.buffer().await?;
         let now = left.min(put.buffer_bytes() as u64);
         fill_once(lease.full_mut(), engine.core().random());
         lease.set_len(now as usize);

@@ -204,7 +204,7 @@ fn key(number: u64) -> Vec<u8> {
 async fn put(engine: &CoreEngine, number: u64) -> Result<(), Error> {
     let options = PutOptions { size: Some(OBJECT_BYTES as u64) };
     let mut put = engine.put("bench", &key(number), options).await?;
-    let mut lease = put.buffer().await;
+    let mut lease = put.buffer().await?;
     lease.set_len(OBJECT_BYTES);
     put.push(lease).await?;
     put.finish(CommitOptions::default()).await.map(drop)

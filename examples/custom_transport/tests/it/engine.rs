@@ -34,7 +34,7 @@ async fn put(
     let size = source.bytes();
     let mut put = engine.put("bucket", b"key", PutOptions { size: Some(size) }).await?;
     while put.received() < size {
-        let lease = put.buffer().await;
+        let lease = put.buffer().await?;
         let end = size.min(put.received() + put.buffer_bytes() as u64);
         let part = source.slice(put.received()..end).ok_or("the source is shorter than it was")?;
         let (result, lease) = remote.read(remote.credits().slot().await, part, lease).await.into_lease();

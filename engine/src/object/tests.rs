@@ -1,0 +1,99 @@
+//! What transfers do when memory or a device fails them, on the simulator's clock.
+
+use super::types::{CommitOptions, GetOptions, PutOptions};
+use crate::{
+    core_engine::CoreEngine,
+    error::{Error, Resource},
+    testing::world::{World, WorldOptions},
+};
+use bytes::Bytes;
+use crossdock_transport::memory::BufferLease;
+use std::time::Duration;
+
+const LARGE_BYTES: usize = 12 << 20;
+
+async fn put(engine: &CoreEngine, key: &[u8], bytes: usize) -> Result<(), Error> {
+    let mut put = engine.put("b", key, PutOptions { size: Some(bytes as u64) }).await?;
+    let mut tail = None;
+    put.write(&mut tail, &vec![7; bytes]).await?;
+    if let Some(tail) = tail {
+        put.push(tail).await?;
+    }
+    put.finish(CommitOptions::default()).await.map(drop)
+}
+
+/// A store of one core with a bucket, and a large object in it.
+fn world(seed: u64) -> World {
+    let mut world = World::new(seed, WorldOptions { cores: 1, shards: 1, ..WorldOptions::default() });
+    world.open().unwrap();
+    let engine = world.engine(0);
+    world.run(async move {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        put(&engine, b"large", LARGE_BYTES).await.unwrap();
+    });
+    while world.step() {}
+    world
+}
+
+/// Takes all of the core's memory but for some superpages.
+fn take_all_but(engine: &CoreEngine, superpages: usize) -> Vec<BufferLease> {
+    let pool = engine.core().pool();
+    pool.drain_returns();
+    let mut taken: Vec<_> = std::iter::from_fn(|| pool.try_acquire(4 << 20)).collect();
+    taken.truncate(taken.len() - superpages);
+    pool.drain_returns();
+    taken
+}
+
+/// Whoever keeps all that it reads is told so when there is no memory left, and not kept waiting for what it holds itself; whoever waits
+/// behind it goes on then. Nothing is lost: once it lets go, it reads on.
+#[test]
+fn who_keeps_what_it_reads_is_told() {
+    let mut world = world(1);
+    let engine = world.engine(0);
+    let others = world.run(async move {
+        let _rest = take_all_but(&engine, 2);
+        let behind = {
+            let engine = engine.clone();
+            engine.core().clone().spawn(async move {
+                while engine.core().pool().waiters() == 0 {
+                    engine.core().sleep(Duration::from_millis(1)).await;
+                }
+                put(&engine, b"small", 200_000).await?;
+                let mut get = engine.get("b", b"small", GetOptions::default()).await?;
+                get.next().await.expect("it has bytes").map(|chunk| chunk.len())
+            })
+        };
+        let mut get = engine.get("b", b"large", GetOptions::default()).await.unwrap();
+        let mut kept = Vec::new();
+        let refused = loop {
+            match get.next().await.expect("there is no memory for all of it") {
+                Ok(chunk) => kept.push(chunk),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused, Error::Busy(Resource::ReadMemory));
+        let mut read: usize = kept.drain(..).map(|chunk| chunk.len()).sum();
+        let others = behind.await;
+        while let Some(chunk) = get.next().await {
+            read += chunk.unwrap().len();
+        }
+        assert_eq!(read, LARGE_BYTES);
+        others
+    });
+    assert_eq!(others, Ok(200_000));
+    while world.step() {}
+    world.check_at_rest().unwrap();
+}
+
+/// A writer for whom there is no memory is told so after a while.
+#[test]
+fn a_writer_does_not_wait_for_memory_for_ever() {
+    let mut world = world(2);
+    let engine = world.engine(0);
+    world.run(async move {
+        let _superpages = take_all_but(&engine, 0);
+        let _rest: Vec<_> = std::iter::from_fn(|| engine.core().pool().try_acquire(64 << 10)).collect();
+        assert_eq!(put(&engine, b"small", 5000).await, Err(Error::Busy(Resource::WriteMemory)));
+    });
+}
