@@ -89,7 +89,8 @@ pub enum Resource {
     Index,
 }
 
-/// Why an operation did not do what was asked. Nothing was changed unless the variant says so.
+/// Why an operation did not do what was asked. Nothing was changed, and nothing will be, unless the variant says so: after
+/// [`Error::OutcomeUnknown`] and [`Error::Closed`] a change may have been made ([`Error::is_uncertain`]).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -147,9 +148,13 @@ pub enum Error {
     /// Stored bytes are damaged.
     #[error(transparent)]
     Corrupt(#[from] Corruption),
-    /// A device failed.
+    /// A device failed. What was to be changed is as it was.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The change was being made when this came in between. It is seen by nobody now, or not by everybody; when the store is opened
+    /// again it is there, whole, or it is not.
+    #[error("the change may have been made or not: {0}")]
+    OutcomeUnknown(#[source] Box<Error>),
     /// An earlier failure stopped writing on this shard; reads go on.
     #[error("shard {shard} takes no writes since a failure")]
     ReadOnly {
@@ -165,6 +170,18 @@ pub enum Error {
     /// The engine is closed, or the core that served this has stopped. A write in flight may or may not be there.
     #[error("the engine is closed")]
     Closed,
+}
+
+impl Error {
+    /// Whether nobody can say if a change that was answered so was made: it may be there, or be there when the store is opened again.
+    pub fn is_uncertain(&self) -> bool {
+        matches!(self, Error::OutcomeUnknown(_) | Error::Closed)
+    }
+
+    /// This error, where something of the change was done before it.
+    pub(crate) fn in_the_midst(self) -> Error {
+        if self.is_uncertain() { self } else { Error::OutcomeUnknown(Box::new(self)) }
+    }
 }
 
 /// Why a store could not be opened. Nothing was changed.

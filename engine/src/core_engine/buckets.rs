@@ -26,7 +26,9 @@ impl CoreEngine {
     /// Makes a bucket. It is there on every shard, durably, when this resolves.
     ///
     /// # Errors
-    /// [`Error::BucketExists`], [`Error::InvalidArgument`].
+    /// [`Error::BucketExists`], [`Error::InvalidArgument`], [`Error::Full`], [`Error::Busy`], [`Error::ReadOnly`],
+    /// [`Error::ShardUnavailable`]. After [`Error::OutcomeUnknown`] and [`Error::Closed`] some shards may have it: it is there when the store
+    /// is opened again, or it is not, and making it once more goes on from there.
     ///
     /// # Cancellation
     /// Dropping the future does not stop the work.
@@ -71,9 +73,10 @@ impl CoreEngine {
     pub(super) async fn put_record(&self, record: &BucketRecord, shards: &[u16]) -> Result<(), Error> {
         let home = self.0.placement.home_of(&record.name);
         let last = shards.contains(&home).then_some(home);
-        for shard in shards.iter().copied().filter(|shard| *shard != home).chain(last) {
+        for (made, shard) in shards.iter().copied().filter(|shard| *shard != home).chain(last).enumerate() {
             let record = record.clone();
-            self.on_shard(shard, move |shard| async move { shard.put_bucket(record).await }).await?;
+            let put = self.on_shard(shard, move |shard| async move { shard.put_bucket(record).await }).await;
+            put.map_err(|error| if made > 0 { error.in_the_midst() } else { error })?;
             reach(Point::BucketHalfMade);
         }
         Ok(())
@@ -84,7 +87,7 @@ impl CoreEngine {
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`]; [`Error::InvalidArgument`] for [`Versioning::Never`] of a bucket that kept versions;
-    /// [`Error::ReadOnly`] if the shard that decides takes no changes. After [`Error::Device`] or [`Error::Closed`] the
+    /// [`Error::ReadOnly`] if the shard that decides takes no changes. After [`Error::OutcomeUnknown`] or [`Error::Closed`] the
     /// change may be there on some shards: it is then brought to its end when the store is opened.
     ///
     /// # Cancellation
@@ -123,15 +126,23 @@ impl CoreEngine {
     /// Logs a changed record on every shard that takes changes, and at its home last. One that takes none need not know of it
     /// yet: nothing can be done there by the old record, and it hears of the new one when the store is opened.
     async fn put_changed_record(&self, record: &BucketRecord, home: u16) -> Result<(), Error> {
+        let mut told = false;
         for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
             match self.put_record(record, &[shard]).await {
-                Err(Error::ReadOnly { .. } | Error::ShardUnavailable { .. } | Error::Device(_)) => {
+                Ok(()) => told = true,
+                Err(
+                    error @ (Error::ReadOnly { .. }
+                    | Error::ShardUnavailable { .. }
+                    | Error::OutcomeUnknown(_)),
+                ) => {
+                    told |= error.is_uncertain();
                     tracing::warn!(name = %record.name, shard, "a changed bucket's record waits for the next open");
                 }
-                result => result?,
+                Err(error) => return Err(if told { error.in_the_midst() } else { error }),
             }
         }
-        self.put_record(record, &[home]).await
+        let decided = self.put_record(record, &[home]).await;
+        decided.map_err(|error| if told { error.in_the_midst() } else { error })
     }
 
     /// A bucket.
@@ -188,7 +199,8 @@ impl CoreEngine {
     /// Deletes an empty bucket, and what uploads are left in it.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`].
+    /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`], [`Error::Busy`], [`Error::ReadOnly`], [`Error::ShardUnavailable`]. After
+    /// [`Error::OutcomeUnknown`] and [`Error::Closed`] it may be gone, or be there when the store is opened again.
     ///
     /// # Cancellation
     /// Dropping the future does not stop the work.
@@ -265,7 +277,7 @@ impl CoreEngine {
                 // Nobody finds the bucket any more. But uploads in it that stay here make the next open take it for one
                 // half made: that it is gone must not be promised.
                 tracing::warn!(%error, shard, "a deleted bucket's record stays behind");
-                result = Err(error);
+                result = Err(error.in_the_midst());
             }
         }
         result

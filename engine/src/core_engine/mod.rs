@@ -266,7 +266,8 @@ impl CoreEngine {
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`], [`Error::DeleteMarker`],
-    /// [`Error::RangeNotSatisfiable`], [`Error::InvalidPart`], [`Error::Busy`].
+    /// [`Error::RangeNotSatisfiable`], [`Error::InvalidPart`], [`Error::Busy`]; [`Error::Corrupt`] of a shard that lost a part of its log,
+    /// for what it does not find; [`Error::ShardUnavailable`].
     pub async fn get(&self, bucket: &str, key: &[u8], options: GetOptions) -> Result<Get, Error> {
         let operation = self.admit().await?;
         let shard = self.shard_of(bucket, key);
@@ -325,8 +326,10 @@ impl CoreEngine {
     /// versions. Durable when it resolves. What is not there is no error.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`]; [`Error::ConditionFailed`], [`Error::NoSuchKey`] if a tag was to match; [`Error::Full`] for
-    /// a marker that would take room.
+    /// [`Error::NoSuchBucket`]; [`Error::ConditionFailed`], [`Error::NoSuchKey`] if a tag was to match; [`Error::Changed`] if
+    /// [`Delete::attributes`] were to be others; [`Error::Full`] for a marker that would take room; [`Error::Busy`], [`Error::ReadOnly`],
+    /// [`Error::ShardUnavailable`], and [`Error::Device`] of a device that failed before: nothing is deleted then. After
+    /// [`Error::OutcomeUnknown`] and [`Error::Closed`] it may be.
     pub async fn delete(&self, bucket: &str, delete: Delete) -> Result<Deleted, Error> {
         let _operation = self.admit().await?;
         self.0.metrics.deletes.add(1);
@@ -344,7 +347,8 @@ impl CoreEngine {
     ///
     /// # Errors
     /// [`Error::Changed`] if it has others; [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`],
-    /// [`Error::DeleteMarker`], [`Error::InvalidArgument`], [`Error::Full`].
+    /// [`Error::DeleteMarker`], [`Error::InvalidArgument`], [`Error::Full`], [`Error::Busy`], [`Error::ReadOnly`]. After
+    /// [`Error::OutcomeUnknown`] and [`Error::Closed`] it may have the new ones, now or when the store is opened again.
     pub async fn set_attributes(
         &self,
         bucket: &str,
@@ -538,7 +542,9 @@ impl CoreEngine {
     /// Makes the named parts, in ascending order, an object. Copies no bytes. A repetition is answered as the first.
     ///
     /// # Errors
-    /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::InvalidPartOrder`], [`Error::ConditionFailed`].
+    /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::InvalidPartOrder`], [`Error::ConditionFailed`],
+    /// [`Error::InvalidArgument`], [`Error::Full`], [`Error::Busy`], [`Error::ReadOnly`]: the upload and its parts stay as they are. After
+    /// [`Error::OutcomeUnknown`] and [`Error::Closed`] the object may be there, and a repetition says so.
     pub async fn complete_upload(
         &self,
         bucket: &str,

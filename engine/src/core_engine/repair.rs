@@ -380,7 +380,10 @@ impl CoreEngine {
         let scatter = ScatterList::from(lease.freeze());
         let written = device.write(slot, offset, scatter, Durability::Buffered).await.result;
         let (region, operation) = (Region::Data, DeviceOperation::Write);
-        let fail = |source| Error::Device(DeviceError { shard, region, operation, offset, bytes, source });
+        // The block was damaged before, and may be whole or damaged otherwise now.
+        let fail = |source| {
+            Error::from(DeviceError { shard, region, operation, offset, bytes, source }).in_the_midst()
+        };
         match written {
             Ok(count) if u64::from(count) == bytes => Ok(()),
             Ok(_) => Err(fail(OsError(rustix::io::Errno::NOSPC.raw_os_error()))),
@@ -389,7 +392,8 @@ impl CoreEngine {
     }
 
     async fn make_durable(&self, shard: u16) -> Result<(), Error> {
-        self.on_shard(shard, move |shard| async move { shard.make_data_durable().await }).await
+        let made = self.on_shard(shard, move |shard| async move { shard.make_data_durable().await }).await;
+        made.map_err(Error::in_the_midst)
     }
 }
 

@@ -160,7 +160,7 @@ impl Engine {
     /// Opens an object for reading: see [`CoreEngine::get`].
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::RangeNotSatisfiable`], [`Error::Busy`].
+    /// As [`CoreEngine::get`], and [`Error::Closed`].
     pub async fn get(&self, bucket: &str, key: &[u8], options: GetOptions) -> Result<GetStream, Error> {
         let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         self.on_key(bucket, key, |engine| async move {
@@ -195,7 +195,7 @@ impl Engine {
     /// Deletes a version, or hides a key: see [`CoreEngine::delete`].
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::ConditionFailed`].
+    /// As [`CoreEngine::delete`].
     pub async fn delete(&self, bucket: &str, delete: Delete) -> Result<Deleted, Error> {
         let (name, core) = (Box::<str>::from(bucket), self.core_of(self.shard_of(bucket, &delete.key)));
         self.on_core(core, move |engine| async move { engine.delete(&name, delete).await }).await
@@ -261,8 +261,7 @@ impl Engine {
     /// Gives a version other attributes: see [`CoreEngine::set_attributes`].
     ///
     /// # Errors
-    /// [`Error::Changed`], [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`],
-    /// [`Error::DeleteMarker`].
+    /// As there.
     pub async fn set_attributes(
         &self,
         bucket: &str,
@@ -281,7 +280,7 @@ impl Engine {
     /// Makes a bucket with all that it can have from the first: see [`CoreEngine::create_bucket_with`].
     ///
     /// # Errors
-    /// [`Error::BucketExists`], [`Error::InvalidArgument`].
+    /// As there.
     pub async fn create_bucket_with(&self, name: &str, options: BucketOptions) -> Result<BucketInfo, Error> {
         let taken = Box::<str>::from(name);
         self.on_key(name, b"", move |engine| async move { engine.create_bucket_with(&taken, options).await })
@@ -291,7 +290,7 @@ impl Engine {
     /// Makes a bucket: see [`CoreEngine::create_bucket`].
     ///
     /// # Errors
-    /// [`Error::BucketExists`].
+    /// As there.
     pub async fn create_bucket(&self, name: &str, attributes: Bytes) -> Result<BucketInfo, Error> {
         let taken = Box::<str>::from(name);
         self.on_key(name, b"", move |engine| async move { engine.create_bucket(&taken, attributes).await })
@@ -327,7 +326,7 @@ impl Engine {
     /// Deletes an empty bucket: see [`CoreEngine::delete_bucket`].
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`].
+    /// As there.
     pub async fn delete_bucket(&self, name: &str) -> Result<(), Error> {
         let gone = Box::<str>::from(name);
         self.on_key(name, b"", move |engine| async move { engine.delete_bucket(&gone).await }).await
@@ -373,7 +372,7 @@ impl Engine {
     /// Makes parts an object: see [`CoreEngine::complete_upload`].
     ///
     /// # Errors
-    /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::InvalidPartOrder`], [`Error::ConditionFailed`].
+    /// As there.
     pub async fn complete_upload(
         &self,
         bucket: &str,

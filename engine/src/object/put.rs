@@ -213,7 +213,7 @@ impl Put {
     ///
     /// # Errors
     /// The condition fails, the bucket is gone, fewer bytes came than declared, the store is full or a device fails:
-    /// nothing is visible then. After [`Error::Device`] and [`Error::Closed`] the object may be there after a restart.
+    /// nothing is visible then, nor ever. After [`Error::OutcomeUnknown`] and [`Error::Closed`] the object may be there after a restart.
     ///
     /// # Cancellation
     /// Dropping the future before it resolves leaves the object there or not, whole either way.

@@ -1,8 +1,9 @@
 //! What transfers do when memory or a device fails them, on the simulator's clock.
 
-use super::types::{CommitOptions, GetOptions, PutOptions};
+use super::types::{CommitOptions, Delete, GetOptions, PutOptions};
 use crate::{
     core_engine::CoreEngine,
+    device::simulated::{Fault, Times},
     error::{Error, Resource},
     testing::world::{World, WorldOptions},
 };
@@ -96,4 +97,23 @@ fn a_writer_does_not_wait_for_memory_for_ever() {
         let _rest: Vec<_> = std::iter::from_fn(|| engine.core().pool().try_acquire(64 << 10)).collect();
         assert_eq!(put(&engine, b"small", 5000).await, Err(Error::Busy(Resource::WriteMemory)));
     });
+}
+
+/// A device that fails before anything is sequenced has changed nothing, and one that fails while the log is written may have: the two are
+/// told apart.
+#[test]
+fn a_change_that_may_be_there_is_told_from_one_that_is_not() {
+    for (file, certain) in [("data-0", true), ("log-0", false)] {
+        let mut world = world(3);
+        let engine = world.engine(0);
+        let file = world.disk.find(file).expect("the shard has one");
+        world.disk.inject(file, Fault::WriteError, Times::Once);
+        world.run(async move {
+            let answer = put(&engine, b"other", 600_000).await;
+            assert_eq!(matches!(answer, Err(Error::Device(_))), certain, "{answer:?}");
+            assert_eq!(answer.is_err_and(|error| error.is_uncertain()), !certain);
+            let deleted = engine.delete("b", Delete::current(b"other")).await;
+            assert_eq!(deleted.is_ok(), certain, "{deleted:?}");
+        });
+    }
 }

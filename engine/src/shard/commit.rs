@@ -88,8 +88,25 @@ impl Shard {
         Ticket(state.sequenced)
     }
 
-    /// Resolves once the proposal is durable and applied.
+    /// Resolves once the proposal, which is the caller's own, is durable and applied.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`]: some of what was written may be on the device, and be found by the next open.
     pub(super) async fn durable(&self, ticket: Ticket) -> Result<(), Error> {
+        self.applied(ticket).await.map_err(|error| Error::from(error).in_the_midst())
+    }
+
+    /// Why the caller is refused, once what he is refused for is durable: whoever hears of the refusal must find that there, also after a
+    /// crash. Nothing of the caller's own was sequenced.
+    pub(super) async fn refused(&self, error: Error, because_of: Option<Ticket>) -> Error {
+        match because_of {
+            Some(ticket) => self.applied(ticket).await.map_or_else(Error::Device, |()| error),
+            None => error,
+        }
+    }
+
+    /// Resolves once all up to this proposal is durable and applied.
+    pub(super) async fn applied(&self, ticket: Ticket) -> Result<(), DeviceError> {
         let mut waits_by: Option<Waker> = None;
         poll_fn(|cx| {
             let state = self.state.borrow();
@@ -97,7 +114,7 @@ impl Shard {
                 return Poll::Ready(Ok(()));
             }
             if let Some(error) = state.failed {
-                return Poll::Ready(Err(Error::Device(error)));
+                return Poll::Ready(Err(error));
             }
             if !waits_by.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 waits_by = Some(cx.waker().clone());

@@ -36,20 +36,28 @@ impl Shard {
             deletes.into_iter().map(|delete| self.sequence_delete(state, bucket, delete)).collect()
         };
         let last = judged.iter().filter_map(|judged| judged.ticket).max();
-        let durable = match last {
-            Some(ticket) => self.durable(ticket).await,
-            None => Ok(()),
+        let all_durable = match last {
+            Some(ticket) => self.applied(ticket).await.is_ok(),
+            None => true,
         };
         let mut outcomes = Vec::with_capacity(judged.len());
-        for Judged { outcome, ticket } in judged {
+        for judged in judged {
             // After a failure some may be durable all the same: then the shard knows, for it applied them.
-            let durable = match (&durable, ticket) {
-                (Err(_), Some(ticket)) => self.durable(ticket).await,
-                _ => Ok(()),
-            };
-            outcomes.push(durable.and(outcome));
+            outcomes.push(if all_durable { judged.outcome } else { self.outcome_of(judged).await });
         }
         outcomes
+    }
+
+    async fn outcome_of(&self, Judged { outcome, ticket }: Judged) -> Result<Deleted, Error> {
+        let Some(ticket) = ticket else { return outcome };
+        match outcome {
+            // There was nothing to delete, once what is pending is durable.
+            Ok(nothing) if nothing == Deleted::default() => {
+                self.applied(ticket).await.map(|()| nothing).map_err(Error::Device)
+            }
+            Ok(deleted) => self.durable(ticket).await.map(|()| deleted),
+            Err(error) => Err(self.refused(error, Some(ticket)).await),
+        }
     }
 
     fn makes_marker(&self, state: &State, bucket: &str, which: Which) -> bool {

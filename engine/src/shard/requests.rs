@@ -160,13 +160,7 @@ impl Shard {
                 self.durable(ticket).await?;
                 Ok(info)
             }
-            Err((error, Some(ticket))) => {
-                // Refused because of a change that is itself not durable yet: whoever hears of the refusal must
-                // find the change there, also after a crash.
-                self.durable(ticket).await?;
-                Err(error)
-            }
-            Err((error, None)) => Err(error),
+            Err((error, pending)) => Err(self.refused(error, pending).await),
         }
     }
 
@@ -190,12 +184,7 @@ impl Shard {
                 reach(Point::ExtentsShared);
                 Ok(Some(info))
             }
-            Err((error, pending)) => {
-                if let Some(ticket) = pending {
-                    self.durable(ticket).await?;
-                }
-                Err(error)
-            }
+            Err((error, pending)) => Err(self.refused(error, pending).await),
         }
     }
 
@@ -270,12 +259,7 @@ impl Shard {
                 self.durable(ticket).await?;
                 Ok(version)
             }
-            Err((error, pending)) => {
-                if let Some(ticket) = pending {
-                    self.durable(ticket).await?;
-                }
-                Err(error)
-            }
+            Err((error, pending)) => Err(self.refused(error, pending).await),
         }
     }
 

@@ -192,11 +192,7 @@ impl Shard {
                 reach(Point::UploadCompleted);
                 Ok(info)
             }
-            Err((error, Some(ticket))) => {
-                self.durable(ticket).await?;
-                Err(error)
-            }
-            Err((error, None)) => Err(error),
+            Err((error, pending)) => Err(self.refused(error, pending).await),
         }
     }
 

@@ -49,6 +49,7 @@ impl Tolerance {
     pub fn excuses(self, error: &Error) -> bool {
         match error {
             Error::Device(_) => self.device,
+            Error::OutcomeUnknown(cause) => self.excuses(cause),
             Error::ReadOnly { .. } => self.device || self.corrupt,
             Error::Corrupt(_) => self.corrupt,
             Error::Full { .. } => self.full,
@@ -56,11 +57,6 @@ impl Tolerance {
             _ => false,
         }
     }
-}
-
-/// Whether nobody can say if a change with this answer happened.
-pub(super) fn is_uncertain(error: &Error) -> bool {
-    matches!(error, Error::Device(_) | Error::Closed)
 }
 
 /// One operation on its way: whose, through which cores, and which errors are excused.
@@ -213,7 +209,7 @@ impl Call {
                 })
             }
             Err(error) => {
-                if !is_uncertain(&error) {
+                if !error.is_uncertain() {
                     self.with_key(key, |known| known.withdraw(ticket));
                 }
                 if allowed.contains(&Err(error.clone())) || self.explains_missing_bucket(key, &error) {
@@ -295,7 +291,7 @@ impl Call {
         // In the order in which they happened, which their versions tell; what failed last.
         answers.sort_by_key(|(_, answer)| answer.as_ref().map_or(u64::MAX, |info| info.version.0));
         let count = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
-        let failed = answers.iter().any(|(_, answer)| answer.as_ref().is_err_and(is_uncertain));
+        let failed = answers.iter().any(|(_, answer)| answer.as_ref().is_err_and(Error::is_uncertain));
         if condition == Condition::Absent && count > 1 {
             return Err("two writers made a key that was absent".into());
         }
@@ -524,7 +520,7 @@ impl Call {
                 Ok(())
             }
             Err(error) => {
-                if before == [true] {
+                if before == [true] || !error.is_uncertain() {
                     known.bucket = before;
                 }
                 drop(known);
@@ -562,7 +558,7 @@ impl Call {
             }
             Ok(()) => Err(format!("deleted where it may exist: {before:?}, be empty: {may_be_empty}")),
             Err(error) => {
-                if before == [false] {
+                if before == [false] || !error.is_uncertain() {
                     known.bucket = before;
                 }
                 drop(known);

@@ -1,7 +1,7 @@
 //! What a client does with uploads in parts. Each step is an operation of its own, so that crashes fall between them.
 
 use super::{
-    client::{Call, fill, give_up, is_absent, is_uncertain, made, upload_in},
+    client::{Call, fill, give_up, is_absent, made, upload_in},
     knowledge::{Known, KnownUpload, Made, Ticket},
     model::{Change, Value, Versions, current},
     operation::{Body, GivesUp, Key, Operation},
@@ -77,7 +77,7 @@ impl Call {
                 Ok(())
             }
             Err(error) => {
-                if !is_uncertain(&error) {
+                if !error.is_uncertain() {
                     self.known.borrow_mut().orphans_max -= 1;
                 }
                 if self.explains_missing_bucket(key, &error) { Ok(()) } else { self.excuse(&error) }
@@ -179,7 +179,7 @@ impl Call {
                 Ok(())
             }
             Err(error) => {
-                if !is_uncertain(&error) {
+                if !error.is_uncertain() {
                     self.with_part(slot, number, |part| part.withdraw(ticket));
                 }
                 self.excuse_upload(slot, &error)
@@ -294,7 +294,7 @@ impl Call {
                 }
             }
             Err(error) => {
-                if !is_uncertain(&error) {
+                if !error.is_uncertain() {
                     self.with_upload(slot, |upload| {
                         upload.iter_mut().for_each(|upload| upload.may_be_over = may_be_over);
                     });
@@ -358,7 +358,7 @@ impl Call {
         if let Some(rival) = rival {
             let other = rival.await;
             self.check_repetition(key, &answer, &other)?;
-            let unsure = other.as_ref().is_err_and(is_uncertain);
+            let unsure = other.as_ref().is_err_and(Error::is_uncertain);
             if answer.is_err() && (other.is_ok() || unsure) {
                 answer = other;
             }
@@ -374,7 +374,7 @@ impl Call {
                 }
                 self.end(slot);
             }
-            Err(Error::Device(_) | Error::Closed) => {}
+            Err(error) if error.is_uncertain() => {}
             Err(error) => {
                 self.with_upload(slot, |upload| {
                     if let Some(upload) = upload {

@@ -1,7 +1,7 @@
 //! What a client does with the versions of its keys: all in its own bucket, which nobody else changes.
 
 use super::{
-    client::{Call, is_uncertain, list_all_versions, range_of, read, select_of},
+    client::{Call, list_all_versions, range_of, read, select_of},
     knowledge::{Known, Made, answers, write_condition},
     model::{Change, Kept, Value, Versions},
     operation::{Condition, Key, NAMES, Slice, list_delimiter, list_prefix, own_bucket},
@@ -44,8 +44,13 @@ impl Call {
                 self.known.borrow_mut().versioning = before;
                 Ok(())
             }
-            // Some shards may have been told.
-            Err(error) => self.excuse(&error),
+            Err(error) => {
+                // Some shards may have been told.
+                if !error.is_uncertain() {
+                    self.known.borrow_mut().versioning = before;
+                }
+                self.excuse(&error)
+            }
         }
     }
 
@@ -263,8 +268,13 @@ impl Call {
                 self.known.borrow_mut().document = before;
                 Ok(())
             }
-            // Some shards may have been told.
-            Err(error) => self.excuse(&error),
+            Err(error) => {
+                // Some shards may have been told.
+                if !error.is_uncertain() {
+                    self.known.borrow_mut().document = before;
+                }
+                self.excuse(&error)
+            }
         }
     }
 
@@ -285,7 +295,7 @@ impl Call {
             Ok(answers) if answers.len() == asked.len() => answers,
             Ok(answers) => return Err(format!("{} answers for {} deletes", answers.len(), asked.len())),
             Err(error) => {
-                if !is_uncertain(&error) {
+                if !error.is_uncertain() {
                     asked.iter().for_each(|(key, ticket, _)| self.with_key(*key, |k| k.withdraw(*ticket)));
                 }
                 return self.excuse(&error);

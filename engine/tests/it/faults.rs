@@ -211,8 +211,8 @@ fn a_device_that_vanishes() {
     }
     let failed = put(&engine, &keys[1], 1000).and_then(|()| put(&engine, &keys[1], 1000));
     match failed {
-        Err(Error::Device(error)) => {
-            assert_eq!(error.shard, 1);
+        Err(Error::OutcomeUnknown(cause)) => {
+            assert!(matches!(*cause, Error::Device(DeviceError { shard: 1, .. })), "{cause:?}");
             assert_eq!(put(&engine, &keys[1], 1000), Err(Error::ReadOnly { shard: 1 }));
         }
         Err(Error::ReadOnly { shard: 1 }) => {}

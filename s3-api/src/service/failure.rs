@@ -30,7 +30,7 @@ pub(crate) fn failure(error: Error) -> S3Error {
         Error::ReadOnly { .. } | Error::ShardUnavailable { .. } | Error::Closed => {
             C::ServiceUnavailable.into()
         }
-        Error::Corrupt(_) | Error::Device(_) => {
+        Error::Corrupt(_) | Error::Device(_) | Error::OutcomeUnknown(_) => {
             tracing::error!(%error, "a request failed");
             C::InternalError.into()
         }
