@@ -71,6 +71,9 @@ impl GetStream {
     ///
     /// # Errors
     /// As [`Get::next`]; nothing comes after an error.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses nothing: the next call goes on.
     pub async fn next(&mut self) -> Option<Result<FrozenLease, Error>> {
         std::future::poll_fn(|cx| self.poll_chunk(cx)).await
     }

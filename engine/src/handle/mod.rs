@@ -43,6 +43,10 @@ use threads::Threads;
 /// Each call is sent to the core that owns the key's shard and runs there. A program that wants no hand-over runs its
 /// front end on the cores instead: see [`Builder::on_each_core`].
 ///
+/// # Cancellation
+/// What a call was sent to do goes on when its future is dropped, to its end: a change may be there or not, whole either way, and what was
+/// opened is closed again. [`PutStream`] and [`GetStream`] say what becomes of theirs.
+///
 /// The store stays open until [`Engine::close`] or until the last handle is dropped. Either is safe at any moment:
 /// what was acknowledged is durable, and a checkpoint is taken, so that the next open is quick.
 ///
@@ -64,6 +68,9 @@ struct Inner {
     report: OpenReport,
     threads: Threads,
 }
+
+/// Bytes that [`Engine::get_bytes`] gives at most, in an allocation of its own: 1 GiB. What is longer comes in pieces, by [`Engine::get`].
+pub const GET_BYTES_MAX: u64 = 1 << 30;
 
 impl Engine {
     /// Says how to open a store.
@@ -105,6 +112,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The work runs to its end all the same.
     pub async fn on_core<T, W, F>(&self, core: usize, work: W) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -170,12 +180,21 @@ impl Engine {
         .await
     }
 
-    /// An object's bytes, in one piece.
+    /// An object's bytes, in one piece: copied, and the caller's own.
     ///
     /// # Errors
-    /// Those of [`Engine::get`] and of reading.
+    /// Those of [`Engine::get`] and of reading; [`Error::InvalidArgument`] if there are more than [`GET_BYTES_MAX`].
     pub async fn get_bytes(&self, bucket: &str, key: &[u8]) -> Result<Bytes, Error> {
-        let mut stream = self.get(bucket, key, GetOptions::default()).await?;
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let opened = self.on_key(bucket, key, |engine| async move {
+            let get = engine.get(&name, &wanted, GetOptions::default()).await?;
+            // Refused here, so that what it was let in with is free again when the caller hears of it.
+            if get.info().size > GET_BYTES_MAX {
+                return Err(Error::InvalidArgument("the object is longer than is given in one piece"));
+            }
+            Ok(GetStream::start(engine.core(), get))
+        });
+        let mut stream = opened.await?;
         let mut bytes = Vec::with_capacity(stream.info().size as usize);
         while let Some(chunk) = stream.next().await {
             bytes.extend_from_slice(&chunk?);
@@ -478,15 +497,22 @@ impl Engine {
         self.on_core(0, move |engine| async move { engine.expire_uploads(begun_before_ms).await }).await
     }
 
-    /// The parts an object was completed from: see [`CoreEngine::object_parts`].
+    /// The parts a version was completed from: see [`CoreEngine::object_parts`].
     ///
     /// # Errors
     /// As [`Engine::head`].
-    pub async fn object_parts(&self, bucket: &str, key: &[u8]) -> Result<(ObjectInfo, Vec<PartInfo>), Error> {
+    pub async fn object_parts(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        which: Which,
+    ) -> Result<(ObjectInfo, Vec<PartInfo>), Error> {
         let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
-        self.on_key(bucket, key, move |engine| async move {
-            engine.object_parts(&name, &wanted, Which::Current).await
-        })
+        self.on_key(
+            bucket,
+            key,
+            move |engine| async move { engine.object_parts(&name, &wanted, which).await },
+        )
         .await
     }
 

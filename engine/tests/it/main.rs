@@ -6,6 +6,7 @@ mod attributes;
 mod care;
 mod copies;
 mod faults;
+mod handle;
 mod inspect;
 mod limits;
 mod newer;
