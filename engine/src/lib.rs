@@ -98,7 +98,8 @@ pub use object::{
         ATTRIBUTES_BYTES_MAX, BucketChange, BucketInfo, BucketOptions, BucketUsage, CommitOptions,
         DOCUMENTS_BYTES_MAX, Delete, DeleteMarker, Deleted, ExpiredUploads, GetOptions, LIST_LIMIT_DEFAULT,
         ListItem, ListOptions, ListStart, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select,
-        TagMatch, UploadInfo, VersionItem, VersionKind, VersionListing, Which, WriteCondition,
+        TagMatch, UploadInfo, UploadItem, UploadListing, VersionItem, VersionKind, VersionListing, Which,
+        WriteCondition,
     },
     until::Until,
 };

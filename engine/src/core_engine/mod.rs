@@ -25,7 +25,8 @@ use crate::{
         put::{Put, Target},
         types::{
             CommitOptions, Delete, Deleted, ExpiredUploads, GetOptions, ListOptions, Listing, NamedPart,
-            ObjectInfo, PartInfo, PutOptions, Select, UploadInfo, VersionListing, Which, WriteCondition,
+            ObjectInfo, PartInfo, PutOptions, Select, UploadInfo, UploadListing, VersionListing, Which,
+            WriteCondition,
         },
     },
     reactor::{Core, Grant, Signal},
@@ -622,22 +623,15 @@ impl CoreEngine {
         .await
     }
 
-    /// A bucket's uploads whose key starts with `prefix`, in order of key, then of beginning, then of id.
+    /// A page of a bucket's uploads: in bytewise order of keys, those of a key in the order in which they were begun.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`].
-    pub async fn list_uploads(&self, bucket: &str, prefix: &[u8]) -> Result<Vec<UploadInfo>, Error> {
+    /// As [`CoreEngine::list`].
+    pub async fn list_uploads(&self, bucket: &str, options: &ListOptions) -> Result<UploadListing, Error> {
         let _operation = self.admit().await?;
-        let mut uploads = Vec::new();
-        for shard in 0..self.shard_count() {
-            let (bucket, prefix) = (Box::<str>::from(bucket), prefix.to_vec());
-            uploads.extend(
-                self.on_shard(shard, move |shard| async move { shard.list_uploads(&bucket, &prefix) })
-                    .await?,
-            );
-        }
-        uploads.sort_by(|a, b| (&a.key, a.created_ms, a.upload).cmp(&(&b.key, b.created_ms, b.upload)));
-        Ok(uploads)
+        let _listed = self.listed(options.limit).await?;
+        self.0.metrics.lists.add(1);
+        list::list_uploads(self, bucket, options).await
     }
 
     // ── care ──

@@ -25,7 +25,7 @@ use crate::{
     object::types::{
         BucketChange, BucketInfo, BucketOptions, BucketUsage, CommitOptions, Delete, Deleted, ExpiredUploads,
         GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, UploadInfo,
-        VersionListing, Which,
+        UploadListing, VersionListing, Which,
     },
     reactor::Address,
     shard::{
@@ -465,14 +465,16 @@ impl Engine {
         .await
     }
 
-    /// A bucket's uploads: see [`CoreEngine::list_uploads`].
+    /// A page of a bucket's uploads: see [`CoreEngine::list_uploads`].
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`].
-    pub async fn list_uploads(&self, bucket: &str, prefix: &[u8]) -> Result<Vec<UploadInfo>, Error> {
-        let (name, start) = (Box::<str>::from(bucket), prefix.to_vec());
-        self.on_key(bucket, prefix, move |engine| async move { engine.list_uploads(&name, &start).await })
-            .await
+    /// As [`Engine::list`].
+    pub async fn list_uploads(&self, bucket: &str, options: ListOptions) -> Result<UploadListing, Error> {
+        let name = Box::<str>::from(bucket);
+        self.on_key(bucket, &options.prefix.clone(), move |engine| async move {
+            engine.list_uploads(&name, &options).await
+        })
+        .await
     }
 
     /// Gives an upload up.

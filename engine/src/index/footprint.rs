@@ -4,7 +4,10 @@
 //! lets them become, and each allocation as large as an allocator with blocks of 16 bytes makes it. So the sum is an upper bound
 //! whatever was inserted and removed before, and in whatever order.
 
-use crate::layout::{BucketRecord, ChecksumTable, Content, Entry, Extent, Part, Record, UploadRecord};
+use crate::{
+    layout::{BucketRecord, ChecksumTable, Content, Entry, Extent, Part, Record, UploadRecord},
+    shard::catalog::UploadPlace,
+};
 
 /// Bytes that a map takes for each entry beside the entry: pointers between nodes, lengths, and the allocator's own.
 const LINKS_BYTES: usize = 24;
@@ -37,7 +40,8 @@ pub(crate) fn part_bytes(part: &Part) -> u64 {
 
 /// Bytes that an upload takes, without its parts.
 pub(crate) fn upload_bytes(record: &UploadRecord) -> u64 {
-    in_map(128 + size_of::<UploadRecord>()) + heap(record.key.len()) + heap(record.attributes.len())
+    let listed = in_map(size_of::<UploadPlace>()) + heap(record.key.len());
+    in_map(128 + size_of::<UploadRecord>()) + heap(record.key.len()) + heap(record.attributes.len()) + listed
 }
 
 /// Bytes that a bucket takes.

@@ -3,9 +3,11 @@
 //! Keys are spread evenly, so that of a page of n keys a shard holds about n/S. Each is asked for that and a few
 //! standard deviations more; one that turns out to hold more of the page is asked again. Each shard answers from what it
 //! holds when the question arrives, after the caller's request: whatever was acknowledged before is in the listing.
-//! All versions of a key lie on one shard, so that versions are merged as keys are.
+//! All versions of a key lie on one shard, and all its uploads, so that these are merged as keys are.
 
-use super::types::{Line, ListItem, ListOptions, ListStart, Listing, VersionItem, VersionListing};
+use super::types::{
+    Line, ListItem, ListOptions, ListStart, Listing, UploadItem, UploadListing, VersionItem, VersionListing,
+};
 use crate::{
     core_engine::CoreEngine,
     error::Error,
@@ -72,6 +74,16 @@ pub(crate) async fn list_versions(
 ) -> Result<VersionListing, Error> {
     let (items, next) = page(engine, bucket, options, Shard::list_versions as Ask<VersionItem>).await?;
     Ok(VersionListing { items, next })
+}
+
+/// A page of a bucket's uploads.
+pub(crate) async fn list_uploads(
+    engine: &CoreEngine,
+    bucket: &str,
+    options: &ListOptions,
+) -> Result<UploadListing, Error> {
+    let (items, next) = page(engine, bucket, options, Shard::list_uploads as Ask<UploadItem>).await?;
+    Ok(UploadListing { items, next })
 }
 
 async fn page<L: Line>(

@@ -1,6 +1,6 @@
 //! What transfers do when memory or a device fails them, on the simulator's clock.
 
-use super::types::{CommitOptions, Delete, GetOptions, PutOptions};
+use super::types::{CommitOptions, Delete, GetOptions, ListOptions, ListStart, PutOptions, UploadItem};
 use crate::{
     core_engine::CoreEngine,
     device::simulated::{Fault, Times},
@@ -116,4 +116,53 @@ fn a_change_that_may_be_there_is_told_from_one_that_is_not() {
             assert_eq!(deleted.is_ok(), certain, "{deleted:?}");
         });
     }
+}
+
+/// Uploads are listed a page at a time, over all shards, whatever becomes of the one that a page ended with; and none of another bucket.
+#[test]
+fn uploads_are_listed_in_pages() {
+    let mut world = World::new(4, WorldOptions { cores: 2, shards: 3, ..WorldOptions::default() });
+    world.open().unwrap();
+    let engine = world.engine(0);
+    world.run(async move {
+        let mut begun = Vec::new();
+        for bucket in ["a", "b", "c"] {
+            engine.create_bucket(bucket, Bytes::new()).await.unwrap();
+            for key in ["d/1", "d/2", "e", "e", "e", "f/1", "f\u{ff}", "g"] {
+                engine.core().sleep(Duration::from_millis(2)).await;
+                let upload = engine.create_upload(bucket, key.as_bytes(), Bytes::new()).await.unwrap();
+                begun.extend((bucket == "b").then_some(upload));
+            }
+        }
+        for limit in 1..10 {
+            let mut options = ListOptions { limit, ..ListOptions::default() };
+            let mut found = Vec::new();
+            loop {
+                let page = engine.list_uploads("b", &options).await.unwrap();
+                assert!(page.items.len() <= limit);
+                found.extend(page.items);
+                let Some(next) = page.next else { break };
+                options.start = next;
+            }
+            assert_eq!(found, begun.iter().cloned().map(UploadItem::Upload).collect::<Vec<_>>(), "{limit}");
+        }
+        let options = ListOptions { delimiter: b"/".to_vec(), limit: 3, ..ListOptions::default() };
+        let page = engine.list_uploads("b", &options).await.unwrap();
+        let prefix = |prefix: &[u8]| UploadItem::CommonPrefix(prefix.to_vec());
+        let upload = |index: usize| UploadItem::Upload(begun[index].clone());
+        assert_eq!(page.items, [prefix(b"d/"), upload(2), upload(3)]);
+        engine.abort_upload("b", b"e", begun[3].upload).await.unwrap();
+        let options = ListOptions { start: page.next.unwrap(), ..options };
+        let page = engine.list_uploads("b", &options).await.unwrap();
+        assert_eq!(page.items, [upload(4), prefix(b"f/"), upload(6)]);
+        let options =
+            ListOptions { prefix: b"f".to_vec(), start: ListStart::After(b"f/1".to_vec()), ..options };
+        assert_eq!(engine.list_uploads("b", &options).await.unwrap().items, [upload(6)]);
+        // Those of a bucket that is gone are gone from the order too.
+        engine.delete_bucket("b").await.unwrap();
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        assert_eq!(engine.list_uploads("b", &options).await.unwrap().items, []);
+        let rest = ListOptions { limit: 100, ..ListOptions::default() };
+        assert_eq!(engine.list_uploads("c", &rest).await.unwrap().items.len(), 8);
+    });
 }

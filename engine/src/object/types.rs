@@ -362,6 +362,15 @@ pub enum ListStart {
     /// At the first version of this key that is older than this one, or at the next key. A listing of keys, which shows
     /// the newest versions only, starts at the next key if this one's newest has been passed.
     AfterVersion(Vec<u8>, Version),
+    /// In a listing of uploads: after this one, be it there still or not. Any other listing starts at the next key.
+    AfterUpload {
+        /// Its key.
+        key: Vec<u8>,
+        /// When it was begun: milliseconds since 1970 (UTC).
+        created_ms: u64,
+        /// Its id.
+        upload: UploadId,
+    },
 }
 
 /// What to list. By default the first [`LIST_LIMIT_DEFAULT`] of a bucket.
@@ -538,6 +547,47 @@ pub struct UploadInfo {
     pub created_ms: u64,
     /// The embedder's own bytes.
     pub attributes: Bytes,
+}
+
+/// One line of a listing of uploads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UploadItem {
+    /// An upload.
+    Upload(UploadInfo),
+    /// Uploads whose keys begin with this.
+    CommonPrefix(Vec<u8>),
+}
+
+/// A page of a listing of uploads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UploadListing {
+    /// Uploads and common prefixes in bytewise order of keys, those of one key in the order in which they were begun.
+    pub items: Vec<UploadItem>,
+    /// Where the next page starts; none: this was the last.
+    pub next: Option<ListStart>,
+}
+
+impl Line for UploadItem {
+    fn name(&self) -> &[u8] {
+        match self {
+            UploadItem::Upload(upload) => &upload.key,
+            UploadItem::CommonPrefix(prefix) => prefix,
+        }
+    }
+
+    fn is_prefix(&self) -> bool {
+        matches!(self, UploadItem::CommonPrefix(_))
+    }
+
+    fn after(&self) -> ListStart {
+        match self {
+            UploadItem::Upload(UploadInfo { key, created_ms, upload, .. }) => {
+                ListStart::AfterUpload { key: key.clone(), created_ms: *created_ms, upload: *upload }
+            }
+            UploadItem::CommonPrefix(prefix) => ListStart::AfterPrefix(prefix.clone()),
+        }
+    }
 }
 
 /// A part of an upload.

@@ -14,12 +14,36 @@ use crate::{
     object::types::BucketUsage,
     planted::{Bug, planted_once},
 };
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+};
 
 /// An upload and the parts it has.
 pub(crate) struct Upload {
     pub(crate) record: UploadRecord,
     pub(crate) parts: BTreeMap<u16, Part>,
+}
+
+/// Where an upload is listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UploadPlace {
+    pub(crate) bucket: BucketId,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) created_ms: u64,
+    pub(crate) upload: UploadId,
+}
+
+impl UploadPlace {
+    /// At or before the first upload of the key.
+    pub(crate) fn first(bucket: BucketId, key: &[u8]) -> UploadPlace {
+        UploadPlace { bucket, key: key.into(), created_ms: 0, upload: UploadId(0) }
+    }
+
+    fn of(record: &UploadRecord) -> UploadPlace {
+        let UploadRecord { upload, bucket, created_ms, .. } = *record;
+        UploadPlace { bucket, key: record.key.clone(), created_ms, upload }
+    }
 }
 
 /// A bucket as this shard sees it, and what of it lies here.
@@ -40,6 +64,8 @@ pub(crate) struct Catalog {
     buckets: BTreeMap<BucketId, Bucket>,
     names: HashMap<Box<str>, BucketId>,
     uploads: BTreeMap<UploadId, Upload>,
+    /// The same in the order in which they are listed.
+    upload_places: BTreeSet<UploadPlace>,
     /// Packed bytes by log zone: a zone with none alive can be written over once the checkpoint covers it.
     packed: HashMap<u32, Packed>,
     /// How far the scrub is; none if there never was one.
@@ -75,6 +101,7 @@ impl Catalog {
                 if !self.uploads.contains_key(&record.upload) {
                     self.memory_bytes += footprint::upload_bytes(&record);
                     self.count_upload(record.bucket, |usage| usage.uploads += 1);
+                    self.upload_places.insert(UploadPlace::of(&record));
                     self.uploads.insert(record.upload, Upload { record, parts: BTreeMap::new() });
                 }
             }
@@ -165,6 +192,7 @@ impl Catalog {
 
     fn take_upload(&mut self, upload: UploadId) -> Option<Upload> {
         let upload = self.uploads.remove(&upload)?;
+        self.upload_places.remove(&UploadPlace::of(&upload.record));
         let bytes: u64 = upload.parts.values().map(|part| part.bytes).sum();
         self.memory_bytes -= footprint::upload_bytes(&upload.record);
         self.memory_bytes -= upload.parts.values().map(footprint::part_bytes).sum::<u64>();
@@ -240,8 +268,9 @@ impl Catalog {
                 self.names.insert(other.record.name.clone(), other.record.bucket);
             }
         }
+        let first = Bound::Included(UploadPlace::first(bucket, b""));
         let gone: Vec<UploadId> =
-            self.uploads.values().filter(|u| u.record.bucket == bucket).map(|u| u.record.upload).collect();
+            self.uploads_from(bucket, first).map(|upload| upload.record.upload).collect();
         for upload in gone.into_iter().filter_map(|id| self.take_upload(id)).collect::<Vec<_>>() {
             upload.parts.into_values().for_each(|part| release(&mut self.packed, part.content, freed));
         }
@@ -285,6 +314,18 @@ impl Catalog {
 
     pub(crate) fn uploads(&self) -> impl Iterator<Item = &Upload> {
         self.uploads.values()
+    }
+
+    /// A bucket's uploads from a place on, in order of key, then of beginning, then of id.
+    pub(crate) fn uploads_from(
+        &self,
+        bucket: BucketId,
+        first: Bound<UploadPlace>,
+    ) -> impl Iterator<Item = &Upload> {
+        let places = self.upload_places.range((first, Bound::Unbounded));
+        places
+            .take_while(move |place| place.bucket == bucket)
+            .filter_map(|place| self.uploads.get(&place.upload))
     }
 
     /// Live packed bytes of a log zone.

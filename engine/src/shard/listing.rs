@@ -1,6 +1,6 @@
 //! One shard's share of a listing.
 
-use super::{Shard, State};
+use super::{Shard, State, catalog::UploadPlace, uploads::upload_info};
 use crate::{
     error::Error,
     index::{
@@ -8,7 +8,9 @@ use crate::{
         key::{bucket_end, decode, encode, end_key, key_end, prefix_start, successor},
     },
     layout::{BucketId, Record, Version, Versioning},
-    object::types::{DeleteMarker, Line, ListItem, ListStart, ObjectInfo, VersionItem, VersionKind},
+    object::types::{
+        DeleteMarker, Line, ListItem, ListStart, ObjectInfo, UploadItem, VersionItem, VersionKind,
+    },
 };
 use std::ops::Bound;
 
@@ -201,6 +203,56 @@ impl Shard {
             items.push(VersionItem::Version { key, is_current, kind });
         }
     }
+    /// As [`Shard::list`], of uploads that were begun and are not over. However many there are, no more are looked at than are given.
+    pub(crate) fn list_uploads(&self, request: &ListRequest) -> Result<ShardPage<UploadItem>, Error> {
+        let state = self.state.borrow();
+        let bucket = self.bucket_id(&state, &request.bucket)?;
+        if let Some(hole) = state.hole {
+            return Err(Error::Corrupt(hole));
+        }
+        let mut items = Vec::new();
+        let mut from = first_upload(bucket, request);
+        'groups: while let Some(first) = from.take() {
+            for upload in state.catalog.uploads_from(bucket, first) {
+                let key = &*upload.record.key;
+                let Some(rest) = key.strip_prefix(&*request.prefix) else { break };
+                if items.len() == request.limit {
+                    return Ok(ShardPage { next: items.last().map(Line::after), items });
+                }
+                let Some(at) = find(rest, &request.delimiter) else {
+                    items.push(UploadItem::Upload(upload_info(&upload.record)));
+                    continue;
+                };
+                // One look-up passes all of the group.
+                let prefix = &key[..request.prefix.len() + at + request.delimiter.len()];
+                items.push(UploadItem::CommonPrefix(prefix.to_vec()));
+                from = successor(prefix).map(|past| Bound::Included(UploadPlace::first(bucket, &past)));
+                continue 'groups;
+            }
+        }
+        Ok(ShardPage { items, next: None })
+    }
+}
+
+/// The first place at which an upload of the listing may be; what is at an excluded one was listed.
+fn first_upload(bucket: BucketId, request: &ListRequest) -> Option<Bound<UploadPlace>> {
+    let place = |key: &[u8]| UploadPlace::first(bucket, key);
+    let first = place(&request.prefix);
+    let start = match &request.start {
+        ListStart::First => return Some(Bound::Included(first)),
+        // The least key above this one.
+        ListStart::After(key) | ListStart::AfterVersion(key, _) => {
+            Bound::Included(place(&[key, &[0][..]].concat()))
+        }
+        ListStart::AfterPrefix(prefix) => Bound::Included(place(&successor(prefix)?)),
+        ListStart::AfterUpload { key, created_ms, upload } => {
+            Bound::Excluded(UploadPlace { created_ms: *created_ms, upload: *upload, ..place(key) })
+        }
+    };
+    Some(match start {
+        Bound::Included(start) | Bound::Excluded(start) if start < first => Bound::Included(first),
+        start => start,
+    })
 }
 
 /// The encoding after this version of the key and before every older one.
@@ -216,7 +268,7 @@ fn start_of(bucket: BucketId, request: &ListRequest) -> Option<Vec<u8>> {
     let first = prefix_start(bucket, &request.prefix);
     let start = match &request.start {
         ListStart::First => first.clone(),
-        ListStart::After(key) => key_end(bucket, key),
+        ListStart::After(key) | ListStart::AfterUpload { key, .. } => key_end(bucket, key),
         ListStart::AfterPrefix(prefix) => prefix_start(bucket, &successor(prefix)?),
         ListStart::AfterVersion(key, version) => after_version(bucket, key, *version),
     };

@@ -323,21 +323,9 @@ impl Shard {
         let page: Vec<PartInfo> = parts.by_ref().take(limit).map(PartInfo::of).collect();
         Ok((upload_info(&known.record), page, parts.next().is_some()))
     }
-
-    /// The bucket's uploads whose key starts with `prefix`, in order of key, then of beginning.
-    pub(crate) fn list_uploads(&self, bucket: &str, prefix: &[u8]) -> Result<Vec<UploadInfo>, Error> {
-        let state = self.state.borrow();
-        let bucket = self.bucket_id(&state, bucket)?;
-        if let Some(hole) = state.hole {
-            return Err(Error::Corrupt(hole));
-        }
-        let here = state.catalog.uploads().map(|upload| &upload.record);
-        let wanted = here.filter(|record| record.bucket == bucket && record.key.starts_with(prefix));
-        Ok(wanted.map(upload_info).collect())
-    }
 }
 
-fn upload_info(record: &UploadRecord) -> UploadInfo {
+pub(super) fn upload_info(record: &UploadRecord) -> UploadInfo {
     UploadInfo {
         upload: record.upload,
         key: record.key.to_vec(),

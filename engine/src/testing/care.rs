@@ -6,6 +6,7 @@ use super::{
     model::Kept,
     operation::{Key, SHARED_BUCKET, own_bucket},
     run::Run,
+    uploads::list_all_uploads,
     versions::Seen,
 };
 use crate::{
@@ -207,7 +208,7 @@ impl Run {
         let buckets: Vec<String> = own.chain([SHARED_BUCKET.to_owned()]).collect();
         let mut all = BTreeSet::new();
         for bucket in buckets {
-            match self.ask(move |engine| async move { engine.list_uploads(&bucket, b"").await })? {
+            match self.ask(move |engine| async move { list_all_uploads(&engine, &bucket, b"", 100).await })? {
                 Ok(found) => all.extend(found.into_iter().map(|info| (info.upload, info.created_ms))),
                 Err(Error::NoSuchBucket) => {}
                 Err(error) => return Err(format!("listing uploads: {error}")),

@@ -7,10 +7,13 @@ use super::{
     operation::{Body, GivesUp, Key, Operation},
 };
 use crate::{
-    core_engine::CompleteOptions,
+    core_engine::{CompleteOptions, CoreEngine},
     error::Error,
     layout::{EntityTag, Version, Versioning},
-    object::types::{CommitOptions, GetOptions, NamedPart, ObjectInfo, PartInfo, PutOptions},
+    object::types::{
+        CommitOptions, GetOptions, ListOptions, NamedPart, ObjectInfo, PartInfo, PutOptions, UploadInfo,
+        UploadItem,
+    },
 };
 use std::rc::Rc;
 
@@ -18,6 +21,29 @@ type Checked = Result<(), String>;
 
 /// Pages of listed parts are this short, so that there are several.
 const PARTS_PER_PAGE: usize = 2;
+const UPLOADS_PER_PAGE: usize = 2;
+
+/// All uploads of a bucket whose keys start with `prefix`.
+pub(super) async fn list_all_uploads(
+    engine: &CoreEngine,
+    bucket: &str,
+    prefix: &[u8],
+    limit: usize,
+) -> Result<Vec<UploadInfo>, Error> {
+    let mut options = ListOptions { prefix: prefix.into(), limit, ..ListOptions::default() };
+    let mut found = Vec::new();
+    loop {
+        let page = engine.list_uploads(bucket, &options).await?;
+        found.extend(page.items.into_iter().filter_map(|item| match item {
+            UploadItem::Upload(upload) => Some(upload),
+            UploadItem::CommonPrefix(_) => None,
+        }));
+        match page.next {
+            Some(next) => options.start = next,
+            None => return Ok(found),
+        }
+    }
+}
 
 impl Call {
     fn with_upload<T>(&self, slot: u8, change: impl FnOnce(&mut Option<KnownUpload>) -> T) -> T {
@@ -254,11 +280,12 @@ impl Call {
         let client = self.client();
         let key = Key { own_bucket, name: 0 };
         let prefix = format!("c{client}/").into_bytes();
-        let found = match self.engine().list_uploads(&key.bucket(client), &prefix).await {
-            Ok(found) => found,
-            Err(error) if self.explains_missing_bucket(key, &error) => return Ok(()),
-            Err(error) => return self.excuse(&error),
-        };
+        let found =
+            match list_all_uploads(self.engine(), &key.bucket(client), &prefix, UPLOADS_PER_PAGE).await {
+                Ok(found) => found,
+                Err(error) if self.explains_missing_bucket(key, &error) => return Ok(()),
+                Err(error) => return self.excuse(&error),
+            };
         self.bucket_may_exist(key)?;
         let known = self.known.borrow();
         let mine = || known.uploads.iter().flatten().filter(|upload| upload.key.own_bucket == own_bucket);

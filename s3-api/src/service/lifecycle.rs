@@ -15,12 +15,12 @@ use crate::protocol::{
     metadata::ObjectHeaders,
 };
 use crossdock::{
-    BucketInfo, CoreEngine, Delete, Error, ListOptions, TagMatch, VersionItem, VersionKind, Versioning,
-    Which, WriteCondition,
+    BucketInfo, CoreEngine, Delete, Error, ListOptions, TagMatch, UploadItem, VersionItem, VersionKind,
+    Versioning, Which, WriteCondition,
 };
 
-/// Versions looked at with one question to the engine.
-const PAGE_VERSIONS: usize = 1_000;
+/// Versions or uploads looked at with one question to the engine.
+const PAGE_LINES: usize = 1_000;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ async fn sweep_bucket(
         return Ok(());
     }
     let mut history = History::default();
-    let mut options = ListOptions { limit: PAGE_VERSIONS, ..ListOptions::default() };
+    let mut options = ListOptions { limit: PAGE_LINES, ..ListOptions::default() };
     loop {
         let page = engine.list_versions(&bucket.info.name, &options).await?;
         for item in page.items {
@@ -103,14 +103,24 @@ async fn sweep_uploads(
     for rule in rules.rules.iter().filter(|rule| rule.enabled) {
         let Some(days) = rule.abort_upload_days else { continue };
         let name = &bucket.info.name;
-        for upload in engine.list_uploads(name, rule.filter.prefix.as_bytes()).await? {
-            if due_ms(upload.created_ms, days) > now_ms {
-                continue;
+        let prefix = rule.filter.prefix.clone().into_bytes();
+        let mut options = ListOptions { prefix, limit: PAGE_LINES, ..ListOptions::default() };
+        loop {
+            let page = engine.list_uploads(name, &options).await?;
+            for item in page.items {
+                let UploadItem::Upload(upload) = item else { continue };
+                if due_ms(upload.created_ms, days) > now_ms {
+                    continue;
+                }
+                match engine.abort_upload(name, &upload.key, upload.upload).await {
+                    Ok(()) => swept.uploads += 1,
+                    Err(Error::NoSuchUpload) => {}
+                    Err(error) => return Err(error),
+                }
             }
-            match engine.abort_upload(name, &upload.key, upload.upload).await {
-                Ok(()) => swept.uploads += 1,
-                Err(Error::NoSuchUpload) => {}
-                Err(error) => return Err(error),
+            match page.next {
+                Some(next) => options.start = next,
+                None => break,
             }
         }
     }

@@ -89,7 +89,9 @@ pub(super) async fn list_v2(
         ListStart::After(key) => ListPosition::AfterKey(key.clone()),
         ListStart::AfterPrefix(prefix) => ListPosition::AfterPrefix(prefix.clone()),
         // A listing of keys ends behind a key, never within one.
-        ListStart::AfterVersion(key, _) => ListPosition::AfterKey(key.clone()),
+        ListStart::AfterVersion(key, _) | ListStart::AfterUpload { key, .. } => {
+            ListPosition::AfterKey(key.clone())
+        }
     });
     let token = next.map(|next| next.to_token());
     Ok(reply::list_objects_v2(request, &lines(&listing, owners)?, token.as_deref(), owners.bucket))

@@ -14,13 +14,17 @@ use crate::protocol::{
     etag::{multipart_etag, parse_md5_etag},
     metadata::ObjectHeaders,
     operation::{
-        AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, ListMultipartUploads, ListParts,
+        AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, ListMultipartUploads,
+        ListParts, ListPosition,
     },
     reply::{self, ListedPart, ListedUpload, Owner, Reply, UploadLine, UploadParts},
     xml::{CompletedPart, PARTS_MAX},
 };
 use bytes::Bytes;
-use crossdock::{CompleteOptions, CoreEngine, EntityTag, Error, NamedPart, PartInfo, UploadInfo};
+use crossdock::{
+    CompleteOptions, CoreEngine, EntityTag, Error, ListOptions, ListStart, NamedPart, PartInfo, UploadInfo,
+    UploadItem,
+};
 use std::collections::HashMap;
 
 /// "Part size: 5 MiB to 5 GiB. There is no minimum size limit on the last part of your multipart upload."
@@ -201,43 +205,18 @@ pub(super) async fn list(
     owners: &Owners<'_>,
 ) -> Result<Reply, S3Error> {
     let query = &request.query;
-    let uploads = engine.list_uploads(&request.bucket, query.prefix.as_bytes()).await.map_err(failure)?;
-    let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
-    let limit = query.entries_max as usize;
-    let mut lines: Vec<UploadLine<'_>> = Vec::new();
-    let mut truncated = false;
-    // Whether the upload that the marker names was passed. Without an identifier the whole key is behind us.
-    let mut passed = false;
-    for upload in &uploads {
-        let folded =
-            delimiter.and_then(|delimiter| fold(&upload.key, query.prefix.len(), delimiter.as_bytes()));
-        match upload.key.as_slice().cmp(request.key_marker.as_bytes()) {
-            _ if request.key_marker.is_empty() => {}
-            std::cmp::Ordering::Greater => {}
-            // "any multipart uploads for a key equal to the key-marker might also be included, provided those multipart
-            // uploads have upload IDs lexicographically greater than the specified upload-id-marker"
-            // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>, upload-id-marker):
-            // here, that come behind it in the order in which they are listed.
-            std::cmp::Ordering::Equal if !request.upload_id_marker.is_empty() && passed => {}
-            std::cmp::Ordering::Equal => {
-                passed |= upload_text(upload.upload) == request.upload_id_marker;
-                continue;
-            }
-            std::cmp::Ordering::Less => continue,
-        }
-        if let Some(prefix) = folded {
-            let told = matches!(lines.last(), Some(UploadLine::CommonPrefix(last)) if *last == prefix);
-            if told || prefix == request.key_marker.as_bytes() {
-                continue;
-            }
-        }
-        if lines.len() == limit {
-            truncated = limit > 0;
-            break;
-        }
-        lines.push(match folded {
-            Some(prefix) => UploadLine::CommonPrefix(prefix),
-            None => {
+    let options = ListOptions {
+        prefix: query.prefix.clone().into_bytes(),
+        delimiter: query.delimiter.clone().unwrap_or_default().into_bytes(),
+        start: start_of(engine, request).await?,
+        limit: query.entries_max as usize,
+    };
+    let listing = engine.list_uploads(&request.bucket, &options).await.map_err(failure)?;
+    let mut lines: Vec<UploadLine<'_>> = Vec::with_capacity(listing.items.len());
+    for item in &listing.items {
+        lines.push(match item {
+            UploadItem::CommonPrefix(prefix) => UploadLine::CommonPrefix(prefix),
+            UploadItem::Upload(upload) => {
                 let headers = headers_of(&upload.attributes)?;
                 UploadLine::Upload(ListedUpload {
                     key: &upload.key,
@@ -250,12 +229,32 @@ pub(super) async fn list(
             }
         });
     }
-    Ok(reply::list_multipart_uploads(request, &lines, truncated, owners.bucket))
+    Ok(reply::list_multipart_uploads(request, &lines, listing.next.is_some(), owners.bucket))
 }
 
-/// What a key is told as when a delimiter follows the prefix.
-fn fold<'a>(key: &'a [u8], prefix_bytes: usize, delimiter: &[u8]) -> Option<&'a [u8]> {
-    let rest = key.get(prefix_bytes..)?;
-    let at = rest.windows(delimiter.len()).position(|window| window == delimiter)?;
-    key.get(..prefix_bytes + at + delimiter.len())
+/// Where a listing begins behind the upload that the markers name.
+///
+/// "any multipart uploads for a key equal to the key-marker might also be included, provided those multipart uploads have upload IDs
+/// lexicographically greater than the specified upload-id-marker"
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>, upload-id-marker): here, that come behind it in the
+/// order in which they are listed. Of one that is over nobody knows where it was: its key is behind us then.
+async fn start_of(engine: &CoreEngine, request: &ListMultipartUploads) -> Result<ListStart, S3Error> {
+    let ListMultipartUploads { bucket, query, key_marker, upload_id_marker } = request;
+    let key = key_marker.as_bytes();
+    if let Some(upload) =
+        Some(upload_id_marker).filter(|id| !id.is_empty()).and_then(|id| parse_upload(id).ok())
+    {
+        return match engine.list_parts(bucket, key, upload, 0, 0).await {
+            Ok((info, ..)) => {
+                Ok(ListStart::AfterUpload { key: key.to_vec(), created_ms: info.created_ms, upload })
+            }
+            Err(Error::NoSuchUpload) => Ok(ListStart::After(key.to_vec())),
+            Err(error) => Err(failure(error)),
+        };
+    }
+    Ok(match ListPosition::of_marker(key_marker, &query.prefix, query.delimiter.as_deref()) {
+        ListPosition::Beginning => ListStart::First,
+        ListPosition::AfterKey(key) => ListStart::After(key),
+        ListPosition::AfterPrefix(prefix) => ListStart::AfterPrefix(prefix),
+    })
 }

@@ -20,5 +20,6 @@ mod renewal;
 mod steering;
 mod tls;
 mod together;
+mod uploads;
 mod vectors;
 mod wire;
