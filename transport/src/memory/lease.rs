@@ -175,6 +175,9 @@ impl FrozenLease {
     }
 
     /// The view as `Bytes`, without a copy. Allocates a few words.
+    ///
+    /// They are bytes of the arena still: the buffer is back in its pool when the last of their clones and slices is dropped, and nobody
+    /// else has it before. For what is kept longer than it takes to send it there is [`bytes::Bytes::copy_from_slice`].
     pub fn into_bytes(self) -> bytes::Bytes {
         bytes::Bytes::from_owner(self)
     }
