@@ -2,7 +2,10 @@
 
 use super::{
     Subject,
-    world::{CLIENT_BYTES, Connected, World, arena, assert_pattern, endpoint_options, limits, pattern},
+    world::{
+        CLIENT_BYTES, Connected, POISON, World, arena, assert_pattern, assert_untouched, endpoint_options,
+        limits, pattern,
+    },
 };
 use crate::{
     operation::Pending,
@@ -78,6 +81,44 @@ pub fn a_dropped_future_gives_its_lease_back(subject: &dyn Subject) {
         assert_eq!(pair.session.credits().in_flight(), 0);
     }
     pair.assert_works(&world);
+}
+
+/// What is cancelled before a poll or a flush never begins: its bytes stay where they are, its lease comes back with a completion in its turn, and
+/// the session goes on. What was done at the post is done.
+pub fn what_is_cancelled_never_begins(subject: &dyn Subject) {
+    const BYTES: usize = 65536;
+    let world = World::new(subject);
+    let mut pair = world.connect();
+    for kept in [None, Some(0), Some(5)] {
+        let part = |number: usize| number * BYTES..(number + 1) * BYTES;
+        let mut posted = Vec::new();
+        for number in 0..limits().credits {
+            pair.client.store(part(number).start, &[POISON; BYTES]);
+            let target = pair.client.expose(part(number), Access::Write);
+            posted.push(pair.write(world.filled(BYTES, number as u64).freeze(), target));
+        }
+        let done: Vec<_> =
+            (0..posted.len()).map(|number| pair.client.load(part(number))[0] != POISON).collect();
+        for (_, pending) in posted.iter().enumerate().filter(|(number, _)| Some(*number) != kept) {
+            pending.cancel();
+            // Once more is no harm.
+            pending.cancel();
+        }
+        pair.session.flush();
+        for (number, pending) in posted.into_iter().enumerate() {
+            let (result, source) = world.finish(pending).into_scatter();
+            assert_eq!(source.bytes(), BYTES, "its memory comes back");
+            let there = pair.client.load(part(number));
+            match result.map_err(TransferError::from) {
+                Ok(_) if done[number] || Some(number) == kept => assert_pattern(&there, number as u64),
+                Err(TransferError::Cancelled) if Some(number) != kept => assert_untouched(&there),
+                other => panic!("operation {number}, of which {kept:?} was not cancelled: {other:?}"),
+            }
+        }
+        assert!(pair.session.is_open());
+    }
+    pair.assert_works(&world);
+    world.assert_balanced();
 }
 
 /// Session, endpoint and futures may be dropped in any order; all leases come back.

@@ -28,7 +28,7 @@ pub use life::{
     a_client_that_vanishes_harms_nobody, a_dropped_future_gives_its_lease_back, an_arena_is_registered_once,
     an_idle_core_sleeps, bad_offers_are_refused, disconnect_completes_everything, ends_come_in_any_order,
     idle_sessions_end, nothing_is_posted_after_the_end, sessions_are_bounded,
-    sessions_belong_to_their_principal,
+    sessions_belong_to_their_principal, what_is_cancelled_never_begins,
 };
 
 pub use messages::messages_go_both_ways;
@@ -108,6 +108,7 @@ macro_rules! conformance_suite {
             messages_go_both_ways,
             disconnect_completes_everything,
             a_dropped_future_gives_its_lease_back,
+            what_is_cancelled_never_begins,
             ends_come_in_any_order,
             nothing_is_posted_after_the_end,
             sessions_belong_to_their_principal,

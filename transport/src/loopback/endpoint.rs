@@ -151,7 +151,7 @@ impl Session {
             used: Cell::new(true),
         });
         let weak = Rc::downgrade(&session);
-        session.credits.on_abandon(Rc::new(move |id| {
+        session.credits.on_cancel(Rc::new(move |id| {
             let Some(session) = weak.upgrade() else { return };
             let mut line = session.line.borrow_mut();
             line.iter_mut()

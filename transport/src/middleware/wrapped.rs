@@ -247,12 +247,15 @@ impl Session {
         let line = RefCell::default();
         let session = Rc::new(Session { id, inner, credits, capabilities, middleware, line });
         let weak = Rc::downgrade(&session);
-        session.credits.on_abandon(Rc::new(move |id| {
+        session.credits.on_cancel(Rc::new(move |id| {
             let Some(session) = weak.upgrade() else { return };
             let mut line = session.line.borrow_mut();
-            let held = line.iter_mut().find(|operation| operation.id == id);
-            if let Some(operation) = held.filter(|operation| matches!(operation.state, State::Held(_))) {
-                operation.state = State::Failed(TransferError::Cancelled);
+            let Some(operation) = line.iter_mut().find(|operation| operation.id == id) else { return };
+            match &operation.state {
+                State::Held(_) => operation.state = State::Failed(TransferError::Cancelled),
+                // Its end is found by a poll, as ever.
+                State::Forwarded(pending) => pending.cancel(),
+                State::Failed(_) => {}
             }
         }));
         session

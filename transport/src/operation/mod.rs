@@ -4,8 +4,8 @@
 //!            slot()                     post(slot, memory)                 complete(id, result)
 //!   room ───────────────► Slot ───────────────────────────► in flight ───────────────────────────► Completion
 //!     ▲                    │ drop                            │    │                                     │
-//!     └────────────────────┘                    Pending dropped   │ memory stays in the table          ▼
-//!     ▲                                        on_abandon(id) ────┘ until the device is done     result, memory
+//!     └────────────────────┘       Pending dropped, or cancelled  │ memory stays in the table          ▼
+//!     ▲                                         on_cancel(id) ────┘ until the device is done     result, memory
 //!     └────────────────────────────────── room is back at `complete` ─────────────────────────────────┘
 //! ```
 //!
@@ -26,7 +26,7 @@
 mod queue;
 mod table;
 
-pub use queue::{OnAbandon, Pending, Queue, Slot, SlotFuture};
+pub use queue::{OnCancel, Pending, Queue, Slot, SlotFuture};
 
 use crate::memory::{BufferLease, ScatterList, TargetList};
 

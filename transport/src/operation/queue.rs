@@ -14,8 +14,8 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Told of an operation whose [`Pending`] was dropped before its completion.
-pub type OnAbandon = Rc<dyn Fn(OperationId)>;
+/// Told of an operation that is not wanted any more: its [`Pending`] was dropped before its completion, or cancelled.
+pub type OnCancel = Rc<dyn Fn(OperationId)>;
 
 /// A bounded table of operations in flight on one device of one core. Cheap to clone; stays on its thread.
 ///
@@ -45,7 +45,7 @@ struct State {
     /// Rooms neither held by a slot nor by an operation in flight.
     room: usize,
     line: Line<(), ()>,
-    cancel: Option<OnAbandon>,
+    cancel: Option<OnCancel>,
 }
 
 impl Queue {
@@ -118,9 +118,10 @@ impl Queue {
         }
     }
 
-    /// Driver side: called when a [`Pending`] is dropped before its completion, to ask the device to hurry. The memory
-    /// still waits for [`complete`](Queue::complete), which the hook may call itself. Replaces the hook before it.
-    pub fn on_abandon(&self, cancel: OnAbandon) {
+    /// Driver side: called when a [`Pending`] is dropped before its completion, or [cancelled](Pending::cancel), to ask the device to hurry.
+    /// Perhaps more than once for an operation, always while it is in flight. The memory still waits for [`complete`](Queue::complete), which
+    /// the hook may call itself. Replaces the hook before it.
+    pub fn on_cancel(&self, cancel: OnCancel) {
         let replaced = self.0.state.borrow_mut().cancel.replace(cancel);
         drop(replaced);
     }
@@ -240,6 +241,39 @@ impl Pending {
     /// The name of the operation on its queue.
     pub fn id(&self) -> OperationId {
         self.id
+    }
+
+    /// Asks the device not to begin the operation, or not to go on with it. It is completed all the same, in its turn, with its memory: with
+    /// `ECANCELED` if it was cancelled, and as ever if the device was ahead of the question, or knows no answer to it. Does nothing once it is
+    /// complete.
+    ///
+    /// On a session of a [transport](crate::remote) nothing of the operation is begun from here on.
+    ///
+    /// # Examples
+    /// ```
+    /// use crossdock_transport::operation::{Memory, OsError, Queue};
+    /// use std::rc::Rc;
+    ///
+    /// let queue = Queue::new(1);
+    /// let driver = queue.clone(); // of a device that has not begun anything
+    /// queue.on_cancel(Rc::new(move |id| driver.complete(id, Err(OsError(libc::ECANCELED)))));
+    /// let (_, pending) = queue.post(queue.try_slot().unwrap(), Memory::None);
+    /// pending.cancel();
+    /// assert_eq!(queue.in_flight(), 0);
+    /// # drop(pending);
+    /// ```
+    pub fn cancel(&self) {
+        let Some(queue) = &self.queue else { return };
+        let cancel = {
+            let state = queue.state.borrow();
+            if !state.table.is_in_flight(self.id) {
+                return;
+            }
+            state.cancel.clone()
+        };
+        if let Some(cancel) = cancel {
+            cancel(self.id);
+        }
     }
 }
 

@@ -51,7 +51,7 @@ impl Inbox {
         pending
     }
 
-    /// Nobody waits for it any more. One that is in the device stays there, and so does its lease.
+    /// It is not wanted any more. One that is in the device stays there, and so does its lease.
     pub(super) fn abandon(&self, id: OperationId) {
         let mut line = self.line.borrow_mut();
         line.iter_mut().filter(|receive| receive.id == id).for_each(|receive| receive.cancelled = true);

@@ -14,6 +14,8 @@
 //! * The last work request of an operation is signalled, and every fourth. A session that ends posts one more behind
 //!   everything, which comes back when the device is done with all of it. It says nothing of those before it: an operation succeeds
 //!   only with a completion of its own, or a later successful one.
+//! * Of an operation that is cancelled nothing is posted any more but, behind what is in the device, a request that moves nothing: its
+//!   completion says that the device is done with the memory.
 //! * Nothing is borrowed while an operation completes: that wakes somebody, who may come back here.
 
 #![allow(unsafe_code)]
@@ -144,10 +146,12 @@ struct Operation {
 }
 
 impl Operation {
-    /// None of it was posted, and none of it will be.
-    fn cancel(&mut self) {
-        self.error = Some(TransferError::Cancelled);
-        self.cursor.complete = true;
+    /// If it was cancelled nothing more of it is posted; where nothing was, that is its end.
+    fn heed_cancel(&mut self) {
+        if self.cancelled && !self.cursor.complete {
+            self.error.get_or_insert(TransferError::Cancelled);
+            self.cursor.complete = self.cursor.last.is_none();
+        }
     }
 }
 
@@ -211,11 +215,11 @@ impl Session {
             used: Cell::new(true),
         });
         let weak = Rc::downgrade(&session);
-        session.credits.on_abandon(Rc::new(move |id| {
+        session.credits.on_cancel(Rc::new(move |id| {
             let Some(session) = weak.upgrade() else { return };
             let mut state = session.state.borrow_mut();
             let waiting =
-                state.line.iter_mut().find(|operation| operation.id == id && operation.cursor.last.is_none());
+                state.line.iter_mut().find(|operation| operation.id == id && !operation.cursor.complete);
             // What is in the device is left alone: taking it out would take the queue pair.
             if let Some(operation) = waiting {
                 operation.cancelled = true;
@@ -225,7 +229,7 @@ impl Session {
         }));
         if let Some(inbox) = &session.inbox {
             let weak = Rc::downgrade(&session);
-            inbox.queue().on_abandon(Rc::new(move |id| {
+            inbox.queue().on_cancel(Rc::new(move |id| {
                 let Some(session) = weak.upgrade() else { return };
                 if let Some(inbox) = &session.inbox {
                     inbox.abandon(id);
@@ -274,7 +278,7 @@ impl Session {
             return;
         }
         if let Pair::Away = state.pair {
-            state.line.iter_mut().filter(|operation| operation.cancelled).for_each(Operation::cancel);
+            state.line.iter_mut().for_each(Operation::heed_cancel);
             return;
         }
         self.fill(&mut state, desk);
@@ -322,9 +326,7 @@ impl Session {
         let State { line, next, done, .. } = state;
         let first = line.iter().position(|operation| !operation.cursor.complete).unwrap_or(line.len());
         for (place, operation) in line.iter_mut().enumerate().skip(first) {
-            if operation.cancelled && operation.cursor.last.is_none() {
-                operation.cancel();
-            }
+            operation.heed_cancel();
             // Nothing of nothing is exposed to everybody, and needs no device.
             operation.cursor.complete |=
                 operation.remote.bytes() == 0 && operation.notice.is_none() && operation.way != Way::Send;
@@ -334,16 +336,21 @@ impl Session {
                 }
                 desk.before.push((place, operation.cursor));
                 operation.cursor.last = Some(*next);
-                self.credits.with_memory(operation.id, |memory| {
-                    self.push(
-                        &mut desk.batch,
-                        operation.way,
-                        &operation.remote,
-                        operation.notice,
-                        &mut operation.cursor,
-                        memory,
-                    );
-                });
+                if operation.cancelled {
+                    desk.batch.push_nothing(self.work_id(*next));
+                    operation.cursor.complete = true;
+                } else {
+                    self.credits.with_memory(operation.id, |memory| {
+                        self.push(
+                            &mut desk.batch,
+                            operation.way,
+                            &operation.remote,
+                            operation.notice,
+                            &mut operation.cursor,
+                            memory,
+                        );
+                    });
+                }
                 *next = next.wrapping_add(1);
             }
         }
@@ -361,8 +368,7 @@ impl Session {
     ) {
         let number = cursor.last.expect("set by the caller");
         let room = (remote.bytes() - cursor.bytes).min(u64::from(self.terms.message_bytes_max));
-        let id = u64::from(self.place.get()) << 32 | u64::from(number);
-        batch.begin_transfer(id, way, (remote.address() + cursor.bytes, remote.key().0));
+        batch.begin_transfer(self.work_id(number), way, (remote.address() + cursor.bytes, remote.key().0));
         let (mut bytes, mut pieces) = (0, 0);
         match memory {
             Memory::Lease(lease) => {
@@ -391,6 +397,11 @@ impl Session {
             batch.add_immediate(notice);
         }
         batch.finish_transfer(cursor.complete || is_signalled(number));
+    }
+
+    /// What a work request is known by, of all on this endpoint.
+    fn work_id(&self, number: u32) -> u64 {
+        u64::from(self.place.get()) << 32 | u64::from(number)
     }
 
     fn piece(&self, start: *const u8, bytes: u64) -> Piece {
@@ -517,9 +528,7 @@ impl Session {
         }
         // Unsignalled ones that were done are not heard of: one more behind them is.
         desk.batch.clear();
-        let id = u64::from(self.place.get()) << 32 | u64::from(state.next);
-        desk.batch.begin_transfer(id, Way::Write, (0, 0));
-        desk.batch.finish_transfer(true);
+        desk.batch.push_nothing(self.work_id(state.next));
         // SAFETY: it has no pieces.
         let (taken, _) = unsafe { pair.post(&mut desk.batch) };
         state.next = state.next.wrapping_add(taken as u32);

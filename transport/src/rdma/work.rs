@@ -121,6 +121,13 @@ impl Batch {
         self.requests.push(request);
     }
 
+    /// A request that moves nothing, and names nothing of the other side's: where there are no bytes no key is looked at (InfiniBand
+    /// Architecture Specification 1.2.1, C9-88). It completes behind all that was posted before it.
+    pub(super) fn push_nothing(&mut self, id: u64) {
+        self.begin_transfer(id, Way::Write, (0, 0));
+        self.finish_transfer(true);
+    }
+
     /// Links the requests to each other and to their pieces, where those lie now.
     pub(super) fn link(&mut self) -> Option<*mut ibv_send_wr> {
         let mut pieces = self.pieces.as_mut_ptr();

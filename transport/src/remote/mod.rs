@@ -23,6 +23,9 @@
 //! * *Once.* Every operation posted is completed once, also after a disconnect, a drop of its future, or a drop of session and
 //!   endpoint in any order, and its memory comes back no earlier. Memory that a device may still touch after the endpoint is
 //!   gone is leaked rather than reused.
+//! * *Not too late.* What was posted begins with a flush or a poll, if it is not done at once. An operation that is
+//!   [cancelled](Pending::cancel), or whose future is dropped, is not begun any more, and completes in its turn: as
+//!   [`TransferError::Cancelled`], or as it went if it was begun. A transport that splits operations begins no further part.
 //! * *In order.* Operations of one session complete in the order they were posted, and writes arrive in it. A read and a later
 //!   write of the same remote bytes are in order only if the read was completed before the write was posted.
 //! * *Bounded.* A session has as many slots as it has credits, an endpoint as many sessions as its limits say. One that nobody
@@ -218,7 +221,7 @@ pub trait RemoteMemory {
     fn credits(&self) -> &Queue;
 
     /// Posts a read: `source` goes behind what the lease holds, whose length grows by it. The result is the byte count.
-    /// Dropping the future cancels what has not begun; the lease goes home when no device touches it any more.
+    /// Dropping the future [cancels](Pending::cancel) what has not begun; the lease goes home when no device touches it any more.
     ///
     /// # Panics
     /// If the slot is not of these credits, or `source` is longer than the lease has room or an operation may be.

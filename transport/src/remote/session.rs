@@ -145,7 +145,7 @@ pub enum TransferError {
     /// The session ended before the transfer did: disconnected, reset, or the peer is gone. It moves nothing any more.
     #[error("the session ended")]
     Ended,
-    /// The transfer was cancelled: its future was dropped.
+    /// The transfer was cancelled before all of it had begun.
     #[error("cancelled")]
     Cancelled,
     /// The peer did not answer in time.

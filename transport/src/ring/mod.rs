@@ -152,7 +152,7 @@ impl Ring {
         });
         // Only socket operations are cancelled: a disk answers soon, a peer perhaps never.
         let weak = Rc::downgrade(&shared);
-        shared.sockets.on_abandon(Rc::new(move |id| {
+        shared.sockets.on_cancel(Rc::new(move |id| {
             if let Some(shared) = weak.upgrade() {
                 on_driver!(&mut *shared.driver.borrow_mut(), d => d.cancel(id));
             }

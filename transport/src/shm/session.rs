@@ -70,7 +70,7 @@ impl Session {
             used: Cell::new(true),
         });
         let weak = Rc::downgrade(&session);
-        session.credits.on_abandon(Rc::new(move |id| {
+        session.credits.on_cancel(Rc::new(move |id| {
             let Some(session) = weak.upgrade() else { return };
             let mut line = session.line.borrow_mut();
             let abandoned = line.iter_mut().find(|operation| operation.id == id);

@@ -59,7 +59,7 @@ fn completion_brings_result_and_memory() {
 fn dropped_future_keeps_memory_until_completion() {
     let (queue, pool) = (Queue::new(1), pool());
     let asked: Rc<RefCell<Vec<OperationId>>> = Rc::default();
-    queue.on_abandon({
+    queue.on_cancel({
         let asked = Rc::clone(&asked);
         Rc::new(move |id| asked.borrow_mut().push(id))
     });
@@ -80,7 +80,7 @@ fn dropped_future_keeps_memory_until_completion() {
 fn hook_may_complete() {
     let queue = Queue::new(1);
     let target = queue.clone();
-    queue.on_abandon(Rc::new(move |id| target.complete(id, Err(OsError(125)))));
+    queue.on_cancel(Rc::new(move |id| target.complete(id, Err(OsError(125)))));
     let (_, pending) = queue.post(queue.try_slot().unwrap(), Memory::None);
     drop(pending);
     assert_eq!(queue.in_flight(), 0);

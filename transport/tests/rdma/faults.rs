@@ -1,7 +1,11 @@
 //! Connections that end in the middle of things.
 
 use crate::card::{Card, Side};
-use crossdock_transport::remote::{Access, Offer, TransferError};
+use crossdock_transport::{
+    memory::ScatterList,
+    operation::Pending,
+    remote::{Access, Offer, TransferError},
+};
 
 const LEASE: usize = 4 << 20;
 
@@ -171,4 +175,58 @@ fn sessions_that_failed_make_room_for_others() {
         let refused = side.finish(pair.write(side.filled(4096, 1), past.unwrap())).result;
         assert_eq!(refused.map_err(TransferError::from), Err(TransferError::Refused));
     }
+}
+
+#[test]
+fn what_is_cancelled_in_part_moves_no_further() {
+    // Shows that more than the queue of the card takes is given up where it stands: what is in the card is done, and of the operation that is
+    // in it in part, and of those behind it, not a byte moves any more; the session goes on. The request that moves nothing, by which the end is
+    // known, is one that the card takes.
+    // At 16 to a work request, thirteen of those: three such operations are more than the 32 that a session of 16 credits has in the card.
+    const PIECES: usize = 200;
+    let side = Side::new(Card::with_registrations());
+    let pair = side.connect(1 << 20);
+    let target = pair.client.expose(0..1 << 20, Access::Write).unwrap();
+    // The queue pair is connected then.
+    assert_eq!(side.finish(pair.write(side.filled(4096, 1), target)).result, Ok(4096));
+    let place = |number: usize| 8192 + number * 4096;
+    for _ in 0..3 {
+        pair.client.store(0, &vec![0; 1 << 20]);
+        let posted: Vec<_> = (0..16)
+            .map(|number| {
+                let lease = side.filled(PIECES, 7).freeze();
+                let mut source = ScatterList::new();
+                (0..PIECES).for_each(|piece| source.push(lease.slice(piece..piece + 1)));
+                let slot = pair.session.credits().try_slot().unwrap();
+                let part = target.slice(place(number) as u64..place(number + 1) as u64).unwrap();
+                pair.session.write(slot, source, part)
+            })
+            .collect();
+        pair.session.flush();
+        posted.iter().for_each(Pending::cancel);
+        let results =
+            posted.into_iter().map(|pending| side.finish(pending).result.map_err(TransferError::from));
+        let results: Vec<_> = results.collect();
+        let done = results.iter().take_while(|result| **result == Ok(PIECES as u32)).count();
+        let (rest, mut bytes) = (&results[done..], vec![0; PIECES]);
+        assert!(
+            !rest.is_empty() && rest.iter().all(|result| *result == Err(TransferError::Cancelled)),
+            "{results:?}"
+        );
+        crate::drive::fill(&mut bytes, 7);
+        for number in 0..16 {
+            let there = pair.load(place(number)..place(number) + PIECES);
+            let zeros = there.iter().rev().take_while(|byte| **byte == 0).count();
+            match number {
+                _ if number < done => assert!(there == bytes, "operation {number}"),
+                // A piece of the pattern may be zero, more than one of the last are not.
+                _ if number == done => {
+                    assert!((2..PIECES).contains(&zeros) && there.starts_with(&bytes[..PIECES - zeros]));
+                }
+                _ => assert_eq!(zeros, PIECES, "operation {number}"),
+            }
+        }
+        assert!(pair.session.is_open());
+    }
+    assert_eq!(side.finish(pair.write(side.filled(4096, 9), target)).result, Ok(4096));
 }

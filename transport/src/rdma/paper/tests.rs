@@ -5,7 +5,7 @@ use super::{
     Host, LIBRARY,
 };
 use crate::{
-    memory::{Arena, ArenaOptions, PagePolicy, Pool},
+    memory::{Arena, ArenaOptions, PagePolicy, Pool, ScatterList},
     operation::{OsError, Pending},
     remote::{
         Answer, ConnectError, Offer, Principal, RemoteKey, RemoteMemory, RemoteSlice, SessionId,
@@ -103,6 +103,18 @@ impl World {
         let slot = pair.session.credits().try_slot().unwrap();
         let target = RemoteSlice::new(4096, BYTES as u64, RemoteKey(9)).unwrap();
         pair.session.write(slot, lease.freeze().into(), target)
+    }
+
+    /// A write of so many pieces of a byte.
+    fn write_pieces(&self, pair: &Pair, pieces: usize) -> Pending {
+        self.pool.drain_returns();
+        let mut lease = self.pool.try_acquire(pieces).unwrap();
+        lease.set_len(pieces);
+        let (lease, mut source) = (lease.freeze(), ScatterList::new());
+        (0..pieces).for_each(|piece| source.push(lease.slice(piece..piece + 1)));
+        let slot = pair.session.credits().try_slot().unwrap();
+        let target = RemoteSlice::new(4096, pieces as u64, RemoteKey(9)).unwrap();
+        pair.session.write(slot, source, target)
     }
 
     /// Polls and works until `done`, with pauses in which other threads get on.
@@ -542,4 +554,74 @@ fn numbers_of_two_devices_are_not_mistaken() {
     assert_eq!(world.result(&mut write), Ok(BYTES as u32));
     drop(write);
     world.end();
+}
+
+#[test]
+fn what_waits_for_its_queue_pair_is_given_up_when_it_is_cancelled() {
+    // Shows that operations which wait for their queue pair complete as cancelled without it, with their memory, and that nothing of them is
+    // posted when it comes; what was not cancelled is.
+    let host = Host::new(&[FIRST]);
+    let world = open(&host);
+    host.change(0, |card| card.closed = true);
+    let pair = world.connect(FIRST);
+    let [mut first, mut second, mut third] = [(); 3].map(|()| world.write(&pair));
+    first.cancel();
+    third.cancel();
+    assert_eq!(world.result(&mut first), Err(TransferError::Cancelled));
+    assert_eq!(completed(&mut third), None, "those before it come first");
+    second.cancel();
+    assert_eq!(world.result(&mut second), Err(TransferError::Cancelled));
+    assert_eq!(world.result(&mut third), Err(TransferError::Cancelled));
+    assert_eq!(world.leases(), 0);
+    let mut kept = world.write(&pair);
+    host.change(0, |card| card.closed = false);
+    world.drive("it is posted", || host.in_work(0) > 0);
+    assert_eq!(host.in_work(0), 1, "and nothing else");
+    host.work(0);
+    assert_eq!(world.result(&mut kept), Ok(BYTES as u32));
+    assert!(pair.session.is_open());
+    drop((first, second, third, kept));
+    world.end();
+}
+
+#[test]
+fn what_waits_for_room_is_given_up_when_it_is_cancelled() {
+    // Shows that of operations which wait for room in the device's queue nothing is posted after they were cancelled, and that those in the
+    // device are done as ever, in their order.
+    for number in [0, libc::ENOMEM] {
+        let host = Host::new(&[FIRST]);
+        // The device says so, or it is the session that knows.
+        let room = if number == 0 { usize::MAX } else { 5 };
+        host.change(0, |card| card.room = (room, number));
+        let world = open(&host);
+        let pair = world.connect(FIRST);
+        world.assert_works(&pair, 0);
+        let pieces = 200;
+        let mut posted: Vec<_> = (0..CREDITS).map(|_| world.write_pieces(&pair, pieces)).collect();
+        world.drive("the queue is full", || host.in_work(0) > 0);
+        world.endpoint.poll();
+        let in_device = host.in_work(0);
+        posted.iter().for_each(Pending::cancel);
+        let (mut results, mut done) = (Vec::new(), 0);
+        world.drive("all are done", || {
+            done += host.in_work(0);
+            host.work(0);
+            done -= host.in_work(0);
+            while let Some(pending) = posted.get_mut(results.len()) {
+                let Some(result) = completed(pending) else { break };
+                results.push(result);
+            }
+            results.len() == posted.len()
+        });
+        let whole = in_device / pieces.div_ceil(16);
+        let expected = |place| if place < whole { Ok(pieces as u32) } else { Err(TransferError::Cancelled) };
+        assert_eq!(results, (0..CREDITS).map(expected).collect::<Vec<_>>());
+        // One more than was in it already says when the device is done with the operation that was in it in part.
+        assert_eq!(done, in_device + 1);
+        assert!(pair.session.is_open());
+        assert_eq!(world.leases(), 0);
+        host.change(0, |card| card.room = (usize::MAX, 0));
+        world.assert_works(&pair, 0);
+        world.end();
+    }
 }
