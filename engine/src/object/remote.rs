@@ -9,8 +9,9 @@
 //! Invariants
 //! * The leases that a transport moves are those that the device filled or takes: no byte is copied here.
 //! * While a device may fill the peer's memory a lease on it is held, also when the future is dropped.
-//! * Nothing is posted after the deadline, nor after the first failure, and neither function returns before all it posted has
-//!   completed: whoever answers the peer then knows that no byte moves any more. Bringing the deadline forward
+//! * Nothing is posted after the deadline, nor after the first failure; what was posted before and waits in its session, for room or for a
+//!   connection, is cancelled then, in the turn of the core's loop that finds the deadline past. Neither function returns before all it
+//!   posted has completed: whoever answers the peer then knows that no byte moves any more. Bringing the deadline forward
 //!   ([`Until::end`]) ends them early, and they still say when no byte moves.
 //! * Dropping their futures cancels what has not begun; what has goes on, with memory of its own. Both take the operation with
 //!   them, so that none is used of which nobody knows how far it came.
@@ -26,7 +27,13 @@ use crossdock_transport::{
     operation::{Completion, Pending, Slot},
     remote::{RemoteMemory, RemoteSlice, TransferError},
 };
-use std::collections::VecDeque;
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Poll, ready},
+};
 
 /// Bytes the caller looks at before other tasks run.
 const LOOK_BYTES: usize = 64 * 1024;
@@ -52,7 +59,7 @@ pub enum RemoteError {
         /// Bytes to be moved.
         want: u64,
     },
-    /// The deadline passed before everything was posted.
+    /// The deadline passed before everything had begun.
     #[error("the deadline passed")]
     Late,
     /// The transport failed. How many bytes arrived is unknown.
@@ -101,15 +108,19 @@ impl Get {
         let lease = target_left.and_then(|target| session.peer_lease(&target).ok());
         self.straight = lease.filter(|lease| !lease.has_small_pages());
         self.straight_until = Some(until.clone());
-        let mut writes = Window::default();
-        let posted = self.post_writes(session, target, until, &mut writes).await;
-        if self.straight.take().is_some() {
-            self.settle().await;
-        }
-        let ended = writes.drain().await;
-        let delivered = posted?;
-        ended?;
-        Ok(delivered)
+        let (writes, core) = (Window::default(), self.engine().core().clone());
+        let transfer = async {
+            let posted = self.post_writes(session, target, until, &writes).await;
+            if posted.is_err() {
+                writes.cancel();
+            }
+            if self.straight.take().is_some() {
+                self.settle().await;
+            }
+            let ended = writes.drain().await;
+            posted.and_then(|delivered| ended.map(|()| delivered))
+        };
+        writes.watch(&core, until, transfer).await
     }
 
     async fn post_writes(
@@ -117,7 +128,7 @@ impl Get {
         session: &dyn RemoteMemory,
         target: RemoteSlice,
         until: &Until,
-        writes: &mut Window,
+        writes: &Window,
     ) -> Result<Delivered, RemoteError> {
         let want = self.left();
         let mut delivered = Delivered { bytes: 0, crc64: 0 };
@@ -171,11 +182,16 @@ impl Put {
         if want != source.bytes() {
             return Err(RemoteError::WrongSize { have: source.bytes(), want });
         }
-        let mut reads = Window::default();
-        let taken = self.take_reads(session, source, until, &mut reads, &mut look).await;
-        let ended = reads.drain().await;
-        taken?;
-        ended?;
+        let (reads, core) = (Window::default(), self.engine().core().clone());
+        let transfer = async {
+            let taken = self.take_reads(session, source, until, &reads, &mut look).await;
+            if taken.is_err() {
+                reads.cancel();
+            }
+            let ended = reads.drain().await;
+            taken.and(ended)
+        };
+        reads.watch(&core, until, transfer).await?;
         Ok(self)
     }
 
@@ -184,7 +200,7 @@ impl Put {
         session: &dyn RemoteMemory,
         source: RemoteSlice,
         until: &Until,
-        reads: &mut Window,
+        reads: &Window,
         look: &mut dyn FnMut(&[u8]),
     ) -> Result<(), RemoteError> {
         let (mut asked, mut taken) = (0, 0);
@@ -228,20 +244,44 @@ impl Put {
 
 /// Operations in flight on a session, oldest first, with the bytes that each must move.
 #[derive(Default)]
-struct Window(VecDeque<(Pending, u64)>);
+struct Window(RefCell<VecDeque<(Pending, u64)>>);
 
 impl Window {
     fn len(&self) -> usize {
-        self.0.len()
+        self.0.borrow().len()
     }
 
-    fn post(&mut self, pending: Pending, bytes: u64) {
-        self.0.push_back((pending, bytes));
+    fn post(&self, pending: Pending, bytes: u64) {
+        self.0.borrow_mut().push_back((pending, bytes));
+    }
+
+    /// What has not begun never will. All complete as before.
+    fn cancel(&self) {
+        self.0.borrow().iter().for_each(|(pending, _)| pending.cancel());
+    }
+
+    /// Waits for the transfer whose operations these are. Those that have not begun when its deadline comes are cancelled, whatever the
+    /// transfer itself waits for then: a disk, say.
+    async fn watch<T>(&self, core: &Core, until: &Until, transfer: impl Future<Output = T>) -> T {
+        let (mut transfer, mut come) = (pin!(transfer), pin!(until.come(core)));
+        let mut has_come = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = transfer.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            // No timer for those whose operations are done as they are posted. After the deadline none is posted.
+            if !has_come && self.len() > 0 && come.as_mut().poll(cx).is_ready() {
+                has_come = true;
+                self.cancel();
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// A credit for one more, once fewer than a window are in flight.
     async fn slot(
-        &mut self,
+        &self,
         session: &dyn RemoteMemory,
         core: &Core,
         until: &Until,
@@ -256,20 +296,27 @@ impl Window {
     }
 
     /// The oldest, once it is complete.
-    async fn next(&mut self) -> Option<Result<Completion, RemoteError>> {
+    async fn next(&self) -> Option<Result<Completion, RemoteError>> {
         // Taken out only once it is done: a caller that goes away while waiting must not lose track of it.
-        let (pending, bytes) = self.0.front_mut()?;
-        let (completion, bytes) = (pending.await, *bytes);
-        self.0.pop_front();
-        Some(match completion.result {
+        let (completion, bytes) = poll_fn(|cx| {
+            let mut all = self.0.borrow_mut();
+            let Some((pending, bytes)) = all.front_mut() else { return Poll::Ready(None) };
+            let done = (ready!(Pin::new(pending).poll(cx)), *bytes);
+            all.pop_front();
+            Poll::Ready(Some(done))
+        })
+        .await?;
+        Some(match completion.result.map_err(TransferError::from) {
             Ok(moved) if u64::from(moved) == bytes => Ok(completion),
             Ok(_) => Err(TransferError::Ended.into()),
-            Err(error) => Err(TransferError::from(error).into()),
+            // By the deadline, or because of another's failure, which is told instead.
+            Err(TransferError::Cancelled) => Err(RemoteError::Late),
+            Err(error) => Err(error.into()),
         })
     }
 
     /// Waits for all; the first failure, if there is one.
-    async fn drain(&mut self) -> Result<(), RemoteError> {
+    async fn drain(&self) -> Result<(), RemoteError> {
         let mut result = Ok(());
         while let Some(completion) = self.next().await {
             result = result.and(completion.map(drop));

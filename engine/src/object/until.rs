@@ -48,14 +48,23 @@ impl Until {
         if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return Some(value);
         }
-        let mut sleep = pin!(core.sleep(self.moment().since(core.now())));
-        let mut forward = pin!(self.0.brought_forward.wait(|| (self.moment() <= core.now()).then_some(())));
+        let mut come = pin!(self.come(core));
         std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
-            Poll::Pending if sleep.as_mut().poll(cx).is_ready() => Poll::Ready(None),
-            Poll::Pending => forward.as_mut().poll(cx).map(|()| None),
+            Poll::Pending => come.as_mut().poll(cx).map(|()| None),
         })
         .await
+    }
+
+    /// Resolves when it has come. Sets a timer when it is first polled.
+    pub(super) async fn come(&self, core: &Core) {
+        let mut sleep = pin!(core.sleep(self.moment().since(core.now())));
+        let mut forward = pin!(self.0.brought_forward.wait(|| (self.moment() <= core.now()).then_some(())));
+        std::future::poll_fn(|cx| match sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => forward.as_mut().poll(cx),
+        })
+        .await;
     }
 }
 

@@ -5,6 +5,7 @@
 mod attributes;
 mod care;
 mod copies;
+mod deadlines;
 mod faults;
 mod handle;
 mod inspect;

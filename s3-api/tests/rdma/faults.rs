@@ -120,6 +120,11 @@ fn a_transfer_that_hangs_is_ended() {
 }
 
 #[test]
+fn what_has_not_begun_in_time_is_given_up() {
+    table::what_has_not_begun_in_time_is_given_up(|grace| Stage::patient(Cards::fast(), grace));
+}
+
+#[test]
 fn ranges_beyond_the_object() {
     table::ranges_beyond_the_object(Stage::new(Cards::fast()));
 }

@@ -34,6 +34,7 @@ struct State {
     /// Told, and not taken.
     notices: VecDeque<u32>,
     gone: bool,
+    silent: bool,
 }
 
 impl LoopbackPeer {
@@ -47,6 +48,7 @@ impl LoopbackPeer {
             notified: false,
             notices: VecDeque::new(),
             gone: false,
+            silent: false,
         };
         LoopbackPeer(Arc::new(Mutex::new(state)))
     }
@@ -88,6 +90,15 @@ impl LoopbackPeer {
     /// The client disappears: nothing reaches its memory any more.
     pub fn vanish(&self) {
         self.lock().gone = true;
+    }
+
+    /// The client falls silent: [simulated](crate::simulated) cards lose every packet to it and from it, and nobody tells them why.
+    pub fn fall_silent(&self) {
+        self.lock().silent = true;
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.lock().silent
     }
 
     /// Whether a session tells when bytes are there.

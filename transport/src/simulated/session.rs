@@ -150,7 +150,7 @@ impl Session {
         if self.dice.happens(self.faults.disconnect_per_1024) {
             return Some(Err(TransferError::Ended));
         }
-        if self.dice.happens(self.faults.drop_per_1024) {
+        if self.peer.is_silent() || self.dice.happens(self.faults.drop_per_1024) {
             head.lost += 1;
             // As a card does, longer each time.
             self.wait.set(self.wait.get() + (1 << head.lost.min(6)));

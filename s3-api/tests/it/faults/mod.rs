@@ -16,6 +16,7 @@
 //! | a server that ignores the token | `a_server_that_knows_nothing_is_not_believed` | |
 //! | replies lost, reordered, with a wrong count | `replies_that_are_lost_or_wrong_prove_nothing` | |
 //! | a transfer that hangs | `a_transfer_that_hangs_is_ended` | |
+//! | a session that begins nothing in time | `what_has_not_begun_in_time_is_given_up` | |
 //!
 //! The card here is simulated: slow, so that there is a middle, and with the faults of a real one. There it is whatever the host has:
 //! soft-RoCE in the machine that `cargo xtask vm` makes.
@@ -103,6 +104,10 @@ impl Memory for SimulatedMemory {
     fn store(&self, at: usize, source: &[u8]) {
         self.0.with_bytes(|bytes| bytes[at..at + source.len()].copy_from_slice(source));
     }
+
+    fn fall_silent(&self) {
+        self.0.fall_silent();
+    }
 }
 
 impl Drop for SimulatedMemory {
@@ -133,14 +138,20 @@ fn a_connection_that_is_closed_cancels() {
 
 #[test]
 fn a_transfer_that_hangs_is_ended() {
-    // A card that never completes anything.
+    // A card that sends again and again, and never gives up.
+    let faults = SimulatedFaults { retries_max: u32::MAX, ..SimulatedFaults::none(3) };
     table::a_transfer_that_hangs_is_ended(
-        |grace| Stage::patient(Simulated::plain(3), grace),
-        |stage, peer| {
-            stage.watch.hold(true);
+        |grace| Stage::patient(Simulated::new(faults), grace),
+        |_, peer| {
+            peer.memory.fall_silent();
             Some(peer)
         },
     );
+}
+
+#[test]
+fn what_has_not_begun_in_time_is_given_up() {
+    table::what_has_not_begun_in_time_is_given_up(|grace| Stage::patient(Simulated::plain(3), grace));
 }
 
 #[test]

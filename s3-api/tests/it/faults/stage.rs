@@ -54,6 +54,12 @@ pub(crate) trait Memory {
     fn load(&self, range: Range<usize>) -> Vec<u8>;
 
     fn store(&self, at: usize, bytes: &[u8]);
+
+    /// Nothing reaches it any more, and nobody is told. Only of cards that are simulated.
+    #[allow(dead_code, reason = "not in the tests on cards of this host")]
+    fn fall_silent(&self) {
+        unreachable!("a card of this host's can not be told to lose packets")
+    }
 }
 
 /// Counts operations, slows them down, and holds them for ever if it is told to.

@@ -158,10 +158,38 @@ pub(super) fn a_transfer_that_hangs_is_ended(
         let metrics = render(stage.bench.server.metrics(), &[], &[]);
         assert!(metrics.contains("crossdock_remote_declined_total{reason=\"late\"} 1"), "{metrics}");
         assert_session_is_over(&stage, method, &token);
-        stage.watch.hold(false);
         if let Some(peer) = peer {
             peer.assert_untouched_outside(stage.body);
         }
+        stage.assert_unharmed();
+    }
+}
+
+/// Shows that what waits in a session's line at the deadline is answered as late then, that nothing of it is begun afterwards, when the session
+/// could, and that the session goes on.
+///
+/// The stage is to be one that is patient: it is not patience that ends this.
+pub(super) fn what_has_not_begun_in_time_is_given_up(stage: impl Fn(Duration) -> Stage) {
+    for method in [Method::Put, Method::Get] {
+        let stage = stage(PATIENCE);
+        let peer = stage.peer();
+        let (path, access) = request(method);
+        let (_, token) = peer.expose(access);
+        stage.watch.hold(true);
+        let short = ("x-amz-rdma-timeout-ms", "100");
+        let reply = stage.http().call(method, path, &[(TOKEN, &token), short], b"");
+        assert_failed(&stage, method, &reply);
+        let metrics = render(stage.bench.server.metrics(), &[], &[]);
+        assert!(metrics.contains("crossdock_remote_declined_total{reason=\"late\"} 1"), "{metrics}");
+        stage.watch.hold(false);
+        let (_, other) = peer.expose_bytes(1000, Access::Write);
+        let mut http = stage.http();
+        http.call(Method::Put, "/bucket/small", &[], &[7; 1000]);
+        let reply = http.call(Method::Get, "/bucket/small", &[(TOKEN, &other), TIMEOUT], b"");
+        assert_eq!((reply.status, reply.header(REPLY)), (200, Some("200")));
+        drop(http);
+        // Of all its memory that alone.
+        peer.assert_untouched_outside(1000);
         stage.assert_unharmed();
     }
 }
