@@ -16,22 +16,18 @@ use std::{
     ptr::NonNull,
 };
 
-/// All devices of this host, with what they say of themselves. A device that cannot be opened is left out, and named in the log. Opens
+/// All devices of this host, with what they say of themselves. Of several, one that cannot be used is left out, and named in the log. Opens
 /// each for a moment, which takes milliseconds.
 ///
 /// # Errors
-/// [`RdmaError::Unavailable`] without the library; [`RdmaError::Device`] if the kernel has no RDMA (`ENOSYS`). No devices are
-/// an empty list.
+/// [`RdmaError::Unavailable`] without the library, [`RdmaError::NoKernel`] without a kernel that has RDMA; why the first cannot be used, if none
+/// can. No devices are an empty list.
 pub fn devices() -> Result<Vec<DeviceInfo>, RdmaError> {
-    let list = DeviceList::new(library()?)?;
-    let mut devices = Vec::new();
-    for name in list.names() {
-        match list.open(&name).and_then(|context| context.info()) {
-            Ok(info) => devices.push(info),
-            Err(error) => tracing::warn!(device = name, %error, "an RDMA device cannot be used"),
-        }
-    }
-    Ok(devices)
+    devices_of(library()?)
+}
+
+pub(super) fn devices_of(library: &'static Library) -> Result<Vec<DeviceInfo>, RdmaError> {
+    DeviceList::new(library)?.usable(|context| context.info())
 }
 
 /// The library's list of devices, for as long as devices are chosen from it.
@@ -46,7 +42,14 @@ impl DeviceList {
         let mut count: c_int = 0;
         // SAFETY: `count` is to be written, and lives through the call.
         let first = unsafe { (library.get_device_list)(&mut count) };
-        let first = NonNull::new(first).ok_or_else(|| RdmaError::last("ibv_get_device_list"))?;
+        let first = NonNull::new(first).ok_or_else(|| {
+            let source = io::Error::last_os_error();
+            // No `/sys/class/infiniband_verbs` (ibv_get_device_list(3), ERRORS).
+            match source.raw_os_error() {
+                Some(libc::ENOSYS) => RdmaError::NoKernel { source },
+                _ => RdmaError::Device { what: "ibv_get_device_list", source },
+            }
+        })?;
         // Not negative: the library counts what it allocated.
         Ok(DeviceList { library, first, count: usize::try_from(count).unwrap_or(0) })
     }
@@ -70,13 +73,35 @@ impl DeviceList {
     /// Opens the device of that name.
     fn open(&self, name: &str) -> Result<Context, RdmaError> {
         let device = self.devices().iter().find(|device| self.name(**device).to_bytes() == name.as_bytes());
-        let device = *device.ok_or_else(|| RdmaError::verb("ibv_open_device", libc::ENODEV))?;
+        let refused = |source| RdmaError::NotOpened { device: name.to_owned(), source };
+        let device = *device.ok_or_else(|| refused(io::Error::from_raw_os_error(libc::ENODEV)))?;
         // SAFETY: the device is of the list, which is not freed yet.
         let context = unsafe { (self.library.open_device)(device) };
-        let context = NonNull::new(context).ok_or_else(|| RdmaError::last("ibv_open_device"))?;
+        let context = NonNull::new(context).ok_or_else(|| refused(io::Error::last_os_error()))?;
         let context = Context { library: self.library, context, name: name.to_owned() };
         not_blocking(context.event_descriptor())?;
         Ok(context)
+    }
+
+    /// What `look` makes of each device. Of several, one that cannot be used is left out, and named in the log.
+    ///
+    /// # Errors
+    /// There are devices, and none can be used: why not the first.
+    fn usable<T>(&self, look: impl Fn(Context) -> Result<T, RdmaError>) -> Result<Vec<T>, RdmaError> {
+        let (mut found, mut first_error) = (Vec::new(), None);
+        for name in self.names() {
+            match self.open(&name).and_then(&look) {
+                Ok(value) => found.push(value),
+                Err(error) => {
+                    tracing::warn!(device = name, %error, "an RDMA device cannot be used");
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match first_error {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(found),
+        }
     }
 }
 
@@ -115,14 +140,14 @@ pub(super) enum Event {
     Other,
 }
 
-/// Opens the devices of these names, or all.
+/// Opens the devices of these names, or all that can be.
 ///
 /// # Errors
 /// As [`devices`]; a device of such a name is not there, or cannot be opened.
 pub(super) fn open(library: &'static Library, names: &[String]) -> Result<Vec<Context>, RdmaError> {
     let list = DeviceList::new(library)?;
     if names.is_empty() {
-        return list.names().iter().map(|name| list.open(name)).collect();
+        return list.usable(Ok);
     }
     names.iter().map(|name| list.open(name)).collect()
 }

@@ -17,13 +17,18 @@ use std::{
 #[non_exhaustive]
 pub enum Unavailable {
     /// A program without a dynamic linker cannot open a library, and the drivers of cards are libraries, too.
-    #[error("not available: this program is linked statically, and libibverbs is opened at run time")]
+    #[error(
+        "this program is linked statically, and cannot load libibverbs: use one that is linked dynamically"
+    )]
     Static,
     /// The library could not be opened; what the dynamic linker says.
-    #[error("not available: {0}")]
+    #[error(
+        "libibverbs cannot be loaded ({0}): install it with the drivers of cards, \
+         package ibverbs-providers on Debian and Ubuntu, libibverbs on Fedora and its kin"
+    )]
     NotFound(String),
     /// The library has no function of that name: it is older than rdma-core 32 (2020).
-    #[error("not available: libibverbs has no `{0}`; rdma-core 32 or later is needed")]
+    #[error("libibverbs is too old, it has no `{0}`: install rdma-core 32 (2020) or later")]
     TooOld(&'static str),
 }
 
@@ -107,16 +112,16 @@ fn symbol(handle: *mut c_void, name: &CStr) -> Option<*mut c_void> {
 /// See [`Unavailable`].
 pub(super) fn library() -> Result<&'static Library, Unavailable> {
     static LIBRARY: OnceLock<Result<Library, Unavailable>> = OnceLock::new();
-    LIBRARY.get_or_init(open).as_ref().map_err(Unavailable::clone)
+    LIBRARY.get_or_init(|| open(FILE)).as_ref().map_err(Unavailable::clone)
 }
 
-fn open() -> Result<Library, Unavailable> {
+fn open(file: &CStr) -> Result<Library, Unavailable> {
     if cfg!(target_feature = "crt-static") {
         return Err(Unavailable::Static);
     }
     // SAFETY: the name ends with a zero. The initialisers that run are those of libibverbs and of what it depends on, which
     // every program that links it runs, too, and which require nothing of their callers.
-    let handle = unsafe { libc::dlopen(FILE.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    let handle = unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
     if handle.is_null() {
         return Err(Unavailable::NotFound(linker_error()));
     }
@@ -145,8 +150,22 @@ mod tests {
         let second = library().map(|_| ()).map_err(|reason| reason.to_string());
         assert_eq!(first, second);
         if let Err(reason) = first {
-            assert!(reason.starts_with("not available: ") && reason.len() > 20, "{reason}");
+            assert!(reason.contains("libibverbs"), "{reason}");
         }
+    }
+
+    #[test]
+    #[cfg(not(target_feature = "crt-static"))]
+    fn a_reason_says_what_to_do() {
+        // Shows what somebody reads who has no libibverbs, or something else under its name: what the linker says, and what helps.
+        let absent = open(c"libcrossdock-nowhere.so.1").err().map(|reason| reason.to_string());
+        let absent = absent.expect("there is no such file");
+        assert!(absent.contains("libcrossdock-nowhere.so.1: cannot open shared object file"), "{absent}");
+        assert!(absent.contains("install") && absent.contains("ibverbs-providers"), "{absent}");
+        // The C library is there, and is none.
+        let other = open(c"libc.so.6").err();
+        assert_eq!(other, Some(Unavailable::TooOld("ibv_get_device_list")));
+        assert!(other.is_some_and(|reason| reason.to_string().contains("install rdma-core 32")));
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Rdma {
     /// Opens the devices, looks for ports with a link, and starts the thread that watches them. Takes milliseconds for each.
     ///
     /// # Errors
-    /// [`RdmaError::Unavailable`], [`RdmaError::NoRail`], or that a device refused.
+    /// As [`devices`], [`RdmaError::NoDevice`], [`RdmaError::NoRail`], [`RdmaError::NotOpened`] of one that is named, or that a device refused.
     pub fn open(options: &RdmaOptions) -> Result<Rdma, RdmaError> {
         Rdma::with(library()?, options)
     }

@@ -164,6 +164,9 @@ impl Rails {
             }));
             devices.push(device);
         }
+        if devices.is_empty() {
+            return Err(RdmaError::NoDevice);
+        }
         let usable =
             |rail: &Rail| rail.port().active && rail.port().gids.iter().any(|entry| rail.allows(entry));
         if !rails.iter().any(usable) {
@@ -172,8 +175,7 @@ impl Rails {
                 format!("{rail} {reason}")
             });
             let names: Vec<_> = names.collect();
-            let what = if names.is_empty() { "this host has none".to_owned() } else { names.join(", ") };
-            return Err(RdmaError::NoRail(what));
+            return Err(RdmaError::NoRail(names.join(", ")));
         }
         Ok(Rails { devices, rails, connector: Connector::default(), mailboxes: Mutex::default() })
     }

@@ -95,7 +95,8 @@ fn only_what_is_named_is_used() {
     let here = devices().unwrap();
     let first = here.first().expect("this host has a card");
     assert!(open(&[&first.name], &[]).is_ok());
-    assert!(matches!(open(&["nothing0"], &[]), Err(RdmaError::Device { .. })));
+    let refused = open(&["nothing0"], &[]).unwrap_err();
+    assert!(matches!(&refused, RdmaError::NotOpened { device, .. } if device == "nothing0"), "{refused}");
     let refused = open(&[], &["192.0.2.1"]).unwrap_err();
     assert!(matches!(&refused, RdmaError::NoRail(_)), "{refused}");
     assert!(refused.to_string().contains(&first.name), "{refused}");

@@ -3,7 +3,7 @@
 use super::{Failure, units};
 use crossdock_transport::{
     memory::{Arena, ArenaOptions, PagePolicy},
-    rdma::{DeviceInfo, GidKind, LinkLayer, PortInfo, Rdma, RdmaOptions, devices},
+    rdma::{DeviceInfo, GidKind, LinkLayer, PortInfo, Rdma, RdmaError, RdmaOptions, devices},
     remote::Transport,
 };
 use rustix::process::{Resource, getrlimit};
@@ -23,7 +23,7 @@ pub(crate) struct Options {
 /// True if there is a port that sessions can be made on.
 pub(crate) fn run(options: &Options, output: &mut dyn Write) -> Result<bool, Failure> {
     let (found, reason) = match devices() {
-        Ok(found) if found.is_empty() => (found, Some("this host has no RDMA device".to_owned())),
+        Ok(found) if found.is_empty() => (found, Some(RdmaError::NoDevice.to_string())),
         Ok(found) => (found, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };

@@ -235,3 +235,20 @@ fn dump_shows_each_structure() {
     let (code, said) = tool(&["dump", path, "anchor", "77"]);
     assert!(code == 2 && said.contains("2 shards"), "{said}");
 }
+
+/// On a host without cards it is said why, with what to do about it, in text and in JSON; with cards there is no such reason.
+#[test]
+fn rdma_info_says_why_not() {
+    let (code, text) = tool(&["rdma-info"]);
+    let (_, json) = tool(&["rdma-info", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(text.contains("memory that this user may lock: "), "{text}");
+    let Some(reason) = json["reason"].as_str() else {
+        assert!(!text.contains("no RDMA: "), "{text}");
+        return;
+    };
+    assert_eq!((code, &json["usable"]), (1, &false.into()));
+    assert!(text.starts_with(&format!("no RDMA: {reason}\n")), "{text}");
+    let advice = ["install", "load ", "linked dynamically", "/dev/infiniband", "cannot be opened"];
+    assert!(advice.iter().any(|advice| reason.contains(advice)), "{reason}");
+}

@@ -32,6 +32,8 @@ pub(super) struct Host {
 #[derive(Default)]
 struct State {
     cards: Vec<Card>,
+    /// What the list of devices is refused with.
+    list: Option<c_int>,
     /// Lists of devices, each a number by whose address it is known.
     lists: HashMap<usize, Box<[u64]>>,
     /// Of contexts, domains and regions: the card that they are of.
@@ -46,6 +48,8 @@ pub(super) struct Card {
     name: CString,
     address: [u8; 16],
     pub(super) active: bool,
+    /// What opening is refused with.
+    pub(super) opening: Option<c_int>,
     events: VecDeque<ibv_async_event>,
     bell: OwnedFd,
     /// What registrations are refused with.
@@ -124,6 +128,7 @@ impl Host {
                 name: CString::new(format!("paper{index}")).unwrap(),
                 address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
                 active: true,
+                opening: None,
                 events: VecDeque::new(),
                 bell: bell(EventfdFlags::SEMAPHORE),
                 registration: None,
@@ -144,6 +149,11 @@ impl Host {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// From now on the list of devices is refused.
+    pub(super) fn refuse_list(&self, number: c_int) {
+        self.lock().list = Some(number);
     }
 
     /// Changes what a card does.
@@ -301,6 +311,9 @@ fn addresses(devices: &[u64]) -> impl Iterator<Item = usize> {
 
 unsafe extern "C" fn get_device_list(count: *mut c_int) -> *mut *mut ibv_device {
     let host = HOST.with(|host| host.borrow().clone()).expect("this thread has a host");
+    if let Some(number) = host.lock().list {
+        return failed(number);
+    }
     let cards = host.lock().cards.len();
     let devices: Box<[u64]> = (0..cards as u64).collect();
     let list: Vec<*mut ibv_device> = addresses(&devices).map(ptr::without_provenance_mut).collect();
@@ -341,6 +354,9 @@ unsafe extern "C" fn get_device_name(device: *mut ibv_device) -> *const c_char {
 
 unsafe extern "C" fn open_device(device: *mut ibv_device) -> *mut ibv_context {
     let (host, index) = index(device);
+    if let Some(number) = host.lock().cards[index].opening {
+        return failed(number);
+    }
     // SAFETY: null pointers, no functions and integers, for which zeros are a value.
     let mut context: ibv_context = unsafe { mem::zeroed() };
     context.ops.poll_cq = Some(poll_cq);

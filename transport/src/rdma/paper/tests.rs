@@ -557,6 +557,64 @@ fn numbers_of_two_devices_are_not_mistaken() {
 }
 
 #[test]
+fn a_host_without_devices_says_what_to_do() {
+    // Shows what is said where the kernel has no RDMA, where it has no device, and where it does not let this process have one: each by a
+    // type of its own, with the answer of the library and what helps, whoever asks.
+    let asked = |host: &Arc<Host>| {
+        let answers = [
+            device::devices_of(&LIBRARY).map(|found| found.len()),
+            Rdma::with(&LIBRARY, &RdmaOptions::default()).map(|_| 0),
+        ];
+        assert_eq!(host.objects(), 0);
+        answers
+    };
+    let host = Host::new(&[FIRST]);
+    host.refuse_list(libc::ENOSYS);
+    for answer in asked(&host) {
+        let error = answer.unwrap_err();
+        assert!(matches!(error, RdmaError::NoKernel { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("load ib_uverbs") && text.contains("os error 38"), "{text}");
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::Unsupported);
+    }
+    host.refuse_list(libc::ENOMEM);
+    for answer in asked(&host) {
+        assert!(matches!(answer, Err(RdmaError::Device { what: "ibv_get_device_list", .. })), "{answer:?}");
+    }
+
+    let [devices, transport] = asked(&Host::new(&[]));
+    assert_eq!(devices.unwrap(), 0);
+    let text = transport.unwrap_err().to_string();
+    assert!(text.contains("no RDMA device") && text.contains("rdma link add"), "{text}");
+
+    let host = Host::new(&[FIRST]);
+    for (number, advice) in
+        [(libc::ENOENT, "a container"), (libc::EACCES, "this user"), (libc::EIO, "os error 5")]
+    {
+        host.change(0, |card| card.opening = Some(number));
+        for answer in asked(&host) {
+            let text = answer.unwrap_err().to_string();
+            assert!(text.contains("paper0") && text.contains(advice), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_can_not_be_opened_keeps_no_other_away() {
+    // Shows that of all devices those that open are used, and that one which is named has to.
+    let host = Host::new(&[FIRST, SECOND]);
+    host.change(0, |card| card.opening = Some(libc::EACCES));
+    assert_eq!(device::devices_of(&LIBRARY).unwrap().len(), 1);
+    let world = open(&host);
+    assert_eq!(world.transport.rails(), [("paper1/1".to_owned(), true)]);
+    world.assert_works(&world.connect(SECOND), 1);
+    world.end();
+    let options = RdmaOptions { devices: vec!["paper0".to_owned()], ..RdmaOptions::default() };
+    let refused = Rdma::with(&LIBRARY, &options);
+    assert!(matches!(refused, Err(RdmaError::NotOpened { .. })), "{refused:?}");
+}
+
+#[test]
 fn what_waits_for_its_queue_pair_is_given_up_when_it_is_cancelled() {
     // Shows that operations which wait for their queue pair complete as cancelled without it, with their memory, and that nothing of them is
     // posted when it comes; what was not cancelled is.
