@@ -5,7 +5,7 @@ use super::{
     world::{CLIENT_BYTES, World, assert_pattern, assert_untouched, limits, pattern},
 };
 use crate::{
-    memory::{CopyReason, FrozenLease, LEASE_BYTES_MAX, ScatterList, Target, TargetList, copied_bytes},
+    memory::{CopyReason, FrozenLease, LEASE_BYTES_MAX, ScatterList, Target, TargetList, copied_bytes_here},
     operation::OsError,
     remote::{Access, RemoteKey, RemoteSlice, TransferError},
     ring::{Ring, RingOptions},
@@ -106,7 +106,7 @@ pub fn one_lease_serves_both_directions(subject: &dyn Subject) {
     let inbound = from.client.expose(100..100 + bytes, Access::Read);
     let outbound = to.client.expose(200..200 + bytes, Access::Write);
     let reasons = [CopyReason::Inline, CopyReason::Packed, CopyReason::Framing, CopyReason::Edge];
-    let copied = || reasons.map(copied_bytes);
+    let copied = || reasons.map(copied_bytes_here);
 
     let before = copied();
     let lease = world.lease(bytes);

@@ -1,7 +1,8 @@
 //! The one function that copies payload, and its counters.
 //!
 //! How often the bytes of an object are copied is a promise of this project, so it is counted where it happens and
-//! asserted in tests. Copies are counted in one of a few cells by thread, because cores must not fight over a counter.
+//! asserted in tests. Copies are counted in one of a few cells by thread, because cores must not fight over a counter; and for the thread
+//! itself, so that a test can look at what it did beside others.
 
 use std::{
     cell::Cell,
@@ -36,8 +37,17 @@ static COPIED: [Cells; CELL_COUNT] =
     [const { Cells([const { AtomicU64::new(0) }; REASON_COUNT]) }; CELL_COUNT];
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
+/// What a thread counts in.
+struct Own {
+    cell: usize,
+    copied: [Cell<u64>; REASON_COUNT],
+}
+
 thread_local! {
-    static CELL: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) % CELL_COUNT);
+    static OWN: Own = Own {
+        cell: THREADS.fetch_add(1, Ordering::Relaxed) % CELL_COUNT,
+        copied: [const { Cell::new(0) }; REASON_COUNT],
+    };
 }
 
 /// Copies payload and counts it under `reason`.
@@ -54,9 +64,19 @@ pub fn copy_payload(target: &mut [u8], source: &[u8], reason: CopyReason) {
 /// Counts payload that was copied by other means than [`copy_payload`]: memory shared with another process is never a slice,
 /// so the transport that has it mapped copies by itself, and a cipher writes elsewhere than it reads.
 pub fn count_copied(bytes: usize, reason: CopyReason) {
+    let own = |own: &Own| {
+        let copied = &own.copied[reason as usize];
+        copied.set(copied.get() + bytes as u64);
+        own.cell
+    };
     // A thread that is being torn down counts in the first cell.
-    let cell = CELL.try_with(Cell::get).unwrap_or(0);
+    let cell = OWN.try_with(own).unwrap_or(0);
     COPIED[cell].0[reason as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+/// Bytes that the calling thread has copied so far for `reason`.
+pub fn copied_bytes_here(reason: CopyReason) -> u64 {
+    OWN.with(|own| own.copied[reason as usize].get())
 }
 
 /// Bytes copied so far in this process for `reason`.

@@ -40,7 +40,7 @@ mod superpage;
 mod targets;
 
 pub use arena::{Arena, ArenaError, ArenaOptions};
-pub use copies::{CopyReason, copied_bytes, copy_payload, count_copied};
+pub use copies::{CopyReason, copied_bytes, copied_bytes_here, copy_payload, count_copied};
 pub use lease::{BufferLease, FrozenLease};
 pub use mapping::{PageKind, PagePolicy};
 pub use peer::PeerLease;

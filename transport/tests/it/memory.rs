@@ -1,7 +1,7 @@
 use crate::polling::Polled;
 use crossdock_transport::memory::{
     Arena, ArenaError, ArenaOptions, CopyReason, FrozenLease, LEASE_BYTES_MAX, PageKind, PagePolicy, Pool,
-    ScatterList, copied_bytes, copy_payload,
+    ScatterList, copied_bytes, copied_bytes_here, copy_payload,
 };
 use std::sync::{
     Arc,
@@ -282,14 +282,16 @@ fn scatter_list_advances_by_every_count() {
     assert_eq!(pool.leases(), 0);
 }
 
-/// Shows that copies are counted under their reason, from every thread.
+/// Shows that copies are counted under their reason, from every thread, and for each thread by itself.
 #[test]
 fn copies_are_counted() {
-    let before = copied_bytes(CopyReason::Foreign);
+    // No other test of this process copies for this reason.
+    let reason = CopyReason::Record;
+    let (before, here) = (copied_bytes(reason), copied_bytes_here(reason));
     let mut target = [0; 5];
-    copy_payload(&mut target, b"12345", CopyReason::Foreign);
+    copy_payload(&mut target, b"12345", reason);
     #[allow(clippy::disallowed_methods, reason = "the test is about threads")]
-    std::thread::spawn(|| copy_payload(&mut [0; 7], b"1234567", CopyReason::Foreign)).join().unwrap();
-    assert_eq!(copied_bytes(CopyReason::Foreign) - before, 12);
+    std::thread::spawn(move || copy_payload(&mut [0; 7], b"1234567", reason)).join().unwrap();
+    assert_eq!((copied_bytes(reason) - before, copied_bytes_here(reason) - here), (12, 5));
     assert_eq!(&target, b"12345");
 }

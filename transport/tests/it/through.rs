@@ -3,7 +3,7 @@
 use crate::{drive::Bench, on_both_drivers};
 use crossdock_transport::{
     loopback::{Loopback, LoopbackPeer},
-    memory::{CopyReason, FrozenLease, copied_bytes},
+    memory::{CopyReason, FrozenLease, copied_bytes_here},
     remote::{Access, Endpoint, EndpointOptions, Principal, RemoteMemory, SessionLimits, Transport},
     ring::Durability,
 };
@@ -38,7 +38,7 @@ impl Way {
 /// Copies on this side of the wire. What loopback copies in place of a network card counts as foreign.
 fn copied() -> u64 {
     let reasons = [CopyReason::Inline, CopyReason::Packed, CopyReason::Framing, CopyReason::Edge];
-    reasons.into_iter().map(copied_bytes).sum()
+    reasons.into_iter().map(copied_bytes_here).sum()
 }
 
 /// A lease that the disk filled is the one that is written to the client, and nothing is copied in between.

@@ -5,7 +5,7 @@ use crate::{
     drive::{self, Bench},
 };
 use crossdock_transport::{
-    memory::{CopyReason, FrozenLease, copied_bytes},
+    memory::{CopyReason, FrozenLease, copied_bytes_here},
     remote::Access,
     ring::{DriverChoice, Durability, RingFile},
 };
@@ -15,7 +15,7 @@ const BYTES: usize = 1 << 20;
 fn copied() -> u64 {
     let reasons =
         [CopyReason::Inline, CopyReason::Packed, CopyReason::Framing, CopyReason::Edge, CopyReason::Foreign];
-    reasons.into_iter().map(copied_bytes).sum()
+    reasons.into_iter().map(copied_bytes_here).sum()
 }
 
 /// A whole disk if the test was given one, else a file.

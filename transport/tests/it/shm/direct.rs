@@ -3,7 +3,7 @@
 use super::{options, shm};
 use crate::{drive::Bench, on_both_drivers};
 use crossdock_transport::{
-    memory::{CopyReason, Target, TargetList, copied_bytes},
+    memory::{CopyReason, Target, TargetList, copied_bytes_here},
     operation::Completion,
     remote::{Access, Endpoint, Offer, Principal, RemoteMemory, RemoteSlice, Transport},
     ring::{Durability, RingFile},
@@ -79,7 +79,7 @@ fn whole_blocks_go_to_the_client_and_edges_through_leases(bench: &Bench) {
 
     let reasons =
         [CopyReason::Inline, CopyReason::Packed, CopyReason::Framing, CopyReason::Edge, CopyReason::Foreign];
-    let copied = || reasons.into_iter().map(copied_bytes).sum::<u64>();
+    let copied = || reasons.into_iter().map(copied_bytes_here).sum::<u64>();
     let before = copied();
     let (result, targets) =
         bench.run(bench.ring.read_targets(bench.slot(), &file, 0, targets)).into_targets();
