@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     operation::Pending,
-    remote::{Access, ConnectError, Offer, Principal, SessionId, TransferError},
+    remote::{Access, ConnectError, ForeignMemory, Offer, Principal, SessionId, TransferError},
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
     future::Future,
     io,
@@ -310,6 +311,19 @@ pub fn a_client_that_vanishes_harms_nobody(subject: &dyn Subject) {
     world.drive("everything comes back", || world.pool.leases() == 0);
     other.assert_works(&world);
     world.assert_balanced();
+}
+
+/// Memory of other devices is registered by transports that say so, and refused as unsupported by others.
+pub fn foreign_memory_is_a_capability(subject: &dyn Subject) {
+    let world = World::new(subject);
+    // It is no dma-buf, which whoever takes those finds out.
+    let descriptor = memfd_create("crossdock-conformance", MemfdFlags::CLOEXEC).expect("there is memory");
+    let memory = ForeignMemory { descriptor, offset: 0, bytes: 4096 };
+    let refused = subject.transport().register_foreign(memory).map_err(|error| error.kind());
+    if !subject.transport().capabilities().foreign_memory {
+        assert_eq!(refused, Err(io::ErrorKind::Unsupported));
+    }
+    world.connect().assert_works(&world);
 }
 
 /// There is one arena, and no endpoint without it.

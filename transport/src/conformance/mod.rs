@@ -27,7 +27,7 @@ pub use data::{
 pub use life::{
     a_client_that_vanishes_harms_nobody, a_dropped_future_gives_its_lease_back, an_arena_is_registered_once,
     an_idle_core_sleeps, bad_offers_are_refused, disconnect_completes_everything, ends_come_in_any_order,
-    idle_sessions_end, nothing_is_posted_after_the_end, sessions_are_bounded,
+    foreign_memory_is_a_capability, idle_sessions_end, nothing_is_posted_after_the_end, sessions_are_bounded,
     sessions_belong_to_their_principal, what_is_cancelled_never_begins,
 };
 
@@ -117,6 +117,7 @@ macro_rules! conformance_suite {
             bad_offers_are_refused,
             a_client_that_vanishes_harms_nobody,
             an_arena_is_registered_once,
+            foreign_memory_is_a_capability,
             an_idle_core_sleeps,
         );
     };

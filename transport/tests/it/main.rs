@@ -16,3 +16,4 @@ mod simulated;
 mod soak;
 mod streams;
 mod through;
+mod unasked;

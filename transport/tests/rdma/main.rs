@@ -42,5 +42,6 @@ crossdock_transport::conformance_suite!(@ windows, Card::with_windows(),
     bad_offers_are_refused,
     a_client_that_vanishes_harms_nobody,
     an_arena_is_registered_once,
+    foreign_memory_is_a_capability,
     an_idle_core_sleeps,
 );

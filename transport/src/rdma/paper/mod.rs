@@ -25,7 +25,7 @@ use std::{
 /// Where the cards are.
 pub(super) struct Host {
     state: Mutex<State>,
-    /// Rung when a gate opens.
+    /// Rung when a gate opens, or an event is acknowledged.
     gate: Condvar,
 }
 
@@ -77,6 +77,8 @@ struct Channel {
 struct Queue {
     channel: usize,
     armed: bool,
+    /// Events that were told of it, and not acknowledged.
+    told: c_uint,
     entries: VecDeque<ibv_wc>,
 }
 
@@ -85,6 +87,8 @@ struct Pair {
     queue: usize,
     number: u32,
     failed: bool,
+    /// Events that were told of it, and not acknowledged.
+    told: u32,
     /// Posted and not done: the number of each, and whether it is signalled.
     work: VecDeque<(u64, bool)>,
 }
@@ -423,11 +427,25 @@ unsafe extern "C" fn get_async_event(context: *mut ibv_context, event: *mut ibv_
     if let Err(error) = rustix::io::read(&card.bell, &mut [0; 8]) {
         return failed(error.raw_os_error());
     }
-    give(event, card.events.pop_front().expect("rung for each"));
+    let happened = card.events.pop_front().expect("rung for each");
+    if let Some(pair) = state.pairs.get_mut(&(happened.element as usize)) {
+        pair.told += 1;
+    }
+    give(event, happened);
     0
 }
 
-unsafe extern "C" fn ack_async_event(_: *mut ibv_async_event) {}
+unsafe extern "C" fn ack_async_event(event: *mut ibv_async_event) {
+    // SAFETY: the caller gives an event to be read.
+    let element = unsafe { (*event).element } as usize;
+    // Events about a device or a port are of nobody.
+    let known = objects(|objects| objects.get(&element).cloned());
+    let Some(host) = known else { return };
+    if let Some(pair) = host.lock().pairs.get_mut(&element) {
+        pair.told = pair.told.checked_sub(1).expect("what was told is acknowledged once");
+    }
+    host.gate.notify_all();
+}
 
 unsafe extern "C" fn alloc_pd(context: *mut ibv_context) -> *mut ibv_pd {
     let host = host(context);
@@ -494,6 +512,7 @@ unsafe extern "C" fn destroy_cq(queue: *mut ibv_cq) -> c_int {
     if state.pairs.values().any(|pair| pair.queue == queue.addr()) {
         return libc::EBUSY;
     }
+    assert_eq!(state.queues[&queue.addr()].told, 0, "the library would wait for ever");
     state.queues.remove(&queue.addr()).expect("a queue that ends once");
     drop(state);
     take_back(queue);
@@ -506,16 +525,23 @@ unsafe extern "C" fn get_cq_event(
     _: *mut *mut c_void,
 ) -> c_int {
     let host = host(channel);
-    let state = host.lock();
+    let mut state = host.lock();
     let channel = &state.channels[&channel.addr()];
     if let Err(error) = rustix::io::read(&channel.bell, &mut [0; 8]) {
         return failed(error.raw_os_error());
     }
-    give(queue, ptr::without_provenance_mut(channel.queue));
+    let place = channel.queue;
+    give(queue, ptr::without_provenance_mut(place));
+    state.queues.get_mut(&place).expect("a queue").told += 1;
     0
 }
 
-unsafe extern "C" fn ack_cq_events(_: *mut ibv_cq, _: c_uint) {}
+unsafe extern "C" fn ack_cq_events(queue: *mut ibv_cq, count: c_uint) {
+    let host = host(queue);
+    let mut state = host.lock();
+    let known = state.queues.get_mut(&queue.addr()).expect("a queue");
+    known.told = known.told.checked_sub(count).expect("what was told is acknowledged once");
+}
 
 unsafe extern "C" fn create_qp(domain: *mut ibv_pd, attributes: *mut ibv_qp_init_attr) -> *mut ibv_qp {
     let host = host(domain);
@@ -529,7 +555,7 @@ unsafe extern "C" fn create_qp(domain: *mut ibv_pd, attributes: *mut ibv_qp_init
     let number = state.cards[card].made;
     pair.qp_num = number;
     let pair = hand_out(&host, pair);
-    let posted = Pair { card, queue: queue.addr(), number, failed: false, work: VecDeque::new() };
+    let posted = Pair { card, queue: queue.addr(), number, failed: false, told: 0, work: VecDeque::new() };
     state.pairs.insert(pair.addr(), posted);
     pair
 }
@@ -564,6 +590,8 @@ unsafe extern "C" fn destroy_qp(pair: *mut ibv_qp) -> c_int {
     if state.cards[card].keeps_pairs {
         return libc::EBUSY;
     }
+    // As the library does: whoever looks at an event of it has it until then.
+    state = host.gate.wait_while(state, |state| state.pairs[&pair.addr()].told > 0).unwrap();
     state.pairs.remove(&pair.addr());
     drop(state);
     take_back(pair);
