@@ -125,9 +125,11 @@ pub(crate) fn test_program(tree: &Tree, package: &str, target: &str) -> Result<P
     if !done.success {
         return Err(format!("the tests `{target}` of {package} do not build:\n{}", done.output));
     }
-    // An artifact reads {…,"target":{"kind":["test"],…,"name":"rdma",…},…,"executable":"/…",…}
+    // An artifact reads {"reason":"compiler-artifact",…,"target":{"kind":["test"],…,"name":"rdma",…},…,"executable":"/…",…}. A warning
+    // about the same target reads alike, but for the reason and the program.
     let named = format!("\"name\":\"{target}\"");
-    let artifact = |line: &&str| line.contains("\"kind\":[\"test\"]") && line.contains(&named);
+    let parts = ["\"reason\":\"compiler-artifact\"", "\"kind\":[\"test\"]", &named];
+    let artifact = |line: &&str| parts.iter().all(|part| line.contains(part));
     let path = done.output.lines().find(artifact).and_then(|line| {
         let (_, rest) = line.split_once("\"executable\":\"")?;
         Some(rest.split_once('"')?.0)
