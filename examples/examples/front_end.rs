@@ -146,19 +146,23 @@ async fn push(engine: &CoreEngine, bucket: &str, key: &str, token: &str) -> Resu
         let endpoint = engine.core().endpoint("shm").ok_or_else(refused)?;
         let memory = endpoint.session(id, &Principal::new("local")).ok_or_else(refused)?;
         let get = engine.get(&bucket, key.as_bytes(), GetOptions::default()).await?;
+        let size = get.info().size;
         memory.begin_request(&slice, Access::Write).map_err(|_| refused())?;
         let until = Until::new(engine.core().now().after(TRANSFER));
         let delivered = get.write_to(&*memory, slice, &until).await;
         // Only now no byte moves any more, and the client may be told so.
         let ended = memory.end_request(&slice);
-        delivered.map(|delivered| (delivered, ended)).map_err(|_| Error::InvalidArgument("it was not moved"))
+        delivered
+            .map(|delivered| (delivered, size, ended))
+            .map_err(|_| Error::InvalidArgument("it was not moved"))
     };
-    let (delivered, ended) = engine.on_core(usize::from(id.core()), work).await??;
+    let (delivered, size, ended) = engine.on_core(usize::from(id.core()), work).await??;
     let checksum =
         Checksum::from_crc(Algorithm::Crc64Nvme, delivered.crc64).map(|checksum| checksum.to_string());
     Ok(format!(
         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\nx-amz-rdma-reply: 200\r\n\
-         x-amz-rdma-bytes-transferred: {}\r\nx-amz-rdma-checksum-crc64nvme: {}\r\n{}\r\n",
+         x-amz-rdma-bytes-transferred: {}\r\nx-amz-rdma-object-size: {size}\r\n\
+         x-amz-rdma-checksum-crc64nvme: {}\r\n{}\r\n",
         delivered.bytes,
         checksum.unwrap_or_default(),
         if ended { "x-amz-rdma-exposure: ended\r\n" } else { "" },

@@ -493,7 +493,7 @@ impl<R: Runtime> AsyncClient<R> {
             Ok(reply) => reply,
             Err(error) => return Err(Failed::with(error, buffer)),
         };
-        match self.judged(reply, room, wanted).await {
+        match self.judged(path, reply, room, wanted).await {
             Ok(Ok((head, bytes, checksum))) => {
                 // Before anybody looks at them: the reply may have overtaken them.
                 let told = bytes == 0 || self.noticed(&session, key.into_iter().collect()).await;
@@ -527,6 +527,7 @@ impl<R: Runtime> AsyncClient<R> {
     #[allow(clippy::type_complexity)]
     pub(super) async fn judged(
         &self,
+        path: &str,
         reply: Reply<R::Stream>,
         room: u64,
         wanted: Option<&Range<u64>>,
@@ -535,6 +536,11 @@ impl<R: Runtime> AsyncClient<R> {
         match judge_get(&reply.head, room, wanted) {
             GetVerdict::Moved { bytes, checksum } => {
                 let (head, _) = self.document(reply).await?;
+                Ok(Ok((head, bytes, checksum)))
+            }
+            GetVerdict::Unsized { bytes, checksum } => {
+                let (head, _) = self.document(reply).await?;
+                self.check_size(path, &head, bytes).await?;
                 Ok(Ok((head, bytes, checksum)))
             }
             GetVerdict::Body => Ok(Err((Some(reply), Fallback::Declined))),
@@ -551,6 +557,22 @@ impl<R: Runtime> AsyncClient<R> {
                 Err(refused(&head, &document))
             }
             GetVerdict::Unproven(why) => Err(ClientError::Unproven(why)),
+        }
+    }
+
+    /// Asks for the size of an object of which so many bytes came, because the reply that says so, `head`, does not tell it.
+    async fn check_size(&self, path: &str, head: &ReplyHead, bytes: u64) -> Result<(), ClientError> {
+        let unproven = |why| Err(ClientError::Unproven(why));
+        let Some(tag) = head.get("etag") else { return unproven("neither a size nor an ETag to ask for it") };
+        let (now, document) = self.exchange(Method::Head, path, &[("if-match", tag)], &[]).await?;
+        let size = now.get("content-length").and_then(|length| length.parse::<u64>().ok());
+        match now.status {
+            // Of a server that takes no notice of the condition.
+            200 if now.get("etag") != Some(tag) => unproven("the object was replaced"),
+            200 if size != Some(bytes) => unproven("not all of the object"),
+            200 => Ok(()),
+            412 => unproven("the object was replaced"),
+            _ => Err(refused(&now, &document)),
         }
     }
 

@@ -6,7 +6,7 @@
 #![deny(clippy::indexing_slicing)]
 
 use super::http::ReplyHead;
-use crate::protocol::remote::{BYTES_CHECKSUM, BYTES_TRANSFERRED, REPLY};
+use crate::protocol::remote::{BYTES_CHECKSUM, BYTES_TRANSFERRED, OBJECT_SIZE, REPLY};
 use core::ops::Range;
 
 /// What a reply to a GET means.
@@ -17,6 +17,14 @@ pub enum GetVerdict {
         /// How many.
         bytes: u64,
         /// CRC-64/NVME of them in base64, if the server says it.
+        checksum: Option<String>,
+    },
+    /// As many bytes were written, and nothing says that they are all of the object, which was asked for as a whole: a server of the field
+    /// cuts it to the memory there is, and calls that success. They are if the object's size, which is to be asked for, is the same.
+    Unsized {
+        /// How many.
+        bytes: u64,
+        /// As above.
         checksum: Option<String>,
     },
     /// Declined: the bytes are in the body.
@@ -71,8 +79,9 @@ fn word(head: &ReplyHead) -> Word {
     }
 }
 
-fn count(head: &ReplyHead) -> Option<u64> {
-    let mut values = head.all(BYTES_TRANSFERRED);
+/// The number in a header that is there once.
+fn number(head: &ReplyHead, name: &str) -> Option<u64> {
+    let mut values = head.all(name);
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| value.parse().ok()).flatten()
@@ -95,14 +104,18 @@ pub fn judge_get(head: &ReplyHead, room: u64, wanted: Option<&Range<u64>>) -> Ge
         Word::Declined if good => GetVerdict::Body,
         Word::Declined if head.status == 501 => GetVerdict::Again,
         Word::Success if good => {
-            let Some(bytes) = count(head) else { return GetVerdict::Unproven("no count of bytes") };
+            let Some(bytes) = number(head, BYTES_TRANSFERRED) else {
+                return GetVerdict::Unproven("no count of bytes");
+            };
             if bytes > room {
                 return GetVerdict::Unproven("more bytes than there is room for");
             }
-            if let Err(why) = judge_range(head, bytes, wanted) {
-                return GetVerdict::Unproven(why);
+            let checksum = head.get(BYTES_CHECKSUM).map(str::to_owned);
+            match judge_extent(head, bytes, wanted) {
+                Ok(Extent::Proven) => GetVerdict::Moved { bytes, checksum },
+                Ok(Extent::Unsized) => GetVerdict::Unsized { bytes, checksum },
+                Err(why) => GetVerdict::Unproven(why),
             }
-            GetVerdict::Moved { bytes, checksum: head.get(BYTES_CHECKSUM).map(str::to_owned) }
         }
         _ => GetVerdict::Refused,
     }
@@ -117,23 +130,48 @@ pub fn judge_body(head: &ReplyHead, bytes: u64, wanted: Option<&Range<u64>>) -> 
     if head.status == 206 && wanted.is_none() {
         return Err("a range where none was asked for");
     }
-    judge_range(head, bytes, wanted)
+    // Of a whole object the length of the body is its size: HTTP knows no other 200.
+    judge_extent(head, bytes, wanted).map(drop)
 }
 
-/// Whether the range that a reply names is the one that was wanted, and has so many bytes.
-fn judge_range(head: &ReplyHead, bytes: u64, wanted: Option<&Range<u64>>) -> Result<(), &'static str> {
-    match (content_range(head), wanted) {
-        (None, Some(_)) => Err("no range where one was asked for"),
-        (Some((range, _)), _) if range.end - range.start != bytes => Err("another count than the range has"),
-        // A reply that belongs to another request. One that is shorter has come to the object's end.
-        (Some((range, size)), Some(wanted))
-            if range.start != wanted.start
-                || range.end > wanted.end
-                || (range.end < wanted.end && size.is_some_and(|size| size != range.end)) =>
-        {
-            Err("another range than was asked for")
+/// Whether bytes that came are all that was wanted.
+enum Extent {
+    /// They are.
+    Proven,
+    /// An object was wanted as a whole, and the reply does not say its size.
+    Unsized,
+}
+
+/// Whether so many bytes are what was wanted, as far as the reply tells.
+fn judge_extent(head: &ReplyHead, bytes: u64, wanted: Option<&Range<u64>>) -> Result<Extent, &'static str> {
+    let named = content_range(head);
+    if named.as_ref().is_some_and(|(range, _)| range.end - range.start != bytes) {
+        return Err("another count than the range has");
+    }
+    match (wanted, named) {
+        (Some(_), None) => Err("no range where one was asked for"),
+        (Some(wanted), Some((range, size))) => {
+            // One that is shorter has come to the object's end, and says so.
+            let is_cut = range.end < wanted.end && size != Some(range.end);
+            // Another beginning or a later end: a reply that belongs to another request.
+            match range.start != wanted.start || range.end > wanted.end || is_cut {
+                true => Err("another range than was asked for"),
+                false => Ok(Extent::Proven),
+            }
         }
-        _ => Ok(()),
+        (None, Some((range, _))) if range.start != 0 => Err("a range where none was asked for"),
+        (None, named) => {
+            let said = match head.get(OBJECT_SIZE) {
+                Some(_) => Some(number(head, OBJECT_SIZE).ok_or("a size that is none")?),
+                None => None,
+            };
+            let sizes = [said, named.and_then(|(_, size)| size)];
+            match sizes.iter().flatten().all(|size| *size == bytes) {
+                true if sizes == [None, None] => Ok(Extent::Unsized),
+                true => Ok(Extent::Proven),
+                false => Err("not all of the object"),
+            }
+        }
     }
 }
 
@@ -148,7 +186,7 @@ pub fn judge_put(head: &ReplyHead, bytes: u64, checksum: Option<&str>) -> PutVer
                 return PutVerdict::Unproven("no ETag");
             }
             let stored = head.get("x-amz-checksum-crc64nvme");
-            match (count(head), stored.zip(checksum)) {
+            match (number(head, BYTES_TRANSFERRED), stored.zip(checksum)) {
                 (_, Some((stored, sent))) if stored != sent => PutVerdict::Unproven("another checksum"),
                 (Some(taken), _) if taken == bytes => PutVerdict::Stored,
                 (Some(_), _) => PutVerdict::Unproven("another count than was sent"),
@@ -197,8 +235,13 @@ mod tests {
     fn a_get_is_moved_only_with_word_count_and_range() {
         // Shows each thing that must be there, by leaving it out.
         let moved = |bytes| GetVerdict::Moved { bytes, checksum: None };
-        let whole = [(REPLY, "200"), (BYTES_TRANSFERRED, "10")];
+        let whole = [(REPLY, "200"), (BYTES_TRANSFERRED, "10"), (OBJECT_SIZE, "10")];
         assert_eq!(judge_get(&head(200, &whole), 10, None), moved(10));
+        // Its size is to be asked for: a server that cuts it says the same.
+        let unsized_10 = GetVerdict::Unsized { bytes: 10, checksum: None };
+        for room in [10, 11] {
+            assert_eq!(judge_get(&head(200, &whole[..2]), room, None), unsized_10);
+        }
         let range = [(REPLY, "206"), (BYTES_TRANSFERRED, "5"), ("content-range", "bytes 5-9/10")];
         assert_eq!(judge_get(&head(206, &range), 10, Some(&(5..10))), moved(5));
         // A field server answers a range so.
@@ -211,6 +254,15 @@ mod tests {
             judge_get(&head(206, &range), 10, Some(&(0..5))),
             judge_get(&head(206, &range), 10, Some(&(5..9))),
             judge_get(&head(206, &elsewhere), 10, Some(&(5..11))),
+            // The object does not end there, or nobody says that it does.
+            judge_get(
+                &head(206, &[range[0], range[1], ("content-range", "bytes 5-9/*")]),
+                10,
+                Some(&(5..11)),
+            ),
+            judge_get(&head(200, &[whole[0], whole[1], (OBJECT_SIZE, "11")]), 10, None),
+            judge_get(&head(200, &[whole[0], whole[1], (OBJECT_SIZE, "ten")]), 10, None),
+            judge_get(&head(206, &range), 10, None),
             judge_get(&head(200, &[(REPLY, "200")]), 10, None),
             judge_get(&head(200, &whole), 9, None),
             judge_get(&head(200, &whole), 10, Some(&(5..10))),

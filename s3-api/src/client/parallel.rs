@@ -355,7 +355,7 @@ impl<R: Runtime> AsyncClient<R> {
                 let headers = [("range", &*range), ("if-match", etag)];
                 let reply = self.get_token(object, &headers, &token).await?;
                 let bytes = wanted.end - wanted.start;
-                Ok(match self.judged(reply, bytes, Some(&wanted)).await? {
+                Ok(match self.judged(object, reply, bytes, Some(&wanted)).await? {
                     Ok((_, count, _)) if count != bytes => {
                         return Err(ClientError::Unproven("fewer bytes than the object has there"));
                     }

@@ -23,6 +23,8 @@ pub const TOKEN: &str = "x-amz-rdma-token";
 pub const REPLY: &str = "x-amz-rdma-reply";
 /// How many bytes were moved, in decimal.
 pub const BYTES_TRANSFERRED: &str = "x-amz-rdma-bytes-transferred";
+/// Of a GET without a range: how many bytes the object has. What was moved is all of it exactly if the count is the same.
+pub const OBJECT_SIZE: &str = "x-amz-rdma-object-size";
 /// CRC-64/NVME of the bytes that a GET moved, as `x-amz-checksum-crc64nvme` has it: also of a range, where S3 says nothing.
 pub const BYTES_CHECKSUM: &str = "x-amz-rdma-checksum-crc64nvme";
 /// How long after the head's first byte the server may begin to move bytes, in milliseconds.
@@ -128,14 +130,17 @@ pub fn memory_checksum(headers: &Headers) -> Result<RequestChecksum, S3Error> {
     }
 }
 
-/// The reply to a GET whose bytes were moved: `reply` is what would have gone before them in a body.
-pub fn moved(mut reply: Reply, bytes: u64, crc64: u64) -> Reply {
+/// The reply to a GET whose bytes were moved, of an object of `size` bytes: `reply` is what would have gone before them in a body.
+pub fn moved(mut reply: Reply, bytes: u64, size: u64, crc64: u64) -> Reply {
     reply.body = ReplyBody::Empty;
     let status = reply.status;
+    // A range says the size by itself.
+    let size = (status == 200).then(|| size.to_string());
     let checksum = Checksum::from_crc(Algorithm::Crc64Nvme, crc64);
     reply
         .header(REPLY, status.to_string())
         .header(BYTES_TRANSFERRED, bytes.to_string())
+        .optional(OBJECT_SIZE, size)
         .optional(BYTES_CHECKSUM, checksum.map(|checksum| checksum.to_string()))
 }
 

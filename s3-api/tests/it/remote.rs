@@ -125,6 +125,7 @@ fn objects_of_every_size_go_both_ways() {
         assert_eq!((reply.status, reply.header(REPLY)), (200, Some("200")), "{size}");
         assert!(reply.body.is_empty() && found == body, "{size} bytes into memory");
         assert_eq!(reply.header(CHECKSUM), Some(&*crc64(&body)));
+        assert_eq!(reply.header("x-amz-rdma-object-size"), Some(&*size.to_string()));
         for (first, last) in [(0, 0), (1, 70_000), (65_536, 131_071), (size / 2, size)] {
             if first >= size {
                 continue;

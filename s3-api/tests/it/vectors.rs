@@ -91,6 +91,7 @@ fn replies_prove_what_they_prove() {
             let wanted = wanted.map(|range| range[0].as_u64().unwrap()..range[1].as_u64().unwrap());
             match judge_get(&head, entry["room"].as_u64().unwrap(), wanted.as_ref()) {
                 GetVerdict::Moved { .. } => "moved",
+                GetVerdict::Unsized { .. } => "unsized",
                 GetVerdict::Body => "body",
                 GetVerdict::Again => "again",
                 GetVerdict::Ignored => "ignored",

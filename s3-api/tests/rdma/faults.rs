@@ -178,6 +178,13 @@ fn replies_that_are_lost_or_wrong_prove_nothing() {
     replies::replies_that_are_lost_or_wrong_prove_nothing(&session);
 }
 
+#[test]
+fn an_object_that_was_cut_is_not_taken_for_whole() {
+    let bench = server();
+    let session = session(&mut library_client(&bench, Policy::Require), 1 << 20);
+    replies::an_object_that_was_cut_is_not_taken_for_whole(&session);
+}
+
 const BODY: usize = 6 << 20;
 
 /// Another client is served as ever, and all of the store is.

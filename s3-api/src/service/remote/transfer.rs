@@ -213,11 +213,12 @@ async fn get_here(
     };
     let answer = reads::get(&session.engine, request, principal, lifecycle).await?;
     let Some(get) = answer.payload else { return Ok(Outcome::Answered(answer.reply)) };
+    let size = get.info().size;
     let delivered =
         session.fenced(Access::Write, async |memory, slice, until| get.write_to(memory, slice, until).await);
     match delivered.await {
         Ok((delivered, ended)) => {
-            let reply = moved(answer.reply, delivered.bytes, delivered.crc64);
+            let reply = moved(answer.reply, delivered.bytes, size, delivered.crc64);
             Ok(session.moved(reply, delivered.bytes, ended))
         }
         Err(RemoteError::Object(error)) => Err(failure(error)),

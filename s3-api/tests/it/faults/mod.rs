@@ -14,6 +14,7 @@
 //! | HTTP connection closed in the middle | `a_connection_that_is_closed_cancels` | |
 //! | server restart between connect and PUT | `a_server_that_restarts` | here `a_server_that_restarts_without_its_card` |
 //! | a server that ignores the token | `a_server_that_knows_nothing_is_not_believed` | |
+//! | a server that cuts the object to the token | `an_object_that_was_cut_is_not_taken_for_whole` | |
 //! | replies lost, reordered, with a wrong count | `replies_that_are_lost_or_wrong_prove_nothing` | |
 //! | a transfer that hangs | `a_transfer_that_hangs_is_ended` | |
 //! | a session that begins nothing in time | `what_has_not_begun_in_time_is_given_up` | |
@@ -237,4 +238,11 @@ fn replies_that_are_lost_or_wrong_prove_nothing() {
     let bench = Bench::new();
     let session = replies::shm_session(bench.socket(), &mut library(&bench));
     replies::replies_that_are_lost_or_wrong_prove_nothing(&session);
+}
+
+#[test]
+fn an_object_that_was_cut_is_not_taken_for_whole() {
+    let bench = Bench::new();
+    let session = replies::shm_session(bench.socket(), &mut library(&bench));
+    replies::an_object_that_was_cut_is_not_taken_for_whole(&session);
 }

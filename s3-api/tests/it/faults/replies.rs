@@ -76,7 +76,7 @@ pub(super) fn a_server_that_knows_nothing_is_not_believed<L: Link>(session: &Ses
         client(&scripted(replies), Policy::Prefer).get_into("b", "k", range, session.buffer(10).unwrap())
     };
     let named = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 3\r\n\
-        x-amz-rdma-rail: mlx5_0/1\r\nContent-Length: 0\r\n\r\n";
+        x-amz-rdma-object-size: 3\r\nx-amz-rdma-rail: mlx5_0/1\r\nContent-Length: 0\r\n\r\n";
     let got = get(vec![named], None).unwrap();
     assert_eq!((got.way, got.rail.as_deref()), (Way::Transport, Some("mlx5_0/1")));
     let field = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 206\r\nx-amz-rdma-bytes-transferred: 3\r\n\
@@ -90,8 +90,42 @@ pub(super) fn a_server_that_knows_nothing_is_not_believed<L: Link>(session: &Ses
     let got = get(vec![again, body], None).unwrap();
     assert_eq!((got.way, &got.buffer[..got.bytes]), (Way::Http(Fallback::Declined), &b"abc"[..]));
     let lying = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 3\r\n\
-        x-amz-rdma-checksum-crc64nvme: AAAAAAAAAAA=\r\nContent-Length: 0\r\n\r\n";
+        x-amz-rdma-object-size: 3\r\nx-amz-rdma-checksum-crc64nvme: AAAAAAAAAAA=\r\nContent-Length: 0\r\n\r\n";
     assert!(matches!(get(vec![lying], None).unwrap_err().error, ClientError::Damaged));
+    assert_eq!(session.quarantined_bytes(), 0);
+}
+
+/// Shows that an object which a server cut to the length of the token is no success, whether it says the object's size or has to be asked
+/// for it; and that one which it moved whole is, though it does not say so by itself.
+pub(super) fn an_object_that_was_cut_is_not_taken_for_whole<L: Link>(session: &Session<L>) {
+    let get = |replies: Vec<&'static str>| {
+        let buffer = session.buffer(10).unwrap();
+        client(&scripted(replies), Policy::Prefer).get_into("b", "k", None, buffer)
+    };
+    let cut_and_said = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 10\r\n\
+        x-amz-rdma-object-size: 11\r\nContent-Length: 0\r\n\r\n";
+    let cut_to_a_range = "HTTP/1.1 206 OK\r\nx-amz-rdma-reply: 206\r\nx-amz-rdma-bytes-transferred: 10\r\n\
+        Content-Range: bytes 0-9/11\r\nContent-Length: 0\r\n\r\n";
+    for cut in [cut_and_said, cut_to_a_range] {
+        let failed = get(vec![cut]).unwrap_err();
+        assert!(matches!(failed.error, ClientError::Unproven(_)), "{failed:?}");
+        assert!(failed.buffer.is_some());
+    }
+    let unsaid = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 10\r\n\
+        ETag: \"e\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let nameless = "HTTP/1.1 200 OK\r\nx-amz-rdma-reply: 200\r\nx-amz-rdma-bytes-transferred: 10\r\n\
+        Content-Length: 0\r\nConnection: close\r\n\r\n";
+    let whole = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 10\r\n\r\n";
+    let longer = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 11\r\n\r\n";
+    let replaced = "HTTP/1.1 412 No\r\nContent-Length: 0\r\n\r\n";
+    let not_heeded = "HTTP/1.1 200 OK\r\nETag: \"f\"\r\nContent-Length: 10\r\n\r\n";
+    let got = get(vec![unsaid, whole]).unwrap();
+    assert_eq!((got.way, got.bytes), (Way::Transport, 10));
+    for replies in [[unsaid, longer], [unsaid, replaced], [unsaid, not_heeded], [nameless, whole]] {
+        let failed = get(replies.to_vec()).unwrap_err();
+        assert!(matches!(failed.error, ClientError::Unproven(_)), "{replies:?}: {failed:?}");
+        assert!(failed.buffer.is_some());
+    }
     assert_eq!(session.quarantined_bytes(), 0);
 }
 
