@@ -20,10 +20,9 @@ use crossdock_s3::{
     },
 };
 use crossdock_transport::{
-    exposure::Session,
     memory::ScatterList,
     remote::{Access, Principal},
-    shm::{Admission, Shm, ShmClient, ShmLink, ShmOptions, same_user_or_root},
+    shm::{Admission, Shm, ShmClient, ShmOptions, same_user_or_root},
     tcp::{TcpListener, TcpStream},
     token::Codecs,
 };
@@ -80,15 +79,10 @@ fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
 
 /// What a client does, in a process of its own as a rule.
 fn fetch(path: &Path, host: &str, policy: Policy) -> Result<(Vec<u8>, Way), Box<dyn std::error::Error>> {
-    let session =
-        Session::new(ShmLink::new(ShmClient::connect(path.join("memory"), 4 << 20, same_user_or_root)?));
-    while session.link().session().is_none() && session.is_open() {
-        session.wait(Duration::from_secs(1))?;
-        session.poll();
-    }
     // This front end does not look at signatures.
     let nobody = Credentials { access_key: "nobody".into(), secret: "-".into(), region: "-".into() };
     let mut client = Client::new(host, nobody, || 0).policy(policy);
+    let session = client.open_shm(ShmClient::connect(path.join("memory"), 4 << 20, same_user_or_root)?)?;
     let buffer = session.buffer(1 << 20)?;
     let got = client.get_into("notes", "long", None, buffer).map_err(|failed| failed.error)?;
     Ok((got.buffer.get(..got.bytes).unwrap_or_default().to_vec(), got.way))

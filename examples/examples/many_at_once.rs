@@ -11,10 +11,7 @@ use crossdock_s3::{
     client::{AsyncClient, Credentials, Parallel, Policy, Runtime},
     protocol::http::Method,
 };
-use crossdock_transport::{
-    exposure::Session,
-    shm::{ShmClient, ShmLink, same_user_or_root},
-};
+use crossdock_transport::shm::{ShmClient, same_user_or_root};
 use futures_lite::future::{block_on, zip};
 use std::{
     error::Error,
@@ -62,7 +59,8 @@ fn run(host: &str, socket: &str, (key, secret): (&str, &str)) -> Result<(), Box<
         Credentials { access_key: key.into(), secret: secret.into(), region: "us-east-1".into() };
     let client = AsyncClient::new(Reactor, host, credentials, now).policy(Policy::Require);
     block_on(async {
-        let session = session(&client, socket).await?;
+        let memory = ShmClient::connect(socket, 32 << 20, same_user_or_root)?;
+        let session = client.bind_shm(memory).await?;
         client.exchange(Method::Put, "/many", &[], &[]).await?;
         let mut buffer = session.buffer(24 << 20)?;
         buffer.iter_mut().zip(0u32..).for_each(|(byte, at)| *byte = (at >> 9) as u8);
@@ -85,24 +83,6 @@ fn run(host: &str, socket: &str, (key, secret): (&str, &str)) -> Result<(), Box<
         println!("got {} bytes: {:?}", all.bytes, all.ways);
         Ok(())
     })
-}
-
-/// A session of shared memory, which is this client's.
-async fn session(client: &AsyncClient<Reactor>, socket: &str) -> Result<Session<ShmLink>, Box<dyn Error>> {
-    let session = Session::new(ShmLink::new(ShmClient::connect(socket, 32 << 20, same_user_or_root)?));
-    loop {
-        session.poll();
-        if let Some(name) = session.link().session() {
-            client.bind(name).await?;
-            return Ok(session);
-        }
-        if !session.is_open() {
-            return Err("the server takes no memory".into());
-        }
-        Reactor
-            .readable(crossdock_transport::exposure::Link::descriptor(session.link()).ok_or("no socket")?)
-            .await?;
-    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "a client has the system's clock")]

@@ -7,8 +7,10 @@ use super::{
 };
 use crate::protocol::http::Method;
 use crossdock_transport::{
-    exposure::{Buffer, Link},
+    exposure::{Buffer, Link, Session},
+    rdma::{RdmaClient, RdmaLink},
     remote::{Answer, Offer, SessionId},
+    shm::{ShmClient, ShmLink},
 };
 use std::ops::Range;
 
@@ -26,6 +28,30 @@ impl Client {
     /// Which way bytes may go. Default: [`Policy::Prefer`].
     pub fn policy(self, policy: Policy) -> Client {
         Client(self.0.policy(policy))
+    }
+
+    /// See [`AsyncClient::bind_shm`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_shm(&mut self, memory: ShmClient) -> Result<Session<ShmLink>, ClientError> {
+        blocked_on(self.0.bind_shm(memory))
+    }
+
+    /// See [`AsyncClient::open_shm`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_shm(&mut self, memory: ShmClient) -> Result<Session<ShmLink>, ClientError> {
+        blocked_on(self.0.open_shm(memory))
+    }
+
+    /// See [`AsyncClient::connect_rdma`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_rdma(&mut self, card: RdmaClient) -> Result<Session<RdmaLink>, ClientError> {
+        blocked_on(self.0.connect_rdma(card))
     }
 
     /// See [`AsyncClient::bind`].

@@ -7,24 +7,18 @@ use super::{
     http::Framing,
     request::{element, object_path, part_path, signed_head},
     runtime::{Runtime, in_silence},
+    sessions::Known,
 };
 use crate::protocol::{
     checksum::{Algorithm, Hasher},
     http::Method,
-    remote::{
-        EXPOSURE, EXPOSURE_ENDED, NO_SESSION, PARAMETER, PROTOCOL_STATUS, RAIL, REPLY, SESSION, TOKEN,
-        format_session, parse_session,
-    },
+    remote::{EXPOSURE, EXPOSURE_ENDED, NO_SESSION, PROTOCOL_STATUS, RAIL, TOKEN},
 };
-use crossdock_transport::{
-    exposure::{Buffer, Direction, ExposeError, Exposed, Link, Session, Target},
-    remote::{Answer, Offer, SessionId},
-};
+use crossdock_transport::exposure::{Buffer, Direction, ExposeError, Exposed, Link, Session, Target};
 use std::{
     cell::RefCell,
     fmt,
     future::{Future, poll_fn},
-    mem,
     ops::Range,
     pin::pin,
     task::Poll,
@@ -124,18 +118,6 @@ pub(super) struct Reply<S> {
     connection: Connection<S>,
 }
 
-/// The session that a call began with, and whether it was made anew since.
-pub(super) struct Known {
-    session: Option<SessionId>,
-    tried: bool,
-}
-
-impl Known {
-    pub(super) fn of<L: Link>(buffer: &Buffer<L>) -> Known {
-        Known { session: buffer.session().link().session(), tried: false }
-    }
-}
-
 /// What came of a proposal: done, or to be done another way.
 type Proposed<T, L, S> = Result<T, (Buffer<L>, Option<Reply<S>>, Fallback)>;
 
@@ -157,63 +139,12 @@ impl<R: Runtime> AsyncClient<R> {
         self
     }
 
+    pub(super) fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
     pub(super) fn chosen_policy(&self) -> Policy {
         self.policy
-    }
-
-    // ── sessions ──
-
-    /// Makes a session of shared memory this client's. That the server answers shows that it speaks the protocol.
-    ///
-    /// # Errors
-    /// The server refused: it does not know the session, or does not speak of sessions.
-    pub async fn bind(&self, session: SessionId) -> Result<(), ClientError> {
-        let session = format_session(session.to_bytes());
-        let (head, body) =
-            self.exchange(Method::Post, "/.crossdock-shm/bind", &[(SESSION, &session)], &[]).await?;
-        match head.status {
-            200 => Ok(()),
-            _ => Err(refused(&head, &body)),
-        }
-    }
-
-    /// Connects a queue pair of this client's, which `offer` describes, to one of the server's; what the client's side has to be connected to
-    /// is the answer. The session is this client's from then on.
-    ///
-    /// # Errors
-    /// The server refused: it has no such transport, no way to the client's address, or no room; or it answered something else.
-    pub async fn connect(&self, offer: &Offer) -> Result<Answer, ClientError> {
-        let parameters: Vec<(String, &str)> =
-            offer.parameters.iter().map(|(name, value)| (format!("{PARAMETER}{name}"), &**value)).collect();
-        let mut headers = vec![(TOKEN, &*offer.token)];
-        headers.extend(parameters.iter().map(|(name, value)| (&**name, *value)));
-        let (head, body) = self.exchange(Method::Post, "/.s3rdma-rc/connect", &headers, &[]).await?;
-        if head.status != 200 {
-            return Err(refused(&head, &body));
-        }
-        let session =
-            head.get(SESSION).and_then(parse_session).ok_or(ClientError::Malformed("no session"))?;
-        let token = head.get(REPLY).and_then(|reply| reply.strip_prefix("200:"));
-        let token = token.ok_or(ClientError::Malformed("no queue pair to connect to"))?.to_owned();
-        let parameters = head.headers().filter_map(|(name, value)| {
-            let name = name.strip_prefix(PARAMETER).filter(|_| name != SESSION && name != REPLY)?;
-            Some((name.to_owned(), value.to_owned()))
-        });
-        Ok(Answer { session: SessionId::from_bytes(session), token, parameters: parameters.collect() })
-    }
-
-    /// Ends a session of this client's. What the server still has under way is ended first.
-    ///
-    /// # Errors
-    /// No reply came, or the server refused: the session ends by itself when it has not been used for some minutes.
-    pub async fn disconnect(&self, session: SessionId) -> Result<(), ClientError> {
-        let session = format_session(session.to_bytes());
-        let (head, body) =
-            self.exchange(Method::Post, "/.s3rdma-rc/disconnect", &[(SESSION, &session)], &[]).await?;
-        match head.status {
-            204 => Ok(()),
-            _ => Err(refused(&head, &body)),
-        }
     }
 
     // ── objects ──
@@ -407,42 +338,6 @@ impl<R: Runtime> AsyncClient<R> {
         match head.status {
             200 => Ok(head),
             _ => Err(refused(&head, &document)),
-        }
-    }
-
-    // ── sessions that were lost ──
-
-    /// Makes the session of `buffer` anew if `fallback` says that it was lost, and it was not tried before: whether the call is to be
-    /// made again. Nothing was stored and no byte moved then: the request was refused for want of a session, or never sent.
-    pub(super) async fn made_anew<L: Link>(
-        &self,
-        buffer: &Buffer<L>,
-        known: &mut Known,
-        fallback: Fallback,
-    ) -> bool {
-        let session = buffer.session();
-        let is_lost = match fallback {
-            Fallback::SessionEnded => true,
-            // Not sent: this side knew by itself.
-            Fallback::NotExposed | Fallback::NoSession => !session.is_open(),
-            Fallback::Off | Fallback::Declined | Fallback::Ignored => false,
-        };
-        if !is_lost || mem::replace(&mut known.tried, true) {
-            return false;
-        }
-        let lost = session.link().session();
-        if lost != known.session && session.is_open() {
-            // Another call has made it anew meanwhile.
-            return true;
-        }
-        let Some(renewal) = session.renew() else { return false };
-        if let Some(lost) = lost {
-            // The server may still have what this side only knows to be of no use.
-            drop(self.disconnect(lost).await);
-        }
-        match self.connect(renewal.offer()).await {
-            Ok(answer) => renewal.answered(&answer).is_ok(),
-            Err(_) => false,
         }
     }
 
@@ -679,14 +574,6 @@ impl<R: Runtime> AsyncClient<R> {
             if let Some(found) = found.await {
                 return found;
             }
-        }
-    }
-
-    /// Waits until there may be something new about the session.
-    async fn wait<L: Link>(&self, session: &Session<L>) {
-        // Where there is none each look finds everything; one that can not be waited for shows again with the next look.
-        if let Some(descriptor) = session.link().descriptor() {
-            drop(self.runtime.readable(descriptor).await);
         }
     }
 

@@ -24,6 +24,7 @@ mod http;
 mod parallel;
 mod request;
 mod runtime;
+mod sessions;
 
 pub use blocking::Client;
 pub use calls::{AsyncClient, Failed, Got, Stored};
@@ -32,7 +33,7 @@ pub use parallel::{Gathered, Parallel, Uploaded, Ways};
 pub use request::{Credentials, signed_head};
 pub use runtime::{Blocking, BlockingStream, Runtime};
 
-use crossdock_transport::exposure::LinkError;
+use crossdock_transport::{exposure::LinkError, remote::ConnectError};
 use std::io;
 
 /// Which way bytes may go.
@@ -120,6 +121,12 @@ pub enum ClientError {
     /// The session ended before it proved that the buffer is out of reach. The buffer is in quarantine.
     #[error("the buffer may still be reached: it is in quarantine")]
     Quarantined,
+    /// The server does not take the memory that it was to share, and says why.
+    #[error("the server does not take the memory: {0}")]
+    NotTaken(String),
+    /// There is no way to the queue pair that the server answered with.
+    #[error("no way to the server's queue pair: {0}")]
+    NoWay(#[source] ConnectError),
     /// The session.
     #[error("the session: {0}")]
     Link(#[from] LinkError),

@@ -9,9 +9,10 @@
 
 use super::{
     AsyncClient, ClientError, Failed, Fallback, Policy, ReplyHead,
-    calls::{Known, crc64, rail_of, refused},
+    calls::{crc64, rail_of, refused},
     request::{completion, element, object_path, part_path, upload_path},
     runtime::{Runtime, side_by_side},
+    sessions::Known,
 };
 use crate::protocol::http::Method;
 use crossdock_transport::exposure::{Buffer, Link};

@@ -12,7 +12,6 @@ use crossdock_transport::{
     exposure::Session,
     shm::{ShmClient, ShmLink, same_user_or_root},
 };
-use std::time::Duration;
 
 pub(crate) fn client(host: &str, policy: Policy) -> Client {
     let (key, secret) = ALICE;
@@ -83,11 +82,7 @@ fn failures_are_told_and_the_buffer_comes_back() {
     // Bound by nobody: the server knows no such session.
     let mut stranger = client(&bench.host(), Policy::Prefer);
     let shared = ShmClient::connect(bench.socket(), 1 << 20, same_user_or_root).unwrap();
-    let unbound = Session::new(ShmLink::new(shared));
-    while unbound.link().session().is_none() {
-        unbound.wait(Duration::from_secs(10)).unwrap();
-        unbound.poll();
-    }
+    let unbound = stranger.open_shm(shared).unwrap();
     let got = stranger.get_into("bucket", "key", None, unbound.buffer(5000).unwrap()).unwrap();
     assert_eq!((got.way, got.bytes), (Way::Http(Fallback::SessionEnded), 5000));
     let stored = stranger.put_from("bucket", "new", &[], got.buffer, 5000).unwrap();
@@ -127,4 +122,29 @@ fn a_body_that_is_another_range_is_not_taken_for_it() {
     }
     let got = plain.get_into("bucket", "key", Some(7..20), session.buffer(10).unwrap()).unwrap();
     assert_eq!(&got.buffer[..got.bytes], b"hi");
+}
+
+#[test]
+fn a_server_that_takes_no_memory_says_why() {
+    // Shows that whoever offers memory is told what the server has against it, or that it says nothing; and that a session which it does
+    // not know is none of this client's.
+    let bench = Bench::new();
+    let mut over = client(&bench.host(), Policy::Require);
+    let memory = ShmClient::connect(bench.socket(), 4096, same_user_or_root).unwrap();
+    assert!(over.bind_shm(memory).unwrap().is_open());
+    for (said, heard) in [("refused too many clients", "too many clients"), ("", "it hung up")] {
+        let (memory, server) = ShmClient::pair(4096).unwrap();
+        if !said.is_empty() {
+            rustix::net::send(&server, said.as_bytes(), rustix::net::SendFlags::empty()).unwrap();
+        }
+        drop(server);
+        let failed = over.bind_shm(memory).unwrap_err();
+        assert!(matches!(&failed, ClientError::NotTaken(why) if why == heard), "{failed:?}");
+    }
+    // A name that another server gave.
+    let (memory, server) = ShmClient::pair(4096).unwrap();
+    let name = format!("session {}", "0".repeat(32));
+    rustix::net::send(&server, name.as_bytes(), rustix::net::SendFlags::empty()).unwrap();
+    let unknown = over.bind_shm(memory).unwrap_err();
+    assert!(matches!(unknown, ClientError::Refused { status: 404, .. }), "{unknown:?}");
 }

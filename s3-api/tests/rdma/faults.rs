@@ -146,10 +146,7 @@ fn a_server_that_restarts() {
 
 /// A session from its client's side. Without notices, as a server that pretends gives none.
 fn session(client: &mut Client, bytes: usize) -> Session<RdmaLink> {
-    let link = RdmaLink::new(card(bytes, false));
-    let answer = client.connect(&link.offer()).unwrap();
-    link.connect(&answer).unwrap();
-    Session::new(link)
+    client.connect_rdma(card(bytes, false)).unwrap()
 }
 
 #[test]

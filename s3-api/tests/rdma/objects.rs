@@ -65,10 +65,7 @@ fn objects_of_every_size_go_both_ways() {
 /// A session of the library's client.
 fn session(bench: &Bench, bytes: usize) -> (crossdock_s3::client::Client, Session<RdmaLink>) {
     let mut client = library_client(bench, Policy::Require);
-    let link = RdmaLink::new(card(bytes, true));
-    let answer = client.connect(&link.offer()).unwrap();
-    link.connect(&answer).unwrap();
-    let session = Session::new(link);
+    let session = client.connect_rdma(card(bytes, true)).unwrap();
     assert!(session.is_notified(), "what was asked for is granted");
     (client, session)
 }

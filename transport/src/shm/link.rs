@@ -32,6 +32,8 @@ pub struct ShmLink {
     /// Withdrawals that could not be sent yet.
     unsent: RefCell<Vec<RemoteSlice>>,
     session: Cell<Option<SessionId>>,
+    /// Why the server did not want the client.
+    refusal: RefCell<Option<String>>,
     open: Cell<bool>,
     shared: Rc<Shared>,
 }
@@ -64,6 +66,7 @@ impl ShmLink {
             proven: RefCell::default(),
             unsent: RefCell::default(),
             session: Cell::new(None),
+            refusal: RefCell::default(),
             open: Cell::new(true),
             shared: Rc::new(Shared { client, free }),
         }
@@ -72,6 +75,11 @@ impl ShmLink {
     /// The session's name, once the server has told it: it is told after the hello, and comes with a poll.
     pub fn session(&self) -> Option<SessionId> {
         self.session.get()
+    }
+
+    /// Why the server did not want this client, if it said so. It hangs up then.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.borrow().clone()
     }
 
     /// Sends withdrawals that had no room before.
@@ -185,6 +193,7 @@ impl Link for ShmLink {
                 Event::Abandoned(number) => (0, number),
                 Event::Refused(why) => {
                     tracing::warn!(why, "shared memory: the server refused");
+                    *self.refusal.borrow_mut() = Some(why);
                     continue;
                 }
                 Event::Gone => {

@@ -24,8 +24,6 @@ use std::{
 
 /// What one object's reads and writes have in flight.
 const DEPTH: u32 = 4;
-/// How long the server may take to name a session.
-const NAMED_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     report.section(
@@ -103,17 +101,7 @@ impl Lane {
         let mut client = Client::new(&server.address().to_string(), credentials, now).policy(Policy::Require);
         let shared = ShmClient::connect(socket, 2 * LARGE_BYTES, same_user_or_root)
             .map_err(|error| format!("no shared memory with the server: {error}"))?;
-        let session = Session::new(ShmLink::new(shared));
-        let steps = 50;
-        for _ in 0..steps {
-            session.poll();
-            if session.link().session().is_some() || !session.is_open() {
-                break;
-            }
-            session.wait(NAMED_WITHIN / steps).map_err(|error| error.to_string())?;
-        }
-        let name = session.link().session().ok_or("the server takes no session")?;
-        client.bind(name).map_err(|error| format!("the session could not be bound: {error}"))?;
+        let session = client.bind_shm(shared).map_err(|error| error.to_string())?;
         let mut buffer = session.buffer(LARGE_BYTES as usize).map_err(|error| error.to_string())?;
         // No layer below can compress what is random, or share it.
         let mut random = fastrand::Rng::with_seed(1);

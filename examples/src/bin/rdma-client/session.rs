@@ -7,13 +7,7 @@ use crossdock_transport::{
     rdma::{RdmaClient, RdmaClientOptions, RdmaLink},
     shm::{ShmClient, ShmLink, same_user_or_root},
 };
-use std::{
-    path::Path,
-    time::{Duration, SystemTime},
-};
-
-/// How long the server may take to name a session.
-const NAMED_WITHIN: Duration = Duration::from_secs(5);
+use std::{path::Path, time::SystemTime};
 
 /// What carries the bytes.
 pub(crate) trait Carrier: Link {
@@ -54,18 +48,7 @@ pub(crate) fn over_shm(client: &mut Client, path: &Path, memory: usize) -> Resul
     let path_shown = path.display();
     let shared = ShmClient::connect(path, memory as u64, same_user_or_root)
         .map_err(|error| format!("no shared memory with the server at {path_shown}: {error}"))?;
-    let session = Session::new(ShmLink::new(shared));
-    let steps = 50;
-    for _ in 0..steps {
-        session.poll();
-        if session.link().session().is_some() || !session.is_open() {
-            break;
-        }
-        session.wait(NAMED_WITHIN / steps).map_err(|error| format!("{path_shown}: {error}"))?;
-    }
-    let name = session.link().session().ok_or(format!("the server at {path_shown} takes no session"))?;
-    client.bind(name).map_err(|error| format!("the session could not be bound: {error}"))?;
-    Ok(session)
+    client.bind_shm(shared).map_err(|error| format!("{path_shown}: {error}"))
 }
 
 /// A session by RDMA, with `memory` bytes.
@@ -86,11 +69,8 @@ pub(crate) fn over_rdma(
         messages: false,
         notices: true,
     });
-    let link = RdmaLink::new(card.map_err(|error| format!("no RDMA here: {error}"))?);
-    let answer =
-        client.connect(&link.offer()).map_err(|error| format!("the server did not connect: {error}"))?;
-    link.connect(&answer).map_err(|error| format!("no way to the server's queue pair: {error}"))?;
-    Ok(Session::new(link))
+    let card = card.map_err(|error| format!("no RDMA here: {error}"))?;
+    client.connect_rdma(card).map_err(|error| format!("no session by RDMA: {error}"))
 }
 
 /// Ends a session by RDMA, which the server would keep for minutes otherwise.

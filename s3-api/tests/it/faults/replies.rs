@@ -11,7 +11,6 @@ use std::{
     net::TcpListener,
     path::Path,
     thread,
-    time::Duration,
 };
 
 fn client(host: &str, policy: Policy) -> Client {
@@ -21,13 +20,7 @@ fn client(host: &str, policy: Policy) -> Client {
 /// A session over shared memory with the server at that socket, which knows whose it is.
 pub(crate) fn shm_session(socket: &Path, client: &mut Client) -> Session<ShmLink> {
     let shared = ShmClient::connect(socket, 32 << 20, same_user_or_root).unwrap();
-    let session = Session::new(ShmLink::new(shared));
-    while session.link().session().is_none() {
-        session.wait(Duration::from_secs(10)).unwrap();
-        session.poll();
-    }
-    client.bind(session.link().session().unwrap()).unwrap();
-    session
+    client.bind_shm(shared).unwrap()
 }
 
 /// A server that answers each request with the next of these.
