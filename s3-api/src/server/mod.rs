@@ -38,6 +38,7 @@ pub(crate) use memory::Memory;
 pub use metrics::{ServerMetrics, render};
 #[cfg(feature = "tls")]
 pub use tls::TlsSettings;
+pub(crate) use wire::yield_now;
 #[cfg(feature = "http")]
 pub(crate) use {
     exchange::{Announced, Front},

@@ -93,7 +93,8 @@ fn a_lock_holds_until_it_ends() {
     assert_eq!(alice.call(Get, &path, &[], b"").code(), "NoSuchVersion");
 }
 
-fn crc64(bytes: &[u8]) -> String {
+/// Of a document that has to have a checksum.
+pub(crate) fn crc64(bytes: &[u8]) -> String {
     use crossdock_s3::protocol::checksum::{Algorithm, Hasher};
     Hasher::checksum(Algorithm::Crc64Nvme, bytes).to_string()
 }

@@ -22,10 +22,12 @@
 //! | data is said to be encrypted and is not | `nothing_is_stored_in_the_clear_that_was_to_be_encrypted` |
 //! | who is allowed everything in a bucket takes it over by its policy | `no_policy_gives_itself_away` |
 //! | chunks are taken from another request, in another order, or not to the end | `chunks_are_of_their_request_and_in_their_place` |
+//! | patterns of a policy are tried at every place of a long name | `a_policy_is_judged_soon_whatever_it_says` |
 //!
 //! Default credentials there are none to test: a server that is given no keys makes some up (`examples/src/bin/s3-server/identities.rs`).
 
 use crate::bench::{ALICE, BOB, Bench, CAROL, Client, connect};
+use crate::configurations::crc64;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use crossdock::Which;
@@ -34,7 +36,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use std::{
     io::{Read, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A bucket of Alice's with an object, and whoever else there is.
@@ -621,4 +623,37 @@ fn negative_numbers_stay_negative() {
     for path in ["/photos?max-keys=-1", "/photos/k?partNumber=-1", "/photos?uploads&max-uploads=-1"] {
         assert_eq!(alice.call(Get, path, &[], b"").code(), "InvalidArgument", "{path}");
     }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a client has a clock of its own")]
+fn a_policy_is_judged_soon_whatever_it_says() {
+    // Patterns that almost fit a long name at each of its places; and a header that is longer than any that a condition is judged by.
+    let (_bench, mut alice, _bob) = strangers();
+    let begun = Instant::now();
+    let patterns: Vec<String> =
+        (0..36).map(|at| format!("\"arn:aws:s3:::photos/*{}b{at}\"", "a".repeat(480))).collect();
+    let deny = |resources: &str, condition: &str| {
+        format!(
+            "{{\"Statement\":{{\"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":\"s3:*\",\
+             \"Resource\":[{resources}],\"Condition\":{{{condition}}}}}}}"
+        )
+    };
+    let policy = deny(&patterns.join(","), "");
+    assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
+    let keys: String =
+        (0..100).map(|at| format!("<Object><Key>{}{at}</Key></Object>", "a".repeat(1000))).collect();
+    let many = format!("<Delete><Quiet>true</Quiet>{keys}<Object><Key>{}b7</Key></Object></Delete>", "a".repeat(1000));
+    let reply = alice.call(Post, "/photos?delete", &[("x-amz-checksum-crc64nvme", &*crc64(many.as_bytes()))], many.as_bytes());
+    assert_eq!((reply.status, reply.code()), (200, "AccessDenied".into()));
+    assert_eq!(String::from_utf8_lossy(&reply.body).matches("<Error>").count(), 1);
+    let agent = "a".repeat(8 << 10);
+    let like = format!("\"StringLike\":{{\"aws:UserAgent\":\"*{}b\"}}", "a".repeat(9000));
+    let policy = deny("\"arn:aws:s3:::photos/*\"", &like);
+    assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
+    assert_eq!(alice.call(Get, "/photos/k", &[("user-agent", &agent)], b"").status, 200);
+    // It might be one that is denied.
+    let agent = "a".repeat(60_000);
+    assert_eq!(alice.call(Get, "/photos/k", &[("user-agent", &agent)], b"").code(), "AccessDenied");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }

@@ -2,9 +2,15 @@
 //!
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html>.)
 
-use super::pattern::{expanded, matches};
+use super::pattern::{Pattern, Text};
 use crate::protocol::time::parse_iso8601;
 use core::net::IpAddr;
+
+/// The longest value that conditions are judged by. Longer ones count against the sender: what allows does not hold, what denies does.
+///
+/// "The PUT request header is limited to 8 KB in size."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>.) No value there can be longer.
+const FACT_BYTES_MAX: usize = 8 << 10;
 
 /// What is known of a request. Names are compared without case; a name may have several values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,15 +75,57 @@ enum Quantifier {
     ForAny,
 }
 
+/// What a fact is compared with, and the fact itself, read as the operator's kind.
+#[derive(Clone, Debug, PartialEq)]
+enum Value {
+    Like(Pattern),
+    Text(String),
+    Number(f64),
+    /// Milliseconds since 1970.
+    Date(i64),
+    Flag(bool),
+    Network(Network),
+    /// Its kind is read once the request's variables are put in.
+    Later(Pattern),
+}
+
 /// An operator with a name and what is compared with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Condition {
     compare: Compare,
     negated: bool,
     if_exists: bool,
     quantifier: Quantifier,
     pub(super) name: String,
-    pub(super) values: Vec<String>,
+    values: Vec<Value>,
+    /// Whether the values are without wildcards, variables and wide networks.
+    are_fixed: bool,
+}
+
+impl Compare {
+    /// `text` as a value of the kind, if it is one.
+    fn read(self, text: &str) -> Option<Value> {
+        Some(match self {
+            Compare::Text { ignore_case: false } => Value::Text(text.to_owned()),
+            Compare::Text { ignore_case: true } => Value::Text(text.to_lowercase()),
+            Compare::Like => Value::Like(Pattern::with_variables(text)),
+            Compare::Number(_) => Value::Number(number(text)?),
+            Compare::Date(_) => Value::Date(date(text)?),
+            Compare::Bool | Compare::Null if text.eq_ignore_ascii_case("true") => Value::Flag(true),
+            Compare::Bool | Compare::Null if text.eq_ignore_ascii_case("false") => Value::Flag(false),
+            Compare::Bool | Compare::Null => return None,
+            Compare::Address => Value::Network(Network::parse(text)?),
+        })
+    }
+
+    /// As [`Compare::read`], of a policy.
+    fn wanted(self, text: &str) -> Option<Value> {
+        match self {
+            Compare::Like | Compare::Null => self.read(text),
+            _ if text.contains("${") => Some(Value::Later(Pattern::template(text))),
+            _ => self.read(text),
+        }
+    }
 }
 
 impl Condition {
@@ -119,34 +167,43 @@ impl Condition {
             "Null" if !if_exists => (C::Null, false),
             _ => return None,
         };
-        let is_value = |value: &String| match compare {
-            _ if value.contains("${") => true,
-            C::Number(_) => number(value).is_some(),
-            C::Date(_) => date(value).is_some(),
-            C::Bool | C::Null => matches!(value.to_ascii_lowercase().as_str(), "true" | "false"),
-            C::Address => Network::parse(value).is_some(),
-            C::Text { .. } | C::Like => true,
+        let fixed = |value: &String| {
+            let broad = Network::parse(value).is_some_and(|network| network.is_broad());
+            !(value.contains(['*', '?', '$']) || compare == Compare::Address && broad)
         };
-        let good = !values.is_empty() && values.iter().all(is_value);
-        good.then(|| Condition { compare, negated, if_exists, quantifier, name: name.to_owned(), values })
+        let are_fixed = values.iter().all(fixed);
+        let values: Vec<Value> = values.iter().map(|value| compare.wanted(value)).collect::<Option<_>>()?;
+        let name = name.to_owned();
+        let condition = Condition { compare, negated, if_exists, quantifier, name, values, are_fixed };
+        Some(condition).filter(|condition| !condition.values.is_empty())
+    }
+
+    /// The facts that it asks for: by its name, and in its values.
+    pub(super) fn asks(&self) -> impl Iterator<Item = &str> {
+        let variables = self.values.iter().flat_map(|value| match value {
+            Value::Like(pattern) | Value::Later(pattern) => Some(pattern.variables()),
+            _ => None,
+        });
+        core::iter::once(&*self.name).chain(variables.flatten())
     }
 
     /// Whether it holds. "If the key that you specify in a policy condition is not present in the request context, the values do
     /// not match and the condition is false. If the policy condition requires that the key is not matched, … and the right key is
     /// not present, the condition is true." With `IfExists` a key that is not present makes every condition true.
-    pub(super) fn holds(&self, facts: &Facts) -> bool {
+    /// One that can not be judged holds if `unless_known`.
+    pub(super) fn holds(&self, facts: &Facts, unless_known: bool) -> bool {
         let found = facts.all(&self.name);
         if self.compare == Compare::Null {
             let absent = found.is_none_or(<[String]>::is_empty);
-            return self.values.iter().any(|value| value.eq_ignore_ascii_case("true") == absent);
+            return self.values.contains(&Value::Flag(absent));
         }
         let Some(found) = found else {
             return self.if_exists || self.negated || self.quantifier == Quantifier::ForAll;
         };
-        let one = |value: &String| {
-            let equal = self.values.iter().any(|wanted| self.fits(wanted, value, facts));
-            equal != self.negated
-        };
+        if found.iter().any(|value| value.len() > FACT_BYTES_MAX) {
+            return unless_known;
+        }
+        let one = |value: &String| self.fits(value, facts) != self.negated;
         match self.quantifier {
             Quantifier::ForAll => found.iter().all(one),
             Quantifier::ForAny => found.iter().any(one),
@@ -155,28 +212,36 @@ impl Condition {
         }
     }
 
-    fn fits(&self, wanted: &str, value: &str, facts: &Facts) -> bool {
+    /// Whether it is one of those that are wanted.
+    fn fits(&self, value: &str, facts: &Facts) -> bool {
         if self.compare == Compare::Like {
-            return matches(wanted, value, Some(facts));
+            let text = Text::new(value);
+            return self.values.iter().any(|wanted| match wanted {
+                Value::Like(pattern) => pattern.matches(&text, facts),
+                _ => false,
+            });
         }
-        let Some(wanted) = expanded(wanted, facts) else { return false };
-        match self.compare {
-            Compare::Text { ignore_case: false } => wanted == value,
-            Compare::Text { ignore_case: true } => wanted.to_lowercase() == value.to_lowercase(),
-            Compare::Number(order) => match (number(value), number(&wanted)) {
-                (Some(value), Some(wanted)) => order.holds(value.partial_cmp(&wanted)),
-                _ => false,
-            },
-            Compare::Date(order) => match (date(value), date(&wanted)) {
-                (Some(value), Some(wanted)) => order.holds(value.partial_cmp(&wanted)),
-                _ => false,
-            },
-            Compare::Bool => wanted.eq_ignore_ascii_case(value),
-            Compare::Address => match (Network::parse(&wanted), value.parse()) {
-                (Some(network), Ok(address)) => network.contains(address),
-                _ => false,
-            },
-            Compare::Like | Compare::Null => false,
+        let Some(value) = self.compare.read(value) else { return false };
+        self.values.iter().any(|wanted| match wanted {
+            Value::Later(template) => {
+                // As a value that is compared with, in lower case as well, can be no longer.
+                let wanted = template.expanded(facts, 4 * FACT_BYTES_MAX);
+                wanted.and_then(|text| self.compare.read(&text)).is_some_and(|wanted| self.equal(&wanted, &value))
+            }
+            wanted => self.equal(wanted, &value),
+        })
+    }
+
+    fn equal(&self, wanted: &Value, value: &Value) -> bool {
+        match (self.compare, wanted, value) {
+            (Compare::Number(order), Value::Number(wanted), Value::Number(value)) => {
+                order.holds(value.partial_cmp(wanted))
+            }
+            (Compare::Date(order), Value::Date(wanted), Value::Date(value)) => order.holds(value.partial_cmp(wanted)),
+            (Compare::Address, Value::Network(network), Value::Network(value)) => {
+                value.is_address() && network.contains(value.address)
+            }
+            (_, wanted, value) => wanted == value,
         }
     }
 
@@ -196,16 +261,12 @@ impl Condition {
             "aws:userid",
             "s3:dataaccesspointarn",
         ];
-        let fixed = |value: &String| {
-            let broad = Network::parse(value).is_some_and(|network| network.is_broad());
-            !(value.contains(['*', '?', '$']) || self.compare == Compare::Address && broad)
-        };
         KEYS.contains(&self.name.to_ascii_lowercase().as_str())
             && !self.negated
             && !self.if_exists
             && self.quantifier != Quantifier::ForAll
             && matches!(self.compare, Compare::Text { .. } | Compare::Like | Compare::Address)
-            && self.values.iter().all(fixed)
+            && self.are_fixed
     }
 }
 
@@ -234,7 +295,12 @@ fn date(text: &str) -> Option<i64> {
     ms.and_then(|ms| i64::try_from(ms).ok())
 }
 
+fn address_bits(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
 /// `address/bits`, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network {
     address: IpAddr,
     bits: u32,
@@ -247,12 +313,17 @@ impl Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
+        let most = address_bits(address);
         let bits = match bits {
             Some(bits) => bits.parse().ok().filter(|bits| *bits <= most)?,
             None => most,
         };
         Some(Network { address, bits })
+    }
+
+    /// Whether it is one address alone.
+    fn is_address(&self) -> bool {
+        self.bits == address_bits(self.address)
     }
 
     fn contains(&self, address: IpAddr) -> bool {
@@ -283,7 +354,7 @@ mod tests {
             facts.set_all("S3:Key", found.iter().map(|value| (*value).to_owned()).collect());
         }
         let wanted = wanted.iter().map(|value| (*value).to_owned()).collect();
-        Condition::new(operator, "s3:key", wanted).unwrap().holds(&facts)
+        Condition::new(operator, "s3:key", wanted).unwrap().holds(&facts, false)
     }
 
     #[test]
@@ -335,6 +406,42 @@ mod tests {
         assert!(holds("ForAllValues:StringEquals", &["a", "b"], Some(&["b", "a"])));
         assert!(!holds("ForAllValues:StringEquals", &["a"], Some(&["b", "a"])));
         assert!(holds("ForAnyValue:StringLike", &["a*"], Some(&["b", "ab"])));
+    }
+
+    #[test]
+    fn what_is_too_long_counts_against_the_sender() {
+        // Neither what would allow holds nor its opposite; what denies does, as itself and negated.
+        let mut facts = Facts::default();
+        facts.set("aws:UserAgent", "a".repeat(FACT_BYTES_MAX + 1));
+        for operator in ["StringLike", "StringNotLike", "StringEquals", "StringNotEqualsIfExists"] {
+            let condition = Condition::new(operator, "aws:useragent", vec!["a*".into()]).unwrap();
+            assert!(!condition.holds(&facts, false) && condition.holds(&facts, true), "{operator}");
+        }
+        facts.set("aws:UserAgent", "a".repeat(FACT_BYTES_MAX));
+        let condition = Condition::new("StringLike", "aws:useragent", vec!["a*".into()]).unwrap();
+        assert!(condition.holds(&facts, false) && condition.holds(&facts, true));
+    }
+
+    #[test]
+    fn variables_are_put_in_before_a_value_is_read() {
+        // Of every kind; one that nothing is said of, or that is no value then, fits nothing.
+        let mut facts = Facts::default();
+        facts.set("s3:max-keys", "10");
+        facts.set("aws:username", "Ann");
+        facts.set("aws:SourceIp", "10.0.0.1");
+        for (operator, name, wanted, expected) in [
+            ("NumericEquals", "s3:max-keys", "${s3:max-keys}", true),
+            ("NumericLessThan", "s3:max-keys", "1${s3:max-keys}", true),
+            ("NumericEquals", "s3:max-keys", "${aws:username}", false),
+            ("NumericEquals", "s3:max-keys", "${s3:none}", false),
+            ("StringEquals", "aws:username", "${aws:username}", true),
+            ("StringEqualsIgnoreCase", "aws:username", "a${s3:none, 'NN'}", true),
+            ("StringEquals", "aws:username", "a${s3:none, 'NN'}", false),
+            ("IpAddress", "aws:SourceIp", "${aws:SourceIp}/32", true),
+        ] {
+            let condition = Condition::new(operator, name, vec![wanted.into()]).unwrap();
+            assert_eq!(condition.holds(&facts, false), expected, "{operator} {wanted}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The document: JSON in, statements out.
 
 use super::condition::{Condition, Facts};
-use super::pattern::matches;
+use super::pattern::{Pattern, Text};
 use super::{Subject, Verdict};
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::json;
@@ -35,18 +35,18 @@ pub enum Principals {
     Others(Vec<String>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Statement {
     pub(super) allows: bool,
     pub(super) principals: Principals,
-    /// Patterns, and whether those are meant that do not match.
-    actions: (Vec<String>, bool),
-    resources: (Vec<String>, bool),
+    /// Patterns, those of actions in lower case, and whether what does not match is meant.
+    actions: (Vec<Pattern>, bool),
+    resources: (Vec<Pattern>, bool),
     pub(super) conditions: Vec<Condition>,
 }
 
 /// A policy, understood in full.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     pub(super) statements: Vec<Statement>,
 }
@@ -87,8 +87,12 @@ impl Policy {
     }
 
     /// What it says of `subject` doing `action` (`s3:GetObject`) on `resource` (`bucket` or `bucket/key`; empty for the service).
+    ///
+    /// Takes time in proportion to the policy's length, which has a bound, whatever the names are.
     pub fn judge(&self, subject: Subject<'_>, action: &str, resource: &str, facts: &Facts) -> Verdict {
-        let meant = |statement: &&Statement| statement.is_about(subject, action, resource, facts);
+        let action = action.to_ascii_lowercase();
+        let (action, resource) = (Text::new(&action), Text::new(resource));
+        let meant = |statement: &&Statement| statement.is_about(subject, &action, &resource, facts);
         let mut verdict = Verdict::Silent;
         for statement in self.statements.iter().filter(meant) {
             match statement.allows {
@@ -99,29 +103,28 @@ impl Policy {
         verdict
     }
 
-    /// Whether any condition asks for a fact that begins like this, whose name is compared without case.
+    /// Whether it asks for a fact that begins like this, whose name is compared without case: in a condition or by a variable.
     pub fn asks_for(&self, name: &str) -> bool {
-        let asks = |condition: &Condition| {
-            condition.name.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
-                || condition.values.iter().any(|value| {
-                    value.to_ascii_lowercase().contains(&format!("${{{}", name.to_ascii_lowercase()))
-                })
-        };
-        self.statements.iter().flat_map(|statement| &statement.conditions).any(asks)
+        let begins = |asked: &str| asked.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        self.statements.iter().any(|statement| statement.asks().any(begins))
     }
 }
 
 impl Statement {
-    fn is_about(&self, subject: Subject<'_>, action: &str, resource: &str, facts: &Facts) -> bool {
+    fn is_about(&self, subject: Subject<'_>, action: &Text<'_>, resource: &Text<'_>, facts: &Facts) -> bool {
+        let any = |patterns: &[Pattern], text: &Text<'_>| patterns.iter().any(|pattern| pattern.matches(text, facts));
         let (actions, other_actions) = &self.actions;
         let (resources, other_resources) = &self.resources;
-        let action = action.to_ascii_lowercase();
-        let is_action = actions.iter().any(|pattern| matches(pattern, &action, None));
-        let is_resource = resources.iter().any(|pattern| matches(pattern, resource, Some(facts)));
         self.principals.include(subject)
-            && is_action != *other_actions
-            && is_resource != *other_resources
-            && self.conditions.iter().all(|condition| condition.holds(facts))
+            && any(actions, action) != *other_actions
+            && any(resources, resource) != *other_resources
+            && self.conditions.iter().all(|condition| condition.holds(facts, !self.allows))
+    }
+
+    /// The facts that it asks for.
+    fn asks(&self) -> impl Iterator<Item = &str> {
+        let variables = self.resources.0.iter().flat_map(Pattern::variables);
+        self.conditions.iter().flat_map(Condition::asks).chain(variables)
     }
 }
 
@@ -200,13 +203,15 @@ fn statement(value: &Value, place: PolicyPlace<'_>) -> Result<Statement, S3Error
         }
     }
     let (resources, other_resources) = either(object, "Resource", "NotResource")?;
-    let resources = resources.into_iter().map(|name| resource(&name, place)).collect::<Result<_, _>>()?;
+    let resources: Vec<String> =
+        resources.iter().map(|name| resource(name, place)).collect::<Result<_, _>>()?;
     let conditions = match object.get("Condition") {
         None => Vec::new(),
         Some(Value::Object(operators)) => conditions(operators)?,
         Some(_) => return Err(malformed("Condition is no JSON object")),
     };
-    let (actions, resources) = ((actions, other_actions), (resources, other_resources));
+    let actions = (actions.iter().map(|action| Pattern::wild(action)).collect(), other_actions);
+    let resources = (resources.iter().map(|name| Pattern::with_variables(name)).collect(), other_resources);
     Ok(Statement { allows, principals, actions, resources, conditions })
 }
 
@@ -219,7 +224,7 @@ fn resource(name: &str, place: PolicyPlace<'_>) -> Result<String, S3Error> {
     let rest = name.strip_prefix(RESOURCE_PREFIX).ok_or_else(refuse)?;
     if let PolicyPlace::Bucket(bucket) = place {
         let of = rest.split('/').next().unwrap_or_default();
-        if !matches(of, bucket, None) {
+        if !Pattern::wild(of).matches(&Text::new(bucket), &Facts::default()) {
             return Err(refuse());
         }
     }
