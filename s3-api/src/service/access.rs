@@ -9,8 +9,9 @@
 //!
 //! [`Policies`] decides as S3 does
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-s3-evaluates-access-control.html>): a denial anywhere is final; within
-//! the account that owns the resource, the user's policies or the bucket's must allow; across accounts, the user's own and either
-//! the bucket's policy or a list.
+//! the account that owns the resource, the user's policies or the bucket's must allow, the latter by naming the user or everybody: what
+//! it allows the account, the account's users have by their own policies; across accounts, the user's own and either the bucket's
+//! policy or a list.
 
 use super::{facts::RequestFacts, identity::Principal};
 use crate::protocol::{
@@ -185,10 +186,11 @@ fn decide_in(
         _ => bucket_owner,
     };
     let account = access.principal.account_id();
-    let by_policy = theirs == Verdict::Allow && resource_owner == bucket_owner;
+    let reaches = resource_owner == bucket_owner;
     if account == Some(resource_owner) {
-        return allow_if(own == Verdict::Allow || by_policy);
+        return allow_if(own == Verdict::Allow || (theirs == Verdict::Allow && reaches));
     }
+    let by_policy = matches!(theirs, Verdict::Allow | Verdict::AllowAccount) && reaches;
     let by_list = bucket.has_lists()
         && match list_permission(access.action) {
             Some(permission) if about_object => {
@@ -226,7 +228,7 @@ fn own(access: &Access<'_>, facts: Option<&Facts>) -> Verdict {
         match policy.judge(access.principal.subject(), access.action, &name_of(access.resource), facts) {
             Verdict::Deny => return Verdict::Deny,
             Verdict::Allow => verdict = Verdict::Allow,
-            Verdict::Silent => {}
+            Verdict::AllowAccount | Verdict::Silent => {}
         }
     }
     verdict
@@ -247,7 +249,9 @@ fn of_bucket(access: &Access<'_>, bucket: &BucketAccess, facts: Option<&Facts>, 
         // "RestrictPublicBuckets … restricts access to this bucket to only AWS service principals and authorized users
         // within this account if the bucket has a public policy."
         // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PublicAccessBlockConfiguration.html>.)
-        Verdict::Allow if !is_owner && bucket.block.restrict_public_buckets && policy.is_public() => {
+        Verdict::Allow | Verdict::AllowAccount
+            if !is_owner && bucket.block.restrict_public_buckets && policy.is_public() =>
+        {
             Verdict::Silent
         }
         verdict => verdict,
@@ -408,6 +412,23 @@ mod tests {
         assert!(decide(&root("owner"), "s3:DeleteBucketPolicy", "", &locked_out, unknown));
         assert!(!decide(&user("owner", MAY_ALL), "s3:DeleteBucketPolicy", "", &locked_out, unknown));
         assert!(!decide(&root("owner"), "s3:ListBucket", "", &locked_out, unknown));
+    }
+
+    #[test]
+    fn an_account_decides_about_its_users() {
+        // What a bucket's policy gives to its owner's account, or another, a user has only by policies of its own.
+        let tags = TagSet::default();
+        let here = ObjectAccess::Present { acl: None, tags: &tags };
+        let to = |principal: &str| bucket("private", &ALLOW_READ.replace("\"*\",\"Act", &format!("{principal},\"Act")));
+        for account in ["owner", "other"] {
+            let by_account = to(&format!("{{\"AWS\":\"arn:aws:iam::{account}:root\"}}"));
+            assert!(!decide(&user(account, ""), "s3:GetObject", "k", &by_account, here), "{account}");
+            assert!(decide(&user(account, MAY_ALL), "s3:GetObject", "k", &by_account, here), "{account}");
+            assert!(decide(&root(account), "s3:GetObject", "k", &by_account, here), "{account}");
+        }
+        assert!(decide(&user("owner", ""), "s3:GetObject", "k", &to("{\"AWS\":\"arn:aws:iam::owner:user/ann\"}"), here));
+        assert!(decide(&user("owner", ""), "s3:GetObject", "k", &to("\"*\""), here));
+        assert!(!decide(&user("other", ""), "s3:GetObject", "k", &to("{\"AWS\":\"arn:aws:iam::other:user/ann\"}"), here));
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! | who is allowed everything in a bucket takes it over by its policy | `no_policy_gives_itself_away` |
 //! | chunks are taken from another request, in another order, or not to the end | `chunks_are_of_their_request_and_in_their_place` |
 //! | patterns of a policy are tried at every place of a long name | `a_policy_is_judged_soon_whatever_it_says` |
+//! | a grant to an account is one to each of its users | `an_account_decides_about_its_users` |
 //!
 //! Default credentials there are none to test: a server that is given no keys makes some up (`examples/src/bin/s3-server/identities.rs`).
 
@@ -656,4 +657,35 @@ fn a_policy_is_judged_soon_whatever_it_says() {
     let agent = "a".repeat(60_000);
     assert_eq!(alice.call(Get, "/photos/k", &[("user-agent", &agent)], b"").code(), "AccessDenied");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn an_account_decides_about_its_users() {
+    // A bucket's policy that names an account gives each of its users what its own policies let it have; one that names the user, or
+    // everybody, gives it itself.
+    let (bench, mut alice, _bob) = strangers();
+    let mut carol = bench.client(CAROL);
+    for (principal, may_put) in [
+        (r#"{"AWS":"arn:aws:iam::account-a:root"}"#, false),
+        (r#"{"AWS":"account-a"}"#, false),
+        (r#"{"CanonicalUser":"account-a"}"#, false),
+        (r#"{"AWS":["account-a","arn:aws:iam::account-a:user/carol"]}"#, true),
+        (r#"{"AWS":"arn:aws:iam::account-a:user/carol"}"#, true),
+        (r#""*""#, true),
+    ] {
+        let policy = format!(
+            "{{\"Statement\":{{\"Effect\":\"Allow\",\"Principal\":{principal},\"Action\":\"s3:*\",\
+             \"Resource\":[\"arn:aws:s3:::photos\",\"arn:aws:s3:::photos/*\"]}}}}"
+        );
+        assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
+        assert_eq!(carol.call(Get, "/photos/k", &[], b"").body, b"private", "{principal}");
+        let put = carol.call(Put, "/photos/c", &[], b"mine");
+        assert_eq!(put.status, if may_put { 200 } else { 403 }, "{principal}");
+        let policy = carol.call(Delete, "/photos?policy", &[], b"");
+        assert_eq!(policy.status, if may_put { 204 } else { 403 }, "{principal}");
+    }
+    // A denial that names the account is one to each of its users.
+    let policy = r#"{"Statement":{"Effect":"Deny","Principal":{"AWS":"account-a"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::photos/*"}}"#;
+    assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
+    assert_eq!(carol.call(Get, "/photos/k", &[], b"").code(), "AccessDenied");
 }

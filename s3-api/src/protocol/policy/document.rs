@@ -92,12 +92,14 @@ impl Policy {
     pub fn judge(&self, subject: Subject<'_>, action: &str, resource: &str, facts: &Facts) -> Verdict {
         let action = action.to_ascii_lowercase();
         let (action, resource) = (Text::new(&action), Text::new(resource));
-        let meant = |statement: &&Statement| statement.is_about(subject, &action, &resource, facts);
         let mut verdict = Verdict::Silent;
-        for statement in self.statements.iter().filter(meant) {
-            match statement.allows {
-                true => verdict = Verdict::Allow,
-                false => return Verdict::Deny,
+        for statement in &self.statements {
+            match statement.is_about(subject, &action, &resource, facts) {
+                None => {}
+                Some(_) if !statement.allows => return Verdict::Deny,
+                Some(Named::Itself) => verdict = Verdict::Allow,
+                Some(Named::ByAccount) if verdict == Verdict::Silent => verdict = Verdict::AllowAccount,
+                Some(Named::ByAccount) => {}
             }
         }
         verdict
@@ -111,14 +113,22 @@ impl Policy {
 }
 
 impl Statement {
-    fn is_about(&self, subject: Subject<'_>, action: &Text<'_>, resource: &Text<'_>, facts: &Facts) -> bool {
+    /// How it names `subject`, if it is about it doing this.
+    fn is_about(
+        &self,
+        subject: Subject<'_>,
+        action: &Text<'_>,
+        resource: &Text<'_>,
+        facts: &Facts,
+    ) -> Option<Named> {
         let any = |patterns: &[Pattern], text: &Text<'_>| patterns.iter().any(|pattern| pattern.matches(text, facts));
         let (actions, other_actions) = &self.actions;
         let (resources, other_resources) = &self.resources;
-        self.principals.include(subject)
-            && any(actions, action) != *other_actions
-            && any(resources, resource) != *other_resources
-            && self.conditions.iter().all(|condition| condition.holds(facts, !self.allows))
+        self.principals.name(subject).filter(|_| {
+            any(actions, action) != *other_actions
+                && any(resources, resource) != *other_resources
+                && self.conditions.iter().all(|condition| condition.holds(facts, !self.allows))
+        })
     }
 
     /// The facts that it asks for.
@@ -128,21 +138,40 @@ impl Statement {
     }
 }
 
+/// How a statement names a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// As itself, or with everybody.
+    Itself,
+    /// By the account that it is a user of.
+    ByAccount,
+}
+
 impl Principals {
-    fn include(&self, subject: Subject<'_>) -> bool {
+    fn name(&self, subject: Subject<'_>) -> Option<Named> {
         match self {
-            Principals::Holder | Principals::Everybody => true,
-            Principals::These(names) => names.iter().any(|name| names_subject(name, subject)),
-            Principals::Others(names) => !names.iter().any(|name| names_subject(name, subject)),
+            Principals::Holder | Principals::Everybody => Some(Named::Itself),
+            Principals::These(names) => {
+                let named: Vec<Named> = names.iter().filter_map(|name| named(name, subject)).collect();
+                named.iter().find(|named| **named == Named::Itself).or(named.first()).copied()
+            }
+            Principals::Others(names) => {
+                (!names.iter().any(|name| named(name, subject).is_some())).then_some(Named::Itself)
+            }
         }
     }
 }
 
 /// An account, by its identifier or as `arn:aws:iam::account:root`, is all its users.
-fn names_subject(name: &str, subject: Subject<'_>) -> bool {
-    let Subject::User { account, arn } = subject else { return false };
-    let root = name.strip_prefix("arn:aws:iam::").and_then(|rest| rest.strip_suffix(":root"));
-    name == account || name == arn || root == Some(account)
+fn named(name: &str, subject: Subject<'_>) -> Option<Named> {
+    let Subject::User { account, arn } = subject else { return None };
+    let account_of = |arn| str::strip_prefix(arn, "arn:aws:iam::").and_then(|rest| rest.strip_suffix(":root"));
+    if name == arn {
+        return Some(Named::Itself);
+    }
+    let is_account = name == account || account_of(name) == Some(account);
+    let is_user = account_of(arn).is_none();
+    is_account.then_some(if is_user { Named::ByAccount } else { Named::Itself })
 }
 
 fn known(object: &Map<String, Value>, names: &[&str]) -> Result<(), S3Error> {
@@ -338,8 +367,8 @@ mod tests {
         let judge = |subject, action: &str, resource: &str| {
             policy.judge(subject, action, resource, &Facts::default())
         };
-        assert_eq!(judge(ANN, "s3:GetObject", "b/k"), Verdict::Allow);
-        assert_eq!(judge(ANN, "s3:getobject", "b/k"), Verdict::Allow);
+        assert_eq!(judge(ANN, "s3:GetObject", "b/k"), Verdict::AllowAccount);
+        assert_eq!(judge(ANN, "s3:getobject", "b/k"), Verdict::AllowAccount);
         assert_eq!(judge(ANN, "s3:GetObject", "b/secret/k"), Verdict::Deny);
         assert_eq!(judge(OWNER, "s3:GetObject", "b/k"), Verdict::Silent);
         assert_eq!(judge(Subject::Anonymous, "s3:GetObject", "b/secret/k"), Verdict::Deny);
@@ -349,19 +378,30 @@ mod tests {
 
     #[test]
     fn principals_are_named_in_many_ways() {
-        // Accounts, users, several; nobody is named by a service.
+        // Accounts, users, several; nobody is named by a service. Who is named by the account alone is told apart.
+        use Verdict::{Allow, AllowAccount, Deny, Silent};
         for (principal, ann) in [
-            ("\"*\"", true),
-            ("{\"AWS\":\"*\"}", true),
-            ("{\"AWS\":[\"7\",\"arn:aws:iam::2:user/ann\"]}", true),
-            ("{\"AWS\":\"arn:aws:iam::2:root\"}", true),
-            ("{\"AWS\":\"arn:aws:iam::2:user/bob\"}", false),
-            ("{\"CanonicalUser\":\"2\"}", true),
-            ("{\"Service\":\"2\"}", false),
+            ("\"*\"", Allow),
+            ("{\"AWS\":\"*\"}", Allow),
+            ("{\"AWS\":[\"7\",\"arn:aws:iam::2:user/ann\"]}", Allow),
+            ("{\"AWS\":[\"2\",\"arn:aws:iam::2:user/ann\"]}", Allow),
+            ("{\"AWS\":\"arn:aws:iam::2:root\"}", AllowAccount),
+            ("{\"AWS\":\"2\"}", AllowAccount),
+            ("{\"AWS\":\"arn:aws:iam::2:user/bob\"}", Silent),
+            ("{\"CanonicalUser\":\"2\"}", AllowAccount),
+            ("{\"Service\":\"2\"}", Silent),
         ] {
-            let policy = policy(&statement("Allow", principal, "s3:*", "b")).unwrap();
-            let verdict = policy.judge(ANN, "s3:ListBucket", "b", &Facts::default());
-            assert_eq!(verdict == Verdict::Allow, ann, "{principal}");
+            let text = statement("Allow", principal, "s3:*", "b");
+            let judge = |text: &str, subject| {
+                policy(text).unwrap().judge(subject, "s3:ListBucket", "b", &Facts::default())
+            };
+            assert_eq!(judge(&text, ANN), ann, "{principal}");
+            let denied = if ann == Silent { Silent } else { Deny };
+            assert_eq!(judge(&text.replace("Allow", "Deny"), ANN), denied, "{principal}");
+            let both = format!("{},{text}", statement("Allow", "{\"AWS\":\"2\"}", "s3:*", "b"));
+            assert_eq!(judge(&both, ANN), if ann == Allow { Allow } else { AllowAccount }, "{principal}");
+            let root = Subject::User { account: "2", arn: "arn:aws:iam::2:root" };
+            assert_ne!(judge(&text, root), AllowAccount, "{principal}");
         }
         let others = statement("Deny", "{\"AWS\":\"1\"}", "s3:*", "b").replace("Principal", "NotPrincipal");
         let others = policy(&others).unwrap();

@@ -27,6 +27,11 @@ pub enum Verdict {
     Deny,
     /// A statement allows it and none denies it.
     Allow,
+    /// As [`Verdict::Allow`], but what is allowed is the subject's account, by its name: which of its users may, it says itself.
+    ///
+    /// "The account ARN and the shortened account ID behave the same way. Both delegate permissions to the account."
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>, "AWS account principals".)
+    AllowAccount,
     /// No statement is about it.
     Silent,
 }
