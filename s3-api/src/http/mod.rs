@@ -38,7 +38,7 @@ pub use reply::{BrokenOff, ReplyBody};
 use crate::{
     protocol::{error::S3Error, http::Method, operation::Resource},
     server::{Announced, Front, ServerLimits, ServerMetrics, Source},
-    service::{Origin, Service, ServiceOptions},
+    service::{Origin, Service, ServiceOptions, UNKNOWN},
 };
 use crossdock::{CoreEngine, Engine};
 use futures_channel::oneshot;
@@ -62,7 +62,8 @@ use std::{
 pub struct Peer {
     /// The other end of the connection. What proxies say of others is not believed.
     pub address: SocketAddr,
-    /// Whether the connection is encrypted.
+    /// Whether the connection is encrypted. By which version of TLS is not asked: a policy that makes demands on it (`s3:TlsVersion`) is
+    /// not satisfied then.
     pub secure: bool,
 }
 
@@ -187,7 +188,9 @@ async fn serve(
     pieces: pieces::Receiver,
     reply: oneshot::Sender<Made>,
 ) {
-    let origin = Origin { peer: peer.address, secure: peer.secure, now_ms: front.core.wall_clock_ms() };
+    let tls_version = peer.secure.then_some(UNKNOWN);
+    let now_ms = front.core.wall_clock_ms();
+    let origin = Origin { peer: peer.address, secure: peer.secure, tls_version, now_ms };
     let mut asked =
         front.asked(head.as_ref().map_or(Method::Get, |head| head.request.method), origin, front.core.now());
     let mut answer = match head {

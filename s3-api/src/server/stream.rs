@@ -91,4 +91,13 @@ impl Stream {
     pub(super) fn is_encrypted(&self) -> bool {
         !matches!(self, Stream::Plain(_))
     }
+
+    /// By which version of TLS, as policies call it.
+    pub(super) fn tls_version(&self) -> Option<&'static str> {
+        match self {
+            Stream::Plain(_) => None,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Some(stream.version()),
+        }
+    }
 }

@@ -211,6 +211,11 @@ impl Wire {
     pub(crate) fn is_encrypted(&self) -> bool {
         self.stream.is_encrypted()
     }
+
+    /// By which version of TLS.
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+        self.stream.tls_version()
+    }
 }
 
 /// What is put into a page to be sent: TLS needs a part of one.

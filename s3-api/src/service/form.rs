@@ -88,9 +88,15 @@ impl<'a> Allowed<'a> {
         let tags = form.field("tagging").map(|document| TagSet::parse(document.as_bytes(), OBJECT_TAGS_MAX));
         let tags = tags.transpose()?.unwrap_or_default();
         let (origin, query) = (admitted.origin, &Query::default());
-        let source = Source { origin, principal: &principal, place: None, headers: &headers, query };
+        let source = Source { origin, principal: &principal, signed: None, headers: &headers, query };
         let mut facts = facts::gather(&source);
         facts.set("s3:authType", "POST");
+        if form.field("awsaccesskeyid").is_some() {
+            facts.set("s3:signatureversion", "AWS");
+            // "In Signature Version 2, this value is always set to 0."
+            // (<https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html>, s3:signatureAge.)
+            facts.set("s3:signatureAge", "0");
+        }
         facts::set_tags(&mut facts, &tags);
         let facts = RequestFacts::ready(facts);
         let resource = Resource::Object { bucket: bucket.info.name.to_string(), key: key.clone() };

@@ -43,7 +43,7 @@ mod versions;
 mod writes;
 
 pub use access::{Access, Authorizer, BucketAccess, Decision, ObjectAccess, Policies};
-pub(crate) use facts::Origin;
+pub(crate) use facts::{Origin, UNKNOWN};
 pub use facts::RequestFacts;
 pub use identity::{Account, Credential, Credentials, Identity, Principal, Secret};
 pub use lifecycle::{Swept, sweep};
@@ -145,7 +145,7 @@ impl Admitted {
         RequestFacts::of(Source {
             origin: self.origin,
             principal: &self.principal,
-            place: self.signed.map(|signed| signed.place),
+            signed: self.signed,
             headers: &self.headers,
             query: &self.routed.query,
         })
@@ -252,10 +252,9 @@ impl Service {
             check_expected_owner(&headers, "x-amz-expected-bucket-owner", bucket.owner())?;
         }
         let (payload, signed) = (verified.payload, verified.signed);
-        let place = signed.map(|signed| signed.place);
         let query = &routed.query;
         let facts =
-            RequestFacts::of(Source { origin, principal: &principal, place, headers: &headers, query });
+            RequestFacts::of(Source { origin, principal: &principal, signed, headers: &headers, query });
         let question = Question {
             principal: &principal,
             bucket: bucket.as_deref(),

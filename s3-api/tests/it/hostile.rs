@@ -24,6 +24,8 @@
 //! | chunks are taken from another request, in another order, or not to the end | `chunks_are_of_their_request_and_in_their_place` |
 //! | patterns of a policy are tried at every place of a long name | `a_policy_is_judged_soon_whatever_it_says` |
 //! | a grant to an account is one to each of its users | `an_account_decides_about_its_users` |
+//! | conditions on what nobody tells, and actions that nobody asks about, never fire | `a_policy_that_would_be_passed_over_is_refused` |
+//! | how old a signature is, and how long a lock would hold, is not asked | `signatures_and_locks_are_facts` |
 //!
 //! Default credentials there are none to test: a server that is given no keys makes some up (`examples/src/bin/s3-server/identities.rs`).
 
@@ -688,4 +690,75 @@ fn an_account_decides_about_its_users() {
     let policy = r#"{"Statement":{"Effect":"Deny","Principal":{"AWS":"account-a"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::photos/*"}}"#;
     assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
     assert_eq!(carol.call(Get, "/photos/k", &[], b"").code(), "AccessDenied");
+}
+
+#[test]
+fn a_policy_that_would_be_passed_over_is_refused() {
+    // Keys and actions that there are not, and actions that are never asked about with such a resource.
+    let (_bench, mut alice, _bob) = strangers();
+    let mut set = |action: &str, resource: &str, condition: &str| {
+        let policy = format!(
+            "{{\"Statement\":{{\"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":\"{action}\",\
+             \"Resource\":\"arn:aws:s3:::{resource}\",\"Condition\":{{{condition}}}}}}}"
+        );
+        let reply = alice.call(Put, "/photos?policy", &[], policy.as_bytes());
+        (reply.status, reply.code())
+    };
+    let refused = (400, "MalformedPolicy".to_owned());
+    for (action, resource, condition) in [
+        ("s3:Bogus", "photos/*", ""),
+        ("s3:Get*Bogus", "photos/*", ""),
+        ("s3:ListBucket", "photos/*", ""),
+        ("s3:GetObject", "photos", ""),
+        ("s3:ListAllMyBuckets", "photos", ""),
+        ("s3:GetObject", "photos/*", r#""StringEquals":{"s3:Bogus":"a"}"#),
+        ("s3:GetObject", "photos/*", r#""StringEquals":{"aws:Bogus":"a"}"#),
+        ("s3:GetObject", "photos/*", r#""StringEquals":{"ec2:Region":"a"}"#),
+        ("s3:GetObject", "photos/*", r#""Null":{"aws:SourceIpp":"true"}"#),
+        ("s3:GetObject", "photos/*", r#""StringEquals":{"aws:username":"${aws:Bogus}"}"#),
+        ("s3:GetObject", "photos/${s3:Bogus}/*", ""),
+    ] {
+        assert_eq!(set(action, resource, condition), refused, "{action} {resource} {condition}");
+    }
+    for (action, resource, condition) in [
+        ("s3:*", "photos", ""),
+        ("s3:Get*", "photos/*", ""),
+        ("*", "photos/*", ""),
+        ("s3:getobject", "photos*", ""),
+        ("s3:ListBucket", "photos*", ""),
+        ("s3:PutObject", "photos/${aws:username}/*", r#""Bool":{"aws:MultiFactorAuthPresent":"false"}"#),
+        ("s3:PutObject", "photos/*", r#""StringNotEquals":{"AWS:PRINCIPALTAG/team":"a"}"#),
+        ("s3:GetObject", "photos/*", r#""StringNotLike":{"aws:SourceVpce":"vpce-*"}"#),
+    ] {
+        assert_eq!(set(action, resource, condition).0, 204, "{action} {resource} {condition}");
+    }
+}
+
+#[test]
+fn signatures_and_locks_are_facts() {
+    // How old a presigned address is, how long an object would be locked, and that a request nobody signed is nobody's.
+    let (_bench, mut alice, _bob) = strangers();
+    let lock = [("x-amz-bucket-object-lock-enabled", "true")];
+    assert_eq!(alice.call(Put, "/vault", &lock, b"").status, 200);
+    assert_eq!(alice.call(Put, "/vault/k", &[], b"kept").status, 200);
+    let deny = |alice: &mut Client, action: &str, condition: &str| {
+        let policy = format!(
+            "{{\"Statement\":[{{\"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":\"{action}\",\
+             \"Resource\":\"arn:aws:s3:::vault/*\",\"Condition\":{{{condition}}}}},\
+             {{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:GetObject\",\"Resource\":\"arn:aws:s3:::vault/*\"}}]}}"
+        );
+        assert_eq!(alice.call(Put, "/vault?policy", &[], policy.as_bytes()).status, 204);
+    };
+    deny(&mut alice, "s3:GetObject", r#""NumericGreaterThan":{"s3:signatureAge":"20000"}"#);
+    let (young, old) = (alice.presigned(Get, "/vault/k", 5), alice.presigned(Get, "/vault/k", 30));
+    assert_eq!(alice.send(&young).body, b"kept");
+    assert_eq!(alice.send(&old).code(), "AccessDenied");
+    deny(&mut alice, "s3:PutObject", r#""NumericGreaterThan":{"s3:object-lock-remaining-retention-days":"100"}"#);
+    let until = [("x-amz-object-lock-mode", "GOVERNANCE"), ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z")];
+    assert_eq!(alice.call(Put, "/vault/k", &until, b"long").code(), "AccessDenied");
+    assert_eq!(alice.call(Put, "/vault/k", &[], b"short").status, 200);
+    deny(&mut alice, "s3:GetObject", r#""StringEquals":{"aws:PrincipalType":"Anonymous"}"#);
+    let unsigned = alice.unsigned(Get, "/vault/k", &[], b"");
+    assert_eq!(alice.send(&unsigned).code(), "AccessDenied");
+    assert_eq!(alice.call(Get, "/vault/k", &[], b"").body, b"short");
 }

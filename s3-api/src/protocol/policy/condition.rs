@@ -6,7 +6,7 @@ use super::pattern::{Pattern, Text};
 use crate::protocol::time::parse_iso8601;
 use core::net::IpAddr;
 
-/// The longest value that conditions are judged by. Longer ones count against the sender: what allows does not hold, what denies does.
+/// The longest value that conditions are judged by.
 ///
 /// "The PUT request header is limited to 8 KB in size."
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>.) No value there can be longer.
@@ -34,6 +34,16 @@ impl Facts {
     fn all(&self, name: &str) -> Option<&[String]> {
         let found = self.values.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, values)| values.as_slice())
+    }
+
+    /// Whether anything is said of `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.all(name).is_some()
+    }
+
+    /// Whether `name` is `value`, alone or among others.
+    pub fn says(&self, name: &str, value: &str) -> bool {
+        self.all(name).is_some_and(|values| values.iter().any(|known| known == value))
     }
 
     /// The value of a name that has one.
@@ -190,7 +200,8 @@ impl Condition {
     /// Whether it holds. "If the key that you specify in a policy condition is not present in the request context, the values do
     /// not match and the condition is false. If the policy condition requires that the key is not matched, … and the right key is
     /// not present, the condition is true." With `IfExists` a key that is not present makes every condition true.
-    /// One that can not be judged holds if `unless_known`.
+    /// With a fact that can not be judged it holds if `unless_known`: so that it counts against the sender, what denies does, and what
+    /// allows does not.
     pub(super) fn holds(&self, facts: &Facts, unless_known: bool) -> bool {
         let found = facts.all(&self.name);
         if self.compare == Compare::Null {
@@ -200,7 +211,8 @@ impl Condition {
         let Some(found) = found else {
             return self.if_exists || self.negated || self.quantifier == Quantifier::ForAll;
         };
-        if found.iter().any(|value| value.len() > FACT_BYTES_MAX) {
+        let is_judged = |value: &String| value.len() <= FACT_BYTES_MAX && self.compare.read(value).is_some();
+        if !found.iter().all(is_judged) {
             return unless_known;
         }
         let one = |value: &String| self.fits(value, facts) != self.negated;
@@ -409,12 +421,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_counts_against_the_sender() {
-        // Neither what would allow holds nor its opposite; what denies does, as itself and negated.
+    fn what_can_not_be_judged_counts_against_the_sender() {
+        // Too long, or no value of the kind: neither what would allow holds nor its opposite; what denies does, as itself and negated.
         let mut facts = Facts::default();
         facts.set("aws:UserAgent", "a".repeat(FACT_BYTES_MAX + 1));
         for operator in ["StringLike", "StringNotLike", "StringEquals", "StringNotEqualsIfExists"] {
             let condition = Condition::new(operator, "aws:useragent", vec!["a*".into()]).unwrap();
+            assert!(!condition.holds(&facts, false) && condition.holds(&facts, true), "{operator}");
+        }
+        for (operator, wanted) in [("NumericLessThan", "1.2"), ("DateGreaterThan", "0"), ("NotIpAddress", "10.0.0.0/8")] {
+            facts.set("s3:TlsVersion", "unknown");
+            let condition = Condition::new(operator, "s3:TlsVersion", vec![wanted.into()]).unwrap();
             assert!(!condition.holds(&facts, false) && condition.holds(&facts, true), "{operator}");
         }
         facts.set("aws:UserAgent", "a".repeat(FACT_BYTES_MAX));

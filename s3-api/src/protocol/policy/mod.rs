@@ -9,16 +9,20 @@
 //! statements name principals, or with a user, and then they do not.
 //!
 //! Invariants:
-//! * What is not understood is refused when the policy is set, so that nothing is ever skipped when it is judged.
+//! * What is not understood is refused when the policy is set, so that nothing is ever skipped when it is judged: names of actions and
+//!   of facts that are on no list, actions that are never done to what the statement names.
+//! * A fact that can not be judged, because it is too long or no value of the kind, counts against the sender.
 //! * A fact comes from the server, or from a header whose name is on a list: no request can bring a fact of its own making.
 
 mod condition;
 mod document;
+mod known;
 mod pattern;
 mod public;
 
 pub use condition::Facts;
 pub use document::{POLICY_BYTES_MAX, Policy, PolicyPlace, Principals};
+pub use known::KEYS_TOLD;
 
 /// What a policy says about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@
 //! * Of what was decrypted at most one record is kept ([`Session::leftover`]): what the caller had no room for.
 //! * After an error nothing is decrypted any more; the alert that says so is in `outgoing`.
 
+use crate::service::UNKNOWN;
 use crossdock_transport::memory::{CopyReason, copy_payload, count_copied};
 use rustls::{
     ServerConfig,
@@ -163,6 +164,15 @@ impl Session {
                 self.seen_bytes = whole_records_bytes(input.get(discard..).unwrap_or_default());
                 return Ok(advance);
             }
+        }
+    }
+
+    /// The version that was agreed on: `1.2`, `1.3`, or [`UNKNOWN`] before there is any.
+    pub(super) fn version(&self) -> &'static str {
+        match self.connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
+            Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
+            _ => UNKNOWN,
         }
     }
 

@@ -110,6 +110,11 @@ impl TlsStream {
         &self.stream
     }
 
+    /// The version of TLS that was agreed on, as policies call it.
+    pub(in crate::server) fn version(&self) -> &'static str {
+        self.session.version()
+    }
+
     /// What was received and not used.
     fn pending(&self) -> &[u8] {
         if !self.gathered.is_empty() {
