@@ -8,7 +8,7 @@
 //! (writes, deletes, copies). A date that can not be read in a GET is ignored, as RFC 9110 §13.1.3 obliges.
 
 use super::error::{ErrorCode, S3Error};
-use super::etag::ETagCondition;
+use super::etag::{ETag, ETagCondition};
 use super::http::Headers;
 use super::time::parse_http_date;
 
@@ -146,6 +146,43 @@ impl ReadConditions {
     }
 }
 
+/// `If-Range`: what a range is good for.
+///
+/// "Informally, its meaning is as follows: if the representation is unchanged, send me the part(s) that I am requesting in Range; otherwise,
+/// send me the entire representation." (RFC 9110 §13.1.5.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RangeCondition {
+    /// The object with this tag.
+    Tag(ETag),
+    /// The object that was last modified in this second since 1970.
+    Date(u64),
+    /// None: it is neither.
+    Nothing,
+}
+
+impl RangeCondition {
+    /// Reads `If-Range`. What can not be read matches nothing, so that no bytes are joined that do not belong together.
+    pub fn from_headers(headers: &Headers) -> Option<Self> {
+        let value = headers.first("if-range")?;
+        if let Some(date) = parse_http_date(value) {
+            return Some(RangeCondition::Date(date));
+        }
+        let tag = core::str::from_utf8(value).ok().and_then(ETag::parse);
+        Some(tag.map_or(RangeCondition::Nothing, RangeCondition::Tag))
+    }
+
+    /// Whether the range is one of `current`: "using the strong comparison" of tags, or if "the HTTP-date validator provided exactly
+    /// matches the Last-Modified field value". That the date is a strong validator is for the client to know, from the Date of the reply
+    /// it had it from (RFC 9110 §8.8.2.2).
+    pub fn holds(&self, current: Validators<'_>) -> bool {
+        match self {
+            RangeCondition::Tag(tag) => tag.matches_strongly(current.etag),
+            RangeCondition::Date(date) => *date == current.modified_ms / 1_000,
+            RangeCondition::Nothing => false,
+        }
+    }
+}
+
 /// The conditions of PutObject, CompleteMultipartUpload, CopyObject (on its target) and DeleteObject. The default
 /// holds always. A delete marker counts as no object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -255,6 +292,18 @@ mod tests {
         assert_eq!(verdict(&[("If-None-Match", "a"), ("If-Modified-Since", BEFORE)]), NotModified);
         assert_eq!(verdict(&[("If-None-Match", "b"), ("If-Modified-Since", SAME)]), Proceed);
         assert_eq!(verdict(&[("If-Match", "b"), ("If-None-Match", "a")]), Failed("If-Match"));
+    }
+
+    #[test]
+    fn a_range_is_of_what_matches_strongly() {
+        // The same tag, the very second; nothing weaker.
+        let holds =
+            |value: &str| RangeCondition::from_headers(&headers(&[("If-Range", value)])).unwrap().holds(CURRENT);
+        assert!(holds("\"a\"") && holds(SAME));
+        for value in ["\"b\"", "W/\"a\"", BEFORE, "Sun, 06 Nov 1994 08:49:38 GMT", "yesterday", "*", "\"a\", \"b\"", ""] {
+            assert!(!holds(value), "{value}");
+        }
+        assert_eq!(RangeCondition::from_headers(&headers(&[])), None);
     }
 
     #[test]

@@ -32,6 +32,14 @@ fn judge(conditions: &ReadConditions, info: &ObjectInfo) -> Result<Option<Reply>
     }
 }
 
+/// The request without its range, if that is none of this object's.
+fn without_range(request: &ReadObject, info: &ObjectInfo) -> Option<ReadObject> {
+    let etag = text(&info.etag);
+    let current = Validators { etag: &etag, modified_ms: info.modified_ms };
+    let is_other = request.if_range.as_ref().is_some_and(|condition| !condition.holds(current));
+    is_other.then(|| ReadObject { range: None, if_range: None, ..request.clone() })
+}
+
 /// The bytes that are sent, and what the reply says of them.
 struct Sent {
     range: ResolvedRange,
@@ -118,11 +126,14 @@ pub(super) async fn get(
     check_overrides(request, principal)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
     let options = GetOptions { select: selection(request), version: which };
-    let get = match engine.get(bucket, key, options).await {
-        Ok(get) => get,
+    let found = match engine.get(bucket, key, options).await {
+        Ok(found) => found,
         Err(error @ (Error::RangeNotSatisfiable { .. } | Error::InvalidPart(_))) => {
             // Conditions come before the range (RFC 9110 §13.2.2).
             let info = engine.head(bucket, key, which).await.map_err(|error| read_failure(error, which))?;
+            if let Some(whole) = without_range(request, &info) {
+                return Box::pin(get(engine, &whole, principal, lifecycle)).await;
+            }
             return match judge(&request.conditions, &info)? {
                 Some(reply) => Ok(reply.into()),
                 None if matches!(error, Error::InvalidPart(_)) => Err(ErrorCode::InvalidPartNumber.into()),
@@ -131,6 +142,12 @@ pub(super) async fn get(
         }
         Err(error) => return Err(read_failure(error, which)),
     };
+    // The object as it was read, not as it was before: another may have taken its place.
+    if let Some(whole) = without_range(request, found.info()) {
+        drop(found);
+        return Box::pin(get(engine, &whole, principal, lifecycle)).await;
+    }
+    let get = found;
     if let Some(reply) = judge(&request.conditions, get.info())? {
         return Ok(reply.into());
     }
@@ -163,6 +180,8 @@ pub(super) async fn head(
         None => engine.head(bucket, key, which).await.map(|info| (info, Vec::new())),
     };
     let (info, parts) = found.map_err(|error| read_failure(error, which))?;
+    let of_whole = without_range(request, &info);
+    let request = of_whole.as_ref().unwrap_or(request);
     if let Some(reply) = judge(&request.conditions, &info)? {
         return Ok(reply);
     }

@@ -1,7 +1,7 @@
 //! Conditional requests, from end to end.
 
 use crate::bench::{ALICE, Bench};
-use crossdock_s3::protocol::http::Method::{Delete, Get, Post, Put};
+use crossdock_s3::protocol::http::Method::{Delete, Get, Head, Post, Put};
 
 #[test]
 fn a_failed_condition_is_named() {
@@ -39,4 +39,37 @@ fn a_failed_condition_is_named() {
         assert!(told.contains(&format!("<Condition>{named}</Condition>")), "{path} {headers:?}: {told}");
     }
     assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"first");
+}
+
+#[test]
+fn a_range_is_of_the_object_that_the_client_has() {
+    // With If-Range a range comes only while the tag or the date is the object's own: else all of it, as what was begun to be
+    // fetched was another. Weak tags and dates that are too early, too late or none are no match.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    assert_eq!(alice.call(Put, "/photos/k", &[], b"0123456789").status, 200);
+    let head = alice.call(Head, "/photos/k", &[], b"");
+    let (etag, date) = (head.header("etag").unwrap().to_owned(), head.header("last-modified").unwrap().to_owned());
+    let weak = format!("W/{etag}");
+    for (validator, is_match) in [
+        (&*etag, true),
+        (&*date, true),
+        (&*weak, false),
+        ("\"0123456789abcdef0123456789abcdef\"", false),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", false),
+        ("Fri, 06 Nov 2993 08:49:37 GMT", false),
+        ("?", false),
+    ] {
+        let fields = [("range", "bytes=2-4"), ("if-range", validator)];
+        let got = alice.call(Get, "/photos/k", &fields, b"");
+        let expected = if is_match { (206, &b"234"[..]) } else { (200, &b"0123456789"[..]) };
+        assert_eq!((got.status, &*got.body), expected, "{validator}");
+        let head = alice.call(Head, "/photos/k", &fields, b"");
+        assert_eq!((head.status, head.header("content-range").is_some()), (expected.0, is_match), "{validator}");
+        // A range that the object does not have is none to be refused then.
+        let beyond = [("range", "bytes=20-"), ("if-range", validator)];
+        assert_eq!(alice.call(Get, "/photos/k", &beyond, b"").status, if is_match { 416 } else { 200 }, "{validator}");
+    }
+    assert_eq!(alice.call(Get, "/photos/k", &[("if-range", &etag)], b"").status, 200);
 }

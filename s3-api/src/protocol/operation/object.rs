@@ -3,7 +3,7 @@
 use super::request::Input;
 use crate::protocol::acl::AclRequest;
 use crate::protocol::checksum::{RequestChecksum, request_checksum};
-use crate::protocol::conditions::{ReadConditions, WriteConditions};
+use crate::protocol::conditions::{RangeCondition, ReadConditions, WriteConditions};
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::metadata::ObjectHeaders;
 use crate::protocol::range::ByteRange;
@@ -57,6 +57,8 @@ pub struct ReadObject {
     pub conditions: ReadConditions,
     /// Which bytes; never together with a part number.
     pub range: Option<ByteRange>,
+    /// What the range is good for: if the object is another, all of it is asked for. Only with a range.
+    pub if_range: Option<RangeCondition>,
     /// Which part, 1 to 10,000. An object that was not made of parts has part 1 only: itself.
     pub part_number: Option<u16>,
     /// Headers to answer with instead of the stored ones. S3 refuses them of anonymous requests.
@@ -93,6 +95,7 @@ impl ReadObject {
             key: input.key(),
             version_id: input.version_id()?,
             conditions: ReadConditions::from_headers(input.headers)?,
+            if_range: range.and_then(|_| RangeCondition::from_headers(input.headers)),
             range,
             part_number,
             overrides,
