@@ -1,5 +1,6 @@
 //! Waiting inside one core: an event that tasks wait for, and a counted budget.
 
+use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -11,31 +12,88 @@ use std::{
 
 /// Tasks wait until a condition holds; whoever changes what the condition reads calls [`Signal::notify`].
 ///
-/// There is no stored permit, so a wake-up can not be lost or left over: each waiter looks at its condition again.
+/// There is no stored permit, so a wake-up can not be lost or left over: each waiter looks at its condition again. One that goes away
+/// leaves nothing behind, however long it is until anybody is notified.
 #[derive(Default)]
-pub(crate) struct Signal(RefCell<Vec<Waker>>);
+pub(crate) struct Signal(RefCell<Room>);
+
+/// Where waiters are known.
+#[derive(Default)]
+struct Room {
+    wakers: Slab<Waker>,
+    /// How often all were woken: a place is only of one round.
+    round: u64,
+    /// Memory for the next round, kept from the last.
+    spare: Slab<Waker>,
+}
 
 impl Signal {
     /// Wakes every waiter to look at its condition again.
     pub(crate) fn notify(&self) {
-        // The wakers are taken out first: a waker may run code that waits on this signal again.
-        let waiting = std::mem::take(&mut *self.0.borrow_mut());
-        waiting.into_iter().for_each(Waker::wake);
+        let mut woken = {
+            let waiting = &mut *self.0.borrow_mut();
+            if waiting.wakers.is_empty() {
+                return;
+            }
+            waiting.round += 1;
+            std::mem::replace(&mut waiting.wakers, std::mem::take(&mut waiting.spare))
+        };
+        // Nothing is borrowed: a waker may run code that waits on this signal again.
+        woken.drain().for_each(Waker::wake);
+        self.0.borrow_mut().spare = woken;
     }
 
     /// Resolves with what `look` finds, once it finds something.
     pub(crate) async fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
-        std::future::poll_fn(|cx| {
-            if let Some(found) = look() {
-                return Poll::Ready(found);
+        let mut waiter = self.waiter();
+        std::future::poll_fn(|cx| waiter.poll(cx, &mut look)).await
+    }
+
+    /// Somebody who may wait here, and elsewhere too.
+    pub(crate) fn waiter(&self) -> Waiter<'_> {
+        Waiter { signal: self, place: None }
+    }
+}
+
+/// Who may wait for a signal; dropped, it does not any more.
+pub(crate) struct Waiter<'a> {
+    signal: &'a Signal,
+    /// Round and key of its waker.
+    place: Option<(u64, usize)>,
+}
+
+impl Waiter<'_> {
+    /// What `look` finds; if it finds nothing the task is woken to look again.
+    pub(crate) fn poll<T>(&mut self, cx: &mut Context<'_>, look: impl FnOnce() -> Option<T>) -> Poll<T> {
+        if let Some(found) = look() {
+            return Poll::Ready(found);
+        }
+        let replaced = {
+            let waiting = &mut *self.signal.0.borrow_mut();
+            let known = self.place.filter(|(round, _)| *round == waiting.round);
+            match known.and_then(|(_, key)| waiting.wakers.get_mut(key)) {
+                Some(known) if known.will_wake(cx.waker()) => None,
+                Some(known) => Some(std::mem::replace(known, cx.waker().clone())),
+                None => {
+                    self.place = Some((waiting.round, waiting.wakers.insert(cx.waker().clone())));
+                    None
+                }
             }
-            let mut waiting = self.0.borrow_mut();
-            if !waiting.iter().any(|w| w.will_wake(cx.waker())) {
-                waiting.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+        };
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let Some((round, key)) = self.place else { return };
+        let left = {
+            let waiting = &mut *self.signal.0.borrow_mut();
+            if waiting.round == round { waiting.wakers.try_remove(key) } else { None }
+        };
+        // The last waker of a task drops it, which may wake others here.
+        drop(left);
     }
 }
 
@@ -164,7 +222,7 @@ impl Drop for Take {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::pin::pin;
+    use std::{pin::pin, sync::Arc};
 
     fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))
@@ -194,5 +252,26 @@ mod tests {
         assert_eq!(budget.used(), 2, "granted, not yet picked up");
         drop(gone);
         assert_eq!(budget.used(), 0);
+    }
+
+    struct Counted;
+
+    impl std::task::Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// A waiter that goes away is forgotten at once, for it may be a long time until anybody is notified, and its waker keeps the
+    /// memory of its task.
+    #[test]
+    fn a_waiter_that_goes_away_is_forgotten() {
+        let (signal, task) = (Signal::default(), Arc::new(Counted));
+        let waker = Waker::from(task.clone());
+        for _ in 0..3 {
+            let mut wait = pin!(signal.wait(|| None::<()>));
+            assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            assert_eq!(Arc::strong_count(&task), 3, "the waiter's waker, once");
+        }
+        assert_eq!(Arc::strong_count(&task), 2, "a waiter that is gone is still to be woken");
     }
 }
