@@ -2,16 +2,42 @@
 //!
 //! Tasks come from [`async_task`]; this file only decides their order. A real core runs them first in, first out.
 //! The simulator picks the next by seed, because an order that merely happens to hold hides races between tasks.
+//!
+//! A task that is woken by its own core while that runs needs nobody to wake the core: before it sleeps, it looks whether
+//! a task is ready. Were it woken all the same, each of its sleeps would begin with the notice of that, end at once, and cost a
+//! system call for nothing.
 
 use concurrent_queue::ConcurrentQueue;
 use slab::Slab;
-use std::{cell::RefCell, future::Future, rc::Rc, sync::Arc, task::Waker};
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+};
 
 /// A spawned task. Dropping it cancels the task; [`Task::detach`] lets it run on.
 pub type Task<T> = async_task::Task<T>;
 
 /// Wakes the core from any thread; does nothing while it is awake.
 pub type WakeCore = Arc<dyn Fn() + Send + Sync>;
+
+thread_local! {
+    /// The executor whose core runs on this thread now, by the address of its queue; 0 if none does.
+    static RUNNING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// While it is there this thread runs the executor's core, and looks for tasks that are ready before that sleeps.
+pub(crate) struct Running {
+    before: usize,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(self.before);
+    }
+}
 
 pub(crate) struct Executor {
     ready: Arc<ConcurrentQueue<async_task::Runnable>>,
@@ -35,7 +61,9 @@ impl Executor {
             // The queue is unbounded and never closed, so that a push can not fail.
             let pushed = ready.push(runnable);
             debug_assert!(pushed.is_ok());
-            wake();
+            if RUNNING.get() != Arc::as_ptr(&ready).addr() {
+                wake();
+            }
         };
         let index = self.active.borrow().vacant_key();
         let registered = Registered { active: self.active.clone(), index };
@@ -48,6 +76,11 @@ impl Executor {
         debug_assert_eq!(at, index);
         runnable.schedule();
         task
+    }
+
+    /// Says that this thread runs the core, until what it gives is dropped.
+    pub(crate) fn running(&self) -> Running {
+        Running { before: RUNNING.replace(Arc::as_ptr(&self.ready).addr()) }
     }
 
     /// Runs at most `limit` tasks; says whether more are ready.
@@ -100,5 +133,54 @@ impl Drop for Registered {
     fn drop(&mut self) {
         let waker = self.active.borrow_mut().try_remove(self.index);
         drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Poll,
+    };
+
+    /// A task that the core itself wakes wakes no core; one that is woken between turns, by another core of the thread or by
+    /// another thread does.
+    #[test]
+    fn who_runs_needs_no_waking() {
+        let executor = || {
+            let woken = Arc::new(AtomicUsize::new(0));
+            let count = woken.clone();
+            let wake = move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            };
+            (Executor::new(Arc::new(wake), None), woken)
+        };
+        let ((one, woken), (other, _)) = (executor(), executor());
+        let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
+        let kept = wakers.clone();
+        let task = one.spawn(std::future::poll_fn(move |cx| {
+            kept.borrow_mut().push(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+        assert_eq!(woken.load(Ordering::Relaxed), 1, "spawned from outside");
+        let run = |wake: &dyn Fn(Waker)| {
+            assert!(!one.run(8));
+            let waker = wakers.borrow_mut().pop().expect("it was polled");
+            let before = woken.load(Ordering::Relaxed);
+            wake(waker);
+            woken.load(Ordering::Relaxed) - before
+        };
+        assert_eq!(run(&Waker::wake), 1, "between turns");
+        let within = |executor: &Executor, waker: Waker| {
+            let _running = executor.running();
+            waker.wake();
+        };
+        assert_eq!(run(&|waker| within(&one, waker)), 0, "by itself");
+        assert_eq!(run(&|waker| within(&other, waker)), 1, "by another core");
+        let elsewhere = |waker: Waker| std::thread::scope(|scope| drop(scope.spawn(|| waker.wake()).join()));
+        let _running = one.running();
+        assert_eq!(run(&elsewhere), 1, "by another thread");
+        drop(task);
     }
 }

@@ -211,7 +211,8 @@ impl Core {
         state.timers.fire(self.now());
         let more = state.executor.run(TASKS_PER_TURN);
         let kept_back = state.outbox.get().is_some_and(Outbox::flush);
-        more || kept_back || !state.address.is_empty()
+        // Looked at last: what a message to a core that has gone drops may have woken a task.
+        more || kept_back || !self.is_idle()
     }
 
     /// The next deadline, if any.
@@ -219,6 +220,7 @@ impl Core {
         self.0.timers.next()
     }
 
+        let _running = state.executor.running();
     /// Whether nothing is ready to run (completions may still be under way).
     pub fn is_idle(&self) -> bool {
         self.0.executor.is_idle() && self.0.address.is_empty()
@@ -257,6 +259,8 @@ impl Core {
         self.0.executor.clear();
         drop(self.0.local.take());
     }
+                // What it reaps is run by the turn that comes next.
+                let _running = self.0.executor.running();
 }
 
 trait DetachOnDrop<T> {
