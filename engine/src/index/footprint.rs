@@ -130,7 +130,7 @@ mod tests {
             assert!(counted > least(60, more) && counted < 3 * least(60, more), "{counted}");
         }
         let mut index = MemoryIndex::default();
-        index.insert(BucketId(1), b"k", record(Content::Empty));
+        index.put(BucketId(1), b"k", record(Content::Empty));
         assert_eq!(index.len(), 1);
     }
 }

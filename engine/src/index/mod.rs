@@ -8,6 +8,7 @@ pub(crate) mod key;
 
 use crate::layout::{BucketId, Record, Version};
 pub use key::KEY_BYTES_MAX;
+use key::Place;
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
@@ -27,8 +28,8 @@ pub(crate) trait Index {
     fn version_mut(&mut self, bucket: BucketId, key: &[u8], version: Version) -> Option<&mut Record>;
     /// The key's null version, if it has one.
     fn null_version(&self, bucket: BucketId, key: &[u8]) -> Option<Version>;
-    /// Puts a version; gives what stood in its place.
-    fn insert(&mut self, bucket: BucketId, key: &[u8], record: Record) -> Option<Record>;
+    /// Puts a version. A null one takes the place of the null version.
+    fn put(&mut self, bucket: BucketId, key: &[u8], record: Record) -> Put;
     /// Takes a version out.
     fn remove(&mut self, bucket: BucketId, key: &[u8], version: Version) -> Option<Record>;
     /// The first encoded key (see [`key`]) at or after `from`, or after it, with its record.
@@ -41,6 +42,16 @@ pub(crate) trait Index {
     fn len(&self) -> usize;
 }
 
+/// What came of putting a version.
+#[derive(Debug)]
+pub(crate) struct Put {
+    /// What had the same version, and what was the null version.
+    pub(crate) displaced: [Option<Record>; 2],
+    /// Whether the newest version of the key was an object, and whether it is one.
+    pub(crate) was_shown: bool,
+    pub(crate) is_shown: bool,
+}
+
 /// The index of stage 0: everything in memory.
 #[derive(Default)]
 pub(crate) struct MemoryIndex {
@@ -50,53 +61,91 @@ pub(crate) struct MemoryIndex {
     buried: HashMap<Box<[u8]>, Version>,
 }
 
+impl MemoryIndex {
+    fn newest_at(&self, place: &Place) -> Option<&Record> {
+        let mut from = self.records.range::<[u8], _>((Bound::Included(place.start()), Bound::Unbounded));
+        from.next().filter(|(encoded, _)| encoded.starts_with(place.start())).map(|(_, record)| record)
+    }
+
+    fn null_version_at(&self, place: &Place, newest: Option<&Record>) -> Option<Version> {
+        match newest? {
+            newest if newest.null => Some(newest.version),
+            _ => self.buried.get(place.start()).copied(),
+        }
+    }
+
+    /// Takes a version out, and what it was kept by.
+    fn remove_at(&mut self, place: &mut Place, version: Version) -> Option<(Box<[u8]>, Record)> {
+        let removed = self.records.remove_entry(place.version(version))?;
+        if removed.1.null && self.buried.get(place.start()) == Some(&version) {
+            self.buried.remove(place.start());
+        }
+        Some(removed)
+    }
+}
+
 impl Index for MemoryIndex {
     fn versions(&self, bucket: BucketId, key: &[u8]) -> impl Iterator<Item = &Record> {
-        let (start, end) = (key::key_start(bucket, key), key::key_end(bucket, key));
+        let place = Place::of(bucket, key);
         self.records
-            .range::<[u8], _>((Bound::Included(&*start), Bound::Excluded(&*end)))
+            .range::<[u8], _>((Bound::Included(place.start()), Bound::Unbounded))
+            .take_while(move |(encoded, _)| encoded.starts_with(place.start()))
             .map(|(_, record)| record)
     }
 
+    fn newest(&self, bucket: BucketId, key: &[u8]) -> Option<&Record> {
+        self.newest_at(&Place::of(bucket, key))
+    }
+
     fn version(&self, bucket: BucketId, key: &[u8], version: Version) -> Option<&Record> {
-        self.records.get(&key::encode(bucket, key, version))
+        self.records.get(Place::of(bucket, key).version(version))
     }
 
     fn version_mut(&mut self, bucket: BucketId, key: &[u8], version: Version) -> Option<&mut Record> {
-        self.records.get_mut(&key::encode(bucket, key, version))
+        self.records.get_mut(Place::of(bucket, key).version(version))
     }
 
     fn null_version(&self, bucket: BucketId, key: &[u8]) -> Option<Version> {
-        match self.newest(bucket, key) {
-            Some(newest) if newest.null => Some(newest.version),
-            Some(_) => self.buried.get(&*key::key_start(bucket, key)).copied(),
-            None => None,
-        }
+        let place = Place::of(bucket, key);
+        self.null_version_at(&place, self.newest_at(&place))
     }
 
-    fn insert(&mut self, bucket: BucketId, key: &[u8], record: Record) -> Option<Record> {
+    fn put(&mut self, bucket: BucketId, key: &[u8], record: Record) -> Put {
+        let mut place = Place::of(bucket, key);
+        let version = record.version;
+        let newest = self.newest_at(&place);
+        let was_shown = newest.is_some_and(|newest| !newest.delete_marker);
+        let replaced = if record.null { self.null_version_at(&place, newest) } else { None };
+        let replaced = replaced.filter(|replaced| *replaced != version);
         // Whichever of the two is now below the other: a checkpoint brings the newest first, the log the oldest.
-        if let Some(newest) = self.newest(bucket, key).filter(|newest| newest.version != record.version) {
-            let (below, is_null) = match newest.version < record.version {
-                true => (newest.version, newest.null),
-                false => (record.version, record.null),
-            };
-            if is_null {
-                self.buried.insert(key::key_start(bucket, key).into(), below);
+        let buried = match newest {
+            Some(newest) if newest.version < version && newest.null => Some(newest.version),
+            Some(newest) if newest.version > version && record.null => Some(version),
+            _ => None,
+        };
+        let is_newest = newest.is_none_or(|newest| newest.version <= version);
+        let mut is_shown = !record.delete_marker;
+        // What is overwritten leaves the memory of its place to what takes it.
+        let (encoded, replaced) = match replaced.and_then(|replaced| self.remove_at(&mut place, replaced)) {
+            Some((mut encoded, record)) => {
+                key::set_version(&mut encoded, version);
+                (Some(encoded), Some(record))
             }
+            None => (None, None),
+        };
+        if let Some(buried) = buried.filter(|buried| replaced.as_ref().is_none_or(|r| r.version != *buried)) {
+            self.buried.insert(place.start().into(), buried);
         }
-        self.records.insert(key::encode(bucket, key, record.version), record)
+        let encoded = encoded.unwrap_or_else(|| place.version(version).into());
+        let same = self.records.insert(encoded, record);
+        if !is_newest {
+            is_shown = self.newest_at(&place).is_some_and(|newest| !newest.delete_marker);
+        }
+        Put { displaced: [same, replaced], was_shown, is_shown }
     }
 
     fn remove(&mut self, bucket: BucketId, key: &[u8], version: Version) -> Option<Record> {
-        let removed = self.records.remove(&key::encode(bucket, key, version))?;
-        if removed.null {
-            let start = key::key_start(bucket, key);
-            if self.buried.get(&*start) == Some(&version) {
-                self.buried.remove(&*start);
-            }
-        }
-        Some(removed)
+        self.remove_at(&mut Place::of(bucket, key), version).map(|(_, record)| record)
     }
 
     fn seek(&self, from: Bound<&[u8]>) -> Option<(&[u8], &Record)> {
@@ -148,15 +197,15 @@ mod tests {
                 match what {
                     // There is one at a time: what puts another takes the first away.
                     0 => {
-                        let before = index.null_version(bucket, b"k");
-                        index.insert(bucket, b"k", record(version, true));
-                        if let Some(before) = before.filter(|before| before.0 != version) {
-                            index.remove(bucket, b"k", before);
-                        }
+                        let shown = index.newest(bucket, b"k").is_some();
+                        let before = index.null_version(bucket, b"k").filter(|before| before.0 != version);
+                        let put = index.put(bucket, b"k", record(version, true));
+                        prop_assert_eq!(put.displaced[1].as_ref().map(|record| record.version), before);
+                        prop_assert_eq!((put.was_shown, put.is_shown), (shown, true));
                     }
                     1 => drop(index.remove(bucket, b"k", Version(version))),
                     _ if index.version(bucket, b"k", Version(version)).is_none() => {
-                        index.insert(bucket, b"k", record(version, false));
+                        index.put(bucket, b"k", record(version, false));
                     }
                     _ => {}
                 }

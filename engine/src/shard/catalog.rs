@@ -156,20 +156,12 @@ impl Catalog {
         known.usage.bytes = known.usage.bytes.saturating_add(record.size);
         known.usage.delete_markers += u64::from(record.delete_marker);
         self.memory_bytes += footprint::version_bytes(key, &record);
-        let was_shown = self.is_shown(bucket, key);
         count_packed(&mut self.packed, &record.content, true);
-        let replaced = if record.null { self.index.null_version(bucket, key) } else { None };
-        let version = record.version;
-        let same = self.index.insert(bucket, key, record);
-        if let Some(same) = same {
-            self.forget(bucket, key, same, freed);
+        let put = self.index.put(bucket, key, record);
+        for displaced in put.displaced.into_iter().flatten() {
+            self.forget(bucket, key, displaced, freed);
         }
-        if let Some(replaced) = replaced.filter(|replaced| *replaced != version)
-            && let Some(record) = self.index.remove(bucket, key, replaced)
-        {
-            self.forget(bucket, key, record, freed);
-        }
-        self.count_object(bucket, was_shown, self.is_shown(bucket, key));
+        self.count_object(bucket, put.was_shown, put.is_shown);
     }
 
     /// Whether a listing of keys shows this one: whether its newest version is an object.

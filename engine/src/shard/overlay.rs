@@ -2,7 +2,7 @@
 
 use super::catalog::Catalog;
 use crate::{
-    index::Index,
+    index::{Index, key::Place},
     layout::{BucketId, EntityTag, Entry, Record, UploadId, Version},
     object::types::{DeleteMarker, Which},
     planted::{Bug, planted},
@@ -48,13 +48,17 @@ enum Change {
     Attributes(Version, Bytes),
 }
 
-type Key = (BucketId, Box<[u8]>);
+/// The changes of one key, never none. Hardly ever is there more than one.
+struct Changes {
+    first: Change,
+    more: VecDeque<Change>,
+}
 
 /// Sequenced changes by what they change. A count says when the last of them is applied and the entry can go.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    /// In the order of the log, which they are applied in.
-    keys: HashMap<Key, VecDeque<Change>>,
+    /// By the start of the key's encoding; in the order of the log, which they are applied in.
+    keys: HashMap<Box<[u8]>, Changes>,
     buckets: HashMap<BucketId, u32>,
     uploads: HashMap<UploadId, u32>,
     /// Buckets of which it is being decided whether they go: changes wait for the outcome.
@@ -74,7 +78,18 @@ impl Overlay {
         key: &[u8],
         which: Which,
     ) -> (Option<Seen>, bool) {
-        let pending = self.keys.get(&(bucket, key.into())).filter(|_| !planted(Bug::JudgesLate));
+        let place = Place::of(bucket, key);
+        let Some(pending) = self.keys.get(place.start()).filter(|_| !planted(Bug::JudgesLate)) else {
+            let index = &catalog.index;
+            let applied = match which {
+                Which::Current => index.newest(bucket, key),
+                Which::Null => {
+                    index.null_version(bucket, key).and_then(|version| index.version(bucket, key, version))
+                }
+                Which::Version(version) => index.version(bucket, key, version),
+            };
+            return (applied.map(Seen::of), false);
+        };
         let is_wanted = |seen: &Seen| match which {
             Which::Current => true,
             Which::Null => seen.null,
@@ -87,7 +102,7 @@ impl Overlay {
             Some(&newest) => Seen { attributes: newest.clone(), ..seen },
             None => seen,
         };
-        for change in pending.into_iter().flatten().rev() {
+        for change in std::iter::once(&pending.first).chain(&pending.more).rev() {
             match change {
                 Change::Remove(version) => {
                     removed.insert(*version);
@@ -117,7 +132,7 @@ impl Overlay {
             }
             Which::Version(version) => index.version(bucket, key, version).filter(stands),
         };
-        (applied.map(|record| with(Seen::of(record), &attributes)), pending.is_some())
+        (applied.map(|record| with(Seen::of(record), &attributes)), true)
     }
 
     pub(crate) fn upload_is_pending(&self, upload: UploadId) -> bool {
@@ -161,7 +176,14 @@ impl Overlay {
     }
 
     fn change_key(&mut self, bucket: BucketId, key: &[u8], change: Change) {
-        self.keys.entry((bucket, key.into())).or_default().push_back(change);
+        let place = Place::of(bucket, key);
+        match self.keys.get_mut(place.start()) {
+            Some(changes) => changes.more.push_back(change),
+            None => {
+                let changes = Changes { first: change, more: VecDeque::new() };
+                self.keys.insert(place.start().into(), changes);
+            }
+        }
         *self.buckets.entry(bucket).or_default() += 1;
     }
 
@@ -193,11 +215,11 @@ impl Overlay {
     }
 
     fn settle_key(&mut self, bucket: BucketId, key: &[u8]) {
-        let key = (bucket, key.into());
-        if let Some(changes) = self.keys.get_mut(&key) {
-            changes.pop_front();
-            if changes.is_empty() {
-                self.keys.remove(&key);
+        let place = Place::of(bucket, key);
+        if let Some(changes) = self.keys.get_mut(place.start()) {
+            match changes.more.pop_front() {
+                Some(next) => changes.first = next,
+                None => drop(self.keys.remove(place.start())),
             }
         }
         count_down(&mut self.buckets, &bucket);
