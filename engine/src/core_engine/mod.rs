@@ -22,6 +22,7 @@ use crate::{
         footprint::read_bytes_max,
         get::{Get, PinGuard},
         list,
+        piece::Name,
         put::{Put, Target},
         types::{
             CommitOptions, Delete, Deleted, ExpiredUploads, GetOptions, ListOptions, Listing, NamedPart,
@@ -272,11 +273,11 @@ impl CoreEngine {
     pub async fn get(&self, bucket: &str, key: &[u8], options: GetOptions) -> Result<Get, Error> {
         let operation = self.admit().await?;
         let shard = self.shard_of(bucket, key);
-        let name = Arc::new((Box::<str>::from(bucket), Box::<[u8]>::from(key)));
+        let name = Name::new(bucket, key);
         let (wanted, which) = (name.clone(), options.version);
-        let opened = self.hold(
+        let opened = self.ask_and_hold(
             shard,
-            move |shard| async move { shard.open_object(&wanted.0, &wanted.1, which) },
+            move |shard| shard.open_object(wanted.bucket(), wanted.key(), which),
             |shard, (_, _, pin)| shard.close_object(pin),
         );
         let (record, versioning, pin) = opened.await?;
@@ -302,7 +303,7 @@ impl CoreEngine {
         let _operation = self.admit().await?;
         let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         let shard = self.shard_of(&bucket, &key);
-        self.on_shard(shard, move |shard| async move { shard.head_object(&bucket, &key, which) }).await
+        self.ask_shard(shard, move |shard| shard.head_object(&bucket, &key, which)).await
     }
 
     /// The parts an object was completed from; none if it was put whole.
@@ -616,11 +617,7 @@ impl CoreEngine {
         let _operation = self.admit().await?;
         let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         let shard = self.shard_of(&bucket, &key);
-        self.on_shard(
-            shard,
-            move |shard| async move { shard.list_parts(&bucket, &key, upload, after, limit) },
-        )
-        .await
+        self.ask_shard(shard, move |shard| shard.list_parts(&bucket, &key, upload, after, limit)).await
     }
 
     /// A page of a bucket's uploads: in bytewise order of keys, those of a key in the order in which they were begun.
@@ -685,7 +682,7 @@ impl CoreEngine {
     pub async fn scrub_progress(&self) -> Vec<ScrubProgress> {
         let mut all = Vec::new();
         for shard in 0..self.shard_count() {
-            all.extend(self.on_shard(shard, move |shard| async move { Ok(shard.scrub_progress()) }).await);
+            all.extend(self.ask_shard(shard, |shard| Ok(shard.scrub_progress())).await);
         }
         all
     }
@@ -694,7 +691,7 @@ impl CoreEngine {
     pub async fn statistics(&self) -> Vec<ShardStatistics> {
         let mut all = Vec::new();
         for shard in 0..self.shard_count() {
-            all.extend(self.on_shard(shard, move |shard| async move { Ok(shard.statistics()) }).await);
+            all.extend(self.ask_shard(shard, |shard| Ok(shard.statistics())).await);
         }
         all
     }

@@ -32,6 +32,15 @@ impl CoreEngine {
         result
     }
 
+    /// The shard, if this core owns it; an error if nobody has it.
+    pub(crate) fn own_shard(&self, shard: u16) -> Result<Option<&Rc<Shard>>, Error> {
+        if self.core_of(shard) != self.core().index() {
+            return Ok(None);
+        }
+        let own = self.0.shards.get(usize::from(shard)).and_then(Option::as_ref);
+        own.map(Some).ok_or(Error::ShardUnavailable { shard })
+    }
+
     /// Runs `work` on the core that owns the shard.
     ///
     /// # Cancellation
@@ -42,15 +51,52 @@ impl CoreEngine {
         W: FnOnce(Rc<Shard>) -> F + Send + 'static,
         F: Future<Output = Result<T, Error>> + 'static,
     {
-        let target = self.core_of(shard);
-        let reply = self.core().call(target, move |core| async move {
+        if let Some(own) = self.own_shard(shard)? {
+            return self.core().run_through(work(own.clone())).await;
+        }
+        let reply = self.core().call(self.core_of(shard), move |core| async move {
             let engine = CoreEngine::of(&core).ok_or(Error::Closed)?;
-            match engine.0.shards.get(usize::from(shard)).cloned().flatten() {
+            match engine.own_shard(shard)?.cloned() {
                 Some(shard) => work(shard).await,
                 None => Err(Error::ShardUnavailable { shard }),
             }
         });
         reply.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// As [`CoreEngine::on_shard`], for work that waits for nothing: it needs no task, and on this core no message.
+    pub(crate) async fn ask_shard<T, W>(&self, shard: u16, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Shard) -> Result<T, Error> + Send + 'static,
+    {
+        if let Some(own) = self.own_shard(shard)? {
+            return work(own);
+        }
+        let reply = self.core().ask(self.core_of(shard), move |core| {
+            let engine = CoreEngine::of(core).ok_or(Error::Closed)?;
+            engine.own_shard(shard)?.map_or(Err(Error::ShardUnavailable { shard }), |shard| work(shard))
+        });
+        reply.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// As [`CoreEngine::ask_shard`], for work whose result is something of the shard's; see [`CoreEngine::hold`].
+    pub(crate) async fn ask_and_hold<T, W>(
+        &self,
+        shard: u16,
+        work: W,
+        give_back: fn(&Shard, T),
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Shard) -> Result<T, Error> + Send + 'static,
+    {
+        if let Some(own) = self.own_shard(shard)? {
+            return work(own);
+        }
+        let engine = self.clone();
+        let reply = Box::pin(async move { engine.ask_shard(shard, work).await });
+        Holding { engine: self.clone(), shard, reply: Some(reply), give_back }.await
     }
 
     /// As [`CoreEngine::on_shard`], for work whose result is something of the shard's: a caller that goes away before
@@ -70,9 +116,8 @@ impl CoreEngine {
     pub(crate) fn send_to_shard(&self, shard: u16, work: impl FnOnce(&Shard) + Send + 'static) {
         self.core().send(self.core_of(shard), move |core| {
             let engine = CoreEngine::of(core);
-            let shard = engine.and_then(|engine| engine.0.shards.get(usize::from(shard)).cloned().flatten());
-            if let Some(shard) = shard {
-                work(&shard);
+            if let Some(Ok(Some(shard))) = engine.as_ref().map(|engine| engine.own_shard(shard)) {
+                work(shard);
             }
         });
     }

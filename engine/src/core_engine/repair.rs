@@ -19,6 +19,7 @@ use crate::{
     },
     object::{
         get::{PinGuard, checksum_table, read},
+        piece::Name,
         types::{ObjectInfo, Which},
     },
 };
@@ -28,7 +29,6 @@ use crossdock_transport::{
     operation::OsError,
     ring::Durability,
 };
-use std::sync::Arc;
 
 /// Most bytes of one [`CoreEngine::repair`].
 pub const REPAIR_BYTES_MAX: usize = 1 << 20;
@@ -237,10 +237,10 @@ impl CoreEngine {
         which: Which,
     ) -> Result<(Record, ObjectInfo, u16, PinGuard), Error> {
         let shard = self.shard_of(bucket, key);
-        let name = Arc::new((Box::<str>::from(bucket), Box::<[u8]>::from(key)));
-        let opened = self.hold(
+        let name = Name::new(bucket, key);
+        let opened = self.ask_and_hold(
             shard,
-            move |shard| async move { shard.open_object(&name.0, &name.1, which) },
+            move |shard| shard.open_object(name.bucket(), name.key(), which),
             |shard, (_, _, pin)| shard.close_object(pin),
         );
         let (record, versioning, pin) = opened.await?;

@@ -3,30 +3,33 @@
 //! A window of chunk reads runs ahead of the caller. Each chunk is read as whole blocks, every checksum block in it is
 //! verified while warm, and the exact slice is handed out: no byte leaves that was not checked, none is copied.
 
-use super::straight::{Into, read_straight};
-use super::{CHUNK_BYTES, WINDOW, types::ObjectInfo, until::Until};
+use super::{
+    CHUNK_BYTES, WINDOW,
+    piece::{Name, OpenPiece, Owner, Piece, Pieces, Place, Span},
+    straight::{Into, read_straight},
+    types::ObjectInfo,
+    until::Until,
+};
 use crate::{
-    cache::{BlockName, BlockPlace, Found},
+    cache::{BlockPlace, Found},
     core_engine::CoreEngine,
     error::{Corruption, DeviceError, DeviceOperation, Error, Region, Resource},
     events::FoundBy,
     inspect::{Finding, ObjectName, Problem, Severity},
     layout::{
         BLOCK_BYTES, ChecksumTable, Content, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, Record,
-        Version, checksum, checksum_combine,
+        checksum, checksum_combine,
     },
     planted::{Bug, planted},
     reactor::{Grant, Task},
     shard::space::Pin,
 };
-use bytes::Bytes;
 use crossdock_transport::memory::{BufferLease, CopyReason, FrozenLease, PeerLease, copy_payload};
 use std::{
     collections::VecDeque,
     future::Future,
     ops::Range,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -37,7 +40,7 @@ pub struct Get {
     owner: Owner,
     info: ObjectInfo,
     range: Range<u64>,
-    pieces: VecDeque<Piece>,
+    pieces: Pieces,
     /// The next byte to be asked of a device, in bytes of the object.
     position: u64,
     /// The next byte to be handed out.
@@ -75,6 +78,13 @@ impl Future for Ahead {
     }
 }
 
+/// A chunk that nothing runs ahead of, to be read by whoever wants it.
+struct Alone {
+    piece: Rc<OpenPiece>,
+    span: Span,
+    lease: BufferLease,
+}
+
 /// Verified bytes of the object.
 pub(super) struct Chunk {
     /// Bytes that are in the peer's memory already; they come before those of the lease.
@@ -89,45 +99,6 @@ impl Chunk {
     pub(super) fn bytes(&self) -> u64 {
         self.straight + self.lease.as_ref().map_or(0, |lease| lease.len() as u64)
     }
-}
-
-/// Whose bytes are read, to say so when they do not hold.
-#[derive(Clone)]
-pub(crate) struct Owner {
-    /// Bucket and key.
-    name: Arc<(Box<str>, Box<[u8]>)>,
-    version: Version,
-    part: Option<u16>,
-}
-
-impl Owner {
-    fn block(&self, shard: u16, place: BlockPlace) -> BlockName {
-        BlockName { shard, version: self.version, part: self.part, place }
-    }
-}
-
-/// A stretch of the object with one content.
-struct Piece {
-    part: Option<u16>,
-    start: u64,
-    bytes: u64,
-    content: Content,
-}
-
-/// A piece whose checksums are at hand.
-pub(super) struct OpenPiece {
-    owner: Owner,
-    start: u64,
-    pub(super) bytes: u64,
-    place: Place,
-    pub(super) checksums: Vec<u64>,
-    pub(super) block_bytes: u64,
-}
-
-enum Place {
-    Inline(Bytes),
-    Packed { offset: u64 },
-    Extents(Vec<Extent>),
 }
 
 /// Keeps the object's space from reuse; lets go of it on its shard when dropped.
@@ -153,7 +124,7 @@ impl Drop for PinGuard {
 impl Get {
     pub(crate) fn new(
         engine: CoreEngine,
-        name: Arc<(Box<str>, Box<[u8]>)>,
+        name: Name,
         (record, info): (Record, ObjectInfo),
         pin: PinGuard,
         range: Range<u64>,
@@ -161,7 +132,7 @@ impl Get {
     ) -> Get {
         let shard = pin.shard;
         let owner = Owner { name, version: record.version, part: None };
-        let pieces = pieces_of(record);
+        let pieces = Pieces::of(record);
         let position = range.start;
         let (memory, operation) = grants;
         let cached = engine.cache().takes(range.end - range.start);
@@ -229,11 +200,25 @@ impl Get {
 
     /// As [`Get::next`], with the checksum if those are wanted.
     pub(super) async fn next_chunk(&mut self) -> Option<Result<Chunk, Error>> {
-        if let Err(error) = self.fill().await {
-            return Some(Err(error));
-        }
-        let chunk = self.window.front_mut()?.await;
-        self.window.pop_front();
+        let alone = match self.fill().await {
+            Ok(alone) => alone,
+            Err(error) => return Some(Err(error)),
+        };
+        let chunk = match alone {
+            Some(Alone { piece, span, lease }) => {
+                let bytes = span.wanted.end - span.wanted.start;
+                let (engine, with_checksum) = (&self.engine, self.with_checksums);
+                let chunk = read_span(engine, self.shard, &piece, span, lease, with_checksum).await;
+                // Not before: a caller that went away meanwhile has it read again.
+                self.position += bytes;
+                chunk
+            }
+            None => {
+                let chunk = self.window.front_mut()?.await;
+                self.window.pop_front();
+                chunk
+            }
+        };
         if let Ok(chunk) = &chunk {
             self.handed_out += chunk.bytes();
         }
@@ -251,9 +236,11 @@ impl Get {
 
     /// Starts reads until the window is full. Only the first may wait for memory: it holds nothing then, so that
     /// readers can not wait for each other in a circle.
-    async fn fill(&mut self) -> Result<(), Error> {
+    ///
+    /// A chunk that is all there is left is not started but given back: nothing is to run ahead, so that it needs no task.
+    async fn fill(&mut self) -> Result<Option<Alone>, Error> {
         while self.window.len() < WINDOW && self.position < self.range.end {
-            let Some(piece) = self.open_piece().await? else { return Ok(()) };
+            let Some(piece) = self.open_piece().await? else { return Ok(None) };
             let zone_bytes = self.engine.geometry().zone_bytes;
             let Some(span) = piece.span(self.position, self.range.end, zone_bytes, self.straight.is_some())
             else {
@@ -277,9 +264,14 @@ impl Get {
                 }
                 bytes => match self.engine.core().pool().try_acquire(bytes) {
                     Some(lease) => Some(lease),
-                    None => return Ok(()),
+                    None => return Ok(None),
                 },
             };
+            let is_last = self.position + (span.wanted.end - span.wanted.start) == self.range.end;
+            // In the cache others may wait for it, whatever becomes of this reader.
+            if is_last && self.window.is_empty() && !self.cached && self.straight.is_none() {
+                return Ok(Some(Alone { piece, span, lease: lease.expect("every span has bytes") }));
+            }
             let target = self.advance(&span);
             let (engine, shard, with_checksum) = (self.engine.clone(), self.shard, self.with_checksums);
             let cached = self.cached;
@@ -297,7 +289,7 @@ impl Get {
             };
             self.window.push_back(Ahead::Coming(task));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Goes past a span; the part of the peer's memory that is for it.
@@ -335,34 +327,40 @@ impl Get {
         {
             return Ok(Some(piece.clone()));
         }
-        while self.pieces.front().is_some_and(|piece| self.position >= piece.start + piece.bytes) {
-            self.pieces.pop_front();
+        while self.pieces.first.as_ref().is_some_and(|piece| self.position >= piece.start + piece.bytes) {
+            self.pieces.take();
         }
-        let piece = self.pieces.front().expect("the range lies within the object, which its pieces make up");
-        let lease = match &piece.content {
-            Content::Extents { checksums: ChecksumTable::Away { bytes, .. }, .. }
-                if !self.window.is_empty() =>
-            {
-                let room =
-                    self.engine.core().pool().try_acquire((*bytes as usize).next_multiple_of(BLOCK_BYTES));
-                let Some(lease) = room else { return Ok(None) };
-                Some(lease)
+        let whole = "the range lies within the object, which its pieces make up";
+        let piece = self.pieces.first.as_ref().expect(whole);
+        let table = match &piece.content {
+            Content::Extents { checksums: table @ ChecksumTable::Away { bytes, .. }, .. } => {
+                let room = (*bytes as usize).next_multiple_of(BLOCK_BYTES);
+                // Without chunks it waits for memory.
+                let lease = match self.window.is_empty() {
+                    true => None,
+                    false => match self.engine.core().pool().try_acquire(room) {
+                        Some(lease) => Some(lease),
+                        None => return Ok(None),
+                    },
+                };
+                let owner = Owner { part: piece.part, ..self.owner.clone() };
+                self.checksum_table(&owner, table.clone(), lease).await?
             }
-            _ => None,
+            _ => Vec::new(),
         };
-        let open = Rc::new(self.open(piece, lease).await?);
-        self.pieces.pop_front();
+        let piece = self.pieces.take().expect(whole);
+        let open = Rc::new(self.open(piece, table));
         self.current = Some(open.clone());
         Ok(Some(open))
     }
 
-    /// With `lease` for checksums that lie elsewhere; without, it waits for one.
-    async fn open(&self, piece: &Piece, lease: Option<BufferLease>) -> Result<OpenPiece, Error> {
-        let owner = Owner { part: piece.part, ..self.owner.clone() };
-        let Piece { start, bytes, .. } = *piece;
+    /// `table`: the checksums, if they lie elsewhere.
+    fn open(&self, piece: Piece, table: Vec<u64>) -> OpenPiece {
+        let Piece { part, start, bytes, content } = piece;
+        let owner = Owner { part, ..self.owner.clone() };
         let files = self.engine.files(self.shard);
         let zone_bytes = u64::from(self.engine.geometry().zone_bytes);
-        let (place, checksums, block_bytes) = match piece.content.clone() {
+        let (place, checksums, block_bytes) = match content {
             Content::Inline(bytes) => (Place::Inline(bytes), Vec::new(), 1),
             Content::Packed { place, checksums, .. } => {
                 let offset =
@@ -370,14 +368,17 @@ impl Get {
                 (Place::Packed { offset }, checksums, PACKED_CHECKSUM_BYTES as u64)
             }
             Content::Extents { extents, checksums, .. } => {
-                let table = self.checksum_table(&owner, checksums, lease).await?;
-                (Place::Extents(extents), table, EXTENT_CHECKSUM_BYTES as u64)
+                let checksums = match checksums {
+                    ChecksumTable::Here(checksums) => checksums,
+                    ChecksumTable::Away { .. } => table,
+                };
+                (Place::Extents(extents), checksums, EXTENT_CHECKSUM_BYTES as u64)
             }
             Content::Empty | Content::Parts(_) => {
                 unreachable!("pieces have bytes, and parts were taken apart")
             }
         };
-        Ok(OpenPiece { owner, start, bytes, place, checksums, block_bytes })
+        OpenPiece { owner, start, bytes, place, checksums, block_bytes }
     }
 
     async fn checksum_table(
@@ -462,10 +463,9 @@ async fn table_away(
 /// Tells whoever subscribed, and gives the error for the reader.
 fn tell(engine: &CoreEngine, owner: &Owner, corruption: Corruption) -> Error {
     let Corruption { shard, region, offset, bytes, expected, found } = corruption;
-    let (bucket, key) = &*owner.name;
     let object = ObjectName {
-        bucket: bucket.to_string(),
-        key: key.to_vec(),
+        bucket: owner.name.bucket().to_owned(),
+        key: owner.name.key().to_vec(),
         version: Some(owner.version),
         part: owner.part,
     };
@@ -479,109 +479,6 @@ fn tell(engine: &CoreEngine, owner: &Owner, corruption: Corruption) -> Error {
     };
     engine.tell(finding, FoundBy::Read);
     corruption.into()
-}
-
-fn pieces_of(record: Record) -> VecDeque<Piece> {
-    let mut pieces = VecDeque::new();
-    let mut start = 0;
-    let mut add = |part: Option<u16>, bytes: u64, content: Content| {
-        if bytes > 0 {
-            pieces.push_back(Piece { part, start, bytes, content });
-            start += bytes;
-        }
-    };
-    match record.content {
-        Content::Parts(parts) => parts.into_iter().for_each(|part| {
-            add(Some(part.number), part.bytes, part.content);
-        }),
-        content => add(None, record.size, content),
-    }
-    pieces
-}
-
-/// One chunk: what is wanted, and the whole blocks that are read for it.
-pub(super) struct Span {
-    /// The wanted bytes, within the piece.
-    pub(super) wanted: Range<u64>,
-    /// The checksum blocks that hold them, within the piece.
-    pub(super) verified: Range<u64>,
-    pub(super) region: Region,
-    /// Where `verified` starts on the device.
-    pub(super) device_offset: u64,
-}
-
-impl Span {
-    /// How far into its device block the span starts: packed payloads may start anywhere.
-    fn lead(&self) -> usize {
-        (self.device_offset % BLOCK_BYTES as u64) as usize
-    }
-
-    /// Bytes of the lease that it is read into.
-    pub(super) fn lease_bytes(&self) -> usize {
-        let bytes = (self.verified.end - self.verified.start) as usize;
-        (self.lead() + bytes).next_multiple_of(BLOCK_BYTES)
-    }
-}
-
-impl OpenPiece {
-    /// The next span at `position` (of the object), at most a chunk, within one extent.
-    ///
-    /// With `edges_apart`, a checksum block of which only a part is wanted is a span of its own, so that the others are whole.
-    fn span(&self, position: u64, end: u64, zone_bytes: u32, edges_apart: bool) -> Option<Span> {
-        let from = position.checked_sub(self.start)?;
-        let mut to = end.saturating_sub(self.start).min(self.bytes);
-        if from >= to {
-            return None;
-        }
-        let block = self.block_bytes;
-        let first = from / block * block;
-        // All who read a place read the same chunk of it, so that one can use what another has read.
-        let mut chunk_end = (first / CHUNK_BYTES as u64 + 1) * CHUNK_BYTES as u64;
-        if edges_apart && from > first {
-            chunk_end = first + block;
-        }
-        let last = to / block * block;
-        if edges_apart && to < self.bytes && (from + 1..to).contains(&last) {
-            to = last;
-        }
-        match &self.place {
-            Place::Inline(_) => {
-                Some(Span { wanted: from..to, verified: from..to, region: Region::Log, device_offset: 0 })
-            }
-            Place::Packed { offset } => {
-                let end = to.next_multiple_of(block).min(self.bytes).min(chunk_end);
-                let wanted = from..to.min(end);
-                Some(Span {
-                    wanted,
-                    verified: first..end,
-                    region: Region::Log,
-                    device_offset: offset + first,
-                })
-            }
-            Place::Extents(extents) => {
-                let mut start = 0;
-                for extent in extents {
-                    let extent_end = start + extent.bytes();
-                    if first < extent_end {
-                        let end = to.next_multiple_of(block).min(self.bytes).min(chunk_end).min(extent_end);
-                        let wanted = from..to.min(end);
-                        let within = first - start;
-                        // The zone's place is added where the device is known.
-                        let device_offset =
-                            u64::from(extent.zone) * u64::from(zone_bytes) + extent.offset() + within;
-                        return Some(Span {
-                            wanted,
-                            verified: first..end,
-                            region: Region::Data,
-                            device_offset,
-                        });
-                    }
-                    start = extent_end;
-                }
-                None
-            }
-        }
-    }
 }
 
 /// What the read cache has of a span, or who reads it; none for bytes that lie in the record.

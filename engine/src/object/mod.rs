@@ -8,6 +8,7 @@ pub(crate) mod copy;
 pub(crate) mod footprint;
 pub(crate) mod get;
 pub(crate) mod list;
+pub(crate) mod piece;
 pub(crate) mod put;
 pub(crate) mod remote;
 mod straight;

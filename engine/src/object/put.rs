@@ -219,12 +219,21 @@ impl Put {
     /// Dropping the future before it resolves leaves the object there or not, whole either way.
     pub async fn finish(mut self, options: CommitOptions) -> Result<ObjectInfo, Error> {
         let written = self.written().await?;
-        let Target::Object { bucket, key } = self.target.clone() else {
+        let Target::Object { bucket, key } = self.target else {
             return Err(Error::InvalidArgument("a part is finished with finish_part"));
         };
         let CommitOptions { etag, attributes, condition } = options;
         let request = PutRequest { bucket, key, written, etag, attributes, condition };
-        self.engine.on_shard(self.shard, move |shard| async move { shard.put(request).await }).await
+        if let Some(shard) = self.engine.own_shard(self.shard)?
+            && shard.is_ready_to_add()
+        {
+            // Once it has its place in the log nothing is lost with whoever waits for it, and it needs no task.
+            let sequenced = shard.sequence_put(request);
+            return shard.acknowledged(sequenced).await;
+        }
+        // Boxed: it is large, and hardly ever made.
+        let put = self.engine.on_shard(self.shard, move |shard| async move { shard.put(request).await });
+        Box::pin(put).await
     }
 
     /// Commits the part. Durable when it resolves.
@@ -233,7 +242,7 @@ impl Put {
     /// As [`Put::finish`], and [`Error::NoSuchUpload`] if the upload was completed or aborted meanwhile.
     pub async fn finish_part(mut self, options: CommitOptions) -> Result<PartInfo, Error> {
         let written = self.written().await?;
-        let Target::Part { bucket, key, upload, number } = self.target.clone() else {
+        let Target::Part { bucket, key, upload, number } = self.target else {
             return Err(Error::InvalidArgument("an object is finished with finish"));
         };
         let CommitOptions { etag, attributes, .. } = options;

@@ -11,7 +11,8 @@
 //! our own, and judged there.
 
 use super::{
-    get::{Chunk, OpenPiece, Span, read_span},
+    get::{Chunk, read_span},
+    piece::{OpenPiece, Span},
     until::Until,
 };
 use crate::{

@@ -139,6 +139,20 @@ impl Outbox {
         reply.await.map_err(|_| Gone)
     }
 
+    pub(crate) async fn ask<T, W>(&self, target: usize, work: W) -> Result<T, Gone>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Core) -> T + Send + 'static,
+    {
+        let (sender, reply) = oneshot::channel();
+        let message: Message = Box::new(move |core: &Core| {
+            // The caller may have lost interest.
+            let _ = sender.send(work(core));
+        });
+        self.send(target, message);
+        reply.await.map_err(|_| Gone)
+    }
+
     /// Tries again what did not fit; says whether some still does not.
     pub(crate) fn flush(&self) -> bool {
         let mut left = false;

@@ -175,6 +175,18 @@ impl Core {
         self.spawn(work).detach_on_drop().await
     }
 
+    /// Runs `work`, which waits for nothing, on another core and resolves with its result.
+    ///
+    /// # Errors
+    /// [`Gone`] if that core has stopped.
+    pub(crate) async fn ask<T, W>(&self, target: usize, work: W) -> Result<T, Gone>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Core) -> T + Send + 'static,
+    {
+        self.outbox().ask(target, work).await
+    }
+
     /// Sends work that nobody waits for.
     pub(crate) fn send(&self, target: usize, message: impl FnOnce(&Core) + Send + 'static) {
         if target == self.index() {

@@ -75,6 +75,9 @@ pub(crate) struct CopyTarget {
     pub(crate) options: CommitOptions,
 }
 
+/// A change that has its place in the log, or why not; and what must be durable before anybody hears of it.
+pub(crate) type Sequenced<T> = Result<(Ticket, T), (Error, Option<Ticket>)>;
+
 pub(crate) struct AttributesRequest {
     pub(crate) bucket: Box<str>,
     pub(crate) key: Box<[u8]>,
@@ -154,11 +157,16 @@ impl Shard {
     /// Makes a written body the key's current version.
     pub(crate) async fn put(&self, request: PutRequest) -> Result<ObjectInfo, Error> {
         self.ready_to_add(&request.bucket).await;
-        let outcome = self.sequence_put(request);
-        match outcome {
-            Ok((ticket, info)) => {
+        let sequenced = self.sequence_put(request);
+        self.acknowledged(sequenced).await
+    }
+
+    /// Waits for what an outcome rests on, and gives it.
+    pub(crate) async fn acknowledged<T>(&self, sequenced: Sequenced<T>) -> Result<T, Error> {
+        match sequenced {
+            Ok((ticket, done)) => {
                 self.durable(ticket).await?;
-                Ok(info)
+                Ok(done)
             }
             Err((error, pending)) => Err(self.refused(error, pending).await),
         }
@@ -178,14 +186,9 @@ impl Shard {
             let Some(written) = self.shared_body(source)? else { return Ok(None) };
             self.sequence_put(PutRequest { bucket, key, written, etag, attributes, condition })
         };
-        match outcome {
-            Ok((ticket, info)) => {
-                self.durable(ticket).await?;
-                reach(Point::ExtentsShared);
-                Ok(Some(info))
-            }
-            Err((error, pending)) => Err(self.refused(error, pending).await),
-        }
+        let info = self.acknowledged(outcome).await?;
+        reach(Point::ExtentsShared);
+        Ok(Some(info))
     }
 
     /// The bytes of a version in extents, to be shared at once.
@@ -197,7 +200,8 @@ impl Shard {
         Ok(Some(Written { body, size: record.size, crc64: record.crc64 }))
     }
 
-    fn sequence_put(&self, request: PutRequest) -> Result<(Ticket, ObjectInfo), (Error, Option<Ticket>)> {
+    /// Judges a put and gives it its place in the log, if it gets one.
+    pub(crate) fn sequence_put(&self, request: PutRequest) -> Sequenced<ObjectInfo> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let PutRequest { bucket, key, written, etag, attributes, condition } = request;
@@ -254,19 +258,11 @@ impl Shard {
     /// Gives a version other attributes, if it has those by which the caller judged. Nothing else of it changes.
     pub(crate) async fn set_attributes(&self, request: AttributesRequest) -> Result<Version, Error> {
         self.ready_to_add(&request.bucket).await;
-        match self.sequence_attributes(request) {
-            Ok((ticket, version)) => {
-                self.durable(ticket).await?;
-                Ok(version)
-            }
-            Err((error, pending)) => Err(self.refused(error, pending).await),
-        }
+        let sequenced = self.sequence_attributes(request);
+        self.acknowledged(sequenced).await
     }
 
-    fn sequence_attributes(
-        &self,
-        request: AttributesRequest,
-    ) -> Result<(Ticket, Version), (Error, Option<Ticket>)> {
+    fn sequence_attributes(&self, request: AttributesRequest) -> Sequenced<Version> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let now = |error| (error, None);
@@ -381,8 +377,13 @@ pub(super) fn give_back(state: &mut State, body: Body) {
 
 /// `<16 hex of the CRC64NVME><16 hex of size and version>-1`: unlike any MD5, and another for every version.
 pub(super) fn made_etag(crc64: u64, size: u64, version: Version) -> EntityTag {
-    let text = format!("{crc64:016x}{:016x}-1", size.rotate_left(40) ^ version.0);
-    EntityTag::new(text.as_bytes()).expect("34 bytes")
+    let mut text = *b"0123456789abcdef0123456789abcdef-1";
+    for (digits, value) in [(0..16, crc64), (16..32, size.rotate_left(40) ^ version.0)] {
+        for (at, digit) in text[digits].iter_mut().rev().enumerate() {
+            *digit = b"0123456789abcdef"[(value >> (4 * at)) as usize & 0xf];
+        }
+    }
+    EntityTag::new(&text).expect("34 bytes")
 }
 
 pub(super) fn check_key(key: &[u8]) -> Result<(), Error> {

@@ -32,7 +32,9 @@ pub(crate) struct Reservation(u64);
 
 struct Pinned {
     extents: Option<PinId>,
-    zones: Vec<u32>,
+    /// Log zones: hardly ever more than one.
+    zone: Option<u32>,
+    more_zones: Vec<u32>,
 }
 
 pub(crate) struct Space {
@@ -164,20 +166,24 @@ impl Space {
     pub(crate) fn pin(&mut self, content: &Content) -> Pin {
         let mut extents = Vec::new();
         extents_of(content, &mut |extent| extents.push(extent));
-        let mut zones = Vec::new();
-        packed_of(content, &mut |place, _| zones.push(place.zone));
-        for zone in &zones {
-            *self.log_pins.entry(*zone).or_default() += 1;
-        }
         let extents = (!extents.is_empty()).then(|| self.deferred.pin(&extents));
+        let mut pinned = Pinned { extents, zone: None, more_zones: Vec::new() };
+        packed_of(content, &mut |place, _| {
+            *self.log_pins.entry(place.zone).or_default() += 1;
+            if pinned.zone.is_none() {
+                pinned.zone = Some(place.zone);
+            } else {
+                pinned.more_zones.push(place.zone);
+            }
+        });
         let pin = Pin(self.ticket());
-        self.pins.insert(pin, Pinned { extents, zones });
+        self.pins.insert(pin, pinned);
         pin
     }
 
     pub(crate) fn unpin(&mut self, pin: Pin) {
         let Some(pinned) = self.pins.remove(&pin) else { return };
-        for zone in pinned.zones {
+        for zone in pinned.zone.into_iter().chain(pinned.more_zones) {
             if let Some(count) = self.log_pins.get_mut(&zone) {
                 *count -= 1;
                 if *count == 0 {

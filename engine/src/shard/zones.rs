@@ -127,6 +127,12 @@ impl Shard {
         }
     }
 
+    /// Whether [`Shard::ready_to_add`] has nothing to wait for, whatever the bucket.
+    pub(crate) fn is_ready_to_add(&self) -> bool {
+        let state = self.state.borrow();
+        state.overlay.deciding.is_empty() && !self.room_can_be_made(&state)
+    }
+
     /// Whether there is no room, and making some has not been given up.
     pub(super) fn room_can_be_made(&self, state: &State) -> bool {
         let stopped = self.check_writable(state).is_err() || state.log_full || self.closing.get();
