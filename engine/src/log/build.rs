@@ -30,38 +30,36 @@ fn packed_start(filled: usize, bytes: usize) -> usize {
     filled.next_multiple_of(BLOCK_BYTES)
 }
 
-/// Proposals that will go in one batch.
-#[derive(Default)]
+/// How many of the proposals that wait go in one batch, and what they take there.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Forming {
-    proposals: Vec<Proposal>,
+    proposals: usize,
     entry_bytes: usize,
+    gathered: usize,
     gathered_bytes: usize,
     packed_bytes: usize,
-    scratch: Vec<u8>,
 }
 
 impl Forming {
-    /// Takes from the queue, in order, what fits one batch. At least one proposal if there is any.
-    pub(crate) fn take(queue: &mut VecDeque<Proposal>, room_bytes: usize) -> Forming {
+    /// What fits one batch of the queue, in order. At least one proposal if there is any. `scratch` is memory to encode in.
+    pub(crate) fn of(queue: &VecDeque<Proposal>, room_bytes: usize, scratch: &mut Vec<u8>) -> Forming {
         let mut forming = Forming::default();
-        while let Some(proposal) = queue.front() {
-            if !forming.try_count(proposal, room_bytes) {
-                break;
-            }
-            forming.proposals.extend(queue.pop_front());
-        }
+        queue.iter().take_while(|proposal| forming.try_count(proposal, room_bytes, scratch)).count();
         forming
     }
 
     /// Adds the proposal's needs if the batch still fits its buffer and `room_bytes` with them.
-    fn try_count(&mut self, proposal: &Proposal, room_bytes: usize) -> bool {
-        self.scratch.clear();
-        proposal.entry.encode(&mut self.scratch);
-        let entry_bytes = self.entry_bytes + self.scratch.len();
-        let (mut gathered, mut packed) = (self.gathered_bytes, self.packed_bytes);
+    fn try_count(&mut self, proposal: &Proposal, room_bytes: usize, scratch: &mut Vec<u8>) -> bool {
+        scratch.clear();
+        proposal.entry.encode(scratch);
+        let entry_bytes = self.entry_bytes + scratch.len();
+        let (mut pieces, mut gathered, mut packed) = (self.gathered, self.gathered_bytes, self.packed_bytes);
         if let (Some(bytes), Some(_)) = (payload_bytes(&proposal.entry), &proposal.payload) {
             match way(bytes) {
-                Way::Gathered => gathered += bytes.next_multiple_of(BLOCK_BYTES),
+                Way::Gathered => {
+                    gathered += bytes.next_multiple_of(BLOCK_BYTES);
+                    pieces += 1;
+                }
                 Way::Packed => packed = packed_start(packed, bytes) + bytes,
             }
         }
@@ -69,11 +67,18 @@ impl Forming {
         let buffer = 2 * meta + packed.next_multiple_of(BLOCK_BYTES);
         let fits =
             buffer <= BATCH_BUFFER_BYTES && gathered <= GATHERED_BYTES_MAX && buffer + gathered <= room_bytes;
-        if !fits && !self.proposals.is_empty() {
+        if !fits && self.proposals > 0 {
             return false;
         }
         assert!(fits, "an entry within its bounds fits an empty batch");
-        (self.entry_bytes, self.gathered_bytes, self.packed_bytes) = (entry_bytes, gathered, packed);
+        let proposals = self.proposals + 1;
+        *self = Forming {
+            proposals,
+            entry_bytes,
+            gathered: pieces,
+            gathered_bytes: gathered,
+            packed_bytes: packed,
+        };
         true
     }
 
@@ -87,22 +92,31 @@ impl Forming {
         u32::try_from(bytes / BLOCK_BYTES).expect("bounded by the batch's limits")
     }
 
-    /// Lays the batch out at the tail and moves the tail past it. `buffer` has [`BATCH_BUFFER_BYTES`].
-    pub(crate) fn build(self, mut buffer: BufferLease, tail: &mut Tail, stamp: &Stamp<'_>) -> Batch {
+    /// Takes the proposals off the front of the queue, lays the batch out at the tail and moves the tail past it. `buffer` has
+    /// [`BATCH_BUFFER_BYTES`]. The queue may have grown since it was looked at, at its other end.
+    pub(crate) fn build(
+        self,
+        queue: &mut VecDeque<Proposal>,
+        mut buffer: BufferLease,
+        tail: &mut Tail,
+        stamp: &Stamp<'_>,
+        encoded: &mut Vec<u8>,
+    ) -> Batch {
         let meta_blocks = BatchHeader::meta_blocks_for(self.entry_bytes);
         let meta_bytes = meta_blocks as usize * BLOCK_BYTES;
         let payload_blocks = self.payload_blocks();
         let position = tail.position;
         let payload_at = position.offset as usize + meta_bytes;
 
-        let mut gathered: Vec<FrozenLease> = Vec::new();
+        let mut gathered: Vec<FrozenLease> = Vec::with_capacity(self.gathered);
         let (mut gathered_bytes, mut packed_bytes) = (0, 0);
-        let mut entries = Vec::with_capacity(self.proposals.len());
-        let mut encoded = Vec::with_capacity(self.entry_bytes);
-        let entry_count = self.proposals.len();
-        let touches_data = self.proposals.iter().any(|p| p.touches_data);
+        let entry_count = self.proposals;
+        let mut entries = Vec::with_capacity(entry_count);
+        let mut touches_data = false;
+        encoded.clear();
         buffer.set_len(buffer.capacity());
-        for Proposal { mut entry, payload, .. } in self.proposals {
+        for Proposal { mut entry, payload, touches_data: touches } in queue.drain(..entry_count) {
+            touches_data |= touches;
             if let (Some(bytes), Some(payload)) = (payload_bytes(&entry), payload) {
                 let offset = match way(bytes) {
                     Way::Gathered => {
@@ -130,7 +144,7 @@ impl Forming {
                 let offset = u32::try_from(offset).expect("a zone is less than 4 GiB");
                 place(&mut entry, LogPosition { zone: position.zone, offset });
             }
-            entry.encode(&mut encoded);
+            entry.encode(encoded);
             entries.push(entry);
         }
         debug_assert_eq!(
@@ -153,14 +167,13 @@ impl Forming {
         };
         let packed_padded = packed_bytes.next_multiple_of(BLOCK_BYTES);
         let back_at = meta_bytes + packed_padded;
-        let bytes = buffer.as_mut_slice();
-        bytes[meta_bytes + packed_bytes..back_at].fill(0);
-        let hash = header.encode(&encoded, false, stamp.secret, &mut bytes[..meta_bytes]);
-        header.encode(&encoded, true, stamp.secret, &mut bytes[back_at..back_at + meta_bytes]);
+        let (front, back) = buffer.as_mut_slice()[..back_at + meta_bytes].split_at_mut(back_at);
+        front[meta_bytes + packed_bytes..].fill(0);
+        let hash = header.encode_copies(encoded, stamp.secret, &mut front[..meta_bytes], back);
         buffer.set_len(back_at + meta_bytes);
         let buffer = buffer.freeze();
 
-        let mut scatter = ScatterList::new();
+        let mut scatter = ScatterList::with_capacity(gathered.len() + 2);
         scatter.push(buffer.slice(0..meta_bytes));
         gathered.into_iter().for_each(|piece| scatter.push(piece));
         scatter.push(buffer.slice(meta_bytes..back_at + meta_bytes));

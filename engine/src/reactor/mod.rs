@@ -148,7 +148,12 @@ impl Core {
 
     /// Resolves after `duration`.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        self.0.timers.sleep_until(self.now().after(duration))
+        self.sleep_until(self.now().after(duration))
+    }
+
+    /// Resolves at a moment.
+    pub(crate) fn sleep_until(&self, moment: Moment) -> Sleep {
+        self.0.timers.sleep_until(moment)
     }
 
     /// Runs `work` on core `target` (this one included) and resolves with its result.
@@ -170,11 +175,6 @@ impl Core {
         self.outbox().call(target, work).await
     }
 
-    /// Runs `work` on this core to its end, even if this future is dropped.
-    pub(crate) async fn run_through<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> T {
-        self.spawn(work).detach_on_drop().await
-    }
-
     /// Runs `work`, which waits for nothing, on another core and resolves with its result.
     ///
     /// # Errors
@@ -185,6 +185,11 @@ impl Core {
         W: FnOnce(&Core) -> T + Send + 'static,
     {
         self.outbox().ask(target, work).await
+    }
+
+    /// Runs `work` on this core to its end, even if this future is dropped.
+    pub(crate) async fn run_through<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> T {
+        self.spawn(work).detach_on_drop().await
     }
 
     /// Sends work that nobody waits for.
@@ -214,6 +219,7 @@ impl Core {
     /// One round of the loop. Says whether there is more to do at once.
     pub fn turn(&self) -> bool {
         let state = &*self.0;
+        let _running = state.executor.running();
         state.driver.turn();
         state.pool.drain_returns();
         for _ in 0..TASKS_PER_TURN {
@@ -232,7 +238,6 @@ impl Core {
         self.0.timers.next()
     }
 
-        let _running = state.executor.running();
     /// Whether nothing is ready to run (completions may still be under way).
     pub fn is_idle(&self) -> bool {
         self.0.executor.is_idle() && self.0.address.is_empty()
@@ -254,6 +259,8 @@ impl Core {
             }
             if !more {
                 let limit = self.next_deadline().map(|deadline| deadline.since(self.now()));
+                // What it reaps is run by the turn that comes next.
+                let _running = self.0.executor.running();
                 self.0.driver.park(limit);
             }
         }
@@ -271,8 +278,6 @@ impl Core {
         self.0.executor.clear();
         drop(self.0.local.take());
     }
-                // What it reaps is run by the turn that comes next.
-                let _running = self.0.executor.running();
 }
 
 trait DetachOnDrop<T> {

@@ -5,7 +5,7 @@
 //! the conversion of unwritten extents is metadata of the file system's own journal. Results are taken in the order of
 //! the batches, so that what is acknowledged is always a prefix of the log.
 
-use super::{InFlight, Shard, State, ZoneStart};
+use super::{InFlight, Shard, State, ZoneStart, gather::Load};
 use crate::{
     error::{DeviceError, DeviceOperation, Error, Region, Resource},
     index::footprint,
@@ -16,17 +16,17 @@ use crate::{
     },
     memory::LOG_PENDING_BYTES_MAX,
     planted::{Bug, Point, planted, reach},
+    reactor::{Moment, Sleep},
 };
 use crossdock_transport::{operation::OsError, ring::Durability};
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::Pin,
     rc::Rc,
     task::{Poll, Waker},
     time::Duration,
 };
 
-/// A batch is written at once when so much waits, whatever else is in flight.
-const GATHER_BYTES: usize = 256 * 1024;
 /// Proposals that may wait for the log before writers are told that it is busy.
 const QUEUE_PROPOSALS_MAX: usize = 16 * 1024;
 
@@ -58,10 +58,8 @@ impl Shard {
         });
         state.overlay.sequence(&state.catalog, &proposal.entry);
         if state.queue.is_empty() {
-            state.gather_over = false;
-            if !state.in_flight.is_empty() {
-                self.end_gathering_later();
-            }
+            state.seal_due = false;
+            state.gathering.begin(self.core.now());
         }
         state.queue_bytes += payload_bytes(&proposal.entry).unwrap_or(0);
         state.pending_bytes += footprint::entry_bytes(&proposal.entry);
@@ -69,18 +67,6 @@ impl Shard {
         state.sequenced += 1;
         self.work.notify();
         Ticket(state.sequenced)
-    }
-
-    fn end_gathering_later(&self) {
-        let Some(shard) = self.strong() else { return };
-        let sleep = self.core.sleep(Duration::from_micros(self.tuning.gather_us));
-        self.core
-            .spawn(async move {
-                sleep.await;
-                shard.state.borrow_mut().gather_over = true;
-                shard.work.notify();
-            })
-            .detach();
     }
 
     /// The ticket of the newest proposal: waiting for it waits for everything sequenced so far.
@@ -138,7 +124,7 @@ impl Shard {
     /// Writes batches until the shard is closed and everything sequenced is durable, or a device fails.
     pub(super) async fn commit_loop(self: Rc<Self>) {
         loop {
-            let finished = self.work.wait(|| self.next_step()).await;
+            let finished = self.step().await;
             if finished {
                 return;
             }
@@ -158,7 +144,15 @@ impl Shard {
                     secret: &self.identity.secret,
                 };
                 let (previous, next_zone) = (state.tail.previous, state.tail.next_zone);
-                let batch = forming.build(buffer, &mut state.tail, &stamp);
+                let (queue, tail, encoded) = (&mut state.queue, &mut state.tail, &mut state.encoded);
+                let batch = forming.build(queue, buffer, tail, &stamp, encoded);
+                let taken = batch.entries.iter().filter_map(payload_bytes).sum::<usize>();
+                state.queue_bytes -= taken;
+                state.seal_due = false;
+                match state.queue.is_empty() {
+                    true => state.gathering.end(),
+                    false => state.gathering.begin(self.core.now()),
+                }
                 state.stated_upto = state.durable_upto;
                 state.counts.batches += 1;
                 state.counts.seals += u64::from(batch.entries.is_empty());
@@ -190,42 +184,62 @@ impl Shard {
         }
     }
 
+    /// Waits for what [`Shard::next_step`] says. What gathers is looked at again when it has gathered long enough.
+    async fn step(&self) -> bool {
+        let (mut work, mut timer) = (self.work.waiter(), None::<(Moment, Sleep)>);
+        poll_fn(|cx| {
+            let step = work.poll(cx, || self.next_step());
+            if step.is_ready() {
+                return step;
+            }
+            // With all flights in the air it is one of them that is waited for.
+            let full = self.state.borrow().in_flight.len() >= BATCHES_IN_FLIGHT_MAX;
+            let Some(until) = self.state.borrow().gathering.until().filter(|_| !full) else {
+                timer = None;
+                return Poll::Pending;
+            };
+            let (_, sleep) = match timer.take() {
+                Some(timer_set) if timer_set.0 == until => timer.insert(timer_set),
+                _ => timer.insert((until, self.core.sleep_until(until))),
+            };
+            match Pin::new(sleep).poll(cx) {
+                Poll::Ready(()) => work.poll(cx, || self.next_step()),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// Whether a batch is to be written now (false), the loop is over (true), or neither.
     fn next_step(&self) -> Option<bool> {
         let state = self.state.borrow();
         if state.failed.is_some() {
             return Some(true);
         }
+        let closing = self.closing.get();
         if state.queue.is_empty() {
-            let due = state.gather_over || self.closing.get();
-            if due && state.in_flight.is_empty() && state.stated_upto < state.acknowledged_upto {
+            if (state.seal_due || closing) && state.wants_seal() {
                 return Some(false);
             }
-            return (self.closing.get() && state.in_flight.is_empty()).then_some(true);
+            return (closing && state.in_flight.is_empty()).then_some(true);
         }
+        let queued = state.queue.len() as u64;
+        let in_flight = state.sequenced - state.applied - queued;
+        let load = Load { queued, queued_bytes: state.queue_bytes, in_flight };
         let room = state.in_flight.len() < BATCHES_IN_FLIGHT_MAX;
-        let enough = state.in_flight.is_empty()
-            || state.gather_over
-            || state.queue_bytes >= GATHER_BYTES
-            || self.closing.get();
-        (room && enough).then_some(false)
+        (room && (closing || state.gathering.is_enough(&load, || self.core.now()))).then_some(false)
     }
 
     /// What goes in the next batch, with the tail moved to where it fits. None if the shard failed meanwhile.
     async fn next_batch(&self) -> Option<Forming> {
         let zone_bytes = self.identity.geometry.zone_bytes;
-        let forming = {
+        let (forming, fits) = {
             let mut state = self.state.borrow_mut();
+            let state = &mut *state;
             let room = (zone_bytes as usize).min(BATCH_BYTES_MAX);
-            let forming = Forming::take(&mut state.queue, room);
-            state.queue_bytes = state.queue.iter().filter_map(|p| payload_bytes(&p.entry)).sum();
-            state.gather_over = false;
-            if !state.queue.is_empty() {
-                self.end_gathering_later();
-            }
-            forming
+            let forming = Forming::of(&state.queue, room, &mut state.encoded);
+            (forming, state.tail.fits(forming.blocks(), zone_bytes))
         };
-        let fits = self.state.borrow().tail.fits(forming.blocks(), zone_bytes);
         if !fits {
             self.enter_next_zone().await.ok()?;
         }
@@ -257,7 +271,9 @@ impl Shard {
         }
         let (offset, bytes) = (self.log_offset(position), scatter.bytes());
         let durability = if planted(Bug::BuffersLog) { Durability::Buffered } else { Durability::Durable };
+        let began = self.core.now();
         self.write(Region::Log, offset, scatter, durability, bytes as u64).await?;
+        self.state.borrow_mut().gathering.note(self.core.now().since(began));
         reach(Point::LogWritten);
         Ok(())
     }
@@ -298,30 +314,16 @@ impl Shard {
     }
 
     fn after_progress(self: &Rc<Self>) {
-        let (seal, checkpoint, short) = {
-            let state = self.state.borrow();
-            let idle = state.queue.is_empty() && state.in_flight.is_empty();
-            let seal = idle && state.stated_upto < state.acknowledged_upto && state.failed.is_none();
+        let (checkpoint, short) = {
+            let mut state = self.state.borrow_mut();
+            if state.wants_seal() {
+                self.seal_later(&mut state);
+            }
             let short = self.is_short(&state);
             let due = state.log_bytes_since_checkpoint >= self.tuning.checkpoint_log_bytes
                 || short && state.log_order.len() > 1;
-            (seal, due && !state.checkpointing && state.failed.is_none(), short)
+            (due && !state.checkpointing && state.failed.is_none(), short)
         };
-        if seal {
-            let (shard, durable) = (self.clone(), self.state.borrow().durable_upto);
-            let sleep = self.core.sleep(Duration::from_micros(self.tuning.seal_us));
-            self.core
-                .spawn(async move {
-                    sleep.await;
-                    let mut state = shard.state.borrow_mut();
-                    if state.durable_upto == durable && state.queue.is_empty() {
-                        state.gather_over = true;
-                        drop(state);
-                        shard.work.notify();
-                    }
-                })
-                .detach();
-        }
         if checkpoint {
             self.checkpoint_soon();
         }
@@ -330,6 +332,33 @@ impl Shard {
         }
         self.work.notify();
         self.progressed();
+    }
+
+    /// Has the log sealed once it has been idle for a while from now on.
+    fn seal_later(self: &Rc<Self>, state: &mut State) {
+        state.idle_since = self.core.now();
+        if std::mem::replace(&mut state.sealing, true) {
+            return;
+        }
+        let shard = self.clone();
+        self.core.spawn(async move { shard.seal_when_idle().await }).detach();
+    }
+
+    async fn seal_when_idle(&self) {
+        let wait = Duration::from_micros(self.tuning.seal_us);
+        loop {
+            let due = self.state.borrow().idle_since.after(wait);
+            if due <= self.core.now() {
+                break;
+            }
+            self.core.sleep_until(due).await;
+        }
+        let mut state = self.state.borrow_mut();
+        state.sealing = false;
+        // If it is not idle now, whatever makes it so has it sealed later.
+        state.seal_due = state.wants_seal();
+        drop(state);
+        self.work.notify();
     }
 
     /// Takes a checkpoint in the background, unless one is being taken.
@@ -386,6 +415,12 @@ impl Shard {
 }
 
 impl State {
+    /// Whether the log rests, and does not say yet that all that was acknowledged is durable.
+    fn wants_seal(&self) -> bool {
+        let idle = self.queue.is_empty() && self.in_flight.is_empty() && self.failed.is_none();
+        idle && self.stated_upto < self.acknowledged_upto
+    }
+
     fn apply_batch(&mut self, batch: InFlight) {
         self.applied += batch.entries.len() as u64;
         if !batch.entries.is_empty() {

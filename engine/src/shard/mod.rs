@@ -15,6 +15,7 @@ pub(crate) mod checkpoint;
 mod clean;
 pub(crate) mod commit;
 pub(crate) mod deletes;
+mod gather;
 pub(crate) mod listing;
 pub(crate) mod open;
 pub(crate) mod overlay;
@@ -35,6 +36,7 @@ use crate::{
 };
 use acknowledge::Acknowledgements;
 use catalog::Catalog;
+use gather::Gathering;
 use overlay::Overlay;
 use space::Space;
 use std::{
@@ -91,8 +93,6 @@ pub(crate) struct Shard {
 pub(crate) struct Tuning {
     /// A checkpoint is taken after so many bytes of log.
     pub(crate) checkpoint_log_bytes: u64,
-    /// How long a batch gathers while others are in flight, in microseconds.
-    pub(crate) gather_us: u64,
     /// How long after the last acknowledgement an idle log is sealed, in microseconds.
     pub(crate) seal_us: u64,
     /// Bytes of the heap that its index may take.
@@ -105,7 +105,6 @@ impl Default for Tuning {
     fn default() -> Tuning {
         Tuning {
             checkpoint_log_bytes: if cfg!(planted) { 2 << 20 } else { 64 << 20 },
-            gather_us: 100,
             seal_us: 2000,
             index_bytes_max: u64::MAX,
             scrub_note_us: 30_000_000,
@@ -134,7 +133,13 @@ struct State {
     acknowledged_upto: u64,
     /// The highest `durable_upto` that a header has stated.
     stated_upto: u64,
-    gather_over: bool,
+    gathering: Gathering,
+    /// Entries are encoded here, to be counted and to be written.
+    encoded: Vec<u8>,
+    /// Since when nothing was to be written; somebody waits to seal the log then, and whether that is due.
+    idle_since: Moment,
+    sealing: bool,
+    seal_due: bool,
     version_counter: u64,
     anchor: Anchor,
     checkpoint_extents: Vec<Extent>,

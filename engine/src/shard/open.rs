@@ -4,6 +4,7 @@ use super::acknowledge::Acknowledgements;
 use super::{
     Counts, Shard, ShardFiles, ShardIdentity, State, Tuning,
     catalog::Catalog,
+    gather::Gathering,
     overlay::Overlay,
     reading::{ReadCheckpoint, Reading},
     scrub::Scrub,
@@ -19,7 +20,7 @@ use crate::{
         tail::Tail,
     },
     planted::{Bug, Point, planted, reach},
-    reactor::{Core, Signal},
+    reactor::{Core, Moment, Signal},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -241,7 +242,11 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
         durable_upto: anchor.log_sequence - 1,
         acknowledged_upto: anchor.log_sequence - 1,
         stated_upto: anchor.log_sequence - 1,
-        gather_over: false,
+        gathering: Gathering::default(),
+        encoded: Vec::new(),
+        idle_since: Moment(0),
+        sealing: false,
+        seal_due: false,
         version_counter: 0,
         anchor,
         checkpoint_extents: Vec::new(),
@@ -287,7 +292,7 @@ impl Reading {
         (state.durable_upto, state.acknowledged_upto) = (last, last);
         // What was replayed without proof of its acknowledgement counts from now on: state that at once.
         state.stated_upto = replayed.watermark.min(last);
-        state.gather_over = state.stated_upto < last;
+        state.seal_due = state.stated_upto < last;
         state.checkpoint_extents = checkpoint_extents;
         state.hole = hole;
         Ok(state)

@@ -16,6 +16,11 @@ impl ScatterList {
         ScatterList::default()
     }
 
+    /// No pieces, and room for `pieces`.
+    pub fn with_capacity(pieces: usize) -> ScatterList {
+        ScatterList { pieces: Vec::with_capacity(pieces), bytes: 0 }
+    }
+
     /// Appends a piece. An empty piece is dropped.
     pub fn push(&mut self, piece: FrozenLease) {
         if !piece.is_empty() {
