@@ -69,7 +69,7 @@ impl RingDriver {
 
 impl Driver for RingDriver {
     fn turn(&self) -> usize {
-        self.ring.turn() + self.endpoints.turn()
+        self.ring.turn() + self.endpoints.turn(&self.ring)
     }
 
     fn park(&self, limit: Option<Duration>) {
@@ -77,7 +77,7 @@ impl Driver for RingDriver {
             self.ring.park(limit);
         } else {
             self.ring.park(self.endpoints.sleep_limit(limit));
-            self.endpoints.turn();
+            self.endpoints.turn(&self.ring);
         }
     }
 

@@ -152,6 +152,13 @@ impl WrappedEndpoint {
         Rc::clone(sessions.connected.entry(id).or_insert_with(made))
     }
 
+    fn poll_by(&self, poll: impl FnOnce(&dyn Endpoint) -> usize) -> usize {
+        self.all().iter().for_each(|session| session.count_down());
+        let completed = self.advance_all();
+        poll(self.inner());
+        completed + self.advance_all()
+    }
+
     fn advance_all(&self) -> usize {
         let completed = self.all().iter().map(|session| session.advance()).sum();
         self.let_go_of_ended();
@@ -209,10 +216,11 @@ impl Endpoint for WrappedEndpoint {
     }
 
     fn poll(&self) -> usize {
-        self.all().iter().for_each(|session| session.count_down());
-        let completed = self.advance_all();
-        self.inner().poll();
-        completed + self.advance_all()
+        self.poll_by(|endpoint| endpoint.poll())
+    }
+
+    fn poll_quiet(&self) -> usize {
+        self.poll_by(|endpoint| endpoint.poll_quiet())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

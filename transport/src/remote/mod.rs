@@ -205,6 +205,12 @@ pub trait Endpoint {
     /// those who wait for it. Does not block. Returns how many operations it completed.
     fn poll(&self) -> usize;
 
+    /// As [`poll`](Endpoint::poll), in a turn of a core that knows that the descriptor is not readable: nobody has to look for what only
+    /// makes it readable, if that look is a call to the kernel. A core polls in full unless it knows.
+    fn poll_quiet(&self) -> usize {
+        self.poll()
+    }
+
     /// A descriptor that becomes readable when there is something for [`poll`](Endpoint::poll) to do. It means something only
     /// after [`begin_wait`](Endpoint::begin_wait) and is not to be read from. None for a transport whose operations are all
     /// done by its polls.

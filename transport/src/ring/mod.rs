@@ -91,6 +91,10 @@ pub enum Durability {
 #[derive(Clone)]
 pub struct Ring(Rc<Shared>);
 
+/// A descriptor that a ring watches: see [`Ring::watch`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watch(usize);
+
 struct Shared {
     files: Queue,
     sockets: Queue,
@@ -288,8 +292,14 @@ impl Ring {
     ///
     /// # Errors
     /// There are too many, or the kernel does not poll it.
-    pub fn watch(&self, descriptor: OwnedFd) -> io::Result<()> {
-        on_driver!(&mut *self.0.driver.borrow_mut(), d => d.watch(descriptor))
+    pub fn watch(&self, descriptor: OwnedFd) -> io::Result<Watch> {
+        on_driver!(&mut *self.0.driver.borrow_mut(), d => d.watch(descriptor)).map(Watch)
+    }
+
+    /// Whether it is known that nothing made the descriptor readable since a park found it not to be: then its owner has nothing to look
+    /// after. As of the last turn or park; of a driver that can not tell, never. Makes no system call.
+    pub fn is_quiet(&self, watch: Watch) -> bool {
+        on_driver!(&mut *self.0.driver.borrow_mut(), d => d.is_quiet(watch.0))
     }
 
     /// A descriptor for an owner that sleeps in a loop of its own, with this ring as one of several things to wait for. It

@@ -142,10 +142,16 @@ impl Portable {
 
     /// # Errors
     /// The kernel does not poll it.
-    pub(super) fn watch(&mut self, descriptor: OwnedFd) -> io::Result<()> {
+    pub(super) fn watch(&mut self, descriptor: OwnedFd) -> io::Result<usize> {
         epoll::add(&self.epoll, &descriptor, epoll::EventData::new_u64(WATCH), epoll::EventFlags::IN)?;
         self.watched.push(descriptor);
-        Ok(())
+        Ok(self.watched.len() - 1)
+    }
+
+    /// What is readable is told with each look at the set, and a turn has no need for one: nothing is known.
+    #[allow(clippy::unused_self, reason = "as the other driver")]
+    pub(super) fn is_quiet(&mut self, _: usize) -> bool {
+        false
     }
 
     /// The epoll set is readable when something in it is: a socket, or the eventfd of a wake.

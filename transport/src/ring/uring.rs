@@ -241,12 +241,19 @@ impl Uring {
 
     /// # Errors
     /// There are too many.
-    pub(super) fn watch(&mut self, descriptor: OwnedFd) -> io::Result<()> {
+    pub(super) fn watch(&mut self, descriptor: OwnedFd) -> io::Result<usize> {
         if self.watched.len() == WATCHED_MAX {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         self.watched.push(Watched { descriptor, armed: false });
-        Ok(())
+        Ok(self.watched.len() - 1)
+    }
+
+    /// A poll that is in flight found nothing when it began, and nothing has come since. One that the kernel did not take yet found
+    /// nothing out.
+    pub(super) fn is_quiet(&mut self, place: usize) -> bool {
+        let armed = self.watched.get(place).is_some_and(|watched| watched.armed);
+        armed && self.backlog.is_empty() && self.ring.submission().is_empty()
     }
 
     /// The signal of wakes, which the kernel writes to for every completion too. The ring's own descriptor does not serve:

@@ -168,7 +168,7 @@ impl Inner {
             }
         }
         // Last, so that nobody new is at a place for which there was an event.
-        if clients_wait || self.deaf.get() {
+        if clients_wait {
             self.accept();
         }
     }
@@ -609,6 +609,14 @@ impl Endpoint for ShmEndpoint {
 
     fn poll(&self) -> usize {
         self.0.hear_all();
+        self.poll_quiet()
+    }
+
+    fn poll_quiet(&self) -> usize {
+        if self.0.deaf.get() {
+            // The listener is not among what the descriptor tells of.
+            self.0.accept();
+        }
         let completed = self.0.run_due();
         self.0.tell_all_withdrawn();
         completed

@@ -6,7 +6,7 @@ use crate::{
 };
 use crossdock_transport::{
     memory::{Arena, ArenaOptions, PagePolicy},
-    ring::{Durability, Ring, RingOptions},
+    ring::{DriverChoice, Durability, Ring, RingOptions},
     tcp::TcpListener,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -257,16 +257,22 @@ fn what_comes_over_a_socket_ends_a_wait_each_time(bench: &Bench) {
     sender.join().unwrap();
 }
 
-/// A park ends when a watched descriptor becomes readable, ends at once while it is, and sleeps when it is not.
+/// A park ends when a watched descriptor becomes readable, ends at once while it is, and sleeps when it is not; and it is called quiet
+/// only while it is not readable.
 fn a_watched_descriptor_ends_a_park(bench: &Bench) {
     let ring = &bench.ring;
     let event = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
-    ring.watch(event.try_clone().unwrap()).unwrap();
+    let watch = ring.watch(event.try_clone().unwrap()).unwrap();
+    assert!(!ring.is_quiet(watch), "nobody looked");
+    let can_tell = bench.driver != DriverChoice::Portable;
     let (short, long) = (Duration::from_millis(30), Duration::from_secs(20));
     for _ in 0..5 {
         let begin = now();
         ring.park(Some(short));
         assert!(begin.elapsed() >= short / 2, "it did not sleep");
+        assert_eq!(ring.is_quiet(watch), can_tell);
+        ring.turn();
+        assert_eq!(ring.is_quiet(watch), can_tell);
         let theirs = event.clone();
         let begin = now();
         let thread = spawn(move || {
@@ -278,8 +284,15 @@ fn a_watched_descriptor_ends_a_park(bench: &Bench) {
             assert!(begin.elapsed() < long, "nobody ended it");
         }
         thread.join().unwrap();
-        // Readable, and not looked after: no park sleeps.
+        // Quiet when it became readable: a turn notices, however busy the core is.
+        ring.park(Some(short));
         rustix::io::write(&*event, &1u64.to_ne_bytes()).unwrap();
+        let begin = now();
+        while ring.is_quiet(watch) {
+            ring.turn();
+            assert!(begin.elapsed() < long, "nobody said that it is readable");
+        }
+        // Readable, and not looked after: no park sleeps.
         let begin = now();
         for _ in 0..3 {
             ring.park(Some(long));

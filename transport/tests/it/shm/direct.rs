@@ -9,11 +9,12 @@ use crossdock_transport::{
     ring::{Durability, RingFile},
     shm::{Event, ShmClient},
 };
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 on_both_drivers!(
     whole_blocks_go_to_the_client_and_edges_through_leases,
     a_client_that_dies_in_a_read_harms_nobody,
+    a_quiet_endpoint_works_and_its_client_stirs_it,
 );
 
 const BLOCK: usize = 4096;
@@ -136,4 +137,35 @@ fn a_client_that_dies_in_a_read_harms_nobody(bench: &Bench) {
         drop(way);
         bench.settle();
     }
+}
+
+/// An endpoint whose descriptor is quiet completes what was posted without a look at it, and what its client says ends the quiet.
+fn a_quiet_endpoint_works_and_its_client_stirs_it(bench: &Bench) {
+    let way = Way::new(bench);
+    let descriptor = way.endpoint.descriptor().unwrap().try_clone_to_owned().unwrap();
+    let watch = bench.ring.watch(descriptor).unwrap();
+    let target = way.client.expose(0..BLOCK, Access::Write).unwrap();
+    way.endpoint.poll();
+    assert!(way.endpoint.begin_wait(), "all was heard");
+    bench.ring.park(Some(Duration::from_millis(10)));
+    let source = bench.filled(BLOCK, 7).freeze();
+    let slot = way.session.credits().try_slot().unwrap();
+    let sent = way.session.write(slot, source.clone().into(), target);
+    assert!(!way.endpoint.begin_wait(), "there is something to do");
+    assert_eq!(way.endpoint.poll_quiet(), 1);
+    assert_eq!(bench.run(sent).result, Ok(BLOCK as u32));
+    assert!(way.load(0, BLOCK) == source.to_vec());
+    way.client.withdraw(&target).unwrap();
+    let mut parks = 0;
+    loop {
+        bench.ring.park(Some(Duration::from_millis(100)));
+        if !bench.ring.is_quiet(watch) {
+            break;
+        }
+        parks += 1;
+        assert!(parks < 100, "nobody noticed what the client said");
+    }
+    way.endpoint.poll();
+    assert!(matches!(way.client.poll(), Some(Event::Session(_))));
+    assert_eq!(way.client.poll(), Some(Event::Withdrawn(target.address())));
 }
