@@ -2,7 +2,10 @@
 
 use super::ClientError;
 use futures_io::{AsyncRead, AsyncWrite};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{RecvFlags, recv},
+};
 use std::{
     future::{Future, poll_fn},
     io,
@@ -76,13 +79,9 @@ impl Runtime for Blocking {
     }
 
     fn is_quiet(&self, stream: &mut BlockingStream) -> bool {
-        let look = || {
-            stream.0.set_nonblocking(true)?;
-            let peeked = stream.0.peek(&mut [0]);
-            stream.0.set_nonblocking(false)?;
-            peeked
-        };
-        matches!(look(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        // Before every request on a connection that was kept: one call to the kernel, where two more would make the socket blocking again.
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(recv(&stream.0, &mut [0; 1], flags), Err(rustix::io::Errno::AGAIN))
     }
 }
 
