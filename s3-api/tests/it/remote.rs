@@ -228,6 +228,44 @@ fn what_can_not_be_served_is_declined() {
 }
 
 #[test]
+fn parts_and_ranges_are_declined_and_fail_as_objects_do() {
+    // Shows that of a part which is declined, or whose memory refuses it, nothing is stored, and that a range comes in the body then; and
+    // that the upload and the session go on.
+    let bench = Bench::new();
+    let mut peer = bucket(&bench);
+    let body = pattern(300_000, 5);
+    peer.http.call(Method::Put, "/bucket/key", &[], &body);
+    let created = peer.http.call(Method::Post, "/bucket/parts?uploads=", &[], b"");
+    let text = String::from_utf8(created.body).unwrap();
+    let upload = text.split_once("<UploadId>").unwrap().1.split_once("</UploadId>").unwrap().0.to_owned();
+    let part = format!("/bucket/parts?partNumber=1&uploadId={upload}");
+    // Each for the direction that the request has no use for.
+    let (target, source) = (peer.token(0..1000, Access::Write), peer.token(8192..9192, Access::Read));
+    for (token, status, word, code) in
+        [("of nobody", 200, "501", "RDMANotSupported"), (&target, 500, "500", "RDMATransferFailed")]
+    {
+        let reply = peer.http.call(Method::Put, &part, &[(TOKEN, token)], b"");
+        assert_eq!((reply.status, reply.header(REPLY), &*reply.code()), (status, Some(word), code));
+        assert_eq!((reply.header("etag"), reply.header(BYTES)), (None, None));
+    }
+    let listed = peer.http.call(Method::Get, &format!("/bucket/parts?uploadId={upload}"), &[], b"");
+    assert_eq!((listed.status, String::from_utf8_lossy(&listed.body).contains("<Part>")), (200, false));
+    for token in ["of nobody", &source] {
+        let headers = [(TOKEN, token), ("range", "bytes=1000-1999")];
+        let reply = peer.http.call(Method::Get, "/bucket/key", &headers, b"");
+        assert_eq!((reply.status, reply.header(REPLY)), (206, Some("501")), "{token}");
+        assert_eq!(reply.header("content-range"), Some("bytes 1000-1999/300000"));
+        assert!(reply.body == body[1000..2000]);
+    }
+    let (reply, _) = peer.get("/bucket/key", 999, &[("range", "bytes=1000-1999")]);
+    assert_eq!((reply.status, reply.header(REPLY)), (206, Some("501")), "one byte too small");
+    assert!(reply.body == body[1000..2000]);
+    assert_eq!(peer.put(&part, &body, &[]).header(REPLY), Some("200"));
+    let (_, found) = peer.get("/bucket/key", 1000, &[("range", "bytes=1000-1999")]);
+    assert!(found == body[1000..2000]);
+}
+
+#[test]
 fn large_objects_are_read_straight_into_memory() {
     // Shows that a disk fills the client's pages itself: no byte of a whole object, or of a range of whole blocks, is copied; of an
     // odd range only its edges are.
