@@ -1,5 +1,7 @@
 //! What becomes of operations whose caller goes away, and of buckets when the power does.
 
+mod space;
+
 use super::{CommitOptions, CoreEngine, Delete, GetOptions, PutOptions, Versioning, Which};
 use crate::{
     Error,

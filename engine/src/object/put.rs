@@ -17,7 +17,8 @@ use crate::{
         BLOCK_BYTES, ChecksumTable, EXTENT_CHECKSUM_BYTES, Extent, PACKED_CHECKSUM_BYTES, checksum,
         checksum_combine,
     },
-    object::types::{ObjectInfo, PartInfo},
+    log::ENTRY_BYTES_MAX,
+    object::types::{ATTRIBUTES_BYTES_MAX, ObjectInfo, PartInfo},
     planted::{Point, reach},
     reactor::{Grant, Task},
     shard::{
@@ -34,12 +35,21 @@ use crossdock_transport::{
 };
 use std::collections::VecDeque;
 
+/// What a body is told whose push, or write, was given up before it was done.
+const CUT_SHORT: Error = Error::InvalidArgument("bytes before these were handed over and never taken");
+
 /// Checksums up to this many lie in the record; more go to an extent of their own.
 const CHECKSUMS_HERE_MAX: usize = 64;
 
 /// The longest object or part: its checksums fit into one lease. S3's bound for one body is 5 GiB, and for an object of parts
 /// the sum of 10 000 of these.
 const OBJECT_BYTES_MAX: u64 = (LEASE_BYTES_MAX / size_of::<u64>() * EXTENT_CHECKSUM_BYTES) as u64;
+
+/// Extents of one object or part, at most: its record fits a log entry with all else it may have, its key among that. Only
+/// space in small pieces needs more than a few hundred.
+const EXTENTS_MAX: usize = 8000;
+const _: () =
+    assert!(EXTENTS_MAX * 7 + CHECKSUMS_HERE_MAX * 8 + ATTRIBUTES_BYTES_MAX + 2048 <= ENTRY_BYTES_MAX);
 
 /// What is being written.
 #[derive(Clone, Debug)]
@@ -59,6 +69,8 @@ pub struct Put {
     held: Option<BufferLease>,
     extents: ExtentWriter,
     ended: bool,
+    /// Why the body has a hole: bytes were handed over and not taken.
+    broken: Option<Error>,
     _memory: Grant,
     /// An operation, and one of the writes among them.
     _operation: (Grant, Grant),
@@ -83,6 +95,7 @@ impl Put {
             held: None,
             extents,
             ended: false,
+            broken: None,
             _memory: memory,
             _operation: operation,
         }
@@ -152,11 +165,26 @@ impl Put {
     /// than [`Put::buffer_bytes`] said.
     ///
     /// # Errors
-    /// A device or a full store; the object is then lost, and the `Put` good for nothing but to be dropped.
+    /// A device or a full store; the object is then lost, and the `Put` good for nothing but to be dropped: whatever else
+    /// it is asked answers the same.
     ///
     /// # Panics
     /// When a buffer follows one that was not full: the caller's mistake would be a hole in the object.
+    ///
+    /// # Cancellation
+    /// Dropping the future before it resolves loses the object: [`Put::finish`] refuses it.
     pub async fn push(&mut self, lease: BufferLease) -> Result<(), Error> {
+        if let Some(why) = &self.broken {
+            return Err(why.clone());
+        }
+        // Until it is taken whole, and if it never is, the body has a hole.
+        self.broken = Some(CUT_SHORT);
+        let taken = self.take(lease).await;
+        self.broken = taken.as_ref().err().cloned();
+        taken
+    }
+
+    async fn take(&mut self, lease: BufferLease) -> Result<(), Error> {
         if lease.is_empty() {
             return Ok(());
         }
@@ -185,8 +213,21 @@ impl Put {
     /// call to the next, and into [`Put::push`] at the end.
     ///
     /// # Errors
-    /// As [`Put::push`] and [`Put::buffer`]; which of the bytes were taken is then not known.
-    pub async fn write(&mut self, tail: &mut Option<BufferLease>, mut bytes: &[u8]) -> Result<(), Error> {
+    /// As [`Put::push`] and [`Put::buffer`]; which of the bytes were taken is then not known, and the object lost.
+    ///
+    /// # Cancellation
+    /// As [`Put::push`].
+    pub async fn write(&mut self, tail: &mut Option<BufferLease>, bytes: &[u8]) -> Result<(), Error> {
+        if let Some(why) = &self.broken {
+            return Err(why.clone());
+        }
+        self.broken = Some(CUT_SHORT);
+        let taken = self.copy_in(tail, bytes).await;
+        self.broken = taken.as_ref().err().cloned();
+        taken
+    }
+
+    async fn copy_in(&mut self, tail: &mut Option<BufferLease>, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             let mut lease = match tail.take() {
                 Some(lease) => lease,
@@ -201,7 +242,7 @@ impl Put {
             copy_payload(&mut lease.as_mut_slice()[at..], now, CopyReason::Foreign);
             bytes = later;
             if lease.len() == limit {
-                self.push(lease).await?;
+                self.take(lease).await?;
             } else {
                 *tail = Some(lease);
             }
@@ -218,10 +259,12 @@ impl Put {
     /// # Cancellation
     /// Dropping the future before it resolves leaves the object there or not, whole either way.
     pub async fn finish(mut self, options: CommitOptions) -> Result<ObjectInfo, Error> {
-        let written = self.written().await?;
-        let Target::Object { bucket, key } = self.target else {
+        // Before anything is taken out of this: what is set aside for it goes back when it is dropped.
+        if matches!(self.target, Target::Part { .. }) {
             return Err(Error::InvalidArgument("a part is finished with finish_part"));
-        };
+        }
+        let written = self.written().await?;
+        let Target::Object { bucket, key } = self.target else { unreachable!("it was looked at") };
         let CommitOptions { etag, attributes, condition } = options;
         let request = PutRequest { bucket, key, written, etag, attributes, condition };
         if let Some(shard) = self.engine.own_shard(self.shard)?
@@ -241,9 +284,12 @@ impl Put {
     /// # Errors
     /// As [`Put::finish`], and [`Error::NoSuchUpload`] if the upload was completed or aborted meanwhile.
     pub async fn finish_part(mut self, options: CommitOptions) -> Result<PartInfo, Error> {
+        if matches!(self.target, Target::Object { .. }) {
+            return Err(Error::InvalidArgument("an object is finished with finish"));
+        }
         let written = self.written().await?;
         let Target::Part { bucket, key, upload, number } = self.target else {
-            return Err(Error::InvalidArgument("an object is finished with finish"));
+            unreachable!("it was looked at")
         };
         let CommitOptions { etag, attributes, .. } = options;
         let request = PartRequest { bucket, key, upload, number, written, etag, attributes };
@@ -251,6 +297,9 @@ impl Put {
     }
 
     async fn written(&mut self) -> Result<Written, Error> {
+        if let Some(why) = self.broken.take() {
+            return Err(why);
+        }
         if self.size.is_some_and(|size| size != self.received) {
             return Err(Error::InvalidArgument("fewer bytes than declared"));
         }
@@ -388,9 +437,10 @@ impl ExtentWriter {
                 self.written.max(bytes).next_power_of_two().clamp(CHUNK_BYTES.min(zone as usize) as u64, zone)
             }
         };
+        let extents_max = EXTENTS_MAX - self.extents.len();
         let reserved = self.engine.hold(
             self.shard,
-            move |shard| async move { shard.reserve(wanted).await },
+            move |shard| async move { shard.reserve(wanted, extents_max).await },
             |shard, (reservation, _)| shard.release(reservation),
         );
         let (reservation, extents) = reserved.await?;

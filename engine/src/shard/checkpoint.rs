@@ -47,7 +47,7 @@ impl Shard {
     pub(crate) async fn checkpoint(self: &Rc<Self>) -> Result<(), Error> {
         let start = {
             let mut state = self.state.borrow_mut();
-            self.check_writable(&state)?;
+            self.check_running(&state)?;
             if std::mem::replace(&mut state.checkpointing, true) {
                 return Ok(());
             }
@@ -76,6 +76,11 @@ impl Shard {
             let mut state = self.state.borrow_mut();
             state.checkpointing = false;
             state.checkpoint_taking = 0;
+            if result.is_err() {
+                // As much is to be replayed as before: it is tried again before as much again is written, and not with every batch.
+                let limit = self.tuning.checkpoint_log_bytes;
+                state.log_bytes_since_checkpoint = state.log_bytes_since_checkpoint.max(limit - limit / 8);
+            }
         }
         self.progressed();
         // Zones that it covers can be cleaned from now on.

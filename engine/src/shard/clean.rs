@@ -9,10 +9,15 @@
 //!
 //! A move is a log entry like any other, and has an effect only if the payload is still where it was read: whoever
 //! overwrote, deleted or completed it meanwhile has won. The old place is forgotten when the move is durable, and
-//! is written over only then, and only when no reader holds it. A payload that does not hold its checksum stays where it
-//! is, and its zone with it: nobody may take damage for the object's bytes.
+//! is written over only then, and only when no reader holds it. A payload that can not be read, or does not hold its checksum, stays
+//! where it is, and its zone with it: nobody may take damage for the object's bytes. Such a zone is left alone ([`Stuck`]) until
+//! something more in it dies, or a while has passed: it would always be among the best to clean.
 
-use super::{Shard, State, catalog::packed_of, space::Pin};
+use super::{
+    Shard, State,
+    catalog::packed_of,
+    space::{Packed, Pin, Worth},
+};
 use crate::{
     error::{DeviceOperation, Error, Region},
     events::FoundBy,
@@ -21,13 +26,14 @@ use crate::{
     layout::{BLOCK_BYTES, Content, Entry, LogPosition, PACKED_CHECKSUM_BYTES, PackedOwner, checksum},
     log::Proposal,
     planted::{Point, reach},
-    reactor::yield_once,
+    reactor::{Moment, yield_once},
 };
 use crossdock_transport::memory::FrozenLease;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
     rc::Rc,
+    time::Duration,
 };
 
 /// Zones cleaned in one walk of the catalog.
@@ -46,6 +52,24 @@ const GROUP_PAYLOADS: usize = 256;
 const DEAD_PERCENT: u64 = 50;
 /// The same when zones are short.
 const DEAD_PERCENT_SHORT: u64 = 10;
+
+/// Of a zone that an open found, what died before is not known: it is cleaned if what lives is so many percent of the zone at
+/// most. That zones of small payloads are never full of them must not have all of them written anew after each open.
+const FOUND_PERCENT: u64 = 25;
+/// The same when zones are short: rather once too often than a store that is full of what is dead. What was moved is known from then on.
+const FOUND_PERCENT_SHORT: u64 = 90;
+
+/// How long a zone is left alone from which not all could be moved. A device that could not be read may be readable again.
+const STUCK_FOR: Duration = Duration::from_secs(600);
+
+/// A zone in which the cleaner had to leave something.
+pub(super) struct Stuck {
+    since: Moment,
+    /// What lived in it then.
+    live: u64,
+    /// Where the payloads are that subscribers were told of.
+    told: BTreeSet<u32>,
+}
 
 /// A payload to be moved.
 struct Move {
@@ -83,8 +107,29 @@ impl Shard {
 
     fn victims(&self, state: &State, short: bool) -> Vec<u32> {
         let dead_percent = if short { DEAD_PERCENT_SHORT } else { DEAD_PERCENT };
+        let found_percent = if short { FOUND_PERCENT_SHORT } else { FOUND_PERCENT };
+        let worth = Worth { dead_percent, found_percent };
         let (zone_bytes, now) = (self.zone_bytes(), state.tail.sequence);
-        state.space.victims(VICTIMS_MAX, dead_percent, zone_bytes, now, |zone| state.catalog.packed_in(zone))
+        state.space.victims(VICTIMS_MAX, worth, zone_bytes, now, |zone| {
+            let packed = state.catalog.packed_in(zone);
+            // As if nothing were there to be moved, as nothing can be.
+            if self.is_stuck(state, zone, packed.live) { Packed::default() } else { packed }
+        })
+    }
+
+    fn is_stuck(&self, state: &State, zone: u32, live: u64) -> bool {
+        let stuck = state.stuck_zones.get(&zone);
+        stuck.is_some_and(|stuck| live >= stuck.live && self.core.now().since(stuck.since) < STUCK_FOR)
+    }
+
+    /// Notes that a payload stays where it is. Says whether it is the first time.
+    fn leave_stuck(&self, place: LogPosition) -> bool {
+        let mut state = self.state.borrow_mut();
+        let (now, live) = (self.core.now(), state.catalog.packed_live(place.zone));
+        let stuck =
+            state.stuck_zones.entry(place.zone).or_insert(Stuck { since: now, live, told: BTreeSet::new() });
+        (stuck.since, stuck.live) = (now, live);
+        stuck.told.insert(place.offset)
     }
 
     /// One pass: chooses zones, finds what is in them, and moves it, one zone after the other.
@@ -103,7 +148,13 @@ impl Shard {
                     return Ok(());
                 }
             }
-            self.state.borrow_mut().counts.zones_cleaned += 1;
+            let mut state = self.state.borrow_mut();
+            // What was moved out of it is no sign that more can be.
+            let live = state.catalog.packed_live(zone);
+            match state.stuck_zones.get_mut(&zone) {
+                Some(stuck) => stuck.live = live,
+                None => state.counts.zones_cleaned += 1,
+            }
         }
         Ok(())
     }
@@ -172,13 +223,13 @@ impl Shard {
             let Some((content, pin)) = self.pin_packed(wanted) else { continue };
             let read = self.read_packed(wanted, &content).await;
             self.close_object(pin);
-            let Some(payload) = read? else { continue };
+            let Some(payload) = read else { continue };
             bytes += wanted.bytes as usize;
             group.push((wanted, content, payload));
         }
         let ticket = {
             let mut state = self.state.borrow_mut();
-            self.check_writable(&state)?;
+            self.check_running(&state)?;
             let mut ticket = None;
             for (wanted, to, payload) in group {
                 let (owner, from) = (wanted.owner.clone(), wanted.from);
@@ -205,12 +256,10 @@ impl Shard {
         Some((content, pin))
     }
 
-    /// Reads and verifies a packed payload, in a lease that begins with it. None if it does not hold.
-    ///
-    /// # Errors
-    /// A device that fails.
-    async fn read_packed(&self, wanted: &Move, content: &Content) -> Result<Option<FrozenLease>, Error> {
-        let Content::Packed { place, bytes, checksums } = content else { return Ok(None) };
+    /// Reads and verifies a packed payload, in a lease that begins with it. None if it can not be read or does not hold: it is
+    /// told of then, once, and its zone is stuck.
+    async fn read_packed(&self, wanted: &Move, content: &Content) -> Option<FrozenLease> {
+        let Content::Packed { place, bytes, checksums } = content else { return None };
         let (lead, bytes) = (place.offset as usize % BLOCK_BYTES, *bytes as usize);
         let whole = (lead + bytes).next_multiple_of(BLOCK_BYTES);
         let offset = self.log_offset(*place) - lead as u64;
@@ -218,34 +267,41 @@ impl Shard {
         let device = self.device(Region::Log);
         let slot = device.queue().slot().await;
         let (result, mut lease) = device.read(slot, offset, lease, 0, whole).await.into_lease();
-        let count = result.map_err(|source| {
-            let operation = DeviceOperation::Read;
-            Error::Device(self.device_error(Region::Log, operation, offset, whole as u64, source))
-        })?;
-        lease.set_len((count as usize).min(whole));
-        let Some(payload) = lease.as_slice().get(lead..lead + bytes) else { return Ok(None) };
+        // What the device does not give is as good as zeros: it does not hold.
+        lease.set_len(result.as_ref().map_or(0, |count| (*count as usize).min(whole)));
+        let payload = lease.as_slice().get(lead..lead + bytes).unwrap_or_default();
         let found = payload.chunks(PACKED_CHECKSUM_BYTES).map(checksum);
         if !found.eq(checksums.iter().copied()) {
-            tracing::error!(
-                shard = self.id(),
-                ?place,
-                bytes,
-                "a packed payload is damaged: its zone is kept"
-            );
-            self.tell(self.damaged_payload(wanted, payload, checksums), FoundBy::Cleaner);
-            return Ok(None);
+            if self.leave_stuck(*place) {
+                let error = result.err().map(|source| {
+                    self.device_error(Region::Log, DeviceOperation::Read, offset, whole as u64, source)
+                });
+                tracing::error!(
+                    shard = self.id(),
+                    ?place,
+                    bytes,
+                    ?error,
+                    "a packed payload is damaged: its zone is kept"
+                );
+                self.tell(self.damaged_payload(wanted, payload, checksums), FoundBy::Cleaner);
+            }
+            return None;
         }
         let end = lease.len();
-        Ok(Some(lease.freeze().slice(lead..end)))
+        Some(lease.freeze().slice(lead..end))
     }
 
-    /// The first block that does not hold, as a finding.
+    /// The first block that does not hold, as a finding. `payload`: nothing if it can not be read.
     fn damaged_payload(&self, wanted: &Move, payload: &[u8], checksums: &[u64]) -> Finding {
         let blocks = payload.chunks(PACKED_CHECKSUM_BYTES).zip(checksums).enumerate();
         let mut wrong = blocks.filter(|(_, (block, expected))| checksum(block) != **expected);
         let (index, bytes, expected, found) = match wrong.next() {
             Some((index, (block, expected))) => (index, block.len(), *expected, checksum(block)),
-            None => (0, payload.len(), 0, 0),
+            // Nothing of it can be read.
+            None => {
+                let expected = checksums.first().copied().unwrap_or_default();
+                (0, (wanted.bytes as usize).min(PACKED_CHECKSUM_BYTES), expected, 0)
+            }
         };
         let state = self.state.borrow();
         let object = match &wanted.owner {

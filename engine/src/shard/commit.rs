@@ -35,14 +35,21 @@ const QUEUE_PROPOSALS_MAX: usize = 16 * 1024;
 pub(crate) struct Ticket(u64);
 
 impl Shard {
-    /// Whether the shard takes changes.
-    pub(super) fn check_writable(&self, state: &State) -> Result<(), Error> {
+    /// Whether the shard writes at all. What is asked of work that makes room: it must not be kept from that by a queue that is full
+    /// because there is none.
+    pub(super) fn check_running(&self, state: &State) -> Result<(), Error> {
         if state.failed.is_some() || state.hole.is_some() {
             return Err(Error::ReadOnly { shard: self.id() });
         }
         if self.closing.get() {
             return Err(Error::Closed);
         }
+        Ok(())
+    }
+
+    /// Whether the shard takes changes.
+    pub(super) fn check_writable(&self, state: &State) -> Result<(), Error> {
+        self.check_running(state)?;
         if state.queue.len() >= QUEUE_PROPOSALS_MAX || state.pending_bytes >= LOG_PENDING_BYTES_MAX {
             return Err(Error::Busy(Resource::Log));
         }

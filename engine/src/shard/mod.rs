@@ -41,7 +41,7 @@ use overlay::Overlay;
 use space::Space;
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     rc::{Rc, Weak},
 };
 use sync::Syncs;
@@ -148,6 +148,8 @@ struct State {
     /// Bytes of extents that the checkpoint being taken has so far.
     checkpoint_taking: u64,
     cleaning: bool,
+    /// Log zones in which the cleaner had to leave something.
+    stuck_zones: HashMap<u32, clean::Stuck>,
     /// Log zones from the one replay would start in to the one being written, with the first batch of each.
     log_order: VecDeque<ZoneStart>,
     zones_ready: HashSet<u32>,

@@ -24,7 +24,7 @@ use crate::{
 };
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     rc::{Rc, Weak},
 };
 
@@ -254,6 +254,7 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
         checkpointing: false,
         checkpoint_taking: 0,
         cleaning: false,
+        stuck_zones: HashMap::new(),
         log_order: VecDeque::new(),
         zones_ready: HashSet::new(),
         growing: false,

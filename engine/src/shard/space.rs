@@ -22,6 +22,15 @@ pub(crate) struct Packed {
     pub(crate) written: u64,
 }
 
+/// What makes a zone worth cleaning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Worth {
+    /// So many percent of the payload bytes that it was written with are dead, at least.
+    pub(crate) dead_percent: u64,
+    /// An open found it, so that this is not known, and so many percent of the zone live, at most.
+    pub(crate) found_percent: u64,
+}
+
 /// Holds the space of one content against reuse while it is read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Pin(u64);
@@ -104,9 +113,13 @@ impl Space {
         self.extents.add_zone(zone);
     }
 
-    /// Extents for `bytes`, or none if more zones are needed.
-    pub(crate) fn reserve(&mut self, bytes: u64) -> Option<(Reservation, Vec<Extent>)> {
+    /// At most `extents_max` extents for `bytes`, or none if more zones are needed.
+    pub(crate) fn reserve(&mut self, bytes: u64, extents_max: usize) -> Option<(Reservation, Vec<Extent>)> {
         let extents = self.extents.allocate(bytes)?;
+        if extents.len() > extents_max {
+            extents.into_iter().for_each(|extent| self.extents.release(extent));
+            return None;
+        }
         let reservation = Reservation(self.ticket());
         self.reservations.insert(reservation, extents.clone());
         Some((reservation, extents))
@@ -244,8 +257,8 @@ impl Space {
         self.log_covered.insert(zone, sequence);
     }
 
-    /// Covered zones in which at least `dead_percent` of the payload bytes they were written with are dead, and some
-    /// still live: the best to clean, at most `max`, if together they give back more than whole zones for their trouble.
+    /// Covered zones of which enough is dead, and in which some payloads still live: the best to clean, at most `max`, if together
+    /// they give back more than whole zones for their trouble.
     ///
     /// Best is by benefit for cost, as in log-structured file systems: the bytes that come free times the time that
     /// what is left has already lasted, for reading and writing what is left. Dead is what was there and is no more, and
@@ -253,7 +266,7 @@ impl Space {
     pub(crate) fn victims(
         &self,
         max: usize,
-        dead_percent: u64,
+        worth: Worth,
         zone_bytes: u64,
         now: u64,
         packed: impl Fn(u32) -> Packed,
@@ -262,9 +275,9 @@ impl Space {
         for (zone, sequence) in &self.log_covered {
             let packed = packed(*zone);
             // What died before an open is not known after it: then little that lives says it.
-            let sparse = *sequence == 0 && packed.live <= zone_bytes / 4;
+            let sparse = *sequence == 0 && packed.live * 100 <= zone_bytes * worth.found_percent;
             let dead = packed.written.saturating_sub(packed.live);
-            if packed.live > 0 && (sparse || dead * 100 >= packed.written * dead_percent) {
+            if packed.live > 0 && (sparse || dead * 100 >= packed.written * worth.dead_percent) {
                 let used = packed.live as f64 / zone_bytes as f64;
                 let age = now.saturating_sub(*sequence).saturating_add(1) as f64;
                 victims.push(((1.0 - used) * age / (1.0 + used), *zone, packed));

@@ -80,6 +80,7 @@ impl Shard {
         let catalog = &state.catalog;
         let zone = state.space.claim_log_zone(|zone| catalog.packed_live(zone))?;
         state.catalog.begin_zone(zone);
+        state.stuck_zones.remove(&zone);
         state.zones_ready.insert(zone);
         state.log_full = false;
         Some(zone)
@@ -334,17 +335,21 @@ impl Shard {
         Ok(())
     }
 
-    /// Space for an object of `bytes`.
+    /// Space for an object of `bytes`, in so many extents at most.
     ///
     /// # Errors
-    /// [`Error::Full`] if the device has no more.
-    pub(crate) async fn reserve(&self, bytes: u64) -> Result<(Reservation, Vec<Extent>), Error> {
+    /// [`Error::Full`] if the device has no more, or only in smaller pieces.
+    pub(crate) async fn reserve(
+        &self,
+        bytes: u64,
+        extents_max: usize,
+    ) -> Result<(Reservation, Vec<Extent>), Error> {
         loop {
             let seen = {
                 let mut state = self.state.borrow_mut();
-                self.check_writable(&state)?;
+                self.check_running(&state)?;
                 if self.leaves_checkpoint(&state, bytes)
-                    && let Some(reserved) = state.space.reserve(bytes)
+                    && let Some(reserved) = state.space.reserve(bytes, extents_max)
                 {
                     return Ok(reserved);
                 }
@@ -360,7 +365,7 @@ impl Shard {
         loop {
             let seen = {
                 let mut state = self.state.borrow_mut();
-                self.check_writable(&state)?;
+                self.check_running(&state)?;
                 if let Some(reserved) = state.space.reserve_one(bytes) {
                     return Ok(reserved);
                 }
@@ -387,7 +392,7 @@ impl Shard {
         self.log_zones_made().await;
         {
             let state = self.state.borrow();
-            self.check_writable(&state)?;
+            self.check_running(&state)?;
             if !self.leaves_log_zones(&state) {
                 return Err(full);
             }

@@ -297,10 +297,20 @@ mod tests {
     #[test]
     fn a_range_is_of_what_matches_strongly() {
         // The same tag, the very second; nothing weaker.
-        let holds =
-            |value: &str| RangeCondition::from_headers(&headers(&[("If-Range", value)])).unwrap().holds(CURRENT);
+        let holds = |value: &str| {
+            RangeCondition::from_headers(&headers(&[("If-Range", value)])).unwrap().holds(CURRENT)
+        };
         assert!(holds("\"a\"") && holds(SAME));
-        for value in ["\"b\"", "W/\"a\"", BEFORE, "Sun, 06 Nov 1994 08:49:38 GMT", "yesterday", "*", "\"a\", \"b\"", ""] {
+        for value in [
+            "\"b\"",
+            "W/\"a\"",
+            BEFORE,
+            "Sun, 06 Nov 1994 08:49:38 GMT",
+            "yesterday",
+            "*",
+            "\"a\", \"b\"",
+            "",
+        ] {
             assert!(!holds(value), "{value}");
         }
         assert_eq!(RangeCondition::from_headers(&headers(&[])), None);

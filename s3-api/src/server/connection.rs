@@ -196,7 +196,12 @@ impl Connection {
 
     fn origin(&self) -> Origin {
         let now_ms = self.shared.front.core.wall_clock_ms();
-        Origin { peer: self.peer, secure: self.wire.is_encrypted(), tls_version: self.wire.tls_version(), now_ms }
+        Origin {
+            peer: self.peer,
+            secure: self.wire.is_encrypted(),
+            tls_version: self.wire.tls_version(),
+            now_ms,
+        }
     }
 
     /// The next head, and when its first byte came; none when the peer has gone, has rested for too long, or the server closes.

@@ -419,16 +419,30 @@ mod tests {
         // What a bucket's policy gives to its owner's account, or another, a user has only by policies of its own.
         let tags = TagSet::default();
         let here = ObjectAccess::Present { acl: None, tags: &tags };
-        let to = |principal: &str| bucket("private", &ALLOW_READ.replace("\"*\",\"Act", &format!("{principal},\"Act")));
+        let to = |principal: &str| {
+            bucket("private", &ALLOW_READ.replace("\"*\",\"Act", &format!("{principal},\"Act")))
+        };
         for account in ["owner", "other"] {
             let by_account = to(&format!("{{\"AWS\":\"arn:aws:iam::{account}:root\"}}"));
             assert!(!decide(&user(account, ""), "s3:GetObject", "k", &by_account, here), "{account}");
             assert!(decide(&user(account, MAY_ALL), "s3:GetObject", "k", &by_account, here), "{account}");
             assert!(decide(&root(account), "s3:GetObject", "k", &by_account, here), "{account}");
         }
-        assert!(decide(&user("owner", ""), "s3:GetObject", "k", &to("{\"AWS\":\"arn:aws:iam::owner:user/ann\"}"), here));
+        assert!(decide(
+            &user("owner", ""),
+            "s3:GetObject",
+            "k",
+            &to("{\"AWS\":\"arn:aws:iam::owner:user/ann\"}"),
+            here
+        ));
         assert!(decide(&user("owner", ""), "s3:GetObject", "k", &to("\"*\""), here));
-        assert!(!decide(&user("other", ""), "s3:GetObject", "k", &to("{\"AWS\":\"arn:aws:iam::other:user/ann\"}"), here));
+        assert!(!decide(
+            &user("other", ""),
+            "s3:GetObject",
+            "k",
+            &to("{\"AWS\":\"arn:aws:iam::other:user/ann\"}"),
+            here
+        ));
     }
 
     #[test]

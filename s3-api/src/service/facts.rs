@@ -181,7 +181,9 @@ pub(super) fn set_of_document(facts: &mut Facts, request: &Request, now_ms: u64)
                 set_remaining_days(facts, Some(*until_ms), now_ms);
             }
             ObjectChange::Retention(None) => {}
-            ObjectChange::LegalHold(on) => facts.set("s3:object-lock-legal-hold", if *on { "ON" } else { "OFF" }),
+            ObjectChange::LegalHold(on) => {
+                facts.set("s3:object-lock-legal-hold", if *on { "ON" } else { "OFF" })
+            }
         },
         Request::CreateBucket(create) => {
             if let Some(region) = &create.location {
@@ -222,7 +224,11 @@ mod tests {
         // By each header and parameter there is a fact for, those of whoever signed, and those of documents; but for the tags of the
         // object itself. And nothing is told that no policy may ask for.
         use super::super::identity::{Account, Identity};
-        use crate::protocol::{auth::Signature, lock::RetentionMode, operation::{ChangeObject, CreateBucket}};
+        use crate::protocol::{
+            auth::Signature,
+            lock::RetentionMode,
+            operation::{ChangeObject, CreateBucket},
+        };
         let mut headers = Headers::default();
         HEADERS.iter().for_each(|(_, header)| headers.push(header, b"2030-01-01T00:00:00Z"));
         headers.push("x-amz-tagging", b"a=b");
@@ -263,7 +269,10 @@ mod tests {
         let facts = of(change(ObjectChange::Tags(TagSet { tags: vec![("a".into(), "b".into())] })));
         assert!(facts.says("s3:RequestObjectTag/a", "b") && facts.says("s3:RequestObjectTagKeys", "a"));
         let until_ms = 1_000_000 + 86_400_000 * 3 / 2;
-        let facts = of(change(ObjectChange::Retention(Some(Retention { mode: RetentionMode::Governance, until_ms }))));
+        let facts = of(change(ObjectChange::Retention(Some(Retention {
+            mode: RetentionMode::Governance,
+            until_ms,
+        }))));
         assert!(facts.says("s3:object-lock-mode", "GOVERNANCE"));
         assert!(facts.says("s3:object-lock-remaining-retention-days", "2"));
         assert!(facts.says("s3:object-lock-retain-until-date", &format_iso8601(until_ms)));

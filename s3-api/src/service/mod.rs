@@ -43,8 +43,8 @@ mod versions;
 mod writes;
 
 pub use access::{Access, Authorizer, BucketAccess, Decision, ObjectAccess, Policies};
-pub(crate) use facts::{Origin, UNKNOWN};
 pub use facts::RequestFacts;
+pub(crate) use facts::{Origin, UNKNOWN};
 pub use identity::{Account, Credential, Credentials, Identity, Principal, Secret};
 pub use lifecycle::{Swept, sweep};
 pub use remote::{Declined, RemoteOptions};

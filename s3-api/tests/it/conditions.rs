@@ -50,7 +50,8 @@ fn a_range_is_of_the_object_that_the_client_has() {
     assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
     assert_eq!(alice.call(Put, "/photos/k", &[], b"0123456789").status, 200);
     let head = alice.call(Head, "/photos/k", &[], b"");
-    let (etag, date) = (head.header("etag").unwrap().to_owned(), head.header("last-modified").unwrap().to_owned());
+    let (etag, date) =
+        (head.header("etag").unwrap().to_owned(), head.header("last-modified").unwrap().to_owned());
     let weak = format!("W/{etag}");
     for (validator, is_match) in [
         (&*etag, true),
@@ -66,10 +67,18 @@ fn a_range_is_of_the_object_that_the_client_has() {
         let expected = if is_match { (206, &b"234"[..]) } else { (200, &b"0123456789"[..]) };
         assert_eq!((got.status, &*got.body), expected, "{validator}");
         let head = alice.call(Head, "/photos/k", &fields, b"");
-        assert_eq!((head.status, head.header("content-range").is_some()), (expected.0, is_match), "{validator}");
+        assert_eq!(
+            (head.status, head.header("content-range").is_some()),
+            (expected.0, is_match),
+            "{validator}"
+        );
         // A range that the object does not have is none to be refused then.
         let beyond = [("range", "bytes=20-"), ("if-range", validator)];
-        assert_eq!(alice.call(Get, "/photos/k", &beyond, b"").status, if is_match { 416 } else { 200 }, "{validator}");
+        assert_eq!(
+            alice.call(Get, "/photos/k", &beyond, b"").status,
+            if is_match { 416 } else { 200 },
+            "{validator}"
+        );
     }
     assert_eq!(alice.call(Get, "/photos/k", &[("if-range", &etag)], b"").status, 200);
 }

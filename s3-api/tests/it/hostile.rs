@@ -646,8 +646,16 @@ fn a_policy_is_judged_soon_whatever_it_says() {
     assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
     let keys: String =
         (0..100).map(|at| format!("<Object><Key>{}{at}</Key></Object>", "a".repeat(1000))).collect();
-    let many = format!("<Delete><Quiet>true</Quiet>{keys}<Object><Key>{}b7</Key></Object></Delete>", "a".repeat(1000));
-    let reply = alice.call(Post, "/photos?delete", &[("x-amz-checksum-crc64nvme", &*crc64(many.as_bytes()))], many.as_bytes());
+    let many = format!(
+        "<Delete><Quiet>true</Quiet>{keys}<Object><Key>{}b7</Key></Object></Delete>",
+        "a".repeat(1000)
+    );
+    let reply = alice.call(
+        Post,
+        "/photos?delete",
+        &[("x-amz-checksum-crc64nvme", &*crc64(many.as_bytes()))],
+        many.as_bytes(),
+    );
     assert_eq!((reply.status, reply.code()), (200, "AccessDenied".into()));
     assert_eq!(String::from_utf8_lossy(&reply.body).matches("<Error>").count(), 1);
     let agent = "a".repeat(8 << 10);
@@ -753,8 +761,15 @@ fn signatures_and_locks_are_facts() {
     let (young, old) = (alice.presigned(Get, "/vault/k", 5), alice.presigned(Get, "/vault/k", 30));
     assert_eq!(alice.send(&young).body, b"kept");
     assert_eq!(alice.send(&old).code(), "AccessDenied");
-    deny(&mut alice, "s3:PutObject", r#""NumericGreaterThan":{"s3:object-lock-remaining-retention-days":"100"}"#);
-    let until = [("x-amz-object-lock-mode", "GOVERNANCE"), ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z")];
+    deny(
+        &mut alice,
+        "s3:PutObject",
+        r#""NumericGreaterThan":{"s3:object-lock-remaining-retention-days":"100"}"#,
+    );
+    let until = [
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z"),
+    ];
     assert_eq!(alice.call(Put, "/vault/k", &until, b"long").code(), "AccessDenied");
     assert_eq!(alice.call(Put, "/vault/k", &[], b"short").status, 200);
     deny(&mut alice, "s3:GetObject", r#""StringEquals":{"aws:PrincipalType":"Anonymous"}"#);

@@ -238,7 +238,9 @@ impl Condition {
             Value::Later(template) => {
                 // As a value that is compared with, in lower case as well, can be no longer.
                 let wanted = template.expanded(facts, 4 * FACT_BYTES_MAX);
-                wanted.and_then(|text| self.compare.read(&text)).is_some_and(|wanted| self.equal(&wanted, &value))
+                wanted
+                    .and_then(|text| self.compare.read(&text))
+                    .is_some_and(|wanted| self.equal(&wanted, &value))
             }
             wanted => self.equal(wanted, &value),
         })
@@ -249,7 +251,9 @@ impl Condition {
             (Compare::Number(order), Value::Number(wanted), Value::Number(value)) => {
                 order.holds(value.partial_cmp(wanted))
             }
-            (Compare::Date(order), Value::Date(wanted), Value::Date(value)) => order.holds(value.partial_cmp(wanted)),
+            (Compare::Date(order), Value::Date(wanted), Value::Date(value)) => {
+                order.holds(value.partial_cmp(wanted))
+            }
             (Compare::Address, Value::Network(network), Value::Network(value)) => {
                 value.is_address() && network.contains(value.address)
             }
@@ -429,7 +433,9 @@ mod tests {
             let condition = Condition::new(operator, "aws:useragent", vec!["a*".into()]).unwrap();
             assert!(!condition.holds(&facts, false) && condition.holds(&facts, true), "{operator}");
         }
-        for (operator, wanted) in [("NumericLessThan", "1.2"), ("DateGreaterThan", "0"), ("NotIpAddress", "10.0.0.0/8")] {
+        for (operator, wanted) in
+            [("NumericLessThan", "1.2"), ("DateGreaterThan", "0"), ("NotIpAddress", "10.0.0.0/8")]
+        {
             facts.set("s3:TlsVersion", "unknown");
             let condition = Condition::new(operator, "s3:TlsVersion", vec![wanted.into()]).unwrap();
             assert!(!condition.holds(&facts, false) && condition.holds(&facts, true), "{operator}");

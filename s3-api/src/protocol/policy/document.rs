@@ -108,7 +108,8 @@ impl Policy {
 
     /// Whether it asks for a fact that begins like this, whose name is compared without case: in a condition or by a variable.
     pub fn asks_for(&self, name: &str) -> bool {
-        let begins = |asked: &str| asked.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        let begins =
+            |asked: &str| asked.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
         self.statements.iter().any(|statement| statement.asks().any(begins))
     }
 }
@@ -122,7 +123,9 @@ impl Statement {
         resource: &Text<'_>,
         facts: &Facts,
     ) -> Option<Named> {
-        let any = |patterns: &[Pattern], text: &Text<'_>| patterns.iter().any(|pattern| pattern.matches(text, facts));
+        let any = |patterns: &[Pattern], text: &Text<'_>| {
+            patterns.iter().any(|pattern| pattern.matches(text, facts))
+        };
         let (actions, other_actions) = &self.actions;
         let (resources, other_resources) = &self.resources;
         self.principals.name(subject).filter(|_| {
@@ -166,7 +169,8 @@ impl Principals {
 /// An account, by its identifier or as `arn:aws:iam::account:root`, is all its users.
 fn named(name: &str, subject: Subject<'_>) -> Option<Named> {
     let Subject::User { account, arn } = subject else { return None };
-    let account_of = |arn| str::strip_prefix(arn, "arn:aws:iam::").and_then(|rest| rest.strip_suffix(":root"));
+    let account_of =
+        |arn| str::strip_prefix(arn, "arn:aws:iam::").and_then(|rest| rest.strip_suffix(":root"));
     if name == arn {
         return Some(Named::Itself);
     }

@@ -73,7 +73,8 @@ impl Pattern {
         let (mut pieces, mut text) = (Vec::new(), String::new());
         let mut rest = pattern;
         while let Some(character) = rest.chars().next() {
-            let variable = rest.strip_prefix("${").filter(|_| variables).and_then(|rest| rest.split_once('}'));
+            let variable =
+                rest.strip_prefix("${").filter(|_| variables).and_then(|rest| rest.split_once('}'));
             let piece = match (variable, character) {
                 (Some((plain @ ("*" | "?" | "$"), behind)), _) => {
                     text.push_str(plain);
@@ -83,7 +84,9 @@ impl Pattern {
                 (Some((name, behind)), _) => {
                     rest = behind;
                     let (name, default) = match name.split_once(',') {
-                        Some((name, default)) => (name.trim(), Some(default.trim().trim_matches('\'').into())),
+                        Some((name, default)) => {
+                            (name.trim(), Some(default.trim().trim_matches('\'').into()))
+                        }
                         None => (name, None),
                     };
                     Piece::Variable { name: name.into(), default }
@@ -125,7 +128,8 @@ impl Pattern {
     /// Its text with variables put in; none if the request says nothing of one, or if it grows beyond `bytes_max`.
     pub(super) fn expanded(&self, facts: &Facts, bytes_max: usize) -> Option<String> {
         let pieces = self.put_in(facts, bytes_max)?;
-        let text = |piece: &Known<'_>| if let Known::Text(text) = *piece { text.to_owned() } else { String::new() };
+        let text =
+            |piece: &Known<'_>| if let Known::Text(text) = *piece { text.to_owned() } else { String::new() };
         Some(pieces.iter().map(text).collect())
     }
 
@@ -320,7 +324,9 @@ mod tests {
             (None, None) => true,
             (Some(('*', pattern)), _) => (0..=text.len()).any(|skip| plainly(pattern, &text[skip..])),
             (Some(('?', pattern)), Some((_, text))) => plainly(pattern, text),
-            (Some((wanted, pattern)), Some((character, text))) => wanted == character && plainly(pattern, text),
+            (Some((wanted, pattern)), Some((character, text))) => {
+                wanted == character && plainly(pattern, text)
+            }
             _ => false,
         }
     }
@@ -375,7 +381,8 @@ mod tests {
         // A value's own wildcards are characters; a variable without a value matches nothing.
         let mut facts = Facts::default();
         facts.set("aws:username", "a*");
-        let matches = |pattern: &str, text: &str| Pattern::with_variables(pattern).matches(&Text::new(text), &facts);
+        let matches =
+            |pattern: &str, text: &str| Pattern::with_variables(pattern).matches(&Text::new(text), &facts);
         assert!(matches("home/${aws:username}/*", "home/a*/x"));
         assert!(!matches("home/${aws:username}/*", "home/ab/x"));
         assert!(matches("*/${aws:username}?*", "x/a*b") && matches("*${aws:username}c*", "xa*cx"));

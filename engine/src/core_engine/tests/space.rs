@@ -1,0 +1,209 @@
+//! What keeps a store from being full of nothing: puts that were cut short, checkpoints and cleaning under load, after an open, and
+//! among payloads that can not be moved.
+
+use super::{settle, world};
+use crate::{
+    Error,
+    core_engine::{CommitOptions, CoreEngine, Delete, GetOptions, PutOptions},
+    error::Resource,
+    object::types::WriteCondition,
+    shard::requests::{Body, PutRequest, Written},
+    testing::world::{World, WorldOptions},
+};
+use bytes::Bytes;
+use futures_lite::future::poll_once;
+use std::time::Duration;
+
+const OBJECT_BYTES: usize = 20_000;
+
+#[test]
+fn a_put_whose_push_was_given_up_is_refused() {
+    // The body had its declared length, but nobody took its bytes: it must not become an object.
+    let mut world = world(1);
+    let engine = world.engine(0);
+    world.run(async move {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        for key in 0..3u8 {
+            let mut put = engine.put("b", &[key], PutOptions { size: Some(1 << 20) }).await.unwrap();
+            let mut lease = put.buffer().await;
+            lease.set_len(1 << 20);
+            lease.as_mut_slice().fill(7);
+            let push = Box::pin(put.push(lease));
+            assert!(poll_once(push).await.is_none(), "it waits for space");
+            let refused = put.finish(CommitOptions::default()).await;
+            assert!(matches!(refused, Err(Error::InvalidArgument(_))), "{refused:?}");
+            assert_eq!(engine.get("b", &[key], GetOptions::default()).await.err(), Some(Error::NoSuchKey));
+        }
+    });
+    settle(&mut world);
+    world.check_at_rest().unwrap();
+}
+
+#[test]
+fn an_object_finished_as_a_part_gives_its_space_back() {
+    // The caller's mistake costs an error, and no space.
+    let mut world = world(2);
+    let engine = world.engine(0);
+    world.run(async move {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        let mut put = engine.put("b", b"key", PutOptions { size: Some(1 << 20) }).await.unwrap();
+        let mut tail = None;
+        put.write(&mut tail, &vec![7; 1 << 20]).await.unwrap();
+        assert!(matches!(put.finish_part(CommitOptions::default()).await, Err(Error::InvalidArgument(_))));
+    });
+    settle(&mut world);
+    world.check_at_rest().unwrap();
+}
+
+#[test]
+fn a_checkpoint_is_taken_while_the_log_is_busy() {
+    // Under a load that fills the queue as soon as it has room, the log would never be given back.
+    let mut world = World::new(4, WorldOptions { cores: 1, shards: 1, ..WorldOptions::default() });
+    world.open().unwrap();
+    let engine = world.engine(0);
+    world.run(async move {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        let taken = engine.on_shard(0, |shard| async move {
+            let mut waiting = Vec::new();
+            loop {
+                let request = PutRequest {
+                    bucket: "b".into(),
+                    key: (waiting.len() as u32).to_be_bytes().into(),
+                    written: Written { body: Body::Empty, size: 0, crc64: 0 },
+                    etag: None,
+                    attributes: vec![1; 30_000].into(),
+                    condition: WriteCondition::default(),
+                };
+                let shard = shard.clone();
+                let mut put = Box::pin(async move { shard.put(request).await });
+                match poll_once(&mut put).await {
+                    None => waiting.push(put),
+                    Some(Err(Error::Busy(Resource::Log))) => break,
+                    Some(other) => panic!("{other:?}"),
+                }
+            }
+            assert!(waiting.len() > 100, "{} changes fill the queue", waiting.len());
+            shard.checkpoint().await
+        });
+        assert_eq!(taken.await, Ok(()));
+    });
+}
+
+/// A payload that says whose it is.
+fn payload(key: u32, round: u32) -> Vec<u8> {
+    let mut bytes = vec![round as u8; OBJECT_BYTES];
+    bytes[..4].copy_from_slice(&key.to_be_bytes());
+    bytes[4..20].copy_from_slice(b"whose payload it");
+    bytes
+}
+
+async fn put_payload(engine: &CoreEngine, key: u32, round: u32) -> Result<(), Error> {
+    let bytes = payload(key, round);
+    let mut put = engine.put("b", &key.to_be_bytes(), PutOptions { size: Some(bytes.len() as u64) }).await?;
+    let mut tail = None;
+    put.write(&mut tail, &bytes).await?;
+    put.push(tail.expect("it is less than a buffer")).await?;
+    put.finish(CommitOptions::default()).await.map(drop)
+}
+
+/// Puts that one until it has its place: a store in which room is being made refuses for a while.
+async fn put_patiently(engine: &CoreEngine, key: u32, round: u32) -> Result<(), Error> {
+    let mut result = put_payload(engine, key, round).await;
+    for _ in 0..20 {
+        if !matches!(result, Err(Error::Full { .. })) {
+            break;
+        }
+        engine.core().sleep(Duration::from_millis(200)).await;
+        result = put_payload(engine, key, round).await;
+    }
+    result
+}
+
+fn small_world(seed: u64, zones_max: u32) -> World {
+    let options = WorldOptions { cores: 1, shards: 1, zones_max, ..WorldOptions::default() };
+    let mut world = World::new(seed, options);
+    world.open().unwrap();
+    let engine = world.engine(0);
+    world.run(async move { engine.create_bucket("b", Bytes::new()).await.map(drop).unwrap() });
+    world
+}
+
+/// Stores `keys`, a few at a time, each once.
+fn store(world: &mut World, keys: std::ops::Range<u32>, round: u32) -> Result<(), Error> {
+    for first in keys.clone().step_by(50) {
+        let engine = world.engine(0);
+        let end = keys.end.min(first + 50);
+        world.run(async move {
+            for key in first..end {
+                put_patiently(&engine, key, round).await?;
+            }
+            Ok::<(), Error>(())
+        })?;
+    }
+    Ok(())
+}
+
+/// How many objects a store of 16 zones takes of which less than half has been deleted, and perhaps closed since.
+fn objects_that_fit(closes: bool) -> u32 {
+    let mut world = small_world(5, 16);
+    store(&mut world, 0..130, 1).unwrap();
+    let engine = world.engine(0);
+    world.run(async move {
+        // Two of five from everywhere: no zone is worth cleaning as long as there is room.
+        for key in (0..130u32).filter(|key| key % 5 < 2) {
+            engine.delete("b", Delete::current(&key.to_be_bytes())).await.unwrap();
+        }
+    });
+    if closes {
+        world.close().unwrap();
+        world.open().unwrap();
+    }
+    let mut stored = 0;
+    while store(&mut world, 1000 + stored..1001 + stored, 2).is_ok() {
+        stored += 1;
+    }
+    world.check_at_rest().unwrap();
+    stored
+}
+
+#[test]
+fn what_died_before_an_open_is_cleaned_after_it() {
+    // A store that was closed in between takes about as much as one that was not.
+    let (without, with) = (objects_that_fit(false), objects_that_fit(true));
+    assert!(with * 10 >= without * 9, "{with} objects after an open, {without} without one");
+}
+
+#[test]
+fn payloads_that_can_not_be_moved_do_not_keep_the_cleaner_from_others() {
+    // More zones with a damaged payload than the cleaner takes at a time, each of them always among the emptiest. The store
+    // is written over again and again: it must not fill up, and each damage is told of once.
+    let mut world = small_world(6, 64);
+    store(&mut world, 0..300, 1).unwrap();
+    let file = world.disk.find("log-0").expect("the shard has one");
+    let log = world.disk.peek(file, 0, world.disk.file_bytes(file) as usize);
+    let damaged: Vec<u32> = (0..300).filter(|key| key % 15 == 3).collect();
+    for key in &damaged {
+        let wanted = &payload(*key, 1)[..20];
+        let at = log.windows(20).position(|window| window == wanted).expect("it is packed there");
+        world.disk.flip_bit(file, at as u64 + 100, 3);
+    }
+    let mut events = world.engine(0).corruption_events();
+    for round in 2..10 {
+        for first in (0..300).step_by(50) {
+            let engine = world.engine(0);
+            let keys: Vec<u32> = (first..first + 50).filter(|key| !damaged.contains(key)).collect();
+            let result = world.run(async move {
+                for key in keys {
+                    put_patiently(&engine, key, round).await?;
+                }
+                Ok::<(), Error>(())
+            });
+            result.unwrap_or_else(|error| panic!("round {round}, from {first}: {error}"));
+        }
+    }
+    let mut told = 0;
+    while events.try_next().is_some() {
+        told += 1;
+    }
+    assert!((1..=damaged.len()).contains(&told), "{told} events of {} damaged payloads", damaged.len());
+}
