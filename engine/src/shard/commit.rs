@@ -135,12 +135,13 @@ impl Shard {
             if finished {
                 return;
             }
+            let Some(forming) = self.next_batch().await else { return };
+            // Only now: a shard that waits for a zone keeps no buffer from the core's others.
             let buffer = self.memory.buffer().await;
-            let built = self.next_batch().await;
-            let Some(forming) = built else {
+            if self.state.borrow().failed.is_some() {
                 self.memory.give_back(buffer.freeze());
                 return;
-            };
+            }
             let batch = {
                 let mut state = self.state.borrow_mut();
                 let state = &mut *state;
