@@ -26,7 +26,7 @@ use super::acl::Acl;
 use super::body::strip_aws_chunked;
 use super::checksum::{Algorithm, Checksum, ChecksumType, ObjectChecksum};
 use super::error::{ErrorCode, S3Error};
-use super::http::Headers;
+use super::http::{Headers, is_field_name};
 use super::lock::{Lock, Retention, RetentionMode};
 use super::tagging::TagSet;
 
@@ -165,7 +165,7 @@ impl ObjectHeaders {
     ///
     /// # Errors
     ///
-    /// 400 `MetadataTooLarge`, `InvalidStorageClass`; 501 `NotImplemented`.
+    /// 400 `MetadataTooLarge`, `InvalidStorageClass`, `InvalidArgument` for a name that is no header's; 501 `NotImplemented`.
     pub fn from_headers(headers: &Headers) -> Result<ObjectHeaders, S3Error> {
         let mut stored = STORED_HEADERS
             .map(|name| headers.first(name).filter(|value| !value.is_empty()).map(<[u8]>::to_vec));
@@ -178,6 +178,11 @@ impl ObjectHeaders {
             let Some(name) = name.strip_prefix("x-amz-meta-").filter(|name| !name.is_empty()) else {
                 continue;
             };
+            // It could not be given back, and a zero byte would end it where it is stored.
+            if !is_field_name(name.as_bytes()) {
+                let message = "The name of user metadata must be one that a header can have.";
+                return Err(S3Error::invalid_argument("x-amz-meta-*", name.to_owned(), message));
+            }
             match user.iter_mut().find(|(other, _)| other == name) {
                 Some((_, values)) => {
                     values.push(b',');
@@ -199,6 +204,11 @@ impl ObjectHeaders {
     }
 
     /// The bytes to store. [`ObjectHeaders::decode`] reads them back.
+    ///
+    /// # Panics
+    ///
+    /// If the name of user metadata or of a tag holds a zero byte. [`ObjectHeaders::from_headers`], [`ObjectHeaders::decode`] and
+    /// [`TagSet`]'s own functions make no such name.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         for (tag, value) in (1..).zip(&self.stored) {
@@ -209,7 +219,9 @@ impl ObjectHeaders {
         if self.storage_class != StorageClass::Standard {
             push_field(&mut out, TAG_STORAGE_CLASS, &[&[self.storage_class as u8]]);
         }
+        let ends_where_it_is_read_to = |name: &str| !name.contains('\0');
         for (name, value) in &self.user {
+            assert!(ends_where_it_is_read_to(name), "a header's name holds no zero byte");
             push_field(&mut out, TAG_USER, &[name.as_bytes(), &[0], value]);
         }
         if let Some(checksum) = &self.checksum {
@@ -222,6 +234,7 @@ impl ObjectHeaders {
             push_field(&mut out, TAG_ANNOUNCED, &[&[algorithm as u8, kind]]);
         }
         for (name, value) in &self.tags.tags {
+            assert!(ends_where_it_is_read_to(name), "a tag's name holds no control character");
             push_field(&mut out, TAG_TAG, &[name.as_bytes(), &[0], value.as_bytes()]);
         }
         if let Some(acl) = &self.acl {
@@ -243,19 +256,24 @@ impl ObjectHeaders {
     /// [`MetadataError`], for every byte string [`ObjectHeaders::encode`] does not make.
     pub fn decode(bytes: &[u8]) -> Result<ObjectHeaders, MetadataError> {
         let mut headers = ObjectHeaders::default();
-        let Some((&version, mut rest)) = bytes.split_first() else { return Ok(headers) };
-        if version != VERSION {
-            return Err(MetadataError::Version);
-        }
-        while let Some((&tag, tail)) = rest.split_first() {
-            let (length, tail) = tail.split_first_chunk::<4>().ok_or(MetadataError::Malformed)?;
-            let length =
-                usize::try_from(u32::from_le_bytes(*length)).map_err(|_| MetadataError::Malformed)?;
-            let (value, tail) = tail.split_at_checked(length).ok_or(MetadataError::Malformed)?;
-            rest = tail;
-            headers.decode_field(tag, value)?;
-        }
+        for_each_field(bytes, |tag, value| headers.decode_field(tag, value))?;
         Ok(headers)
+    }
+
+    /// Reads what keeps a version from being deleted, whatever is wrong within the other fields: what can not be given back can
+    /// still be removed.
+    ///
+    /// # Errors
+    ///
+    /// [`MetadataError`], where a lock might stand that is not seen.
+    pub fn decode_lock(bytes: &[u8]) -> Result<Lock, MetadataError> {
+        let mut headers = ObjectHeaders::default();
+        for_each_field(bytes, |tag, value| match tag {
+            TAG_RETENTION | TAG_LEGAL_HOLD => headers.decode_field(tag, value),
+            1..TAG_RETENTION => Ok(()),
+            _ => Err(MetadataError::UnknownField),
+        })?;
+        Ok(headers.lock)
     }
 
     fn decode_field(&mut self, tag: u8, value: &[u8]) -> Result<(), MetadataError> {
@@ -312,6 +330,25 @@ impl ObjectHeaders {
         };
         if fresh { Ok(()) } else { Err(MetadataError::Malformed) }
     }
+}
+
+/// Calls `each` with tag and value of each field.
+fn for_each_field(
+    bytes: &[u8],
+    mut each: impl FnMut(u8, &[u8]) -> Result<(), MetadataError>,
+) -> Result<(), MetadataError> {
+    let Some((&version, mut rest)) = bytes.split_first() else { return Ok(()) };
+    if version != VERSION {
+        return Err(MetadataError::Version);
+    }
+    while let Some((&tag, tail)) = rest.split_first() {
+        let (length, tail) = tail.split_first_chunk::<4>().ok_or(MetadataError::Malformed)?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| MetadataError::Malformed)?;
+        let (value, tail) = tail.split_at_checked(length).ok_or(MetadataError::Malformed)?;
+        rest = tail;
+        each(tag, value)?;
+    }
+    Ok(())
 }
 
 fn push_field(out: &mut Vec<u8>, tag: u8, pieces: &[&[u8]]) {
@@ -421,6 +458,29 @@ mod tests {
         assert_eq!(ObjectHeaders::decode(b"\x01\x01\0\0\0\0\x01\0\0\0\0"), Err(MetadataError::Malformed));
     }
 
+    #[test]
+    fn a_lock_is_read_beside_what_can_not_be() {
+        // A name twice spoils what is given back, not the lock. A field that is not known might be one.
+        let twice = b"\x01\x08\x03\0\0\0a\x001\x08\x03\0\0\0a\x002";
+        assert_eq!(ObjectHeaders::decode(twice), Err(MetadataError::Malformed));
+        assert_eq!(ObjectHeaders::decode_lock(twice), Ok(Lock::default()));
+        let held = [&twice[..], b"\x0e\x01\0\0\0\x01"].concat();
+        assert_eq!(ObjectHeaders::decode_lock(&held).unwrap().legal_hold, Some(true));
+        for unsure in [&b"\x02"[..], b"\x01\x0f\0\0\0\0", b"\x01\x0e\x01\0\0\0\x02", &held[..held.len() - 1]]
+        {
+            assert!(ObjectHeaders::decode_lock(unsure).is_err(), "{unsure:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_header_has_is_refused() {
+        // With a zero byte it would be read back as another name, and be in another's place.
+        for name in ["x-amz-meta-a\0b", "x-amz-meta-a b", "x-amz-meta-\u{e9}"] {
+            let code = ObjectHeaders::from_headers(&headers(&[(name, b"1")])).unwrap_err().code;
+            assert_eq!(code, ErrorCode::InvalidArgument, "{name:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn decode_inverts_encode(
@@ -449,6 +509,7 @@ mod tests {
             for cut in 1..bytes.len() {
                 prop_assert!(ObjectHeaders::decode(&bytes[..cut]).as_ref() != Ok(&headers));
             }
+            prop_assert_eq!(ObjectHeaders::decode_lock(&bytes), Ok(headers.lock));
             prop_assert_eq!(ObjectHeaders::decode(&bytes), Ok(headers));
         }
 
@@ -458,6 +519,7 @@ mod tests {
             for version in [None, Some(VERSION)] {
                 let bytes: Vec<u8> = version.into_iter().chain(bytes.iter().copied()).collect();
                 if let Ok(headers) = ObjectHeaders::decode(&bytes) {
+                    prop_assert_eq!(ObjectHeaders::decode_lock(&bytes), Ok(headers.lock));
                     prop_assert_eq!(ObjectHeaders::decode(&headers.encode()), Ok(headers));
                 }
             }

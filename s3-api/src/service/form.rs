@@ -17,7 +17,7 @@ use crate::{
         checksum::{Algorithm, ObjectChecksum, request_checksum},
         error::{ErrorCode, S3Error},
         form::{FileScanner, FormHead, FormPolicy, FormSignature, boundary_of},
-        http::Headers,
+        http::{Headers, is_field_name, is_field_value},
         metadata::ObjectHeaders,
         names::{Query, check_key, encode_listed},
         operation::{OperationName, Resource},
@@ -84,7 +84,7 @@ impl<'a> Allowed<'a> {
         if let Some(policy) = &policy {
             policy.check(form, &bucket.info.name, &key, admitted.origin.now_ms)?;
         }
-        let headers = headers_of(form);
+        let headers = headers_of(form)?;
         let tags = form.field("tagging").map(|document| TagSet::parse(document.as_bytes(), OBJECT_TAGS_MAX));
         let tags = tags.transpose()?.unwrap_or_default();
         let (origin, query) = (admitted.origin, &Query::default());
@@ -133,8 +133,20 @@ fn sender(service: &Service, form: &FormHead) -> Result<Principal, S3Error> {
 }
 
 /// The headers that a PutObject of the same would have.
-fn headers_of(form: &FormHead) -> Headers {
+///
+/// # Errors
+/// 400 `InvalidArgument` for what could not be one: nothing would ever give it back.
+fn headers_of(form: &FormHead) -> Result<Headers, S3Error> {
     let mut headers = Headers::default();
+    let mut push = |header: &str, value: &str| {
+        if !is_field_name(header.as_bytes()) || !is_field_value(value.as_bytes()) {
+            let message =
+                "A field of the form stands for a header, and no header can have its name or its value.";
+            return Err(S3Error::invalid_argument("POST", header.to_owned(), message));
+        }
+        headers.push(header, value.as_bytes());
+        Ok(())
+    };
     for (name, value) in &form.fields {
         let signs = matches!(
             name.as_str(),
@@ -145,14 +157,14 @@ fn headers_of(form: &FormHead) -> Headers {
                 | "x-amz-security-token"
         );
         match name.as_str() {
-            "acl" => headers.push("x-amz-acl", value.as_bytes()),
+            "acl" => push("x-amz-acl", value)?,
             name if HEADER_FIELDS.contains(&name) || (name.starts_with("x-amz-") && !signs) => {
-                headers.push(name, value.as_bytes());
+                push(name, value)?;
             }
             _ => {}
         }
     }
-    headers
+    Ok(headers)
 }
 
 async fn store(
@@ -235,9 +247,11 @@ async fn push(put: &mut Put, bytes: &[u8]) -> Result<(), S3Error> {
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html>, "Form Fields".)
 fn answer(form: &FormHead, stored: Reply, location: &str, bucket: &str, key: &str, etag: &str) -> Reply {
     let redirect = form.field("success_action_redirect").or(form.field("redirect"));
-    if let Some(target) =
-        redirect.filter(|target| target.starts_with("http://") || target.starts_with("https://"))
-    {
+    // One that no header can hold is none that anybody could interpret.
+    let is_address = |target: &&str| {
+        (target.starts_with("http://") || target.starts_with("https://")) && is_field_value(target.as_bytes())
+    };
+    if let Some(target) = redirect.filter(is_address) {
         let separator = if target.contains('?') { '&' } else { '?' };
         let to = format!(
             "{target}{separator}bucket={}&key={}&etag=%22{etag}%22",

@@ -3,7 +3,7 @@
 use super::{
     Owners,
     failure::failure,
-    tags::{headers_of, text},
+    tags::{listed_headers_of, text},
 };
 use crate::protocol::{
     checksum::{Algorithm, ChecksumType},
@@ -43,10 +43,10 @@ pub(super) fn listed_object<'a>(
     key: &'a [u8],
     info: &'a ObjectInfo,
     owners: &Owners<'_>,
-) -> Result<ListedObject<'a>, S3Error> {
-    let headers = headers_of(&info.attributes)?;
+) -> ListedObject<'a> {
+    let headers = listed_headers_of(&info.attributes);
     let default = (Algorithm::Crc64Nvme, ChecksumType::FullObject);
-    Ok(ListedObject {
+    ListedObject {
         key,
         etag: text(&info.etag),
         modified_ms: info.modified_ms,
@@ -54,19 +54,19 @@ pub(super) fn listed_object<'a>(
         owner: owners.other(&headers),
         storage_class: headers.storage_class,
         checksum: Some(headers.checksum.map_or(default, |sum| (sum.checksum.algorithm(), sum.kind()))),
-    })
+    }
 }
 
 /// The listing's lines as replies have them.
-fn lines<'a>(listing: &'a Listing, owners: &Owners<'_>) -> Result<Vec<Listed<'a>>, S3Error> {
+fn lines<'a>(listing: &'a Listing, owners: &Owners<'_>) -> Vec<Listed<'a>> {
     let mut lines = Vec::with_capacity(listing.items.len());
     for item in &listing.items {
         lines.push(match item {
             ListItem::CommonPrefix(prefix) => Listed::CommonPrefix(prefix),
-            ListItem::Object { key, info } => Listed::Object(listed_object(key, info, owners)?),
+            ListItem::Object { key, info } => Listed::Object(listed_object(key, info, owners)),
         });
     }
-    Ok(lines)
+    lines
 }
 
 pub(super) async fn list(
@@ -75,7 +75,7 @@ pub(super) async fn list(
     owners: &Owners<'_>,
 ) -> Result<Reply, S3Error> {
     let listing = page(engine, &request.bucket, &request.query, &request.position).await?;
-    Ok(reply::list_objects(request, &lines(&listing, owners)?, listing.next.is_some(), owners.bucket))
+    Ok(reply::list_objects(request, &lines(&listing, owners), listing.next.is_some(), owners.bucket))
 }
 
 pub(super) async fn list_v2(
@@ -94,5 +94,5 @@ pub(super) async fn list_v2(
         }
     });
     let token = next.map(|next| next.to_token());
-    Ok(reply::list_objects_v2(request, &lines(&listing, owners)?, token.as_deref(), owners.bucket))
+    Ok(reply::list_objects_v2(request, &lines(&listing, owners), token.as_deref(), owners.bucket))
 }

@@ -8,7 +8,7 @@
 use super::{
     failure::failure,
     settings::BucketState,
-    tags::headers_of,
+    tags::{headers_of, lock_of},
     versions::{read_failure, version_text, which},
 };
 use crate::protocol::{
@@ -182,7 +182,7 @@ pub(super) async fn unlocked(
         Err(Error::NoSuchVersion | Error::NoSuchKey | Error::DeleteMarker(_)) => return Ok(None),
         Err(error) => return Err(failure(error)),
     };
-    match headers_of(&info.attributes)?.lock.allows_delete(now_ms, may_bypass) {
+    match lock_of(&info.attributes)?.allows_delete(now_ms, may_bypass) {
         true => Ok(Some(info.attributes)),
         false => Err(protected()),
     }

@@ -5,7 +5,8 @@ use crate::protocol::{
     conditions::WriteConditions,
     error::{ErrorCode, S3Error},
     etag::ETagCondition,
-    metadata::ObjectHeaders,
+    lock::Lock,
+    metadata::{MetadataError, ObjectHeaders},
 };
 use crossdock::{EntityTag, ObjectInfo, TagMatch, UploadId, WriteCondition};
 use std::borrow::Cow;
@@ -49,10 +50,23 @@ pub(super) fn crc64(value: u64) -> Checksum {
 
 /// What is stored beside an object or an upload.
 pub(super) fn headers_of(attributes: &[u8]) -> Result<ObjectHeaders, S3Error> {
-    ObjectHeaders::decode(attributes).map_err(|error| {
-        tracing::error!(%error, "stored headers can not be read");
-        ErrorCode::InternalError.into()
-    })
+    ObjectHeaders::decode(attributes).map_err(unreadable)
+}
+
+/// As [`headers_of`], for a line among others: one that can not be read is told as far as the engine knows it, so that it can be
+/// found and deleted, and hides none of the others.
+pub(super) fn listed_headers_of(attributes: &[u8]) -> ObjectHeaders {
+    headers_of(attributes).unwrap_or_default()
+}
+
+/// What keeps a version from being deleted.
+pub(super) fn lock_of(attributes: &[u8]) -> Result<Lock, S3Error> {
+    ObjectHeaders::decode_lock(attributes).map_err(unreadable)
+}
+
+fn unreadable(error: MetadataError) -> S3Error {
+    tracing::error!(%error, "stored headers can not be read");
+    ErrorCode::InternalError.into()
 }
 
 /// An upload's identifier as clients see it.

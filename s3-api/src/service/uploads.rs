@@ -6,7 +6,7 @@
 use super::{
     Owners,
     failure::{conditional_failure, failure},
-    tags::{condition, crc64, headers_of, parse_upload, text, upload_text},
+    tags::{condition, crc64, headers_of, listed_headers_of, parse_upload, text, upload_text},
 };
 use crate::protocol::{
     checksum::{Algorithm, Checksum, ChecksumType, ObjectChecksum, composite, full_object},
@@ -217,7 +217,7 @@ pub(super) async fn list(
         lines.push(match item {
             UploadItem::CommonPrefix(prefix) => UploadLine::CommonPrefix(prefix),
             UploadItem::Upload(upload) => {
-                let headers = headers_of(&upload.attributes)?;
+                let headers = listed_headers_of(&upload.attributes);
                 UploadLine::Upload(ListedUpload {
                     key: &upload.key,
                     upload_id: upload_text(upload.upload),

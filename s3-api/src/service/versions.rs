@@ -179,7 +179,7 @@ pub(super) async fn list(
             VersionItem::CommonPrefix(prefix) => VersionLine::CommonPrefix(prefix),
             VersionItem::Version { key, is_current, kind } => {
                 let (modified_ms, object) = match kind {
-                    VersionKind::Object(info) => (info.modified_ms, Some(listed_object(key, info, owners)?)),
+                    VersionKind::Object(info) => (info.modified_ms, Some(listed_object(key, info, owners))),
                     VersionKind::DeleteMarker(marker) => (marker.modified_ms, None),
                 };
                 let version_id = version_text(kind.version(), kind.is_null_version());

@@ -466,6 +466,17 @@ impl Client {
     }
 }
 
+/// The base64 of a CRC32, as `x-amz-checksum-crc32` has it.
+pub(crate) fn crc32(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(Hasher::checksum(Algorithm::Crc32, bytes).bytes())
+}
+
+/// As [`Client::call`], with a checksum over the body.
+pub(crate) fn checked(client: &mut Client, method: Method, path: &str, body: &[u8]) -> Reply {
+    client.call(method, path, &[("x-amz-checksum-crc32", &*crc32(body))], body)
+}
+
 /// A request whose body is in signed pieces: see [`Client::streamed`].
 pub(crate) struct Streamed {
     head: RequestHead,

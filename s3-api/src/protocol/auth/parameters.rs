@@ -5,7 +5,7 @@
 //! among them. S3 takes them for headers.
 #![deny(clippy::indexing_slicing)]
 
-use super::super::http::RequestHead;
+use super::super::http::{RequestHead, is_field_name, is_field_value};
 use super::claim::{Claim, SignaturePlace};
 use super::encoding::{decode_iter, query_pairs};
 use super::error::AuthError;
@@ -30,7 +30,7 @@ const OWN: &[&str] = &[
 ///
 /// # Errors
 ///
-/// [`AuthError::Malformed`] if a value could not stand in a header, or a parameter came twice.
+/// [`AuthError::Malformed`] if a name or a value could not stand in a header, or a parameter came twice.
 pub fn adopt_parameters(claim: &Claim, head: &mut RequestHead) -> Result<(), AuthError> {
     const MALFORMED: AuthError = AuthError::Malformed { place: SignaturePlace::Query };
     if claim.place != SignaturePlace::Query {
@@ -40,13 +40,17 @@ pub fn adopt_parameters(claim: &Claim, head: &mut RequestHead) -> Result<(), Aut
     for (name, value) in query_pairs(&head.query) {
         let name: Vec<u8> =
             decode_iter(name.as_bytes(), true).map(|byte| byte.to_ascii_lowercase()).collect();
-        let Ok(name) = String::from_utf8(name) else { continue };
-        if !name.starts_with("x-amz-") || OWN.contains(&&*name) || head.headers.contains(&name) {
+        if !name.starts_with(b"x-amz-") {
+            continue;
+        }
+        // Behind this everything takes names for those of headers, and stores some of them.
+        let name =
+            String::from_utf8(name).ok().filter(|name| is_field_name(name.as_bytes())).ok_or(MALFORMED)?;
+        if OWN.contains(&&*name) || head.headers.contains(&name) {
             continue;
         }
         let value: Vec<u8> = decode_iter(value.as_bytes(), true).collect();
-        let fits = value.iter().all(|&byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f));
-        if !fits || adopted.iter().any(|(other, _)| *other == name) {
+        if !is_field_value(&value) || adopted.iter().any(|(other, _)| *other == name) {
             return Err(MALFORMED);
         }
         adopted.push((name, value));
@@ -102,9 +106,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_header_is_refused() {
-        // Line ends and doubled parameters never become headers.
+        // Names that are no tokens, line ends and doubled parameters never become headers.
         let malformed = AuthError::Malformed { place: SignaturePlace::Query };
-        for bad in ["x-amz-meta-a=%0D%0AX:y", "x-amz-meta-a=1&X-Amz-Meta-A=2"] {
+        for bad in [
+            "x-amz-meta-a=%0D%0AX:y",
+            "x-amz-meta-a=1&X-Amz-Meta-A=2",
+            "x-amz-meta-a%00b=1",
+            "x-amz-meta-%ff=1",
+        ] {
             assert_eq!(adopt(bad, &[]).unwrap_err(), malformed, "{bad}");
         }
     }

@@ -155,6 +155,17 @@ impl Headers {
     }
 }
 
+/// Whether a field can have this name: a token (RFC 9110 §5.6.2).
+pub fn is_field_name(name: &[u8]) -> bool {
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(is_tchar)
+}
+
+/// Whether a field can have this value: no control byte but a tab (RFC 9110 §5.5). Bytes above 127 pass.
+pub fn is_field_value(value: &[u8]) -> bool {
+    value.iter().all(|&byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f))
+}
+
 /// A request line and its header fields.
 #[derive(Clone, Debug)]
 pub struct RequestHead {

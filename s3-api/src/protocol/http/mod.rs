@@ -19,7 +19,7 @@ mod reply;
 pub use chunked::{ChunkedDecoder, ChunkedError, Piece};
 pub(crate) use framing::parse_decimal;
 pub use framing::{BodyFraming, FramingError, body_framing, expects_continue, keep_alive};
-pub use head::{Headers, Method, RequestHead};
+pub use head::{Headers, Method, RequestHead, is_field_name, is_field_value};
 pub use parser::{HeadError, HeadLimits, HeadParser, HeadStatus, ParsedHead};
 pub(crate) use reply::decimal;
 pub use reply::{CONTINUE, InvalidHeader, ReplyHead, reason_phrase};

@@ -3,6 +3,8 @@
 //! Every name and value is checked before it is written, so that nothing a client stored (user metadata, a
 //! content type, a `response-*` override) can end a line and forge a header or a second reply.
 
+use super::head::{is_field_name, is_field_value};
+
 /// The interim reply that lets a client send its body (RFC 9110 §15.2.1). Written as it is, before the real reply.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -57,10 +59,7 @@ impl<'a> ReplyHead<'a> {
     /// [`InvalidHeader`] if the name is not a token (RFC 9110 §5.6.2) or the value holds a control byte other than
     /// a tab; nothing is written then, and the head may go on without the field. Bytes above 127 pass.
     pub fn header(&mut self, name: &str, value: &[u8]) -> Result<&mut Self, InvalidHeader> {
-        if name.is_empty() || !name.bytes().all(is_token_byte) {
-            return Err(InvalidHeader);
-        }
-        if !value.iter().all(|&b| b == b'\t' || (b >= 0x20 && b != 0x7f)) {
+        if !is_field_name(name.as_bytes()) || !is_field_value(value) {
             return Err(InvalidHeader);
         }
         self.out.extend_from_slice(name.as_bytes());
@@ -72,7 +71,7 @@ impl<'a> ReplyHead<'a> {
 
     /// Appends a field with a decimal value. Cannot fail: the name is the program's own.
     pub fn length(&mut self, name: &'static str, value: u64) -> &mut Self {
-        debug_assert!(name.bytes().all(is_token_byte));
+        debug_assert!(is_field_name(name.as_bytes()));
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b": ");
         push_decimal(self.out, value);
@@ -111,11 +110,6 @@ pub(crate) fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
         }
     }
     &digits[20 - count..]
-}
-
-/// `tchar` of RFC 9110 §5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The reason phrase of a status S3 uses; empty for others, as RFC 9112 §4 allows.
