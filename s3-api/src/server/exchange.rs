@@ -178,7 +178,7 @@ impl Front {
     ) -> (Result<Answer, S3Error>, BodyLeft) {
         let Announced { framing, held_back } = announced;
         let unread = BodyLeft::unread(framing, held_back);
-        let (admitted, verified) = match self.service.admit(head, framing, asked.origin).await {
+        let (mut admitted, verified) = match self.service.admit(head, framing, asked.origin).await {
             Err(error) => return (Err(error), unread),
             Ok(Admission::Answered(answer)) => return (Ok(*answer), unread),
             Ok(Admission::Control(control, headers, principal)) => {
@@ -199,7 +199,7 @@ impl Front {
         };
         let closed = admitted.proposal.as_ref().map(|_| source.closed());
         let mut body = Body::new(source, decoder, verifier, announced, self);
-        let run = self.service.run(&admitted, asked.begun, &mut body);
+        let run = self.service.run(&mut admitted, asked.begun, &mut body);
         let answer = match closed {
             None => run.await,
             // Nobody waits for a transfer any more: it is to end.

@@ -3,6 +3,7 @@
 //! The engine copies the bytes and checks them on the way; only what is stored beside them is made here.
 
 use super::{
+    authorize::Looked,
     failure::{conditional_failure, failure},
     tags::{checksum_of, condition, crc64, headers_of, parse_upload, text},
     versions::{source_failure, version_id, which},
@@ -28,14 +29,19 @@ const ATTEMPTS: usize = 4;
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>)
 const COPY_BYTES_MAX: u64 = 5 << 30;
 
-/// The source as it is now, judged.
+/// The source, judged: the version that it was decided by, and else as it is now.
 async fn look(
     engine: &CoreEngine,
     source: &CopySource,
+    looked: Looked,
     conditions: &ReadConditions,
 ) -> Result<ObjectInfo, S3Error> {
     let which = which(source.version_id.as_deref())?;
-    let found = engine.head(&source.bucket, source.key.as_bytes(), which).await;
+    let found = match looked {
+        Looked::Unneeded => engine.head(&source.bucket, source.key.as_bytes(), which).await,
+        Looked::Absent(error) => Err(error),
+        Looked::Present(info) => Ok(*info),
+    };
     let info = found.map_err(|error| source_failure(error, which))?;
     conditions.evaluate_copy(Validators { etag: &text(&info.etag), modified_ms: info.modified_ms })?;
     Ok(info)
@@ -75,11 +81,12 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<ObjectHeaders, S3E
 pub(super) async fn copy(
     engine: &CoreEngine,
     request: &CopyObject,
+    authorize: impl AsyncFn() -> Result<Looked, S3Error>,
     stamp: impl Fn(&mut ObjectHeaders) -> Result<(), S3Error>,
 ) -> Result<Reply, S3Error> {
     let source = &request.source;
     for _ in 0..ATTEMPTS {
-        let info = look(engine, source, &request.source_conditions).await?;
+        let info = look(engine, source, authorize().await?, &request.source_conditions).await?;
         if info.size > COPY_BYTES_MAX {
             let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
             return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
@@ -94,7 +101,7 @@ pub(super) async fn copy(
         let select = GetOptions { select: Select::Whole, version: Which::Version(info.version) };
         let from = (source.bucket.as_str(), source.key.as_bytes(), select);
         match engine.copy(from, (&request.bucket, request.key.as_bytes()), options).await {
-            // The version that was judged is gone: judge the one that took its place.
+            // The version that was judged is gone: the one that took its place is decided about, and judged.
             Err(Error::NoSuchVersion) => {}
             Err(error) => return Err(conditional_failure(&request.conditions, error)),
             Ok(made) => {
@@ -114,11 +121,15 @@ pub(super) async fn copy(
     Err(ErrorCode::OperationAborted.into())
 }
 
-pub(super) async fn copy_part(engine: &CoreEngine, request: &UploadPartCopy) -> Result<Reply, S3Error> {
+pub(super) async fn copy_part(
+    engine: &CoreEngine,
+    request: &UploadPartCopy,
+    authorize: impl AsyncFn() -> Result<Looked, S3Error>,
+) -> Result<Reply, S3Error> {
     let source = &request.source;
     let upload = parse_upload(&request.upload_id)?;
     for _ in 0..ATTEMPTS {
-        let info = look(engine, source, &request.source_conditions).await?;
+        let info = look(engine, source, authorize().await?, &request.source_conditions).await?;
         let range = request.range.map(|range| resolve_copy_range(range, info.size)).transpose()?;
         let select = match range {
             Some(range) => Select::Between(range.offset, range.offset + range.bytes - 1),

@@ -96,10 +96,12 @@ pub(super) struct Source<'a> {
     pub(super) signed: Option<Signed>,
     pub(super) headers: &'a Headers,
     pub(super) query: &'a Query,
+    /// The request with its document, once that is there.
+    pub(super) document: Option<&'a Request>,
 }
 
 pub(super) fn gather(source: &Source<'_>) -> Facts {
-    let Source { origin, principal, signed, headers, query } = *source;
+    let Source { origin, principal, signed, headers, query, document } = *source;
     let mut facts = Facts::default();
     facts.set("aws:SourceIp", origin.peer.ip().to_canonical().to_string());
     facts.set("aws:SecureTransport", if origin.secure { "true" } else { "false" });
@@ -148,7 +150,24 @@ pub(super) fn gather(source: &Source<'_>) -> Facts {
     if let Some(tags) = headers.first("x-amz-tagging").and_then(|value| TagSet::from_header(value).ok()) {
         set_tags(&mut facts, &tags);
     }
+    if let Some(request) = document {
+        add_document(&mut facts, request);
+    }
     facts
+}
+
+/// Facts of the document that a request brings: they are called as those of the headers that say the same of an object that is put.
+fn add_document(facts: &mut Facts, request: &Request) {
+    let Request::ChangeObject(change) = request else { return };
+    match &change.change {
+        ObjectChange::Tags(tags) => set_tags(facts, tags),
+        ObjectChange::Retention(Some(retention)) => {
+            facts.set("s3:object-lock-mode", retention.mode.name());
+            facts.set("s3:object-lock-retain-until-date", format_iso8601(retention.until_ms));
+        }
+        ObjectChange::Retention(None) => {}
+        ObjectChange::LegalHold(on) => facts.set("s3:object-lock-legal-hold", if *on { "ON" } else { "OFF" }),
+    }
 }
 
 /// Facts of the tags that a request brings.
@@ -216,7 +235,7 @@ mod tests {
 
     fn of_nobody(headers: &Headers, query: &str) -> Facts {
         let (principal, query) = (&Principal::Anonymous, &Query::parse(query).unwrap());
-        gather(&Source { origin: ORIGIN, principal, signed: None, headers, query })
+        gather(&Source { origin: ORIGIN, principal, signed: None, headers, query, document: None })
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use super::{
     Admitted, Credential, Principal, Question, RequestFacts, Service,
-    facts::{self, Source},
+    facts::{self, Origin, Source},
     failure::failure,
     reads::expiration,
+    settings::BucketState,
     tags::{checksum_of, text},
     versions::written_id,
     writes::{BODY_BYTES_MAX, etag_of},
@@ -29,6 +30,7 @@ use crate::{
 use bytes::Bytes;
 use crossdock::{CommitOptions, Put, PutOptions, WriteCondition};
 use crossdock_transport::memory::{CopyReason, copy_payload};
+use std::rc::Rc;
 
 /// Fields that stand for headers of a PutObject: any other does not.
 const HEADER_FIELDS: [&str; 7] = [
@@ -57,7 +59,8 @@ pub(super) async fn post(
             return Err(ErrorCode::MalformedPost.into());
         }
     };
-    let allowed = Allowed::of(service, admitted, &form).await?;
+    let bucket = service.bucket(&admitted.bucket()?.info.name).await?;
+    let allowed = Allowed::of(service, admitted, bucket, &form).await?;
     let rest = bytes.get(form.head_bytes..).unwrap_or_default();
     let (mut scanner, mut content) = (FileScanner::new(&boundary), Vec::new());
     scanner.push(rest, &mut content);
@@ -67,6 +70,8 @@ pub(super) async fn post(
 /// A form whose sender may send it.
 struct Allowed<'a> {
     admitted: &'a Admitted,
+    /// As it was when this was decided.
+    bucket: Rc<BucketState>,
     key: String,
     policy: Option<FormPolicy>,
     headers: Headers,
@@ -74,21 +79,27 @@ struct Allowed<'a> {
 }
 
 impl<'a> Allowed<'a> {
-    async fn of(service: &Service, admitted: &'a Admitted, form: &FormHead) -> Result<Allowed<'a>, S3Error> {
-        let bucket = admitted.bucket()?;
+    async fn of(
+        service: &Service,
+        admitted: &'a Admitted,
+        bucket: Rc<BucketState>,
+        form: &FormHead,
+    ) -> Result<Allowed<'a>, S3Error> {
+        let now_ms = service.engine.core().wall_clock_ms();
         let key = form.field("key").filter(|key| !key.is_empty()).ok_or(ErrorCode::UserKeyMustBeSpecified)?;
         let key = key.replace("${filename}", &form.filename);
         check_key(&key)?;
         let principal = sender(service, form)?;
         let policy = form.field("policy").map(FormPolicy::parse).transpose()?;
         if let Some(policy) = &policy {
-            policy.check(form, &bucket.info.name, &key, admitted.origin.now_ms)?;
+            policy.check(form, &bucket.info.name, &key, now_ms)?;
         }
         let headers = headers_of(form)?;
         let tags = form.field("tagging").map(|document| TagSet::parse(document.as_bytes(), OBJECT_TAGS_MAX));
         let tags = tags.transpose()?.unwrap_or_default();
-        let (origin, query) = (admitted.origin, &Query::default());
-        let source = Source { origin, principal: &principal, signed: None, headers: &headers, query };
+        let (origin, query) = (Origin { now_ms, ..admitted.origin }, &Query::default());
+        let source =
+            Source { origin, principal: &principal, signed: None, headers: &headers, query, document: None };
         let mut facts = facts::gather(&source);
         facts.set("s3:authType", "POST");
         if form.field("awsaccesskeyid").is_some() {
@@ -100,13 +111,7 @@ impl<'a> Allowed<'a> {
         facts::set_tags(&mut facts, &tags);
         let facts = RequestFacts::ready(facts);
         let resource = Resource::Object { bucket: bucket.info.name.to_string(), key: key.clone() };
-        let question = Question {
-            principal: &principal,
-            bucket: Some(bucket),
-            facts: &facts,
-            resource: &resource,
-            version_id: None,
-        };
+        let question = Question::new(&principal, Some(&bucket), &facts, &resource, None);
         service.authorize_operation(&question, OperationName::PutObject, &Query::default(), &headers).await?;
         if !tags.is_empty() {
             service.authorize(&question, "s3:PutObjectTagging", true).await?;
@@ -115,8 +120,8 @@ impl<'a> Allowed<'a> {
         let mut object = ObjectHeaders::from_headers(&headers)?;
         object.tags = tags;
         let acl = AclRequest::from_headers(&headers)?;
-        service.stamp(&mut object, acl.as_ref(), admitted, &principal)?;
-        Ok(Allowed { admitted, key, policy, headers, object })
+        service.stamp(&mut object, acl.as_ref(), &bucket, now_ms, &principal)?;
+        Ok(Allowed { admitted, bucket, key, policy, headers, object })
     }
 }
 
@@ -175,8 +180,7 @@ async fn store(
     mut scanner: FileScanner,
     mut content: Vec<u8>,
 ) -> Result<Reply, S3Error> {
-    let Allowed { admitted, key, policy, headers, mut object } = allowed;
-    let bucket = admitted.bucket()?;
+    let Allowed { admitted, mut bucket, key, policy, headers, mut object } = allowed;
     let most = policy.as_ref().and_then(FormPolicy::bytes_max).unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
     let checksum = request_checksum(&headers)?;
     let expected = Expectations::new(&headers, &PayloadMode::Unsigned, checksum)?;
@@ -219,6 +223,11 @@ async fn store(
     body.finish_ignored().await?;
     let digests: Digests = verifier.finish(None, None)?;
     let stored = digests.checksum.filter(|checksum| checksum.algorithm() != Algorithm::Crc64Nvme);
+    // The file took its time: what its bucket is set to now decides.
+    let now = service.bucket(&bucket.info.name).await?;
+    if !now.is_as(&bucket) {
+        Allowed { bucket, object, .. } = Allowed::of(service, admitted, now, form).await?;
+    }
     object.checksum = stored.map(ObjectChecksum::from);
     let etag = Some(etag_of(&digests.md5.ok_or(ErrorCode::InternalError)?)?);
     let attributes = Bytes::from(object.encode());

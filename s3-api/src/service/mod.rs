@@ -1,7 +1,7 @@
 //! The service: S3 operations on the storage engine.
 //!
 //! ```text
-//!   head ─► admit: who is it? what is asked? of which bucket? allowed? ─► run: typed request
+//!   head ─► admit: who is it? what is asked? of which bucket? allowed? ─► run: typed request, still allowed?
 //!                                                                           ▲    ├─ reads           GetObject, HeadObject, attributes
 //!                                                   document, if it has one │    ├─ writes          PutObject, UploadPart, deletes
 //!                                                                                ├─ copies          CopyObject, UploadPartCopy
@@ -14,12 +14,14 @@
 //! ```
 //!
 //! Invariants:
-//! * Every operation is authorised in one place before its body is asked for, whichever way its bytes go.
+//! * Every operation is authorised in one place, whichever way its bytes go: before its body is asked for, and by what is so then
+//!   once the body is there (`authorize`).
 //! * Nothing is committed before the last digest over the body agreed.
 //! * What would change the outcome and is not done here is refused, never ignored.
 //! * What can not be read is taken for what forbids most.
 
 mod access;
+mod authorize;
 mod buckets;
 mod configurations;
 mod copies;
@@ -54,15 +56,14 @@ use crate::protocol::{
     error::{ErrorCode, S3Error},
     http::{BodyFraming, Headers, Method, RequestHead},
     metadata::ObjectHeaders,
-    names::{Query, encode_listed},
-    operation::{
-        CopySource, OperationName, Resource, Routed, actions, check_expected_owner, read_action, route,
-    },
+    names::encode_listed,
+    operation::{Resource, Routed, route},
     ownership::{ObjectOwnership, PublicAccessBlock},
     remote::{Control, Proposal},
     reply::{Owner, Reply},
 };
-use crossdock::{CoreEngine, Error, Get, reactor::Grant};
+use authorize::{Looked, Question};
+use crossdock::{CoreEngine, Get, reactor::Grant};
 use facts::Source;
 use keys::KeyCache;
 use remote::Moved;
@@ -126,8 +127,10 @@ pub(crate) struct Admitted {
     pub(crate) routed: Routed,
     pub(crate) headers: Headers,
     principal: Principal,
-    /// The bucket it is about.
+    /// The bucket it is about, as it was when this was decided last.
     bucket: Option<Rc<BucketState>>,
+    /// What the decision holds for.
+    looked: Looked,
     origin: Origin,
     signed: Option<Signed>,
     payload: PayloadMode,
@@ -141,14 +144,19 @@ impl Admitted {
         &self.principal
     }
 
-    fn facts(&self) -> RequestFacts<'_> {
-        RequestFacts::of(Source {
+    fn source(&self) -> Source<'_> {
+        Source {
             origin: self.origin,
             principal: &self.principal,
             signed: self.signed,
             headers: &self.headers,
             query: &self.routed.query,
-        })
+            document: None,
+        }
+    }
+
+    fn facts(&self) -> RequestFacts<'_> {
+        RequestFacts::of(self.source())
     }
 
     /// The bucket, which every operation on one was admitted with.
@@ -182,15 +190,6 @@ impl From<Reply> for Answer {
     fn from(reply: Reply) -> Answer {
         Answer { reply, payload: None, moved: None, room: None }
     }
-}
-
-/// What an action is asked about with.
-struct Question<'a> {
-    principal: &'a Principal,
-    bucket: Option<&'a BucketState>,
-    facts: &'a RequestFacts<'a>,
-    resource: &'a Resource,
-    version_id: Option<&'a str>,
 }
 
 impl Service {
@@ -243,31 +242,14 @@ impl Service {
         principal: Principal,
         verified: &Verified,
     ) -> Result<Admitted, S3Error> {
-        let operation = routed.operation;
-        let bucket = match routed.resource.bucket() {
-            Some(name) if operation != OperationName::CreateBucket => Some(self.bucket(name).await?),
-            _ => None,
-        };
-        if let Some(bucket) = &bucket {
-            check_expected_owner(&headers, "x-amz-expected-bucket-owner", bucket.owner())?;
-        }
         let (payload, signed) = (verified.payload, verified.signed);
-        let query = &routed.query;
-        let facts =
-            RequestFacts::of(Source { origin, principal: &principal, signed, headers: &headers, query });
-        let question = Question {
-            principal: &principal,
-            bucket: bucket.as_deref(),
-            facts: &facts,
-            resource: &routed.resource,
-            version_id: routed.query.value("versionId"),
-        };
-        // A form says in its fields who sends it, and each key of a DeleteObjects is asked about by itself.
-        if !matches!(operation, OperationName::PostObject | OperationName::DeleteObjects) {
-            self.authorize_operation(&question, operation, &routed.query, &headers).await?;
-        }
-        let proposal = Proposal::of(operation, &headers, framing, &payload)?;
-        Ok(Admitted { routed, headers, principal, bucket, origin, signed, payload, proposal })
+        let (bucket, looked, proposal) = (None, Looked::Unneeded, None);
+        let mut admitted =
+            Admitted { routed, headers, principal, bucket, looked, origin, signed, payload, proposal };
+        (admitted.bucket, admitted.looked) = self.decide(&admitted, None).await?;
+        let operation = admitted.routed.operation;
+        admitted.proposal = Proposal::of(operation, &admitted.headers, framing, &payload)?;
+        Ok(admitted)
     }
 
     /// Performs a request about sessions.
@@ -342,100 +324,6 @@ impl Service {
 
     async fn bucket(&self, name: &str) -> Result<Rc<BucketState>, S3Error> {
         self.buckets.bucket(&self.engine, name).await
-    }
-
-    /// Whether an operation is allowed, with all that it does along the way.
-    async fn authorize_operation(
-        &self,
-        question: &Question<'_>,
-        operation: OperationName,
-        query: &Query,
-        headers: &Headers,
-    ) -> Result<(), S3Error> {
-        let actions = actions(operation, query, headers);
-        self.authorize(question, actions.first, false).await?;
-        for action in actions.others {
-            self.authorize(question, action, true).await?;
-        }
-        Ok(())
-    }
-
-    /// The one place where actions are allowed or not.
-    ///
-    /// # Errors
-    /// 403 `AccessDenied`; 405 `MethodNotAllowed` for what is the owner's account's alone.
-    async fn authorize(
-        &self,
-        question: &Question<'_>,
-        action: &'static str,
-        is_secondary: bool,
-    ) -> Result<(), S3Error> {
-        let Question { principal, facts, resource, .. } = *question;
-        let bucket = question.bucket.map(|bucket| &bucket.access);
-        let object = ObjectAccess::Unknown;
-        let access = Access { principal, action, is_secondary, resource, bucket, object, facts };
-        let decision = match self.options.authorizer.decide(&access) {
-            Decision::LookAtObject => self.decide_by_object(question, access).await?,
-            decision => decision,
-        };
-        match decision {
-            Decision::Allow => Ok(()),
-            Decision::OwnersOnly => Err(S3Error::new(ErrorCode::MethodNotAllowed).on(&resource.to_string())),
-            Decision::Deny | Decision::LookAtObject => {
-                Err(S3Error::new(ErrorCode::AccessDenied).on(&resource.to_string()))
-            }
-        }
-    }
-
-    async fn decide_by_object(
-        &self,
-        question: &Question<'_>,
-        access: Access<'_>,
-    ) -> Result<Decision, S3Error> {
-        let (Some(bucket), Some(key)) = (question.resource.bucket(), question.resource.key()) else {
-            return Ok(Decision::Deny);
-        };
-        let authorizer = &self.options.authorizer;
-        let which = versions::which(question.version_id)?;
-        let info = match self.engine.head(bucket, key.as_bytes(), which).await {
-            Ok(info) => info,
-            Err(Error::NoSuchKey | Error::NoSuchVersion | Error::DeleteMarker(_)) => {
-                return Ok(authorizer.decide(&Access { object: ObjectAccess::Absent, ..access }));
-            }
-            Err(error) => return Err(failure::failure(error)),
-        };
-        let headers = tags::headers_of(&info.attributes)?;
-        let object = ObjectAccess::Present { acl: headers.acl.as_ref(), tags: &headers.tags };
-        Ok(authorizer.decide(&Access { object, ..access }))
-    }
-
-    /// Whether the sender may read the source of a copy, and says rightly who owns its bucket.
-    async fn authorize_source(&self, admitted: &Admitted, source: &CopySource) -> Result<(), S3Error> {
-        let bucket = self.bucket(&source.bucket).await?;
-        check_expected_owner(&admitted.headers, "x-amz-source-expected-bucket-owner", bucket.owner())?;
-        let resource = Resource::Object { bucket: source.bucket.clone(), key: source.key.clone() };
-        let facts = admitted.facts();
-        let question = Question {
-            principal: &admitted.principal,
-            bucket: Some(&bucket),
-            facts: &facts,
-            resource: &resource,
-            version_id: source.version_id.as_deref(),
-        };
-        self.authorize(&question, read_action(source.version_id.is_some()), false).await
-    }
-
-    /// Whether the sender asks to pass over governance mode, and may.
-    async fn may_bypass(&self, admitted: &Admitted, resource: &Resource, asks: bool) -> bool {
-        let facts = admitted.facts();
-        let question = Question {
-            principal: &admitted.principal,
-            bucket: admitted.bucket.as_deref(),
-            facts: &facts,
-            resource,
-            version_id: None,
-        };
-        asks && self.authorize(&question, "s3:BypassGovernanceRetention", false).await.is_ok()
     }
 
     /// What an account is called.

@@ -3,9 +3,11 @@
 //! What a lock forbids: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>, "Retention modes" and "Legal
 //! holds". Tags: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html>.
 //!
-//! A change is judged by what the version has, and made only if it still has that: else it is judged again.
+//! A change is judged by what the version has, and made only if it still has that: else it is refused with `OperationAborted`, and
+//! whoever decided about it decides again.
 
 use super::{
+    authorize::Looked,
     failure::failure,
     settings::BucketState,
     tags::{headers_of, lock_of},
@@ -23,16 +25,19 @@ use bytes::Bytes;
 use crossdock::{CoreEngine, Error, ObjectInfo, Versioning, Which};
 use std::borrow::Cow;
 
-/// How often a change is judged anew because somebody else made one.
-const ATTEMPTS: usize = 16;
-
 async fn look(
     engine: &CoreEngine,
     bucket: &str,
     key: &str,
     which: Which,
+    looked: &Looked,
 ) -> Result<(ObjectInfo, ObjectHeaders), S3Error> {
-    let info = engine.head(bucket, key.as_bytes(), which).await.map_err(|error| match error {
+    let found = match looked {
+        Looked::Unneeded => engine.head(bucket, key.as_bytes(), which).await,
+        Looked::Absent(error) => Err(error.clone()),
+        Looked::Present(info) => Ok((**info).clone()),
+    };
+    let info = found.map_err(|error| match error {
         // What has no bytes has no tags and no lock either.
         Error::DeleteMarker(_) if which != Which::Current => S3Error::new(ErrorCode::MethodNotAllowed),
         error => read_failure(error, which),
@@ -62,13 +67,14 @@ pub(super) async fn get<'a>(
     engine: &CoreEngine,
     bucket: &BucketState,
     request: &GetObjectSetting,
+    looked: &Looked,
     name_of: impl Fn(&str) -> Option<Cow<'a, str>>,
 ) -> Result<Reply, S3Error> {
     if matches!(request.setting, ObjectSetting::Retention | ObjectSetting::LegalHold) {
         check_has_locks(bucket)?;
     }
     let which = which(request.version_id.as_deref())?;
-    let (info, headers) = look(engine, &request.bucket, &request.key, which).await?;
+    let (info, headers) = look(engine, &request.bucket, &request.key, which, looked).await?;
     let document = match request.setting {
         ObjectSetting::Tagging => headers.tags.document(),
         ObjectSetting::Acl => {
@@ -90,6 +96,7 @@ pub(super) async fn change(
     engine: &CoreEngine,
     bucket: &BucketState,
     request: &ChangeObject,
+    looked: &Looked,
     now_ms: u64,
     may_bypass: bool,
 ) -> Result<Reply, S3Error> {
@@ -102,7 +109,8 @@ pub(super) async fn change(
         let message = "The retain until date must be in the future!";
         return Err(S3Error::with_message(ErrorCode::InvalidArgument, message));
     }
-    let reply = edit(engine, (&request.bucket, &request.key), request.version_id.as_deref(), |headers| {
+    let object = (request.bucket.as_str(), request.key.as_str());
+    let reply = edit(engine, object, request.version_id.as_deref(), looked, |headers| {
         match &request.change {
             ObjectChange::Tags(tags) => headers.tags = tags.clone(),
             ObjectChange::LegalHold(on) => headers.lock.legal_hold = Some(*on),
@@ -125,10 +133,11 @@ pub(super) async fn put_acl(
     engine: &CoreEngine,
     object: (&str, &str),
     version_id: Option<&str>,
+    looked: &Looked,
     bucket_owner: &str,
     resolve: impl Fn(&str) -> Result<Acl, S3Error>,
 ) -> Result<Reply, S3Error> {
-    edit(engine, object, version_id, |headers| {
+    edit(engine, object, version_id, looked, |headers| {
         let owner = headers.acl.as_ref().map_or(bucket_owner, |acl| acl.owner.as_str()).to_owned();
         headers.acl = Some(resolve(&owner)?);
         Ok(())
@@ -140,24 +149,22 @@ async fn edit(
     engine: &CoreEngine,
     (bucket, key): (&str, &str),
     version_id: Option<&str>,
+    looked: &Looked,
     change: impl Fn(&mut ObjectHeaders) -> Result<(), S3Error>,
 ) -> Result<Reply, S3Error> {
     let which = which(version_id)?;
-    for _ in 0..ATTEMPTS {
-        let (info, mut headers) = look(engine, bucket, key, which).await?;
-        change(&mut headers)?;
-        let attributes = Bytes::from(headers.encode());
-        let version = Which::Version(info.version);
-        let set =
-            engine.set_attributes(bucket, key.as_bytes(), version, Some(info.attributes.clone()), attributes);
-        match set.await {
-            Ok(_) => return Ok(with_version(Reply::new(200), &info)),
-            // Another change came between, or another version, or the version is gone.
-            Err(Error::Changed | Error::NoSuchVersion) => {}
-            Err(error) => return Err(failure(error)),
-        }
+    let (info, mut headers) = look(engine, bucket, key, which, looked).await?;
+    change(&mut headers)?;
+    let attributes = Bytes::from(headers.encode());
+    let version = Which::Version(info.version);
+    let set =
+        engine.set_attributes(bucket, key.as_bytes(), version, Some(info.attributes.clone()), attributes);
+    match set.await {
+        Ok(_) => Ok(with_version(Reply::new(200), &info)),
+        // Another change came between, or another version, or the version is gone.
+        Err(Error::Changed | Error::NoSuchVersion) => Err(ErrorCode::OperationAborted.into()),
+        Err(error) => Err(failure(error)),
     }
-    Err(ErrorCode::OperationAborted.into())
 }
 
 /// 403, as S3 answers for what is locked.

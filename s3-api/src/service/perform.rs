@@ -1,15 +1,17 @@
 //! Performing an admitted operation.
 
 use super::{
-    Admitted, Answer, Owners, Principal, Question, Service, buckets, configurations, copies, form, listing,
-    object_changes, owner, reads, remote, stamp, uploads, versions, writes, writes::Locks,
+    Admitted, Answer, Looked, Owners, Principal, Question, Service, buckets, configurations, copies, form,
+    listing, object_changes, owner, reads, remote, settings::BucketState, stamp, uploads, versions, writes,
+    writes::Locks,
 };
 use crate::{
     protocol::{
         acl::AclRequest,
         error::{ErrorCode, S3Error},
+        lock::Lock,
         metadata::ObjectHeaders,
-        operation::{DeleteObjects, OperationName, PutAcl, Request, Resource, delete_action},
+        operation::{DeleteObjects, OperationName, PutAcl, PutObject, Request, Resource, delete_action},
         reply::Reply,
     },
     server::{Body, Document},
@@ -23,21 +25,24 @@ impl Service {
     /// What the client is told.
     pub(crate) async fn run(
         &self,
-        admitted: &Admitted,
+        admitted: &mut Admitted,
         begun: Moment,
         body: &mut Body<'_>,
     ) -> Result<Answer, S3Error> {
-        let Admitted { routed, headers, .. } = admitted;
-        let name = routed.resource.to_string();
-        if routed.operation == OperationName::PostObject {
+        let name = admitted.routed.resource.to_string();
+        if admitted.routed.operation == OperationName::PostObject {
             return form::post(self, admitted, body).await.map(Answer::from).map_err(|error| error.on(&name));
         }
-        let document = match routed.operation.document_bytes_max() {
+        let limit = admitted.routed.operation.document_bytes_max();
+        let document = match limit {
             Some(limit) => body.document(limit).await.map_err(|error| error.on(&name))?,
             None => Document::new(),
         };
         // Its room is held until all that it asks for is done.
-        let request = Request::parse(routed, headers, &document.bytes)?;
+        let request = Request::parse(&admitted.routed, &admitted.headers, &document.bytes)?;
+        if limit.is_some() {
+            self.decide_again(admitted, Some(&request)).await.map_err(|error| error.on(&name))?;
+        }
         self.perform(request, admitted, begun, body).await.map_err(|error| error.on(&name))
     }
 
@@ -46,10 +51,10 @@ impl Service {
         &self,
         headers: &mut ObjectHeaders,
         acl: Option<&AclRequest>,
-        admitted: &Admitted,
+        bucket: &BucketState,
+        now_ms: u64,
         principal: &Principal,
     ) -> Result<(), S3Error> {
-        let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
         // On a server that is open to everybody nobody in particular owns what everybody writes.
         let nobody = if self.options.authorizer.is_open() { bucket.owner() } else { stamp::ANONYMOUS };
         let writer = principal.account_id().unwrap_or(nobody);
@@ -63,12 +68,16 @@ impl Service {
         begun: Moment,
         body: &mut Body<'_>,
     ) -> Result<Answer, S3Error> {
+        let (now_ms, principal) = (admitted.origin.now_ms, &admitted.principal);
+        // What the request says of locks, before its bucket's own word is added.
+        let mut own_lock = Lock::default();
         match &mut request {
             Request::PutObject(put) => {
-                self.stamp(&mut put.headers, put.acl.as_ref(), admitted, &admitted.principal)?;
+                own_lock = put.headers.lock;
+                self.stamp(&mut put.headers, put.acl.as_ref(), admitted.bucket()?, now_ms, principal)?;
             }
             Request::CreateMultipartUpload(create) => {
-                self.stamp(&mut create.headers, create.acl.as_ref(), admitted, &admitted.principal)?;
+                self.stamp(&mut create.headers, create.acl.as_ref(), admitted.bucket()?, now_ms, principal)?;
             }
             _ => {}
         }
@@ -78,13 +87,27 @@ impl Service {
         let reply = match request {
             Request::GetObject(get) => {
                 let lifecycle = admitted.bucket()?.lifecycle.as_deref();
-                return reads::get(&self.engine, &get, &admitted.principal, lifecycle).await;
+                let read = async |looked: &Looked| {
+                    reads::get(&self.engine, &get, looked, principal, lifecycle).await
+                };
+                return self.as_decided(admitted, None, read).await;
             }
             Request::PutObject(put) => {
-                let lifecycle = admitted.bucket()?.lifecycle.as_deref();
-                writes::put(&self.engine, put, body, lifecycle).await
+                let settle = async |put: &mut PutObject| {
+                    let Some(bucket) = self.changed_bucket(admitted).await? else {
+                        return Ok(admitted.bucket()?.lifecycle.clone());
+                    };
+                    put.headers.lock = own_lock;
+                    let now_ms = self.engine.core().wall_clock_ms();
+                    self.stamp(&mut put.headers, put.acl.as_ref(), &bucket, now_ms, principal)?;
+                    Ok(bucket.lifecycle.clone())
+                };
+                writes::put(&self.engine, put, body, settle).await
             }
-            Request::UploadPart(part) => writes::put_part(&self.engine, &part, body).await,
+            Request::UploadPart(part) => {
+                let settle = async || self.changed_bucket(admitted).await.map(drop);
+                writes::put_part(&self.engine, &part, body, settle).await
+            }
             request => self.perform_plain(request, admitted).await,
         };
         reply.map(Answer::from)
@@ -100,7 +123,7 @@ impl Service {
     ) -> Result<Answer, S3Error> {
         let &Admitted { payload, signed, ref headers, ref principal, .. } = admitted;
         let (engine, options) = (&self.engine, &self.options.remote);
-        let lifecycle = admitted.bucket()?.lifecycle.clone();
+        let bucket = admitted.bucket()?;
         let asked = remote::Asked {
             engine,
             options,
@@ -109,11 +132,14 @@ impl Service {
             payload,
             signed,
             proposal,
-            lifecycle,
+            bucket: &bucket.info,
+            lifecycle: bucket.lifecycle.clone(),
             begun,
         };
         match request {
-            Request::GetObject(get) => remote::get(&asked, get).await,
+            Request::GetObject(get) => {
+                self.as_decided(admitted, None, async |looked| remote::get(&asked, &get, looked).await).await
+            }
             Request::PutObject(put) => remote::put(&asked, put).await,
             Request::UploadPart(part) => remote::put_part(&asked, part).await,
             // Nothing else has a proposal.
@@ -138,28 +164,38 @@ impl Service {
         match request {
             Request::HeadObject(head) => {
                 let lifecycle = admitted.bucket()?.lifecycle.as_deref();
-                reads::head(engine, &head, principal, lifecycle).await
+                let read =
+                    async |looked: &Looked| reads::head(engine, &head, looked, principal, lifecycle).await;
+                self.as_decided(admitted, None, read).await
             }
-            Request::GetObjectAttributes(get) => reads::attributes(engine, &get).await,
+            Request::GetObjectAttributes(get) => {
+                let read = async |looked: &Looked| reads::attributes(engine, &get, looked).await;
+                self.as_decided(admitted, None, read).await
+            }
             Request::DeleteObject(delete) => {
                 let bypass = self.may_bypass(admitted, &routed.resource, delete.bypass_governance).await;
-                writes::delete(engine, &delete, self.locks(admitted, bypass)?).await
+                writes::delete(engine, &delete, locks(admitted, bypass)).await
             }
             Request::DeleteObjects(delete) => self.delete_many(&delete, admitted).await,
             Request::CopyObject(copy) => {
-                self.authorize_source(admitted, &copy.source).await?;
-                let stamp =
-                    |headers: &mut ObjectHeaders| self.stamp(headers, copy.acl.as_ref(), admitted, principal);
-                copies::copy(engine, &copy, stamp).await
+                let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
+                let authorize = async || self.authorize_source(admitted, &copy.source).await;
+                let stamp = |headers: &mut ObjectHeaders| {
+                    self.stamp(headers, copy.acl.as_ref(), bucket, now_ms, principal)
+                };
+                copies::copy(engine, &copy, authorize, stamp).await
             }
             Request::UploadPartCopy(copy) => {
-                self.authorize_source(admitted, &copy.source).await?;
-                copies::copy_part(engine, &copy).await
+                let authorize = async || self.authorize_source(admitted, &copy.source).await;
+                copies::copy_part(engine, &copy, authorize).await
             }
             Request::CreateMultipartUpload(create) => uploads::create(engine, &create).await,
             Request::CompleteMultipartUpload(complete) => {
                 let location = self.location(admitted, &complete.bucket, &complete.key);
-                uploads::complete(engine, complete, &location).await
+                let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
+                // Its bucket may have come to keep objects since the upload was begun.
+                let settle = |headers: &mut ObjectHeaders| stamp::keep(&mut headers.lock, bucket, now_ms);
+                uploads::complete(engine, complete, &location, settle).await
             }
             Request::AbortMultipartUpload(abort) => uploads::abort(engine, &abort).await,
             Request::ListParts(list) => uploads::list_parts(engine, &list, &owners).await,
@@ -188,25 +224,30 @@ impl Service {
                 configurations::delete(engine, admitted.bucket()?, &delete).await
             }
             Request::GetObjectSetting(get) => {
-                object_changes::get(engine, admitted.bucket()?, &get, |id| self.name_of(id)).await
+                let (bucket, name_of) = (admitted.bucket()?, |id: &str| self.name_of(id));
+                let read =
+                    async |looked: &Looked| object_changes::get(engine, bucket, &get, looked, name_of).await;
+                self.as_decided(admitted, None, read).await
             }
-            Request::ChangeObject(change) => {
+            ref request @ Request::ChangeObject(ref change) => {
                 let bypass = self.may_bypass(admitted, &routed.resource, change.bypass_governance).await;
-                let now_ms = admitted.origin.now_ms;
-                object_changes::change(engine, admitted.bucket()?, &change, now_ms, bypass).await
+                let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
+                let change = async |looked: &Looked| {
+                    object_changes::change(engine, bucket, change, looked, now_ms, bypass).await
+                };
+                self.as_decided(admitted, Some(request), change).await
             }
-            Request::PutAcl(put) => self.put_acl(&put, admitted).await,
+            ref request @ Request::PutAcl(ref put) => {
+                self.as_decided(admitted, Some(request), async |looked| {
+                    self.put_acl(put, looked, admitted).await
+                })
+                .await
+            }
             // Performed before this is asked.
             Request::GetObject(_) | Request::PutObject(_) | Request::UploadPart(_) => {
                 Err(ErrorCode::InternalError.into())
             }
         }
-    }
-
-    /// How locks are judged, in a bucket that has any.
-    fn locks(&self, admitted: &Admitted, may_bypass: bool) -> Result<Option<Locks>, S3Error> {
-        let has_locks = admitted.bucket()?.lock.is_some();
-        Ok(has_locks.then_some(Locks { now_ms: admitted.origin.now_ms, may_bypass }))
     }
 
     async fn delete_many(&self, delete: &DeleteObjects, admitted: &Admitted) -> Result<Reply, S3Error> {
@@ -215,19 +256,14 @@ impl Service {
         let bypass = self.may_bypass(admitted, &all, delete.bypass_governance).await;
         let facts = admitted.facts();
         let allowed = async |resource: &Resource, versioned: bool| {
-            let question = Question {
-                principal: &admitted.principal,
-                bucket: admitted.bucket.as_deref(),
-                facts: &facts,
-                resource,
-                version_id: None,
-            };
+            let question =
+                Question::new(&admitted.principal, admitted.bucket.as_deref(), &facts, resource, None);
             self.authorize(&question, delete_action(versioned), false).await
         };
-        writes::delete_many(&self.engine, delete, allowed, self.locks(admitted, bypass)?).await
+        writes::delete_many(&self.engine, delete, allowed, locks(admitted, bypass)).await
     }
 
-    async fn put_acl(&self, put: &PutAcl, admitted: &Admitted) -> Result<Reply, S3Error> {
+    async fn put_acl(&self, put: &PutAcl, looked: &Looked, admitted: &Admitted) -> Result<Reply, S3Error> {
         let bucket = admitted.bucket()?;
         stamp::check_lists(&put.acl, bucket)?;
         if !bucket.access.has_lists() {
@@ -240,6 +276,11 @@ impl Service {
         }
         let object = (put.bucket.as_str(), put.key.as_str());
         let version = put.version_id.as_deref();
-        object_changes::put_acl(&self.engine, object, version, bucket.owner(), resolve).await
+        object_changes::put_acl(&self.engine, object, version, looked, bucket.owner(), resolve).await
     }
+}
+
+/// How locks are judged.
+fn locks(admitted: &Admitted, may_bypass: bool) -> Locks {
+    Locks { now_ms: admitted.origin.now_ms, may_bypass }
 }

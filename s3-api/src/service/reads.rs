@@ -2,6 +2,7 @@
 
 use super::{
     Answer, Principal,
+    authorize::Looked,
     failure::failure,
     tags::{checksum_of, crc64, headers_of, text},
     versions::{read_failure, version_id, which},
@@ -119,20 +120,22 @@ fn selection(request: &ReadObject) -> Select {
 pub(super) async fn get(
     engine: &CoreEngine,
     request: &ReadObject,
+    looked: &Looked,
     principal: &Principal,
     lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Answer, S3Error> {
-    let which = which(request.version_id.as_deref())?;
+    let asked = which(request.version_id.as_deref())?;
     check_overrides(request, principal)?;
+    let which = looked.which(asked).map_err(|error| read_failure(error, asked))?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
     let options = GetOptions { select: selection(request), version: which };
     let found = match engine.get(bucket, key, options).await {
         Ok(found) => found,
         Err(error @ (Error::RangeNotSatisfiable { .. } | Error::InvalidPart(_))) => {
             // Conditions come before the range (RFC 9110 §13.2.2).
-            let info = engine.head(bucket, key, which).await.map_err(|error| read_failure(error, which))?;
+            let info = engine.head(bucket, key, which).await.map_err(|error| read_failure(error, asked))?;
             if let Some(whole) = without_range(request, &info) {
-                return Box::pin(get(engine, &whole, principal, lifecycle)).await;
+                return Box::pin(get(engine, &whole, looked, principal, lifecycle)).await;
             }
             return match judge(&request.conditions, &info)? {
                 Some(reply) => Ok(reply.into()),
@@ -140,12 +143,12 @@ pub(super) async fn get(
                 None => Err(unsatisfiable(info.size)),
             };
         }
-        Err(error) => return Err(read_failure(error, which)),
+        Err(error) => return Err(read_failure(error, asked)),
     };
     // The object as it was read, not as it was before: another may have taken its place.
     if let Some(whole) = without_range(request, found.info()) {
         drop(found);
-        return Box::pin(get(engine, &whole, principal, lifecycle)).await;
+        return Box::pin(get(engine, &whole, looked, principal, lifecycle)).await;
     }
     let get = found;
     if let Some(reply) = judge(&request.conditions, get.info())? {
@@ -169,17 +172,20 @@ pub(super) async fn get(
 pub(super) async fn head(
     engine: &CoreEngine,
     request: &ReadObject,
+    looked: &Looked,
     principal: &Principal,
     lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Reply, S3Error> {
-    let which = which(request.version_id.as_deref())?;
+    let asked = which(request.version_id.as_deref())?;
     check_overrides(request, principal)?;
+    let which = looked.which(asked).map_err(|error| read_failure(error, asked))?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
-    let found = match request.part_number {
-        Some(_) => engine.object_parts(bucket, key, which).await,
-        None => engine.head(bucket, key, which).await.map(|info| (info, Vec::new())),
+    let found = match (request.part_number, looked) {
+        (Some(_), _) => engine.object_parts(bucket, key, which).await,
+        (None, Looked::Present(info)) => Ok(((**info).clone(), Vec::new())),
+        (None, _) => engine.head(bucket, key, which).await.map(|info| (info, Vec::new())),
     };
-    let (info, parts) = found.map_err(|error| read_failure(error, which))?;
+    let (info, parts) = found.map_err(|error| read_failure(error, asked))?;
     let of_whole = without_range(request, &info);
     let request = of_whole.as_ref().unwrap_or(request);
     if let Some(reply) = judge(&request.conditions, &info)? {
@@ -214,11 +220,16 @@ pub(super) fn checksum_of_part(part: &PartInfo) -> Result<Checksum, S3Error> {
 
 /// "Retrieves all of the metadata from an object without returning the object itself", as far as it was asked for.
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAttributes.html>)
-pub(super) async fn attributes(engine: &CoreEngine, request: &GetObjectAttributes) -> Result<Reply, S3Error> {
-    let which = which(request.version_id.as_deref())?;
+pub(super) async fn attributes(
+    engine: &CoreEngine,
+    request: &GetObjectAttributes,
+    looked: &Looked,
+) -> Result<Reply, S3Error> {
+    let asked = which(request.version_id.as_deref())?;
+    let which = looked.which(asked).map_err(|error| read_failure(error, asked))?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
     let found = engine.object_parts(bucket, key, which).await;
-    let (info, parts) = found.map_err(|error| read_failure(error, which))?;
+    let (info, parts) = found.map_err(|error| read_failure(error, asked))?;
     if let Some(reply) = judge(&request.conditions, &info)? {
         return Ok(reply);
     }

@@ -68,6 +68,11 @@ impl BucketState {
         Ok(BucketState { access, cors, lifecycle: lifecycle.map(Arc::new), lock, info })
     }
 
+    /// Whether it is set to the same as `other`: the same bucket, and no change of it between.
+    pub(crate) fn is_as(&self, other: &BucketState) -> bool {
+        (self.info.bucket, self.info.revision) == (other.info.bucket, other.info.revision)
+    }
+
     pub(crate) fn owner(&self) -> &str {
         &self.access.acl.owner
     }

@@ -85,14 +85,20 @@ pub(super) fn stamp(
     stamp_lock(&mut headers.lock, bucket, now_ms)
 }
 
+/// Has an object kept as long as its bucket keeps those that say nothing, if it says nothing.
+pub(super) fn keep(lock: &mut Lock, bucket: &BucketState, now_ms: u64) {
+    let default = bucket.lock.as_ref().and_then(|configuration| configuration.retention(now_ms));
+    lock.retention = lock.retention.or(default);
+}
+
 fn stamp_lock(lock: &mut Lock, bucket: &BucketState, now_ms: u64) -> Result<(), S3Error> {
-    let Some(configuration) = &bucket.lock else {
+    if bucket.lock.is_none() {
         if *lock != Lock::default() {
             let message = "Bucket is missing Object Lock Configuration";
             return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
         }
         return Ok(());
-    };
+    }
     match lock.retention {
         Some(retention) if !retention.is_active(now_ms) => {
             let message = "The retain until date must be in the future!";
@@ -100,7 +106,7 @@ fn stamp_lock(lock: &mut Lock, bucket: &BucketState, now_ms: u64) -> Result<(), 
         }
         Some(_) => Ok(()),
         None => {
-            lock.retention = configuration.retention(now_ms);
+            keep(lock, bucket, now_ms);
             Ok(())
         }
     }

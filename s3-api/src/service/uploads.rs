@@ -128,14 +128,16 @@ pub(super) async fn complete(
     engine: &CoreEngine,
     request: CompleteMultipartUpload,
     location: &str,
+    settle: impl FnOnce(&mut ObjectHeaders),
 ) -> Result<Reply, S3Error> {
     let upload = parse_upload(&request.upload_id)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
     let condition = condition(&request.conditions);
     let options = match engine.list_parts(bucket, key, upload, 0, usize::from(PARTS_MAX)).await {
         Ok((info, there, _)) => {
-            let whole = join(&info, &there, &request.parts)?;
+            let mut whole = join(&info, &there, &request.parts)?;
             check_claims(&request, &whole)?;
+            settle(&mut whole.headers);
             let attributes = Some(Bytes::from(whole.headers.encode()));
             CompleteOptions { etag: Some(whole.etag), attributes, condition }
         }

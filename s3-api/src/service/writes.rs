@@ -26,6 +26,7 @@ use bytes::Bytes;
 use crossdock::{
     CommitOptions, CoreEngine, Delete, EntityTag, Error, Put, PutOptions, Which, WriteCondition,
 };
+use std::sync::Arc;
 
 /// The largest body of one request.
 ///
@@ -93,11 +94,12 @@ pub(super) async fn precheck(
     condition.check(current).map_err(|error| conditional_failure(conditions, error))
 }
 
+/// `settle` has the last word on what is stored, once the bytes are there.
 pub(super) async fn put(
     engine: &CoreEngine,
-    request: PutObject,
+    mut request: PutObject,
     body: &mut Body<'_>,
-    lifecycle: Option<&LifecycleConfiguration>,
+    settle: impl AsyncFnOnce(&mut PutObject) -> Result<Option<Arc<LifecycleConfiguration>>, S3Error>,
 ) -> Result<Reply, S3Error> {
     let size = size_of(body)?;
     let key = request.key.as_bytes();
@@ -108,7 +110,8 @@ pub(super) async fn put(
     let mut put = engine.put(&request.bucket, key, PutOptions { size: Some(size) }).await.map_err(failure)?;
     let digests = receive(&mut put, body, size).await?;
     let (etag, checksum) = outcome(&digests)?;
-    commit(put, request, etag, checksum, lifecycle).await
+    let lifecycle = settle(&mut request).await?;
+    commit(put, request, etag, checksum, lifecycle.as_deref()).await
 }
 
 /// Commits what `put` took. Without a tag the engine makes one.
@@ -134,11 +137,13 @@ pub(super) async fn put_part(
     engine: &CoreEngine,
     request: &UploadPart,
     body: &mut Body<'_>,
+    settle: impl AsyncFnOnce() -> Result<(), S3Error>,
 ) -> Result<Reply, S3Error> {
     let size = size_of(body)?;
     let mut put = begin_part(engine, request, size).await?;
     let digests = receive(&mut put, body, size).await?;
     let (etag, stored) = outcome(&digests)?;
+    settle().await?;
     commit_part(put, etag, stored).await
 }
 
@@ -176,16 +181,12 @@ pub(super) async fn commit_part(
 pub(super) async fn delete(
     engine: &CoreEngine,
     request: &DeleteObject,
-    locks: Option<Locks>,
+    locks: Locks,
 ) -> Result<Reply, S3Error> {
     let which = which(request.version_id.as_deref())?;
-    let locks = locks.filter(|_| which != Which::Current);
     let mut attempts = 0;
     let deleted = loop {
-        let attributes = match locks {
-            Some(locks) => locks.judge(engine, &request.bucket, request.key.as_bytes(), which).await?,
-            None => None,
-        };
+        let attributes = locks.judge(engine, &request.bucket, request.key.as_bytes(), which).await?;
         let (key, condition) = (request.key.as_bytes().into(), condition(&request.conditions));
         attempts += 1;
         match engine.delete(&request.bucket, Delete { key, which, condition, attributes }).await {
@@ -203,7 +204,7 @@ const ATTEMPTS: usize = 16;
 /// How many objects of a DeleteObjects are judged before others have their turn.
 const JUDGED_AT_ONCE: usize = 16;
 
-/// How versions are judged that may be locked.
+/// How versions are judged that may be locked: by what they have themselves, whatever their bucket was set to when the request came.
 #[derive(Clone, Copy)]
 pub(super) struct Locks {
     pub(super) now_ms: u64,
@@ -219,6 +220,10 @@ impl Locks {
         key: &[u8],
         which: Which,
     ) -> Result<Option<Bytes>, S3Error> {
+        // Where there are locks a delete that names no version leaves a marker, and removes nothing.
+        if which == Which::Current {
+            return Ok(None);
+        }
         unlocked(engine, bucket, key, which, self.now_ms, self.may_bypass).await
     }
 }
@@ -238,7 +243,7 @@ pub(super) async fn delete_many(
     engine: &CoreEngine,
     request: &DeleteObjects,
     allowed: impl AsyncFn(&Resource, bool) -> Result<(), S3Error>,
-    locks: Option<Locks>,
+    locks: Locks,
 ) -> Result<Reply, S3Error> {
     let bucket = request.bucket.as_str();
     let objects = &request.delete.objects;
@@ -253,9 +258,7 @@ pub(super) async fn delete_many(
         let judged = async {
             allowed(&resource, object.version_id.is_some()).await?;
             let mut delete = delete_of(bucket, object)?;
-            if let Some(locks) = locks.filter(|_| delete.which != Which::Current) {
-                delete.attributes = locks.judge(engine, bucket, &delete.key, delete.which).await?;
-            }
+            delete.attributes = locks.judge(engine, bucket, &delete.key, delete.which).await?;
             Ok(delete)
         };
         match judged.await {

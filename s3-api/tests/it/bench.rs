@@ -11,8 +11,8 @@ use crossdock_s3::{
     },
     server::{Server, ServerLimits, TlsSettings},
     service::{
-        Account, BucketDefaults, Credential, Credentials, Identity, Policies, RemoteOptions, Secret,
-        ServiceOptions,
+        Account, Authorizer, BucketDefaults, Credential, Credentials, Identity, Policies, RemoteOptions,
+        Secret, ServiceOptions,
     },
 };
 use crossdock_transport::{
@@ -38,7 +38,7 @@ pub(crate) const CAROL: (&str, &str) = ("carol", "secret of carol");
 const WAIT: Duration = Duration::from_secs(5);
 
 /// See [`Bench::of_strangers`].
-struct Strangers;
+pub(crate) struct Strangers;
 
 impl Credentials for Strangers {
     fn lookup(&self, access_key: &str) -> Option<Credential> {
@@ -59,6 +59,11 @@ impl Credentials for Strangers {
         let known = matches!(id, "account-a" | "account-b");
         known.then(|| Arc::new(Account { id: id.into(), display_name: id.into(), email: None }))
     }
+}
+
+/// Who there is, and how it is decided what they may do.
+fn by_policies(credentials: Arc<dyn Credentials>) -> (Arc<dyn Credentials>, Arc<dyn Authorizer>) {
+    (credentials, Arc::new(Policies::default()))
 }
 
 /// Alice and Bob.
@@ -95,7 +100,15 @@ impl Bench {
     /// One with another transport, besides shared memory. Where it is not RDMA, it takes RDMA's place.
     pub(crate) fn with(transport: Option<Arc<dyn Transport>>) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |_| {}, |server| server, WAIT)
+        Bench::of(
+            directory,
+            by_policies(accounts()),
+            BucketDefaults::default(),
+            transport,
+            |_| {},
+            |server| server,
+            WAIT,
+        )
     }
 
     /// As [`Bench::with`], where what was begun may take so long to end.
@@ -104,7 +117,7 @@ impl Bench {
         let set_remote = |remote: &mut RemoteOptions| remote.grace = grace;
         Bench::of(
             directory,
-            accounts(),
+            by_policies(accounts()),
             BucketDefaults::default(),
             Some(transport),
             set_remote,
@@ -120,14 +133,29 @@ impl Bench {
         }
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         std::fs::remove_file(directory.path().join("shm")).ok();
-        Bench::of(directory, accounts(), BucketDefaults::default(), transport, |_| {}, |server| server, WAIT)
+        Bench::of(
+            directory,
+            by_policies(accounts()),
+            BucketDefaults::default(),
+            transport,
+            |_| {},
+            |server| server,
+            WAIT,
+        )
     }
 
     /// Alice and Bob are accounts of their own, and Carol is a user of Alice's who may only read. Buckets are as AWS made them once.
     pub(crate) fn of_strangers() -> Bench {
         let directory = tempfile::tempdir().unwrap();
         let defaults = BucketDefaults::BEFORE_2023;
-        Bench::of(directory, Arc::new(Strangers), defaults, None, |_| {}, |server| server, WAIT)
+        Bench::of(directory, by_policies(Arc::new(Strangers)), defaults, None, |_| {}, |server| server, WAIT)
+    }
+
+    /// Where this decides what they may do. Buckets are as AWS made them once.
+    pub(crate) fn decided_by(credentials: Arc<dyn Credentials>, authorizer: Arc<dyn Authorizer>) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let defaults = BucketDefaults::BEFORE_2023;
+        Bench::of(directory, (credentials, authorizer), defaults, None, |_| {}, |server| server, WAIT)
     }
 
     /// As [`Bench::new`], with limits of a test's own and, if there are settings, HTTPS.
@@ -135,7 +163,7 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         Bench::of(
             directory,
-            accounts(),
+            by_policies(accounts()),
             BucketDefaults::default(),
             None,
             |_| {},
@@ -154,12 +182,20 @@ impl Bench {
     pub(crate) fn impatient(limits: ServerLimits) -> Bench {
         let directory = tempfile::tempdir().unwrap();
         let set_up = |server: Server| server.with_limits(limits);
-        Bench::of(directory, accounts(), BucketDefaults::default(), None, |_| {}, set_up, Duration::ZERO)
+        Bench::of(
+            directory,
+            by_policies(accounts()),
+            BucketDefaults::default(),
+            None,
+            |_| {},
+            set_up,
+            Duration::ZERO,
+        )
     }
 
     fn of(
         directory: tempfile::TempDir,
-        credentials: Arc<dyn Credentials>,
+        (credentials, authorizer): (Arc<dyn Credentials>, Arc<dyn Authorizer>),
         bucket_defaults: BucketDefaults,
         transport: Option<Arc<dyn Transport>>,
         set_remote: impl FnOnce(&mut RemoteOptions),
@@ -174,7 +210,7 @@ impl Bench {
         }
         let service = ServiceOptions {
             credentials,
-            authorizer: Arc::new(Policies::default()),
+            authorizer,
             region: "us-east-1".into(),
             base_domains: Vec::new(),
             remote: Arc::new(remote),

@@ -24,3 +24,4 @@ mod together;
 mod uploads;
 mod vectors;
 mod wire;
+mod withheld;

@@ -13,9 +13,11 @@ use crate::{
         remote::{EXPOSURE, EXPOSURE_ENDED, Proposal, RAIL, declined, memory_checksum, moved, taken},
         reply::Reply,
     },
-    service::{Answer, Principal, failure::failure, reads, writes},
+    service::{Answer, Principal, authorize::Looked, failure::failure, reads, writes},
 };
-use crossdock::{Caller, CoreEngine, EntityTag, Put, PutOptions, RemoteError, Until, reactor::Moment};
+use crossdock::{
+    BucketInfo, Caller, CoreEngine, EntityTag, Put, PutOptions, RemoteError, Until, reactor::Moment,
+};
 use crossdock_transport::remote::{Access, Endpoint, RemoteMemory, RemoteSlice};
 use std::{
     future::{Future, poll_fn},
@@ -34,6 +36,8 @@ pub(in crate::service) struct Asked<'a> {
     pub(in crate::service) payload: PayloadMode,
     pub(in crate::service) signed: Option<Signed>,
     pub(in crate::service) proposal: &'a Proposal,
+    /// The bucket by which it was decided.
+    pub(in crate::service) bucket: &'a BucketInfo,
     /// When objects of the bucket go by themselves.
     pub(in crate::service) lifecycle: Option<Arc<LifecycleConfiguration>>,
     /// When the head began to come.
@@ -172,15 +176,19 @@ impl Session {
 }
 
 /// A GET into the client's memory, or with a body if it is declined.
-pub(in crate::service) async fn get(asked: &Asked<'_>, request: ReadObject) -> Result<Answer, S3Error> {
+pub(in crate::service) async fn get(
+    asked: &Asked<'_>,
+    request: &ReadObject,
+    looked: &Looked,
+) -> Result<Answer, S3Error> {
     let reason = match asked.route()? {
         Err(reason) => reason,
         Ok(route) => {
-            let (request, principal) = (request.clone(), asked.principal.clone());
+            let (request, looked, principal) = (request.clone(), looked.clone(), asked.principal.clone());
             let lifecycle = asked.lifecycle.clone();
             let core = usize::from(route.session.core());
             let work = move |engine, caller| async move {
-                get_here(engine, (route, caller), &request, &principal, lifecycle.as_deref()).await
+                get_here(engine, (route, caller), &request, &looked, &principal, lifecycle.as_deref()).await
             };
             match asked.engine.on_core_for(core, work).await.map_err(failure)?? {
                 Outcome::Answered(reply) => return Ok(reply.into()),
@@ -192,7 +200,8 @@ pub(in crate::service) async fn get(asked: &Asked<'_>, request: ReadObject) -> R
             }
         }
     };
-    let mut answer = reads::get(asked.engine, &request, asked.principal, asked.lifecycle.as_deref()).await?;
+    let mut answer =
+        reads::get(asked.engine, request, looked, asked.principal, asked.lifecycle.as_deref()).await?;
     if answer.payload.is_some() {
         answer.reply = declined(answer.reply);
     }
@@ -204,6 +213,7 @@ async fn get_here(
     engine: CoreEngine,
     (route, caller): (Route, Caller),
     request: &ReadObject,
+    looked: &Looked,
     principal: &Principal,
     lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Outcome, S3Error> {
@@ -211,7 +221,7 @@ async fn get_here(
         Ok(session) => session,
         Err(reason) => return Ok(Outcome::Declined(reason)),
     };
-    let answer = reads::get(&session.engine, request, principal, lifecycle).await?;
+    let answer = reads::get(&session.engine, request, looked, principal, lifecycle).await?;
     let Some(get) = answer.payload else { return Ok(Outcome::Answered(answer.reply)) };
     let size = get.info().size;
     let delivered =
@@ -242,11 +252,12 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
     let expected = asked.expectations()?;
     let check = writes::precheck(asked.engine, &request.bucket, request.key.as_bytes(), &request.conditions);
     check.await?;
-    let lifecycle = asked.lifecycle.clone();
+    let (lifecycle, decided_by) = (asked.lifecycle.clone(), asked.bucket.clone());
     take(asked, move |engine, route, caller| async move {
         let size = Some(writes::check_size(route.slice.bytes())?);
         let options = PutOptions { size };
         let (bucket, key) = (request.bucket.clone(), request.key.clone());
+        let beside = engine.clone();
         receive(
             engine.clone(),
             (route, caller),
@@ -254,6 +265,7 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
             async move { engine.put(&bucket, key.as_bytes(), options).await.map_err(failure) },
             async move |put: Put, digests: Digests| {
                 let (etag, checksum) = outcome(&digests)?;
+                check_unchanged(&beside, &decided_by).await?;
                 writes::commit(put, request, etag, checksum, lifecycle.as_deref()).await
             },
         )
@@ -265,9 +277,10 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
 /// The same for a part.
 pub(in crate::service) async fn put_part(asked: &Asked<'_>, request: UploadPart) -> Result<Answer, S3Error> {
     let expected = asked.expectations()?;
+    let decided_by = asked.bucket.clone();
     take(asked, move |engine, route, caller| async move {
         let size = writes::check_size(route.slice.bytes())?;
-        let begin = request.clone();
+        let (begin, beside) = (request.clone(), engine.clone());
         receive(
             engine.clone(),
             (route, caller),
@@ -275,12 +288,26 @@ pub(in crate::service) async fn put_part(asked: &Asked<'_>, request: UploadPart)
             async move { writes::begin_part(&engine, &begin, size).await },
             async move |put: Put, digests: Digests| {
                 let (etag, checksum) = outcome(&digests)?;
+                check_unchanged(&beside, &decided_by).await?;
                 writes::commit_part(put, etag, checksum).await
             },
         )
         .await
     })
     .await
+}
+
+/// Refuses to store what a bucket that was set otherwise meanwhile might not take, or might keep: bytes come as slowly as their
+/// sender likes. A client that sends the request again has it decided anew.
+///
+/// # Errors
+/// 409 `OperationAborted`.
+async fn check_unchanged(engine: &CoreEngine, decided_by: &BucketInfo) -> Result<(), S3Error> {
+    let now = engine.bucket_nearby(&decided_by.name).await.map_err(failure)?;
+    match (now.bucket, now.revision) == (decided_by.bucket, decided_by.revision) {
+        true => Ok(()),
+        false => Err(ErrorCode::OperationAborted.into()),
+    }
 }
 
 /// The tag, which is the engine's unless the client named the MD5; and the checksum to store.

@@ -1,0 +1,289 @@
+//! Whether a request may do what it asks, and to which version.
+//!
+//! ```text
+//!   head ─► decide ─► body ─► decide again ─► done, to the version that was looked at
+//!                               by what the bucket is set to now, and with what the document says
+//! ```
+//!
+//! Invariants:
+//! * The first decision spares a stranger's body; the one that counts is made once the body is there: a sender can hold a body back
+//!   for as long as it likes, and in the meantime buckets are set otherwise and objects replaced.
+//! * What was decided by a version is done to that version, or decided anew.
+
+use super::{
+    Admitted, RequestFacts, Service,
+    access::{Access, Decision, ObjectAccess},
+    facts::Source,
+    failure,
+    identity::Principal,
+    settings::BucketState,
+    tags::headers_of,
+    versions::which,
+};
+use crate::protocol::{
+    error::{ErrorCode, S3Error},
+    http::Headers,
+    names::Query,
+    operation::{CopySource, OperationName, Request, Resource, actions, check_expected_owner, read_action},
+};
+use crossdock::{Error, ObjectInfo, Which};
+use std::{cell::OnceCell, rc::Rc};
+
+/// How often something is decided anew because what it was decided by is gone.
+const ATTEMPTS: usize = 16;
+
+/// The version that a request was decided by.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Looked {
+    /// It was decided without.
+    #[default]
+    Unneeded,
+    /// There was none, and why.
+    Absent(Error),
+    /// This one.
+    Present(Box<ObjectInfo>),
+}
+
+impl Looked {
+    /// The version to open where the request asks for `asked`.
+    ///
+    /// # Errors
+    /// There was none to decide about: none that came since is to be opened.
+    pub(super) fn which(&self, asked: Which) -> Result<Which, Error> {
+        match self {
+            Looked::Unneeded => Ok(asked),
+            Looked::Absent(error) => Err(error.clone()),
+            Looked::Present(info) => Ok(Which::Version(info.version)),
+        }
+    }
+
+    /// Whether `error` says that what was looked at is not so any more.
+    fn is_past(&self, error: &S3Error) -> bool {
+        match error.code {
+            ErrorCode::OperationAborted => true,
+            ErrorCode::NoSuchVersion => matches!(self, Looked::Present(_)),
+            _ => false,
+        }
+    }
+}
+
+/// What actions are asked about with.
+pub(super) struct Question<'a> {
+    principal: &'a Principal,
+    bucket: Option<&'a BucketState>,
+    facts: &'a RequestFacts<'a>,
+    resource: &'a Resource,
+    version_id: Option<&'a str>,
+    /// Looked at once, for all actions of a request.
+    looked: OnceCell<Looked>,
+}
+
+impl<'a> Question<'a> {
+    pub(super) fn new(
+        principal: &'a Principal,
+        bucket: Option<&'a BucketState>,
+        facts: &'a RequestFacts<'a>,
+        resource: &'a Resource,
+        version_id: Option<&'a str>,
+    ) -> Question<'a> {
+        Question { principal, bucket, facts, resource, version_id, looked: OnceCell::new() }
+    }
+
+    /// What the answers hold for.
+    pub(super) fn into_looked(self) -> Looked {
+        self.looked.into_inner().unwrap_or_default()
+    }
+}
+
+impl Service {
+    /// Decides about a request by what its bucket is set to now, and by what `document` says, once there is one. With the bucket comes
+    /// what the decision holds for.
+    ///
+    /// # Errors
+    /// What the client is told; nothing was done.
+    pub(super) async fn decide(
+        &self,
+        admitted: &Admitted,
+        document: Option<&Request>,
+    ) -> Result<(Option<Rc<BucketState>>, Looked), S3Error> {
+        let Admitted { routed, headers, principal, .. } = admitted;
+        let operation = routed.operation;
+        let bucket = match routed.resource.bucket() {
+            Some(name) if operation != OperationName::CreateBucket => Some(self.bucket(name).await?),
+            _ => None,
+        };
+        if let Some(bucket) = &bucket {
+            check_expected_owner(headers, "x-amz-expected-bucket-owner", bucket.owner())?;
+        }
+        if is_decided_elsewhere(operation) || (document.is_none() && is_decided_by_document(operation)) {
+            return Ok((bucket, Looked::Unneeded));
+        }
+        let facts = RequestFacts::of(Source { document, ..admitted.source() });
+        let version_id = routed.query.value("versionId");
+        let question = Question::new(principal, bucket.as_deref(), &facts, &routed.resource, version_id);
+        self.authorize_operation(&question, operation, &routed.query, headers).await?;
+        let looked = question.into_looked();
+        Ok((bucket, looked))
+    }
+
+    /// Decides again, now that all of the body is there.
+    ///
+    /// # Errors
+    /// As [`Service::decide`].
+    pub(super) async fn decide_again(
+        &self,
+        admitted: &mut Admitted,
+        document: Option<&Request>,
+    ) -> Result<(), S3Error> {
+        admitted.origin.now_ms = self.engine.core().wall_clock_ms();
+        (admitted.bucket, admitted.looked) = self.decide(admitted, document).await?;
+        Ok(())
+    }
+
+    /// The bucket of a request whose body took its time, if it is set otherwise by now: then the request is decided again.
+    ///
+    /// # Errors
+    /// As [`Service::decide`].
+    pub(super) async fn changed_bucket(
+        &self,
+        admitted: &Admitted,
+    ) -> Result<Option<Rc<BucketState>>, S3Error> {
+        let before = admitted.bucket()?;
+        let now = self.bucket(&before.info.name).await?;
+        match now.is_as(before) {
+            true => Ok(None),
+            false => Ok(self.decide(admitted, None).await?.0),
+        }
+    }
+
+    /// Has `work` done to what the request was decided by; where that is gone by then, it is decided anew.
+    ///
+    /// # Errors
+    /// Those of `work`, and of [`Service::decide`]; 409 `OperationAborted` if it is gone again and again.
+    pub(super) async fn as_decided<T>(
+        &self,
+        admitted: &Admitted,
+        document: Option<&Request>,
+        work: impl AsyncFn(&Looked) -> Result<T, S3Error>,
+    ) -> Result<T, S3Error> {
+        let mut anew = None;
+        for _ in 0..ATTEMPTS {
+            let looked = anew.as_ref().unwrap_or(&admitted.looked);
+            match work(looked).await {
+                Err(error) if looked.is_past(&error) => anew = Some(self.decide(admitted, document).await?.1),
+                done => return done,
+            }
+        }
+        Err(ErrorCode::OperationAborted.into())
+    }
+
+    /// Whether an operation is allowed, with all that it does along the way.
+    pub(super) async fn authorize_operation(
+        &self,
+        question: &Question<'_>,
+        operation: OperationName,
+        query: &Query,
+        headers: &Headers,
+    ) -> Result<(), S3Error> {
+        let actions = actions(operation, query, headers);
+        self.authorize(question, actions.first, false).await?;
+        for action in actions.others {
+            self.authorize(question, action, true).await?;
+        }
+        Ok(())
+    }
+
+    /// The one place where actions are allowed or not.
+    ///
+    /// # Errors
+    /// 403 `AccessDenied`; 405 `MethodNotAllowed` for what is the owner's account's alone.
+    pub(super) async fn authorize(
+        &self,
+        question: &Question<'_>,
+        action: &'static str,
+        is_secondary: bool,
+    ) -> Result<(), S3Error> {
+        let Question { principal, facts, resource, .. } = *question;
+        let bucket = question.bucket.map(|bucket| &bucket.access);
+        let object = ObjectAccess::Unknown;
+        let access = Access { principal, action, is_secondary, resource, bucket, object, facts };
+        let decision = match self.options.authorizer.decide(&access) {
+            Decision::LookAtObject => self.decide_by_object(question, access).await?,
+            decision => decision,
+        };
+        match decision {
+            Decision::Allow => Ok(()),
+            Decision::OwnersOnly => Err(S3Error::new(ErrorCode::MethodNotAllowed).on(&resource.to_string())),
+            Decision::Deny | Decision::LookAtObject => {
+                Err(S3Error::new(ErrorCode::AccessDenied).on(&resource.to_string()))
+            }
+        }
+    }
+
+    async fn decide_by_object(
+        &self,
+        question: &Question<'_>,
+        access: Access<'_>,
+    ) -> Result<Decision, S3Error> {
+        let (Some(bucket), Some(key)) = (question.resource.bucket(), question.resource.key()) else {
+            return Ok(Decision::Deny);
+        };
+        if question.looked.get().is_none() {
+            let which = which(question.version_id)?;
+            let found = match self.engine.head(bucket, key.as_bytes(), which).await {
+                Ok(info) => Looked::Present(Box::new(info)),
+                Err(error @ (Error::NoSuchKey | Error::NoSuchVersion | Error::DeleteMarker(_))) => {
+                    Looked::Absent(error)
+                }
+                Err(error) => return Err(failure::failure(error)),
+            };
+            question.looked.set(found).ok();
+        }
+        let authorizer = &self.options.authorizer;
+        match question.looked.get() {
+            Some(Looked::Present(info)) => {
+                let headers = headers_of(&info.attributes)?;
+                let object = ObjectAccess::Present { acl: headers.acl.as_ref(), tags: &headers.tags };
+                Ok(authorizer.decide(&Access { object, ..access }))
+            }
+            _ => Ok(authorizer.decide(&Access { object: ObjectAccess::Absent, ..access })),
+        }
+    }
+
+    /// Whether the sender may read the source of a copy, and says rightly who owns its bucket; and which version that holds for.
+    pub(super) async fn authorize_source(
+        &self,
+        admitted: &Admitted,
+        source: &CopySource,
+    ) -> Result<Looked, S3Error> {
+        let bucket = self.bucket(&source.bucket).await?;
+        check_expected_owner(&admitted.headers, "x-amz-source-expected-bucket-owner", bucket.owner())?;
+        let resource = Resource::Object { bucket: source.bucket.clone(), key: source.key.clone() };
+        let (facts, version_id) = (admitted.facts(), source.version_id.as_deref());
+        let question = Question::new(&admitted.principal, Some(&bucket), &facts, &resource, version_id);
+        self.authorize(&question, read_action(version_id.is_some()), false).await?;
+        Ok(question.into_looked())
+    }
+
+    /// Whether the sender asks to pass over governance mode, and may.
+    pub(super) async fn may_bypass(&self, admitted: &Admitted, resource: &Resource, asks: bool) -> bool {
+        let facts = admitted.facts();
+        let question = Question::new(&admitted.principal, admitted.bucket.as_deref(), &facts, resource, None);
+        asks && self.authorize(&question, "s3:BypassGovernanceRetention", false).await.is_ok()
+    }
+}
+
+/// A form says in its fields who sends it, and each key of a DeleteObjects is asked about by itself.
+fn is_decided_elsewhere(operation: OperationName) -> bool {
+    matches!(operation, OperationName::PostObject | OperationName::DeleteObjects)
+}
+
+/// Whether policies can ask for what stands in the document, so that nothing can be said before it is there.
+fn is_decided_by_document(operation: OperationName) -> bool {
+    matches!(
+        operation,
+        OperationName::PutObjectTagging
+            | OperationName::PutObjectRetention
+            | OperationName::PutObjectLegalHold
+    )
+}
