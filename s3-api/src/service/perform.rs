@@ -251,16 +251,16 @@ impl Service {
     }
 
     async fn delete_many(&self, delete: &DeleteObjects, admitted: &Admitted) -> Result<Reply, S3Error> {
-        // Whether governance may be passed over is asked about the bucket's objects in general.
-        let all = Resource::Object { bucket: delete.bucket.clone(), key: "*".into() };
-        let bypass = self.may_bypass(admitted, &all, delete.bypass_governance).await;
         let facts = admitted.facts();
-        let allowed = async |resource: &Resource, versioned: bool| {
+        let judge = async |resource: &Resource, versioned: bool| {
             let question =
                 Question::new(&admitted.principal, admitted.bucket.as_deref(), &facts, resource, None);
-            self.authorize(&question, delete_action(versioned), false).await
+            self.authorize(&question, delete_action(versioned), false).await?;
+            // Of one key governance may be passed over, of another not.
+            let bypass = self.may_bypass(admitted, resource, delete.bypass_governance).await;
+            Ok(locks(admitted, bypass))
         };
-        writes::delete_many(&self.engine, delete, allowed, locks(admitted, bypass)).await
+        writes::delete_many(&self.engine, delete, judge).await
     }
 
     async fn put_acl(&self, put: &PutAcl, looked: &Looked, admitted: &Admitted) -> Result<Reply, S3Error> {

@@ -18,6 +18,7 @@ mod poison;
 mod pressure;
 mod remote;
 mod renewal;
+mod rights;
 mod steering;
 mod tls;
 mod together;
