@@ -72,7 +72,7 @@ pub struct Access<'a> {
     pub principal: &'a Principal,
     /// What policies call it: `s3:GetObject`.
     pub action: &'a str,
-    /// Whether it is done along the way of another action, which is asked about by itself: see
+    /// Whether it is done along the way of another action, which is asked about by itself, to what that one writes: see
     /// [`Actions::others`](crate::protocol::operation::Actions::others).
     pub is_secondary: bool,
     /// On what.
@@ -132,10 +132,12 @@ impl Authorizer for Policies {
             return allow_if(own(access, None) == Verdict::Allow);
         };
         let is_owner = access.principal.account_id() == Some(bucket.acl.owner.as_str());
-        let about_object = access.resource.key().is_some() && is_about_object(access.action);
-        if about_object
-            && matches!(access.object, ObjectAccess::Unknown)
-            && (bucket.has_lists() || !is_owner || asks_for_tags(access, bucket))
+        let names_object = access.resource.key().is_some() && is_about_object(access.action);
+        // What is done along the way is done to the object that is written, whoever owns the one that is there.
+        let about_object = names_object && !access.is_secondary;
+        let by_owner = about_object && (bucket.has_lists() || !is_owner);
+        if matches!(access.object, ObjectAccess::Unknown)
+            && (by_owner || (names_object && asks_for_tags(access, bucket)))
         {
             return Decision::LookAtObject;
         }
@@ -168,7 +170,7 @@ fn decide_in(
     if own == Verdict::Deny || theirs == Verdict::Deny {
         return Decision::Deny;
     }
-    if access.is_secondary {
+    if access.is_secondary && is_writers(access.action, bucket) {
         let by_user = own == Verdict::Allow || (is_owner && theirs == Verdict::Allow);
         return allow_if(by_user || access.principal.is_anonymous());
     }
@@ -203,6 +205,20 @@ fn decide_in(
     match (by_policy || by_list) && by_user {
         true if is_owners_only(access.action) => Decision::OwnersOnly,
         allowed => allow_if(allowed),
+    }
+}
+
+/// Whether it is the writer's to say of what it writes, unless somebody denies it: tags where it owns that, and a list always, as none
+/// but a harmless one is taken where it does not.
+///
+/// A policy that allows `s3:PutObject` alone, on the condition that the bucket's owner gets full control by such a list, is Amazon's own
+/// example (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies-condition-keys.html>, "Granting s3:PutObject
+/// permission with a condition requiring the bucket owner to get full control"). Locks bind the bucket's owner, and are for it to give.
+fn is_writers(action: &str, bucket: &BucketAccess) -> bool {
+    match action {
+        "s3:PutObjectAcl" => true,
+        "s3:PutObjectTagging" => bucket.ownership == ObjectOwnership::ObjectWriter,
+        _ => false,
     }
 }
 

@@ -13,7 +13,7 @@
 use super::{
     Admitted, RequestFacts, Service,
     access::{Access, Decision, ObjectAccess},
-    facts::Source,
+    facts::{Source, set_tags},
     failure,
     identity::Principal,
     settings::BucketState,
@@ -24,7 +24,11 @@ use crate::protocol::{
     error::{ErrorCode, S3Error},
     http::Headers,
     names::Query,
-    operation::{CopySource, OperationName, Request, Resource, actions, check_expected_owner, read_action},
+    operation::{
+        CopySource, OperationName, Request, Resource, actions, check_expected_owner, read_action,
+        read_tags_action,
+    },
+    tagging::TagSet,
 };
 use crossdock::{Error, ObjectInfo, Which};
 use std::{cell::OnceCell, rc::Rc};
@@ -187,6 +191,9 @@ impl Service {
     ) -> Result<(), S3Error> {
         let actions = actions(operation, query, headers);
         self.authorize(question, actions.first, false).await?;
+        if let Some(second) = actions.second {
+            self.authorize(question, second, false).await?;
+        }
         for action in actions.others {
             self.authorize(question, action, true).await?;
         }
@@ -263,6 +270,31 @@ impl Service {
         let question = Question::new(&admitted.principal, Some(&bucket), &facts, &resource, version_id);
         self.authorize(&question, read_action(version_id.is_some()), false).await?;
         Ok(question.into_looked())
+    }
+
+    /// Whether `tags`, which `source` has as it was looked at, may be handed down to its copy.
+    ///
+    /// # Errors
+    /// 403 `AccessDenied`: they may not be read there, or not be written here.
+    pub(super) async fn authorize_tags(
+        &self,
+        admitted: &Admitted,
+        source: (&CopySource, &ObjectInfo),
+        tags: &TagSet,
+    ) -> Result<(), S3Error> {
+        let (principal, (source, info)) = (&admitted.principal, source);
+        let bucket = self.bucket(&source.bucket).await?;
+        let resource = Resource::Object { bucket: source.bucket.clone(), key: source.key.clone() };
+        let (facts, version_id) = (admitted.facts(), source.version_id.as_deref());
+        let question = Question::new(principal, Some(&bucket), &facts, &resource, version_id);
+        question.looked.set(Looked::Present(Box::new(info.clone()))).ok();
+        self.authorize(&question, read_tags_action(version_id.is_some()), false).await?;
+        let mut brought = facts.facts().clone();
+        set_tags(&mut brought, tags);
+        let facts = RequestFacts::ready(brought);
+        let (bucket, resource) = (admitted.bucket.as_deref(), &admitted.routed.resource);
+        self.authorize(&Question::new(principal, bucket, &facts, resource, None), "s3:PutObjectTagging", true)
+            .await
     }
 
     /// Whether the sender asks to pass over governance mode, and may.

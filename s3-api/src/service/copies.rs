@@ -17,6 +17,7 @@ use crate::protocol::{
     operation::{CopyObject, CopySource, UploadPartCopy},
     range::resolve_copy_range,
     reply::{self, Reply},
+    tagging::TagSet,
 };
 use bytes::Bytes;
 use crossdock::{
@@ -78,10 +79,15 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<ObjectHeaders, S3E
     Ok(made)
 }
 
+/// `authorize` says whether the source may be read, and which version, and `hand_down` whether its tags may go with it.
+///
+/// Tags are read and written by such a copy as by GetObjectTagging and PutObjectTagging: who may not do these can do without them, and
+/// replace them by none.
 pub(super) async fn copy(
     engine: &CoreEngine,
     request: &CopyObject,
     authorize: impl AsyncFn() -> Result<Looked, S3Error>,
+    hand_down: impl AsyncFn(&ObjectInfo, &TagSet) -> Result<(), S3Error>,
     stamp: impl Fn(&mut ObjectHeaders) -> Result<(), S3Error>,
 ) -> Result<Reply, S3Error> {
     let source = &request.source;
@@ -92,6 +98,9 @@ pub(super) async fn copy(
             return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
         }
         let mut headers = headers(request, &info)?;
+        if request.replace_tags.is_none() && !headers.tags.is_empty() {
+            hand_down(&info, &headers.tags).await?;
+        }
         stamp(&mut headers)?;
         let options = CommitOptions {
             etag: tag(&info),

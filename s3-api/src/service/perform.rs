@@ -13,10 +13,11 @@ use crate::{
         metadata::ObjectHeaders,
         operation::{DeleteObjects, OperationName, PutAcl, PutObject, Request, Resource, delete_action},
         reply::Reply,
+        tagging::TagSet,
     },
     server::{Body, Document},
 };
-use crossdock::reactor::Moment;
+use crossdock::{ObjectInfo, reactor::Moment};
 
 impl Service {
     /// Performs the operation.
@@ -183,7 +184,10 @@ impl Service {
                 let stamp = |headers: &mut ObjectHeaders| {
                     self.stamp(headers, copy.acl.as_ref(), bucket, now_ms, principal)
                 };
-                copies::copy(engine, &copy, authorize, stamp).await
+                let hand_down = async |info: &ObjectInfo, tags: &TagSet| {
+                    self.authorize_tags(admitted, (&copy.source, info), tags).await
+                };
+                copies::copy(engine, &copy, authorize, hand_down, stamp).await
             }
             Request::UploadPartCopy(copy) => {
                 let authorize = async || self.authorize_source(admitted, &copy.source).await;

@@ -12,8 +12,10 @@ use crate::protocol::names::Query;
 pub struct Actions {
     /// What must be allowed.
     pub first: &'static str,
-    /// What is done along the way: must be allowed to a user by its own policies, and denied by nobody. Whoever may write an object
-    /// owns it, and may say what goes with it.
+    /// What must be allowed besides, of the same object.
+    pub second: Option<&'static str>,
+    /// What is done along the way, to what is being written. It must be allowed as well; but who owns what it writes may say what goes
+    /// with it.
     pub others: Vec<&'static str>,
 }
 
@@ -42,24 +44,27 @@ pub fn actions(operation: OperationName, query: &Query, headers: &Headers) -> Ac
             others.push("s3:PutObjectLegalHold");
         }
     }
-    match operation {
-        OperationName::GetObjectAttributes if versioned => others.push("s3:GetObjectVersionAttributes"),
-        OperationName::GetObjectAttributes => others.push("s3:GetObjectAttributes"),
-        OperationName::CreateBucket => {
-            if has("x-amz-acl") || grants {
-                others.push("s3:PutBucketAcl");
-            }
-            if has("x-amz-bucket-object-lock-enabled") {
-                others.push("s3:PutBucketObjectLockConfiguration");
-                others.push("s3:PutBucketVersioning");
-            }
-            if has("x-amz-object-ownership") {
-                others.push("s3:PutBucketOwnershipControls");
-            }
+    if operation == OperationName::CreateBucket {
+        if has("x-amz-acl") || grants {
+            others.push("s3:PutBucketAcl");
         }
-        _ => {}
+        if has("x-amz-bucket-object-lock-enabled") {
+            others.push("s3:PutBucketObjectLockConfiguration");
+            others.push("s3:PutBucketVersioning");
+        }
+        if has("x-amz-object-ownership") {
+            others.push("s3:PutBucketOwnershipControls");
+        }
     }
-    Actions { first, others }
+    // "If you pass a version ID in your request, you need both the s3:GetObjectVersion and s3:GetObjectVersionAttributes permissions. If
+    // you do not pass a version ID in your request, you need the s3:GetObject and s3:GetObjectAttributes permissions."
+    // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAttributes.html>, "Permissions".)
+    let second = match operation {
+        OperationName::GetObjectAttributes if versioned => Some("s3:GetObjectVersionAttributes"),
+        OperationName::GetObjectAttributes => Some("s3:GetObjectAttributes"),
+        _ => None,
+    };
+    Actions { first, second, others }
 }
 
 /// What deleting an object is, with a version named or without.
@@ -70,6 +75,11 @@ pub fn delete_action(versioned: bool) -> &'static str {
 /// What reading the source of a copy is.
 pub fn read_action(versioned: bool) -> &'static str {
     first_action(OperationName::GetObject, versioned)
+}
+
+/// What reading the tags of a copy's source is.
+pub fn read_tags_action(versioned: bool) -> &'static str {
+    first_action(OperationName::GetObjectTagging, versioned)
 }
 
 fn first_action(operation: OperationName, versioned: bool) -> &'static str {
@@ -163,5 +173,7 @@ mod tests {
         let found = of(OperationName::PutObject, "", &fields);
         assert_eq!(found.others, ["s3:PutObjectTagging", "s3:PutObjectAcl", "s3:PutObjectLegalHold"]);
         assert!(of(OperationName::UploadPart, "", &fields).others.is_empty());
+        let attributes = of(OperationName::GetObjectAttributes, "versionId=1", &[]);
+        assert_eq!(attributes.second, Some("s3:GetObjectVersionAttributes"));
     }
 }

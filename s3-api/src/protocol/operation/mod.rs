@@ -21,7 +21,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Actions, actions, delete_action, read_action};
+pub use action::{Actions, actions, delete_action, read_action, read_tags_action};
 pub use bucket::{
     BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetBucketVersioning,
     GetObjectSetting, HeadBucket, ObjectSetting, PutBucketVersioning,
