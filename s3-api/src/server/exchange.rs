@@ -342,7 +342,8 @@ fn body_of(
     // CompleteMultipartUpload names the checksum of the object in the headers that elsewhere name that of the body, and a
     // request whose bytes go another way that of those.
     let has_body = operation.takes_object_body() && admitted.proposal.is_none();
-    let names_body = has_body || operation == OperationName::DeleteObjects;
+    let is_document = operation.document_bytes_max().is_some();
+    let names_body = has_body || (is_document && operation != OperationName::CompleteMultipartUpload);
     let checksum = if names_body { request_checksum(headers)? } else { RequestChecksum::None };
     let decoder = BodyDecoder::new(headers, framing, verified, &checksum)?;
     let expected = match admitted.proposal {

@@ -64,7 +64,9 @@ fn a_lock_holds_until_it_ends() {
     assert_eq!(alice.call(Put, "/vault", &lock, b"").status, 200);
     let suspend = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
     assert_eq!(alice.call(Put, "/vault?versioning", &[], suspend).code(), "InvalidBucketState");
+    let sum = crc64(b"kept");
     let until = [
+        ("x-amz-checksum-crc64nvme", &*sum),
         ("x-amz-object-lock-mode", "GOVERNANCE"),
         ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z"),
         ("x-amz-object-lock-legal-hold", "ON"),
@@ -78,7 +80,8 @@ fn a_lock_holds_until_it_ends() {
     assert_eq!(alice.call(Delete, &path, &bypass, b"").code(), "AccessDenied");
     let hold = format!("/vault/k?legal-hold&versionId={version}");
     let off = b"<LegalHold><Status>OFF</Status></LegalHold>";
-    assert_eq!(alice.call(Put, &hold, &[], off).status, 200);
+    let digest_of_off = crc64(off);
+    assert_eq!(alice.call(Put, &hold, &[("x-amz-checksum-crc64nvme", &digest_of_off)], off).status, 200);
     assert_eq!(alice.call(Delete, &path, &[], b"").code(), "AccessDenied");
     let many = format!("<Delete><Object><Key>k</Key><VersionId>{version}</VersionId></Object></Delete>");
     let md5 = [("x-amz-checksum-crc64nvme", &*crc64(many.as_bytes()))];
@@ -86,8 +89,10 @@ fn a_lock_holds_until_it_ends() {
     assert_eq!((reply.status, reply.code()), (200, "AccessDenied".into()));
     let shorter = b"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2998-01-01T00:00:00Z</RetainUntilDate></Retention>";
     let retention = format!("/vault/k?retention&versionId={version}");
-    assert_eq!(alice.call(Put, &retention, &[], shorter).code(), "AccessDenied");
-    assert_eq!(alice.call(Put, &retention, &bypass, shorter).status, 200);
+    let sum = crc64(shorter);
+    let digest = [("x-amz-checksum-crc64nvme", &*sum)];
+    assert_eq!(alice.call(Put, &retention, &digest, shorter).code(), "AccessDenied");
+    assert_eq!(alice.call(Put, &retention, &[digest, bypass].concat(), shorter).status, 200);
     assert_eq!(alice.call(Delete, "/vault/k", &[], b"").status, 204);
     assert_eq!(alice.call(Delete, &path, &bypass, b"").status, 204);
     assert_eq!(alice.call(Get, &path, &[], b"").code(), "NoSuchVersion");
@@ -116,7 +121,8 @@ fn rules_are_acted_on() {
         </LifecycleConfiguration>";
     assert_eq!(alice.call(Put, "/rules?lifecycle", &[], rules.as_bytes()).status, 200);
     assert_eq!(alice.call(Post, "/rules/up?uploads", &[], b"").status, 200);
-    let hold = [("x-amz-object-lock-legal-hold", "ON")];
+    let sum = crc64(b"x");
+    let hold = [("x-amz-object-lock-legal-hold", "ON"), ("x-amz-checksum-crc64nvme", &*sum)];
     let put = alice.call(Put, "/rules/old/a", &[], b"x");
     assert!(put.header("x-amz-expiration").is_some_and(|text| text.ends_with("rule-id=\"a\"")));
     assert_eq!(alice.call(Put, "/rules/old/held", &hold, b"x").status, 200);

@@ -6,8 +6,9 @@
 //! | whoever may put an object locks it for good, and tags it | `to_put_is_not_to_lock_or_to_tag` |
 //! | attributes are told to whoever may read | `attributes_are_a_right_of_their_own` |
 //! | a copy carries tags along that nobody may read, or write | `a_copy_takes_along_only_what_may_be_read_and_written` |
+//! | a bit that flips on the way locks another object, or for another time | `what_locks_comes_with_a_digest` |
 
-use crate::bench::{ALICE, BOB, Bench, CAROL, Client, crc32};
+use crate::bench::{ALICE, BOB, Bench, CAROL, Client, checked, crc32};
 use crossdock_s3::protocol::http::Method::{Get, Head, Post, Put};
 
 const LOCKS: (&str, &str) = ("x-amz-bucket-object-lock-enabled", "true");
@@ -156,4 +157,39 @@ fn a_copy_takes_along_only_what_may_be_read_and_written() {
         assert_eq!(bob.call(Put, "/mine/k", &[tagged], b"").code(), "AccessDenied");
         assert_eq!(bob.call(Put, "/mine/k", &[bare], b"").status, 200);
     }
+}
+
+#[test]
+fn what_locks_comes_with_a_digest() {
+    // Of the body, in any of the ways there are; without one nothing is locked.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/vault", &[LOCKS], b"").status, 200);
+    assert_eq!(alice.call(Put, "/vault/k", &[], b"x").status, 200);
+    let hold = b"<LegalHold><Status>ON</Status></LegalHold>";
+    let retention = b"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2999-01-01T00:00:00Z</RetainUntilDate></Retention>";
+    for (path, headers, body) in [
+        ("/vault/x", &[MODE, UNTIL][..], &b"x"[..]),
+        ("/vault/x", &[HOLD], b"x"),
+        ("/vault/k?legal-hold", &[], hold),
+        ("/vault/k?retention", &[], retention),
+    ] {
+        let reply = alice.call(Put, path, headers, body);
+        assert_eq!((reply.status, reply.code()), (400, "InvalidRequest".into()), "{path}");
+        let md5 = {
+            use base64::Engine as _;
+            use md5::{Digest, Md5};
+            base64::engine::general_purpose::STANDARD.encode(Md5::digest(body))
+        };
+        let sum = crc32(body);
+        for digest in [("content-md5", &*md5), ("x-amz-checksum-crc32", &*sum)] {
+            let headers = [headers, &[digest]].concat();
+            assert_eq!(alice.call(Put, path, &headers, body).status, 200, "{path} {digest:?}");
+        }
+    }
+    // And it is compared.
+    let other = crc32(b"another body");
+    let wrong = alice.call(Put, "/vault/k?retention", &[("x-amz-checksum-crc32", &*other)], retention);
+    assert_eq!((wrong.status, wrong.code()), (400, "BadDigest".into()));
+    assert_eq!(checked(&mut alice, Put, "/vault/k?retention", retention).status, 200);
 }

@@ -241,6 +241,9 @@ impl ChangeObject {
             OperationName::PutObjectLegalHold => ObjectChange::LegalHold(parse_legal_hold(input.document)?),
             _ => return Ok(None),
         };
+        if !matches!(change, ObjectChange::Tags(_)) {
+            input.check_integrity()?;
+        }
         let (bucket, key, version_id) = (input.bucket(), input.key(), input.version_id()?);
         let bypass_governance = input.bypass_governance();
         Ok(Some(ChangeObject { bucket, key, version_id, change, bypass_governance }))

@@ -5,6 +5,7 @@ use crate::protocol::acl::AclRequest;
 use crate::protocol::checksum::{RequestChecksum, request_checksum};
 use crate::protocol::conditions::{RangeCondition, ReadConditions, WriteConditions};
 use crate::protocol::error::{ErrorCode, S3Error};
+use crate::protocol::lock::Lock;
 use crate::protocol::metadata::ObjectHeaders;
 use crate::protocol::range::ByteRange;
 use crate::protocol::xml::Delete;
@@ -28,10 +29,14 @@ pub struct PutObject {
 
 impl PutObject {
     pub(super) fn parse(input: &Input<'_>) -> Result<Self, S3Error> {
+        let headers = ObjectHeaders::from_headers(input.headers)?;
+        if headers.lock != Lock::default() {
+            input.check_integrity()?;
+        }
         Ok(PutObject {
             bucket: input.bucket(),
             key: input.key(),
-            headers: ObjectHeaders::from_headers(input.headers)?,
+            headers,
             conditions: WriteConditions::from_headers(input.headers)?,
             checksum: request_checksum(input.headers)?,
             acl: AclRequest::from_headers(input.headers)?,
@@ -150,25 +155,13 @@ pub struct DeleteObjects {
 
 impl DeleteObjects {
     pub(super) fn parse(input: &Input<'_>) -> Result<Self, S3Error> {
-        Self::check_integrity(input)?;
+        input.check_integrity()?;
         let bypass_governance = input.bypass_governance();
         Ok(DeleteObjects {
             bucket: input.bucket(),
             delete: Delete::parse(input.document)?,
             bypass_governance,
         })
-    }
-
-    /// "The Content-MD5 request header is required for all Multi-Object Delete requests"
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>) unless there is a checksum.
-    /// A signed hash of the body vouches for it as well.
-    fn check_integrity(input: &Input<'_>) -> Result<(), S3Error> {
-        let hashed = input.headers.first("x-amz-content-sha256").is_some_and(|value| value.len() == 64);
-        let checked = hashed
-            || input.headers.contains("content-md5")
-            || request_checksum(input.headers)? != RequestChecksum::None;
-        let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
-        if checked { Ok(()) } else { Err(S3Error::with_message(ErrorCode::InvalidRequest, message)) }
     }
 }
 

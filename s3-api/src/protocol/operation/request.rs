@@ -15,10 +15,11 @@ use super::multipart::{AbortMultipartUpload, CompleteMultipartUpload, CreateMult
 use super::object::{DeleteObject, DeleteObjects, GetObjectAttributes, PutObject, ReadObject};
 use super::refused::check_headers;
 use super::{OperationName, Routed};
-use crate::protocol::checksum::{Algorithm, ChecksumType};
+use crate::protocol::checksum::{Algorithm, ChecksumType, RequestChecksum, request_checksum};
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::http::Headers;
 use crate::protocol::names::Query;
+use crate::protocol::remote::TOKEN;
 use crate::protocol::xml::PARTS_MAX;
 use core::ops::RangeInclusive;
 
@@ -174,6 +175,23 @@ impl Input<'_> {
     pub(super) fn bypass_governance(&self) -> bool {
         let value = self.headers.first("x-amz-bypass-governance-retention");
         value.is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
+    }
+
+    /// Refuses a request whose body nothing vouches for, where one flipped bit would be another deed.
+    ///
+    /// "The Content-MD5 request header is required for all Multi-Object Delete requests"
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>) unless there is a checksum. "The Content-MD5 or
+    /// x-amz-sdk-checksum-algorithm header is required for any request to upload an object with a retention period configured using Object
+    /// Lock." (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>, Content-MD5.) The hash that a signature covers vouches for a
+    /// body as well; not for bytes that do not come in it.
+    pub(super) fn check_integrity(&self) -> Result<(), S3Error> {
+        let hash = self.headers.first("x-amz-content-sha256").unwrap_or_default();
+        let hashed = hash.len() == 64 || hash.starts_with(b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
+        let checked = (hashed && !self.headers.contains(TOKEN))
+            || self.headers.contains("content-md5")
+            || request_checksum(self.headers)? != RequestChecksum::None;
+        let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
+        if checked { Ok(()) } else { Err(S3Error::with_message(ErrorCode::InvalidRequest, message)) }
     }
 
     pub(super) fn version_id(&self) -> Result<Option<String>, S3Error> {
