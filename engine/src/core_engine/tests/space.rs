@@ -25,7 +25,7 @@ fn a_put_whose_push_was_given_up_is_refused() {
         engine.create_bucket("b", Bytes::new()).await.unwrap();
         for key in 0..3u8 {
             let mut put = engine.put("b", &[key], PutOptions { size: Some(1 << 20) }).await.unwrap();
-            let mut lease = put.buffer().await;
+            let mut lease = put.buffer().await.unwrap();
             lease.set_len(1 << 20);
             lease.as_mut_slice().fill(7);
             let push = Box::pin(put.push(lease));
