@@ -645,7 +645,7 @@ fn a_policy_is_judged_soon_whatever_it_says() {
     let policy = deny(&patterns.join(","), "");
     assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
     let keys: String =
-        (0..100).map(|at| format!("<Object><Key>{}{at}</Key></Object>", "a".repeat(1000))).collect();
+        (0..999).map(|at| format!("<Object><Key>{}{at}</Key></Object>", "a".repeat(1000))).collect();
     let many = format!(
         "<Delete><Quiet>true</Quiet>{keys}<Object><Key>{}b7</Key></Object></Delete>",
         "a".repeat(1000)
@@ -666,7 +666,7 @@ fn a_policy_is_judged_soon_whatever_it_says() {
     // It might be one that is denied.
     let agent = "a".repeat(60_000);
     assert_eq!(alice.call(Get, "/photos/k", &[("user-agent", &agent)], b"").code(), "AccessDenied");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -112,6 +112,7 @@ fn a_transfer_that_hangs_is_ended() {
     // The client's queue pair is gone, and nobody says so: the card sends again and again, for half a second.
     table::a_transfer_that_hangs_is_ended(
         |grace| Stage::patient(Cards::fast(), grace),
+        "100",
         |_, peer| {
             drop(peer);
             None

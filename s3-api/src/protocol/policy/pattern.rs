@@ -40,7 +40,11 @@ enum Known<'a> {
     Any,
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    fn text(self) -> &'a str {
+        if let Known::Text(text) = self { text } else { "" }
+    }
+
     /// Bytes of a text that it takes at least.
     fn bytes_min(self) -> usize {
         match self {
@@ -128,9 +132,7 @@ impl Pattern {
     /// Its text with variables put in; none if the request says nothing of one, or if it grows beyond `bytes_max`.
     pub(super) fn expanded(&self, facts: &Facts, bytes_max: usize) -> Option<String> {
         let pieces = self.put_in(facts, bytes_max)?;
-        let text =
-            |piece: &Known<'_>| if let Known::Text(text) = *piece { text.to_owned() } else { String::new() };
-        Some(pieces.iter().map(text).collect())
+        Some(pieces.iter().map(|piece| piece.text()).collect())
     }
 
     /// None as well if it takes more than `bytes_max`: what can not match is not looked at.
@@ -201,12 +203,11 @@ impl<'a> Text<'a> {
         if stretch.contains(&Known::One) {
             return self.places.get_or_init(|| Places::of(self.text)).find(stretch, from, to);
         }
-        let text = |piece: &Known<'_>| if let Known::Text(text) = *piece { text } else { "" };
         let between = self.text.as_bytes().get(from..to)?;
         let (at, bytes) = match stretch {
-            [piece] => (memmem::find(between, text(piece).as_bytes()), text(piece).len()),
+            [piece] => (memmem::find(between, piece.text().as_bytes()), piece.text().len()),
             pieces => {
-                let needle: String = pieces.iter().map(text).collect();
+                let needle: String = pieces.iter().map(|piece| piece.text()).collect();
                 (memmem::find(between, needle.as_bytes()), needle.len())
             }
         };
@@ -340,7 +341,9 @@ mod tests {
             for _ in 0..5 {
                 let end = words.len();
                 for at in begin..end {
-                    words.extend(alphabet.iter().map(|character| [&words[at][..], &[*character]].concat()));
+                    for character in alphabet {
+                        words.push([&words[at][..], &[*character]].concat());
+                    }
                 }
                 begin = end;
             }

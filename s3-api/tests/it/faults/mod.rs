@@ -143,6 +143,7 @@ fn a_transfer_that_hangs_is_ended() {
     let faults = SimulatedFaults { retries_max: u32::MAX, ..SimulatedFaults::none(3) };
     table::a_transfer_that_hangs_is_ended(
         |grace| Stage::patient(Simulated::new(faults), grace),
+        "2000",
         |_, peer| {
             peer.memory.fall_silent();
             Some(peer)

@@ -140,9 +140,11 @@ pub(super) fn a_connection_that_is_closed_cancels(stage: impl Fn(Duration) -> St
 }
 
 /// Shows that a transfer which does not end by itself holds a request up to its deadline and what the server is patient for, and that its
-/// session is ended, so that its memory comes back. `hang` does what nothing completes after; a peer that it gives back is there still.
+/// session is ended, so that its memory comes back. `hang` does what nothing completes after; a peer that it gives back is there still. The
+/// deadline, in milliseconds, is long enough for something to begin: what has not is given up, and hangs nobody.
 pub(super) fn a_transfer_that_hangs_is_ended(
     stage: impl Fn(Duration) -> Stage,
+    deadline_ms: &str,
     hang: impl Fn(&Stage, Peer) -> Option<Peer>,
 ) {
     for method in [Method::Put, Method::Get] {
@@ -152,7 +154,7 @@ pub(super) fn a_transfer_that_hangs_is_ended(
         let (path, access) = request(method);
         let (_, token) = peer.expose(access);
         let peer = hang(&stage, peer);
-        let short = ("x-amz-rdma-timeout-ms", "100");
+        let short = ("x-amz-rdma-timeout-ms", deadline_ms);
         let reply = stage.http().call(method, path, &[(TOKEN, &token), short], b"");
         assert_failed(&stage, method, &reply);
         let metrics = render(stage.bench.server.metrics(), &[], &[]);
