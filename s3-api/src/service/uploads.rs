@@ -15,15 +15,15 @@ use crate::protocol::{
     metadata::ObjectHeaders,
     operation::{
         AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, ListMultipartUploads,
-        ListParts, ListPosition,
+        ListParts, ListPosition, parse_upload_marker,
     },
     reply::{self, ListedPart, ListedUpload, Owner, Reply, UploadLine, UploadParts},
     xml::{CompletedPart, PARTS_MAX},
 };
 use bytes::Bytes;
 use crossdock::{
-    CompleteOptions, CoreEngine, EntityTag, Error, ListOptions, ListStart, NamedPart, PartInfo, UploadInfo,
-    UploadItem,
+    CompleteOptions, CoreEngine, EntityTag, Error, ListOptions, ListStart, NamedPart, PartInfo, UploadId,
+    UploadInfo, UploadItem,
 };
 use std::collections::HashMap;
 
@@ -239,20 +239,22 @@ pub(super) async fn list(
 /// "any multipart uploads for a key equal to the key-marker might also be included, provided those multipart uploads have upload IDs
 /// lexicographically greater than the specified upload-id-marker"
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>, upload-id-marker): here, that come behind it in the
-/// order in which they are listed. Of one that is over nobody knows where it was: its key is behind us then.
+/// order in which they are listed. One that is over, of which the marker tells no time, may have been the first of its key: to tell some
+/// twice is better than to lose any.
 async fn start_of(engine: &CoreEngine, request: &ListMultipartUploads) -> Result<ListStart, S3Error> {
     let ListMultipartUploads { bucket, query, key_marker, upload_id_marker } = request;
     let key = key_marker.as_bytes();
-    if let Some(upload) =
-        Some(upload_id_marker).filter(|id| !id.is_empty()).and_then(|id| parse_upload(id).ok())
-    {
-        return match engine.list_parts(bucket, key, upload, 0, 0).await {
-            Ok((info, ..)) => {
-                Ok(ListStart::AfterUpload { key: key.to_vec(), created_ms: info.created_ms, upload })
-            }
-            Err(Error::NoSuchUpload) => Ok(ListStart::After(key.to_vec())),
-            Err(error) => Err(failure(error)),
+    let (upload_id, created_ms) = parse_upload_marker(upload_id_marker);
+    if let Ok(upload) = parse_upload(upload_id) {
+        let (created_ms, upload) = match created_ms {
+            Some(created_ms) => (created_ms, upload),
+            None => match engine.list_parts(bucket, key, upload, 0, 0).await {
+                Ok((info, ..)) => (info.created_ms, upload),
+                Err(Error::NoSuchUpload) => (0, UploadId(0)),
+                Err(error) => return Err(failure(error)),
+            },
         };
+        return Ok(ListStart::AfterUpload { key: key.to_vec(), created_ms, upload });
     }
     Ok(match ListPosition::of_marker(key_marker, &query.prefix, query.delimiter.as_deref()) {
         ListPosition::Beginning => ListStart::First,

@@ -14,6 +14,7 @@ mod http_front;
 mod identities;
 mod log;
 mod many_at_once;
+mod multipart;
 mod poison;
 mod pressure;
 mod remote;

@@ -221,6 +221,17 @@ pub struct ListMultipartUploads {
     pub upload_id_marker: String,
 }
 
+/// The marker behind an upload: its identifier and when it was begun, so that a listing can go on there when the upload is over.
+pub fn upload_marker(upload_id: &str, created_ms: u64) -> String {
+    format!("{upload_id}-{created_ms}")
+}
+
+/// Reads what [`upload_marker`] makes, or an identifier alone, which tells no time.
+pub fn parse_upload_marker(marker: &str) -> (&str, Option<u64>) {
+    let parts = marker.rsplit_once('-').and_then(|(upload_id, ms)| Some((upload_id, ms.parse().ok()?)));
+    parts.map_or((marker, None), |(upload_id, created_ms)| (upload_id, Some(created_ms)))
+}
+
 impl ListMultipartUploads {
     pub(super) fn parse(input: &Input<'_>) -> Result<Self, S3Error> {
         let query = ListQuery::parse(input, "max-uploads")?;

@@ -33,7 +33,7 @@ pub use configuration::{
 pub use copy::{CopyObject, CopySource, UploadPartCopy};
 pub use listing::{
     ListBuckets, ListMultipartUploads, ListObjectVersions, ListObjects, ListObjectsV2, ListParts,
-    ListPosition, ListQuery, PAGE_ENTRIES_MAX,
+    ListPosition, ListQuery, PAGE_ENTRIES_MAX, parse_upload_marker, upload_marker,
 };
 pub use multipart::{AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, UploadPart};
 pub use name::OperationName;

@@ -12,7 +12,7 @@ use crate::protocol::checksum::{Algorithm, ChecksumType};
 use crate::protocol::metadata::StorageClass;
 use crate::protocol::names::encode_listed;
 use crate::protocol::operation::{
-    ListMultipartUploads, ListObjectVersions, ListObjects, ListObjectsV2, ListQuery,
+    ListMultipartUploads, ListObjectVersions, ListObjects, ListObjectsV2, ListQuery, upload_marker,
 };
 use crate::protocol::time::format_iso8601;
 use crate::protocol::xml::XmlWriter;
@@ -316,7 +316,7 @@ pub fn list_multipart_uploads(
         match lines.last() {
             Some(UploadLine::Upload(upload)) => {
                 names.bytes(&mut xml, "NextKeyMarker", upload.key);
-                xml.text("NextUploadIdMarker", &upload.upload_id);
+                xml.text("NextUploadIdMarker", &upload_marker(&upload.upload_id, upload.created_ms));
             }
             Some(UploadLine::CommonPrefix(prefix)) => names.bytes(&mut xml, "NextKeyMarker", prefix),
             None => {}
@@ -506,7 +506,7 @@ mod tests {
 
     #[test]
     fn uploads_tell_where_to_go_on() {
-        // Behind an upload by key and identifier, behind a prefix by the prefix alone.
+        // Behind an upload by key, identifier and time, behind a prefix by the prefix alone.
         let request = ListMultipartUploads {
             bucket: "b".into(),
             query: ListQuery { entries_max: 1, ..ListQuery::default() },
@@ -516,13 +516,15 @@ mod tests {
         let upload = UploadLine::Upload(ListedUpload {
             key: b"k",
             upload_id: "u".into(),
-            created_ms: 0,
+            created_ms: 7,
             storage_class: StorageClass::Standard,
             checksum: None,
             owner: None,
         });
         let text = body(list_multipart_uploads(&request, &[upload], true, OWNER));
-        assert!(text.contains("<NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"));
+        assert!(
+            text.contains("<NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>u-7</NextUploadIdMarker>")
+        );
         let text = body(list_multipart_uploads(&request, &[UploadLine::CommonPrefix(b"p/")], true, OWNER));
         assert!(text.contains("<NextKeyMarker>p/</NextKeyMarker>") && !text.contains("NextUploadIdMarker"));
     }
