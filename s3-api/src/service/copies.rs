@@ -1,6 +1,7 @@
 //! CopyObject and UploadPartCopy.
 //!
-//! The engine copies the bytes and checks them on the way; only what is stored beside them is made here.
+//! The engine copies the bytes and checks them on the way; only what is stored beside them is made here: and a checksum that neither
+//! the engine nor the source has, for which the bytes are read once more.
 
 use super::{
     authorize::Looked,
@@ -9,7 +10,7 @@ use super::{
     versions::{source_failure, version_id, which},
 };
 use crate::protocol::{
-    checksum::Algorithm,
+    checksum::{Algorithm, Hasher, ObjectChecksum},
     conditions::{ReadConditions, Validators},
     error::{ErrorCode, S3Error},
     etag::parse_md5_etag,
@@ -19,6 +20,7 @@ use crate::protocol::{
     reply::{self, Reply},
     tagging::TagSet,
 };
+use crate::server::yield_now;
 use bytes::Bytes;
 use crossdock::{
     CommitOptions, CoreEngine, EntityTag, Error, GetOptions, ObjectInfo, Select, Which, WriteCondition,
@@ -53,8 +55,29 @@ fn tag(info: &ObjectInfo) -> Option<EntityTag> {
     parse_md5_etag(&text(&info.etag)).map(|_| info.etag)
 }
 
-/// What is stored beside the copy.
-fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<ObjectHeaders, S3Error> {
+/// The checksum of the bytes that a copy takes, by reading them: the engine keeps its own only.
+///
+/// # Errors
+/// [`Error::NoSuchVersion`] if the version that was judged is gone; as [`crossdock::Get::next`].
+async fn read_checksum(
+    engine: &CoreEngine,
+    source: &CopySource,
+    options: GetOptions,
+    algorithm: Algorithm,
+) -> Result<ObjectChecksum, Error> {
+    let mut get = engine.get(&source.bucket, source.key.as_bytes(), options).await?;
+    let mut hasher = Hasher::new(algorithm);
+    while let Some(piece) = get.next().await {
+        hasher.update(&piece?);
+        // What is in the cache comes without waiting: others have their turn between.
+        yield_now().await;
+    }
+    Ok(ObjectChecksum::from(hasher.finish()))
+}
+
+/// What is stored beside the copy; and the algorithm by which its checksum is still to be computed.
+fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<(ObjectHeaders, Option<Algorithm>), S3Error> {
+    let mut missing = None;
     let stored = headers_of(&info.attributes)?;
     // The copy is one piece: a checksum of parts does not describe it, the engine's own does.
     let mut checksum = stored.checksum.filter(|checksum| checksum.part_count.is_none());
@@ -71,12 +94,11 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<ObjectHeaders, S3E
         match wanted {
             wanted if wanted == kept => {}
             Algorithm::Crc64Nvme => checksum = None,
-            // To compute another one would mean to read the object once more before it is committed.
-            _ => return Err(S3Error::header_not_implemented("x-amz-checksum-algorithm")),
+            other => missing = Some(other),
         }
     }
     made.checksum = checksum;
-    Ok(made)
+    Ok((made, missing))
 }
 
 /// `authorize` says whether the source may be read, and which version, and `hand_down` whether its tags may go with it.
@@ -97,17 +119,24 @@ pub(super) async fn copy(
             let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
             return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
         }
-        let mut headers = headers(request, &info)?;
+        let (mut headers, missing) = headers(request, &info)?;
         if request.replace_tags.is_none() && !headers.tags.is_empty() {
             hand_down(&info, &headers.tags).await?;
         }
         stamp(&mut headers)?;
+        let select = GetOptions { select: Select::Whole, version: Which::Version(info.version) };
+        if let Some(algorithm) = missing {
+            headers.checksum = match read_checksum(engine, source, select.clone(), algorithm).await {
+                Ok(checksum) => Some(checksum),
+                Err(Error::NoSuchVersion) => continue,
+                Err(error) => return Err(failure(error)),
+            };
+        }
         let options = CommitOptions {
             etag: tag(&info),
             attributes: Bytes::from(headers.encode()),
             condition: condition(&request.conditions),
         };
-        let select = GetOptions { select: Select::Whole, version: Which::Version(info.version) };
         let from = (source.bucket.as_str(), source.key.as_bytes(), select);
         match engine.copy(from, (&request.bucket, request.key.as_bytes()), options).await {
             // The version that was judged is gone: the one that took its place is decided about, and judged.

@@ -1,7 +1,10 @@
-//! Multipart uploads: a listing in pages loses none.
+//! Multipart uploads: what was announced binds the parts, and a listing in pages loses none.
 
 use crate::bench::{ALICE, Bench, Client};
-use crossdock_s3::protocol::http::Method::{Delete, Get, Post, Put};
+use crossdock_s3::protocol::{
+    checksum::{Algorithm, Hasher},
+    http::Method::{Delete, Get, Head, Post, Put},
+};
 
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     text.split_once(from)
@@ -51,4 +54,28 @@ fn a_listing_in_pages_goes_on_where_an_upload_was() {
     let rest = String::from_utf8(rest.body).unwrap();
     let other = begun.iter().find(|upload| **upload != first).unwrap();
     assert!(rest.contains(other.as_str()) && rest.matches("<Upload>").count() == 1, "{rest}");
+}
+
+#[test]
+fn a_copy_has_the_checksum_that_is_asked_for() {
+    // By whatever algorithm the source has one; it is told, kept, and that of the bytes.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let bytes: Vec<u8> = (0..3_000_000u32).map(|at| (at % 251) as u8).collect();
+    let sha = Hasher::checksum(Algorithm::Sha256, &bytes).to_string();
+    assert_eq!(alice.call(Put, "/photos/plain", &[], &bytes).status, 200);
+    assert_eq!(alice.call(Put, "/photos/summed", &[("x-amz-checksum-sha256", &sha)], &bytes).status, 200);
+    for source in ["/photos/plain", "/photos/summed"] {
+        for algorithm in Algorithm::ALL {
+            let wanted = Hasher::checksum(algorithm, &bytes).to_string();
+            let headers = [("x-amz-copy-source", source), ("x-amz-checksum-algorithm", algorithm.name())];
+            let copy = alice.call(Put, "/photos/copy", &headers, b"");
+            let text = String::from_utf8_lossy(&copy.body).into_owned();
+            let told = format!("<{0}>{wanted}</{0}>", algorithm.element());
+            assert!(copy.status == 200 && text.contains(&told), "{algorithm:?} of {source}: {text}");
+            let head = alice.call(Head, "/photos/copy", &[("x-amz-checksum-mode", "ENABLED")], b"");
+            assert_eq!(head.header(algorithm.header()), Some(&*wanted), "{algorithm:?} of {source}");
+        }
+    }
 }
