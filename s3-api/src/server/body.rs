@@ -19,6 +19,7 @@ use super::{
 };
 use crate::protocol::{
     body::{BodyDecoder, BodyVerifier, Digests},
+    checksum::Algorithm,
     error::{ErrorCode, S3Error},
     http::BodyFraming,
 };
@@ -102,6 +103,13 @@ impl<'a> Body<'a> {
     /// Whether the peer is gone or too slow: no reply would reach it.
     pub(crate) fn ended(&self) -> Option<Ended> {
         self.ended
+    }
+
+    /// Computes a checksum by `algorithm` as well, if the client named none. Before any of the payload is taken in.
+    pub(crate) fn compute(&mut self, algorithm: Algorithm) {
+        if let Some(verifier) = &mut self.verifier {
+            verifier.compute(algorithm);
+        }
     }
 
     /// Fills an empty lease with up to `bytes` of payload; less only at the body's end.

@@ -166,6 +166,10 @@ pub(super) async fn copy_part(
 ) -> Result<Reply, S3Error> {
     let source = &request.source;
     let upload = parse_upload(&request.upload_id)?;
+    let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
+    let (of_upload, ..) = engine.list_parts(bucket, key, upload, 0, 1).await.map_err(failure)?;
+    let announced = headers_of(&of_upload.attributes)?.announced.map(|(algorithm, _)| algorithm);
+    let wanted = announced.filter(|algorithm| *algorithm != Algorithm::Crc64Nvme);
     for _ in 0..ATTEMPTS {
         let info = look(engine, source, authorize().await?, &request.source_conditions).await?;
         let range = request.range.map(|range| resolve_copy_range(range, info.size)).transpose()?;
@@ -174,19 +178,35 @@ pub(super) async fn copy_part(
             None => Select::Whole,
         };
         let is_whole = range.is_none_or(|range| range.bytes == info.size);
+        let select = GetOptions { select, version: Which::Version(info.version) };
+        // The upload's algorithm binds copied parts as it binds others; the source's own checksum serves if it is that of the same bytes.
+        let known = headers_of(&info.attributes)?.checksum;
+        let known = known.filter(|known| {
+            is_whole && known.part_count.is_none() && Some(known.checksum.algorithm()) == wanted
+        });
+        let checksum = match (wanted, known) {
+            (Some(algorithm), None) => match read_checksum(engine, source, select.clone(), algorithm).await {
+                Ok(checksum) => Some(checksum),
+                Err(Error::NoSuchVersion) => continue,
+                Err(error) => return Err(failure(error)),
+            },
+            (_, known) => known,
+        };
         let options = CommitOptions {
             etag: tag(&info).filter(|_| is_whole),
-            attributes: Bytes::new(),
+            attributes: checksum.map_or_else(Bytes::new, |checksum| {
+                Bytes::from(ObjectHeaders { checksum: Some(checksum), ..ObjectHeaders::default() }.encode())
+            }),
             condition: WriteCondition::default(),
         };
-        let select = GetOptions { select, version: Which::Version(info.version) };
         let from = (source.bucket.as_str(), source.key.as_bytes(), select);
-        let to = (request.bucket.as_str(), request.key.as_bytes(), upload, request.part_number);
+        let to = (bucket, key, upload, request.part_number);
         match engine.copy_part(from, to, options).await {
             Err(Error::NoSuchVersion) => {}
             Err(error) => return Err(failure(error)),
             Ok(part) => {
-                let (etag, checksum) = (text(&part.etag), crc64(part.crc64));
+                let etag = text(&part.etag);
+                let checksum = checksum.map_or_else(|| crc64(part.crc64), |checksum| checksum.checksum);
                 let source = version_id(&info);
                 return Ok(reply::upload_part_copy(
                     &etag,

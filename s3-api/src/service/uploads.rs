@@ -39,6 +39,34 @@ pub(super) async fn create(engine: &CoreEngine, request: &CreateMultipartUpload)
     Ok(reply::create_multipart_upload(bucket, key, &upload_text(upload.upload), announced))
 }
 
+/// By what algorithm the checksum of a part is to be computed that brings one by `brought`: none if it is there, or not needed.
+///
+/// A checksum of checksums needs each part's own. One of all bytes is combined of those of the parts, which need not be sent. An upload
+/// that announced nothing takes what comes: its object has the engine's checksum.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>, "Multipart uploads".)
+///
+/// # Errors
+/// 400 `InvalidRequest` for another algorithm than was announced, or none where there has to be one.
+pub(super) fn missing_checksum(
+    upload: &UploadInfo,
+    brought: Option<Algorithm>,
+) -> Result<Option<Algorithm>, S3Error> {
+    let Some((algorithm, kind)) = headers_of(&upload.attributes)?.announced else { return Ok(None) };
+    match (brought, kind) {
+        (Some(brought), _) if brought == algorithm => Ok(None),
+        (None, ChecksumType::FullObject) => Ok(Some(algorithm).filter(|by| *by != Algorithm::Crc64Nvme)),
+        (brought, _) => {
+            let name = |algorithm: Algorithm| algorithm.name().to_ascii_lowercase();
+            let message = format!(
+                "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
+                name(algorithm),
+                brought.map_or("null".to_owned(), name)
+            );
+            Err(S3Error::with_message(ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
 /// What the parts named make: tag, headers, checksum, size.
 struct Whole {
     etag: EntityTag,
@@ -87,7 +115,7 @@ fn join(upload: &UploadInfo, there: &[PartInfo], named: &[CompletedPart]) -> Res
         size += part.size;
     }
     let etag = EntityTag::new(multipart_etag(digests).as_bytes()).ok_or(ErrorCode::InternalError)?;
-    // A part that came without the announced checksum, as a copied one does, leaves the engine's own for the whole.
+    // A part that an older build took without the announced checksum leaves the engine's own for the whole.
     let own = || {
         let sums = named.iter().filter_map(|name| by_number.get(&name.number));
         full_object(Algorithm::Crc64Nvme, sums.map(|part| (crc64(part.crc64), part.size)))

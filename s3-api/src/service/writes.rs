@@ -5,6 +5,7 @@ use super::{
     object_changes::unlocked,
     reads::expiration,
     tags::{checksum_of, condition, crc64, parse_upload, tag_match, text},
+    uploads::missing_checksum,
     versions::{marker_text, which, written_id},
 };
 use crate::{
@@ -140,20 +141,30 @@ pub(super) async fn put_part(
     settle: impl AsyncFnOnce() -> Result<(), S3Error>,
 ) -> Result<Reply, S3Error> {
     let size = size_of(body)?;
-    let mut put = begin_part(engine, request, size).await?;
+    let (mut put, missing) = begin_part(engine, request, size).await?;
+    if let Some(algorithm) = missing {
+        body.compute(algorithm);
+    }
     let digests = receive(&mut put, body, size).await?;
     let (etag, stored) = outcome(&digests)?;
     settle().await?;
     commit_part(put, etag, stored).await
 }
 
-/// Begins a part of an upload that is there.
-pub(super) async fn begin_part(engine: &CoreEngine, request: &UploadPart, size: u64) -> Result<Put, S3Error> {
+/// Begins a part of an upload that is there; and says by what algorithm its checksum is to be computed, if the upload needs one that
+/// the request does not bring.
+pub(super) async fn begin_part(
+    engine: &CoreEngine,
+    request: &UploadPart,
+    size: u64,
+) -> Result<(Put, Option<Algorithm>), S3Error> {
     let upload = parse_upload(&request.upload_id)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
-    engine.list_parts(bucket, key, upload, 0, 1).await.map_err(failure)?;
+    let (info, ..) = engine.list_parts(bucket, key, upload, 0, 1).await.map_err(failure)?;
+    let missing = missing_checksum(&info, request.checksum.algorithm())?;
     let options = PutOptions { size: Some(size) };
-    engine.put_part(bucket, key, upload, request.part_number, options).await.map_err(failure)
+    let put = engine.put_part(bucket, key, upload, request.part_number, options).await.map_err(failure)?;
+    Ok((put, missing))
 }
 
 /// As [`commit`].

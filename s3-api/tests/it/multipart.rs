@@ -19,6 +19,11 @@ fn begin(alice: &mut Client, key: &str, headers: &[(&str, &str)]) -> String {
     between(&String::from_utf8(begun.body).unwrap(), "<UploadId>", "<").to_owned()
 }
 
+fn complete(alice: &mut Client, key: &str, upload: &str, parts: &str) -> crate::bench::Reply {
+    let list = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+    alice.call(Post, &format!("/photos/{key}?uploadId={upload}"), &[], list.as_bytes())
+}
+
 #[test]
 fn a_listing_in_pages_goes_on_where_an_upload_was() {
     // The upload that the marker names is given up between two pages: those behind it are told all the same, and none twice.
@@ -54,6 +59,84 @@ fn a_listing_in_pages_goes_on_where_an_upload_was() {
     let rest = String::from_utf8(rest.body).unwrap();
     let other = begun.iter().find(|upload| **upload != first).unwrap();
     assert!(rest.contains(other.as_str()) && rest.matches("<Upload>").count() == 1, "{rest}");
+}
+
+#[test]
+fn parts_are_held_to_the_checksum_that_was_announced() {
+    // A checksum of checksums needs that of each part, by the algorithm that was announced.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let sha = Hasher::checksum(Algorithm::Sha256, b"part").to_string();
+    let crc = Hasher::checksum(Algorithm::Crc32, b"part").to_string();
+    let announced = [("x-amz-checksum-algorithm", "SHA256"), ("x-amz-checksum-type", "COMPOSITE")];
+    let upload = begin(&mut alice, "k", &announced);
+    let path = format!("/photos/k?partNumber=1&uploadId={upload}");
+    for headers in [vec![], vec![("x-amz-checksum-crc32", &*crc)]] {
+        let refused = alice.call(Put, &path, &headers, b"part");
+        assert_eq!((refused.status, refused.code()), (400, "InvalidRequest".into()), "{headers:?}");
+        assert!(String::from_utf8_lossy(&refused.body).contains("expected checksum Type: sha256"));
+    }
+    let part = alice.call(Put, &path, &[("x-amz-checksum-sha256", &sha)], b"part");
+    let etag = part.header("etag").unwrap().to_owned();
+    // The parts were held to it: who joins them may name their checksums, and need not.
+    let with = |sum: &str| {
+        format!(
+            "<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag><ChecksumSHA256>{sum}</ChecksumSHA256></Part>"
+        )
+    };
+    let other = Hasher::checksum(Algorithm::Sha256, b"other").to_string();
+    assert_eq!(complete(&mut alice, "k", &upload, &with(&other)).code(), "InvalidPart");
+    let named = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+    let made = complete(&mut alice, "k", &upload, &named);
+    assert_eq!((made.status, made.code()), (200, String::new()));
+    assert!(String::from_utf8_lossy(&made.body).contains("-1</ChecksumSHA256>"));
+}
+
+#[test]
+fn a_checksum_of_the_whole_is_made_of_parts_that_bring_none() {
+    // For a checksum of all bytes those of the parts are computed here, of copied ones as well; another algorithm is refused. Where
+    // nothing was announced a part may bring what it likes.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let first = vec![b'a'; 5 << 20];
+    assert_eq!(alice.call(Put, "/photos/source", &[], &first).status, 200);
+    let whole = Hasher::checksum(Algorithm::Crc32, &[&first[..], b"end"].concat()).to_string();
+    let announced = [("x-amz-checksum-algorithm", "CRC32"), ("x-amz-checksum-type", "FULL_OBJECT")];
+    for copied in [false, true] {
+        let upload = begin(&mut alice, "k", &announced);
+        let path = |number: u8| format!("/photos/k?partNumber={number}&uploadId={upload}");
+        let sha = Hasher::checksum(Algorithm::Sha1, b"end").to_string();
+        assert_eq!(
+            alice.call(Put, &path(2), &[("x-amz-checksum-sha1", &sha)], b"end").code(),
+            "InvalidRequest"
+        );
+        let part = match copied {
+            false => alice.call(Put, &path(1), &[], &first),
+            true => alice.call(Put, &path(1), &[("x-amz-copy-source", "/photos/source")], b""),
+        };
+        let crc = Hasher::checksum(Algorithm::Crc32, &first).to_string();
+        let text = String::from_utf8_lossy(&part.body).into_owned();
+        assert!(part.header("x-amz-checksum-crc32") == Some(&crc) || text.contains(&crc), "{text}");
+        let one = if copied {
+            between(&text, "<ETag>", "<").to_owned()
+        } else {
+            part.header("etag").unwrap().to_owned()
+        };
+        let two = alice.call(Put, &path(2), &[], b"end").header("etag").unwrap().to_owned();
+        let named = format!(
+            "<Part><PartNumber>1</PartNumber><ETag>{one}</ETag></Part><Part><PartNumber>2</PartNumber><ETag>{two}</ETag></Part>"
+        );
+        let made = complete(&mut alice, "k", &upload, &named);
+        let text = String::from_utf8_lossy(&made.body).into_owned();
+        assert!(text.contains(&format!("<ChecksumCRC32>{whole}</ChecksumCRC32>")), "{text}");
+    }
+    let upload = begin(&mut alice, "k", &[]);
+    let sha = Hasher::checksum(Algorithm::Sha256, b"part").to_string();
+    let path = format!("/photos/k?partNumber=1&uploadId={upload}");
+    let part = alice.call(Put, &path, &[("x-amz-checksum-sha256", &sha)], b"part");
+    assert_eq!((part.status, part.header("x-amz-checksum-sha256")), (200, Some(&*sha)));
 }
 
 #[test]

@@ -140,6 +140,23 @@ impl BodyVerifier {
         }
     }
 
+    /// Computes a checksum by `algorithm` as well, unless there is one by another already.
+    ///
+    /// # Panics
+    ///
+    /// Some payload was taken in: the checksum would lack it.
+    pub fn compute(&mut self, algorithm: Algorithm) {
+        assert_eq!(self.payload_bytes, 0, "the checksum would not be that of the whole body");
+        if self.algorithm.is_some() {
+            return;
+        }
+        self.algorithm = Some(algorithm);
+        match algorithm {
+            Algorithm::Sha256 => drop(self.sha256.get_or_insert_with(Sha256::new)),
+            algorithm => self.checksum = Some(Hasher::new(algorithm)),
+        }
+    }
+
     /// Whether [`BodyVerifier::update`] computes anything; if not it only counts bytes.
     pub fn is_computing(&self) -> bool {
         self.md5.is_some() || self.sha256.is_some() || self.checksum.is_some()

@@ -262,7 +262,10 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
             engine.clone(),
             (route, caller),
             expected,
-            async move { engine.put(&bucket, key.as_bytes(), options).await.map_err(failure) },
+            async move {
+                let put = engine.put(&bucket, key.as_bytes(), options).await.map_err(failure)?;
+                Ok((put, None))
+            },
             async move |put: Put, digests: Digests| {
                 let (etag, checksum) = outcome(&digests)?;
                 check_unchanged(&beside, &decided_by).await?;
@@ -351,20 +354,22 @@ where
     Err(S3Error::new(code).field("Reason", reason.as_str()))
 }
 
-/// Reads the client's memory into what `begin` begins, compares it with what the client said of it, and commits.
+/// Reads the client's memory into what `begin` begins, with a checksum by the algorithm it names if the client brings none, compares it
+/// with what the client said of it, and commits.
 async fn receive(
     engine: CoreEngine,
     (route, caller): (Route, Caller),
     expected: Expectations,
-    begin: impl Future<Output = Result<Put, S3Error>>,
+    begin: impl Future<Output = Result<(Put, Option<Algorithm>), S3Error>>,
     commit: impl AsyncFnOnce(Put, Digests) -> Result<Reply, S3Error>,
 ) -> Result<Outcome, S3Error> {
     let mut session = match Session::find(engine, route, caller)? {
         Ok(session) => session,
         Err(reason) => return Ok(Outcome::Declined(reason)),
     };
-    let put = begin.await?;
-    let mut verifier = BodyVerifier::new(expected, DigestPlan::default());
+    let (put, missing) = begin.await?;
+    let plan = DigestPlan { default_checksum: missing, ..DigestPlan::default() };
+    let mut verifier = BodyVerifier::new(expected, plan);
     let slice = session.route.slice;
     let taken_in = session.fenced(Access::Read, async |memory, slice, until| {
         put.read_from(memory, slice, until, |bytes| verifier.update(bytes)).await
