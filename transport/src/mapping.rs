@@ -4,9 +4,9 @@
 //! promises that the bytes stay as they are, and a compiler that believes it may read a byte twice and get two answers.
 //!
 //! Invariants
-//! * Bytes are copied in or out, each of them loaded or stored exactly once, by relaxed atomic accesses: the only ones that the
-//!   language allows beside a writer it cannot see. Whoever checks bytes checks its copy.
-//!   Words at a time they move 14 GB/s where a plain copy moves 17 (1 MiB pieces of 64 MiB, 2 virtual processors).
+//! * Bytes are copied in or out, each of them loaded or stored exactly once: by relaxed atomic accesses, the only ones that the
+//!   language allows beside a writer it cannot see, or by an instruction of the processor that the compiler does not look into. Whoever
+//!   checks bytes checks its copy.
 //! * The mapping neither moves nor goes while anybody holds it. Whether its pages can go is the business of whoever made it:
 //!   see [`shm`](crate::shm), for memory of other processes.
 
@@ -136,14 +136,9 @@ impl Mapping {
         for (index, byte) in front.iter().enumerate() {
             store_byte(target, index, *byte);
         }
-        for (index, word) in middle.chunks_exact(WORD_BYTES).enumerate() {
-            // SAFETY: `word` is 8 readable bytes; the read needs no alignment.
-            let value = unsafe { ptr::read_unaligned(word.as_ptr().cast::<u64>()) };
-            let target = target.wrapping_add(head + index * WORD_BYTES).cast::<u64>();
-            // SAFETY: as in `load`: whole, aligned words inside a mapping that outlives this call and has no references.
-            let target = unsafe { AtomicU64::from_ptr(target) };
-            target.store(value, Ordering::Relaxed);
-        }
+        // SAFETY: `split` gave so many whole words behind `head`, inside a mapping (asserted above) that outlives this call, to which
+        // nobody in this process has a reference; `middle` is borrowed, and has as many.
+        unsafe { store_words(middle, target.wrapping_add(head)) };
         let behind = head + words * WORD_BYTES;
         for (index, byte) in back.iter().enumerate() {
             store_byte(target, behind + index, *byte);
@@ -184,18 +179,82 @@ pub(crate) unsafe fn load_bytes(source: *mut u8, target: &mut [u8]) {
     for (index, byte) in front.iter_mut().enumerate() {
         *byte = load_byte(source, index);
     }
-    for (index, word) in middle.chunks_exact_mut(WORD_BYTES).enumerate() {
-        let source = source.wrapping_add(head + index * WORD_BYTES).cast::<u64>();
-        // SAFETY: `split` gave so many whole words behind `head`, which end inside the range and are aligned; that the range is
-        // mapped and has no references is the caller's promise.
+    // SAFETY: `split` gave so many whole, aligned words behind `head`, which end inside the range; that the range is mapped and has no
+    // references is the caller's promise.
+    unsafe { load_words(source.wrapping_add(head), middle) };
+    let behind = head + words * WORD_BYTES;
+    for (index, byte) in back.iter_mut().enumerate() {
+        *byte = load_byte(source, behind + index);
+    }
+}
+
+/// Loads whole words, each of their bytes once.
+///
+/// # Safety
+/// As for [`load_bytes`]; `source` is aligned to words, and `target` is whole words.
+unsafe fn load_words(source: *mut u8, target: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if target.len() >= STRING_BYTES {
+        // SAFETY: the source is what the caller promises; the target is borrowed mutably, so it is nobody else's and overlaps nothing
+        // that others can write; both have so many words.
+        return unsafe { string_move(source, target.as_mut_ptr(), target.len() / WORD_BYTES) };
+    }
+    for (index, word) in target.chunks_exact_mut(WORD_BYTES).enumerate() {
+        let source = source.wrapping_add(index * WORD_BYTES).cast::<u64>();
+        // SAFETY: the caller promises so many words here, mapped, aligned, and without references.
         let source = unsafe { AtomicU64::from_ptr(source) };
         let value = source.load(Ordering::Relaxed);
         // SAFETY: `word` is 8 bytes that are borrowed mutably; the write needs no alignment.
         unsafe { ptr::write_unaligned(word.as_mut_ptr().cast(), value) };
     }
-    let behind = head + words * WORD_BYTES;
-    for (index, byte) in back.iter_mut().enumerate() {
-        *byte = load_byte(source, behind + index);
+}
+
+/// Stores whole words, each of their bytes once.
+///
+/// # Safety
+/// `target` is aligned to words; as many bytes as `source` has, which is whole words, are mapped from there on, writable, for as long as
+/// this takes, and nobody in this process has a reference to any of them.
+unsafe fn store_words(source: &[u8], target: *mut u8) {
+    #[cfg(target_arch = "x86_64")]
+    if source.len() >= STRING_BYTES {
+        // SAFETY: the target is what the caller promises; the source is borrowed, so nobody writes it; both have so many words.
+        return unsafe { string_move(source.as_ptr(), target, source.len() / WORD_BYTES) };
+    }
+    for (index, word) in source.chunks_exact(WORD_BYTES).enumerate() {
+        // SAFETY: `word` is 8 readable bytes; the read needs no alignment.
+        let value = unsafe { ptr::read_unaligned(word.as_ptr().cast::<u64>()) };
+        let target = target.wrapping_add(index * WORD_BYTES).cast::<u64>();
+        // SAFETY: the caller promises so many words here, mapped, aligned, and without references.
+        let target = unsafe { AtomicU64::from_ptr(target) };
+        target.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Bytes from which on the processor's own move of a string is faster than words: it takes some 30 cycles to begin.
+#[cfg(target_arch = "x86_64")]
+const STRING_BYTES: usize = 256;
+
+/// Moves words by the processor's own instruction, which moves a cache line at a time where the words of a loop go one by one, because the
+/// compiler joins no atomic accesses: pieces of 8 KiB more than ten times as fast if they are in the first cache, one and a half times if
+/// they come from memory (measured on a Xeon with ERMS).
+///
+/// # Safety
+/// `words` words are readable at `source` and writable at `target`, and nobody in this process writes the former or has a reference to the
+/// latter but the caller. Another process or a device may write either meanwhile: what is read is then old or new, byte by byte.
+#[cfg(target_arch = "x86_64")]
+unsafe fn string_move(source: *const u8, target: *mut u8, words: usize) {
+    // SAFETY: the caller promises both ranges, and that no reference of this process forbids the accesses. The direction flag is clear, as it
+    // is at the entry of every block of assembly, so the move goes upwards and stays in them; it changes neither flags nor stack. It is
+    // a block of which the compiler knows no more than that it reads and writes memory, so bytes that change under it break no
+    // promise, and none is read twice (<https://doc.rust-lang.org/reference/inline-assembly.html>, "Rules for inline assembly").
+    unsafe {
+        std::arch::asm!(
+            "rep movsq",
+            inout("rcx") words => _,
+            inout("rsi") source => _,
+            inout("rdi") target => _,
+            options(nostack, preserves_flags),
+        );
     }
 }
 
@@ -228,7 +287,7 @@ mod tests {
     proptest! {
         /// Shows that every range is stored and loaded exactly, at every alignment of both sides, and nothing beside it.
         #[test]
-        fn ranges_are_copied_exactly(at in 0usize..64, source in prop::collection::vec(1u8.., 0..200), skew in 0usize..8) {
+        fn ranges_are_copied_exactly(at in 0usize..64, source in prop::collection::vec(1u8.., 0..900), skew in 0usize..8) {
             let mapping = mapping(4096);
             let mut skewed = vec![0; skew];
             skewed.extend_from_slice(&source);
