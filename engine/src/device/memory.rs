@@ -14,7 +14,10 @@ use crossdock_transport::{
     operation::{Memory, OsError, Pending, Queue, Slot},
 };
 use rustix::io::Errno;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    ops::Range,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -29,7 +32,7 @@ struct Storage {
 
 struct Contents {
     bytes: u64,
-    pieces: Vec<Arc<Piece>>,
+    pieces: Vec<Piece>,
 }
 
 /// One MiB; empty until it is written, and then all zeros but for what was.
@@ -63,46 +66,55 @@ impl MemoryDisk {
         let mut contents = self.0.contents.write().unwrap_or_else(PoisonError::into_inner);
         contents.bytes = contents.bytes.max(bytes);
         let pieces = usize::try_from(contents.bytes.div_ceil(PIECE_BYTES as u64));
-        contents.pieces.resize_with(pieces.map_err(|_| bounds::os_error(Errno::NOSPC))?, Arc::default);
+        contents.pieces.resize_with(pieces.map_err(|_| bounds::os_error(Errno::NOSPC))?, Piece::default);
         Ok(0)
     }
 
-    /// The pieces that a range touches: each with the start within it and the length.
-    fn pieces(&self, offset: u64, bytes: usize) -> Vec<(Arc<Piece>, usize, usize)> {
+    /// Visits the pieces that a range touches: each, the start within it, and where in the range that lies.
+    fn pieces(&self, offset: u64, bytes: usize, mut visit: impl FnMut(&Piece, usize, Range<usize>)) {
         let contents = self.0.contents.read().unwrap_or_else(PoisonError::into_inner);
-        let mut pieces = Vec::new();
-        let (mut at, end) = (offset as usize, offset as usize + bytes);
-        while at < end {
-            let within = at % PIECE_BYTES;
-            let length = (PIECE_BYTES - within).min(end - at);
-            pieces.push((contents.pieces[at / PIECE_BYTES].clone(), within, length));
+        let (offset, mut at) = (offset as usize, 0);
+        while at < bytes {
+            let (piece, within) = ((offset + at) / PIECE_BYTES, (offset + at) % PIECE_BYTES);
+            let length = (PIECE_BYTES - within).min(bytes - at);
+            visit(&contents.pieces[piece], within, at..at + length);
             at += length;
         }
-        pieces
     }
 
-    fn read(&self, offset: u64, mut target: &mut [u8]) {
-        for (piece, within, length) in self.pieces(offset, target.len()) {
-            let (front, rest) = target.split_at_mut(length);
+    /// Takes the memory of its first `bytes` now: for whoever counts what comes after.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn populate(&self, bytes: u64) {
+        let contents = self.0.contents.read().unwrap_or_else(PoisonError::into_inner);
+        for piece in contents.pieces.iter().take(bytes.div_ceil(PIECE_BYTES as u64) as usize) {
+            make(&mut piece.write().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    fn read(&self, offset: u64, target: &mut [u8]) {
+        self.pieces(offset, target.len(), |piece, within, range| {
             let piece = piece.read().unwrap_or_else(PoisonError::into_inner);
-            match piece.get(within..within + length) {
-                Some(source) => front.copy_from_slice(source),
-                None => front.fill(0),
+            let target = &mut target[range];
+            match piece.get(within..within + target.len()) {
+                Some(source) => target.copy_from_slice(source),
+                None => target.fill(0),
             }
-            target = rest;
-        }
+        });
     }
 
-    fn write(&self, offset: u64, mut source: &[u8]) {
-        for (piece, within, length) in self.pieces(offset, source.len()) {
-            let (front, rest) = source.split_at(length);
+    fn write(&self, offset: u64, source: &[u8]) {
+        self.pieces(offset, source.len(), |piece, within, range| {
             let mut piece = piece.write().unwrap_or_else(PoisonError::into_inner);
-            if piece.is_empty() {
-                *piece = vec![0; PIECE_BYTES].into();
-            }
-            piece[within..within + length].copy_from_slice(front);
-            source = rest;
-        }
+            make(&mut piece);
+            piece[within..within + range.len()].copy_from_slice(&source[range]);
+        });
+    }
+}
+
+/// Takes the memory of a piece.
+fn make(piece: &mut Box<[u8]>) {
+    if piece.is_empty() {
+        *piece = vec![0; PIECE_BYTES].into();
     }
 }
 

@@ -21,6 +21,8 @@ use std::{cell::Cell, future::Future, rc::Rc, sync::Arc, time::Duration};
 
 const MEMORY_BYTES: usize = 64 << 20;
 const DISK_BYTES: u64 = 1 << 30;
+/// What the log of a run comes to at most.
+const LOG_BYTES: u64 = 256 << 20;
 const QUEUE_DEPTH: usize = 64;
 const TURN_NS: u64 = 1000;
 const WALL_CLOCK_MS: u64 = 1_790_000_000_000;
@@ -63,6 +65,14 @@ impl Bare {
     /// # Panics
     /// When there is not enough memory.
     pub fn open() -> Bare {
+        Bare::open_with_cache(0)
+    }
+
+    /// The same, with a read cache of so many bytes.
+    ///
+    /// # Panics
+    /// When there is not enough memory.
+    pub fn open_with_cache(read_cache_bytes: usize) -> Bare {
         let arena = ArenaOptions { bytes: MEMORY_BYTES, pools: 1, pages: PagePolicy::Plain, prefault: false };
         let arena = Arena::map(&arena).expect("memory can be mapped");
         let driver = Rc::new(BareDriver(Cell::new(0)));
@@ -79,6 +89,7 @@ impl Bare {
         let identity = ShardIdentity { store, shard: 0, geometry, secret };
         let queue = Queue::new(QUEUE_DEPTH);
         let (log, data) = (MemoryDisk::new(0, DISK_BYTES), MemoryDisk::new(0, DISK_BYTES));
+        log.populate(LOG_BYTES);
         let files = || {
             let (in_log, in_data) =
                 (Region::log_file(geometry.zone_bytes), Region::data_file(geometry.zone_bytes));
@@ -97,7 +108,8 @@ impl Bare {
         let placement = Arc::new(Placement::new(geometry, store, 1));
         let tuning = Tuning { checkpoint_log_bytes: u64::MAX, ..Tuning::default() };
         let (files, events) = (vec![files()], Arc::default());
-        let opening = open_core(core.clone(), placement, files, vec![identity], (tuning, 0), events);
+        let opening =
+            open_core(core.clone(), placement, files, vec![identity], (tuning, read_cache_bytes), events);
         let engine = core.block_on(opening).expect("what was just formatted opens");
         let settle = engine.clone();
         core.block_on(async move { settle.settle_buckets().await }).expect("no bucket is there yet");

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
 
+#[cfg(feature = "testing")]
+mod allocations;
 mod attributes;
 mod care;
 mod copies;
