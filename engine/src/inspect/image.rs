@@ -5,7 +5,7 @@ use crate::{
     index::{Index, key},
     layout::{
         Anchor, BatchHeader, BucketId, BucketRecord, CheckpointRoot, ChunkPlace, Content, DecodeError, Entry,
-        Extent, Part, Record, ScrubRecord, UploadRecord,
+        Extent, LogPosition, Part, Record, ScrubRecord, UploadRecord,
     },
     log::recover::{Found, Replayed},
     object::types::BucketUsage,
@@ -185,6 +185,11 @@ impl ShardImage {
     /// The sequence that the next batch will have.
     pub fn next_sequence(&self) -> u64 {
         self.replayed.tail.sequence
+    }
+
+    /// Where the next batch would go, if it fits the zone.
+    pub(crate) fn log_end(&self) -> LogPosition {
+        self.replayed.tail.position
     }
 
     /// Where the log breaks off, if it does: the first batch that was acknowledged and can not be read.

@@ -15,7 +15,7 @@
 use super::{Shard, reading::Reading, space::Pin};
 use crate::{
     core_engine::CoreEngine,
-    error::Error,
+    error::{Error, Region},
     events::FoundBy,
     index::{
         Index,
@@ -452,7 +452,13 @@ impl Tour {
             };
             // A checkpoint since then has given what was read back to others.
             if is_current {
-                let mend = found.iter().any(|finding| finding.severity < Severity::Damage);
+                // What a checkpoint makes good: all that the log said is in memory, also what can not be read of it any more.
+                let has_hole = shard.state.borrow().hole.is_some();
+                let can_be_mended = |finding: &Finding| {
+                    let is_hole = matches!(finding.problem, Problem::Hole { .. });
+                    finding.severity < Severity::Damage || is_hole && !has_hole
+                };
+                let mend = found.iter().any(can_be_mended);
                 found.into_iter().for_each(|finding| self.report(finding));
                 return Ok(mend);
             }
@@ -486,6 +492,9 @@ async fn look_at_metadata(reading: &Reading, settled_upto: u64) -> Vec<Finding> 
     let mut findings = Vec::new();
     let looked = async {
         let image = ShardImage::read_structures(reading).await?;
+        if let Some(finding) = missing_end(reading, &image, settled_upto) {
+            findings.push(finding);
+        }
         check_structures(reading, &image, &mut |finding| findings.push(finding)).await
     };
     if let Err(error) = looked.await {
@@ -493,6 +502,17 @@ async fn look_at_metadata(reading: &Reading, settled_upto: u64) -> Vec<Finding> 
     }
     findings.retain(|finding| finding.severity > Severity::Note && was_there(&finding.problem, settled_upto));
     findings
+}
+
+/// The log seems to end before what is known to be durable: to recovery that would be a torn tail, with nothing to tell it better.
+fn missing_end(reading: &Reading, image: &ShardImage, settled_upto: u64) -> Option<Finding> {
+    let sequence = image.next_sequence();
+    // A shard that has a hole knows of it, and of nothing behind it.
+    let is_missing = image.hole().is_none() && settled_upto != u64::MAX && sequence <= settled_upto;
+    let offset = Some(reading.log_offset(image.log_end()));
+    let (shard, region, problem) =
+        (Some(reading.identity.shard), Some(Region::Log), Problem::Hole { sequence });
+    is_missing.then_some(Finding { shard, region, offset, object: None, severity: Severity::Damage, problem })
 }
 
 /// Whether what a problem is of was all there before anything was read.

@@ -262,13 +262,21 @@ impl LogReader {
     }
 
     /// Looks past a batch that does not hold for proof that it was acknowledged, and for its back copy.
+    ///
+    /// With so many in flight the first batch that can know it to be durable comes [`BATCHES_IN_FLIGHT_MAX`] behind it, each in a zone of
+    /// its own if zones are small. So what is read is bounded by their bytes and what they left unused at the ends of zones.
     async fn look_ahead(&mut self, tail: &Tail, expected: &Expected) -> Result<Evidence, OpenError> {
         let secret = self.secret;
         let mut evidence = Evidence { watermark: 0, back_copy: None };
-        let reach = BATCHES_IN_FLIGHT_MAX * BATCH_BYTES_MAX;
-        let starts = [tail.position, LogPosition { zone: tail.next_zone, offset: 0 }];
-        for start in starts {
-            let end = (start.offset as usize + reach).min(self.zone_bytes as usize);
+        let zone_bytes = self.zone_bytes as usize;
+        let batch_bytes_max = BATCH_BYTES_MAX.min(zone_bytes);
+        // Most bytes of batches that may yet lie before the header that is looked for.
+        let mut reach = BATCHES_IN_FLIGHT_MAX * batch_bytes_max;
+        let (mut start, mut next_zone) = (tail.position, Some(tail.next_zone));
+        // Every zone that the log entered has a batch; the first may have none but those that were read.
+        for _ in 0..BATCHES_IN_FLIGHT_MAX + 2 {
+            let end = (start.offset as usize + reach + BLOCK_BYTES).min(zone_bytes);
+            let mut newest = None;
             let mut offset = start.offset as usize;
             while offset + BLOCK_BYTES <= end {
                 let position = LogPosition { zone: start.zone, offset: offset as u32 };
@@ -283,10 +291,25 @@ impl LogReader {
                     continue;
                 }
                 evidence.watermark = evidence.watermark.max(stated_upto(&header));
+                if !lies_at(&header, is_back, position) {
+                    continue;
+                }
+                let age = (header.epoch, header.sequence);
+                if newest.is_none_or(|(newest, _)| newest < age) {
+                    newest = Some((age, header.next_zone));
+                }
                 if is_back && header.sequence == expected.sequence && header.previous == expected.previous {
                     self.read_back_copy(position, &header, &mut evidence).await?;
                 }
             }
+            if end < zone_bytes {
+                break;
+            }
+            let unused_max = batch_bytes_max - BLOCK_BYTES;
+            reach -= reach.min((zone_bytes - start.offset as usize).saturating_sub(unused_max));
+            // After the first zone only what lies there can say where the log went on.
+            let Some(zone) = next_zone.take().or(newest.map(|(_, next)| next)) else { break };
+            start = LogPosition { zone, offset: 0 };
         }
         Ok(evidence)
     }
@@ -414,6 +437,13 @@ fn is_expected(header: &BatchHeader, shard: u16, position: LogPosition, expected
         && header.sequence == expected.sequence
         && header.previous == expected.previous
         && expected.epoch.admits(header.epoch)
+}
+
+/// Whether the copy found at `place` is where its header says.
+fn lies_at(header: &BatchHeader, is_back: bool, place: LogPosition) -> bool {
+    let back_blocks = if is_back { header.total_blocks() - header.meta_blocks } else { 0 };
+    let offset = u64::from(header.position.offset) + u64::from(back_blocks) * BLOCK_BYTES as u64;
+    header.position.zone == place.zone && offset == u64::from(place.offset)
 }
 
 /// A copy of a batch's metadata that holds, whatever its entries say.

@@ -267,6 +267,30 @@ fn a_torn_payload_ends_the_log() {
     assert_eq!(log.replay(), (5, None));
 }
 
+/// In small zones eight batches in flight take as many zones: what proves that a batch was acknowledged lies that far behind it.
+#[test]
+fn evidence_is_found_through_as_many_zones_as_are_in_flight() {
+    for (zone_bytes, payload_blocks) in [(256 << 10, 60), (512 << 10, 100), (1 << 20, 250), (2 << 20, 250)] {
+        for at_the_end in [false, true] {
+            let mut log = Log::new(zone_bytes, 24);
+            let damaged = if at_the_end { 3 } else { 4 };
+            (1..damaged).for_each(|sequence| log.write(payload_blocks, sequence - 1));
+            // Seven more in flight with it, and the first that knew it to be durable.
+            (0..8).for_each(|_| log.write(payload_blocks, damaged - 1));
+            log.write(payload_blocks, damaged);
+            let [front, _, back] = log.parts(damaged);
+            log.flip(front);
+            assert_eq!(log.replay(), (damaged + 8, None), "{zone_bytes}: the back copy stands in");
+            log.flip(back);
+            let (last, hole) = log.replay();
+            assert_eq!(last, damaged - 1, "{zone_bytes}");
+            // Where a batch alone names the zone after it, both its copies are needed to find that zone.
+            let names_itself = log.header(damaged).position.offset == 0;
+            assert!(hole.is_some() || names_itself, "{zone_bytes}: a hole, and not the end");
+        }
+    }
+}
+
 /// What opened once was shown: below the first batch of the anchor's epoch nothing is a torn tail.
 #[test]
 fn what_an_earlier_open_took_is_no_torn_tail() {
