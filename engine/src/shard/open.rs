@@ -146,18 +146,13 @@ impl Shard {
                 bytes_max: tuning.index_bytes_max,
             });
         }
-        let next_zone_exists = replayed.tail.next_zone < reading.existing_zones(Region::Log);
         let state = reading.state(anchor, catalog, checkpoint.extents(), replayed, hole)?;
         let next_zone = state.tail.next_zone;
         let shard = Shard::assemble(identity, core, files, tuning, memory, |_| state);
         reach(Point::Recovered);
         if hole.is_none() {
             shard.begin_epoch(&stale_copies).await.map_err(OpenError::Device)?;
-            if next_zone_exists {
-                shard.state.borrow_mut().zones_ready.insert(next_zone);
-            } else {
-                shard.make_next_log_zone();
-            }
+            shard.state.borrow_mut().zones_ready.insert(next_zone);
             let running = shard.clone();
             shard.core.spawn(running.commit_loop()).detach();
             if checkpoint.mended > 0 {

@@ -213,47 +213,6 @@ impl Shard {
             .await
     }
 
-    /// Makes the zone after the tail's, after an open that found it missing.
-    pub(super) fn make_next_log_zone(&self) {
-        let zone = self.state.borrow().tail.next_zone;
-        self.make_log_zone_soon(zone);
-    }
-
-    fn make_log_zone_soon(&self, zone: u32) {
-        let Some(shard) = self.strong() else { return };
-        self.core
-            .spawn(async move {
-                loop {
-                    match shard.make_log_zone(zone).await {
-                        Ok(()) => {
-                            let mut state = shard.state.borrow_mut();
-                            state.zones_ready.insert(zone);
-                            state.log_full = false;
-                            break;
-                        }
-                        Err(error) if is_full(&error) && !shard.closing.get() => {
-                            shard.state.borrow_mut().log_full = true;
-                            shard.progressed();
-                            shard.core.sleep(RETRY_FULL).await;
-                        }
-                        Err(error) => {
-                            let mut state = shard.state.borrow_mut();
-                            if is_full(&error) {
-                                state.log_full = true;
-                            } else {
-                                tracing::error!(%error, "shard stops writing");
-                                state.failed.get_or_insert(error);
-                            }
-                            break;
-                        }
-                    }
-                }
-                shard.progressed();
-                shard.work.notify();
-            })
-            .detach();
-    }
-
     /// Makes log zones in the background until one more than the reserve is ready, or the device refuses.
     fn make_log_zones_soon(&self) {
         {

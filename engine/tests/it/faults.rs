@@ -154,6 +154,40 @@ fn a_file_truncated_under_the_store() {
     engine.close();
 }
 
+/// A log file cut short while the store was closed: its shard is refused with the place where it breaks off, and never opens with less;
+/// other shards serve. As soon as the file is whole again everything is there.
+#[test]
+fn a_log_truncated_while_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    block_on(engine.create_bucket("b", Bytes::new())).unwrap();
+    let shards = block_on(engine.statistics()).unwrap().len() as u16;
+    let keys = keys(&engine, shards);
+    keys.iter().for_each(|key| put(&engine, key, 1000).unwrap());
+    let found = super::inspect::killed(directory.path());
+    engine.close();
+    let log = file(found.path(), 0, "log");
+    let whole = std::fs::read(&log).unwrap();
+    for bytes in [whole.len() / 2, 100_000] {
+        OpenOptions::new().write(true).open(&log).unwrap().set_len(bytes as u64).unwrap();
+        let engine = reopen(found.path());
+        let unavailable = &engine.report().unavailable;
+        assert_eq!(unavailable.len(), 1, "{bytes}: {unavailable:?}");
+        assert_eq!(get(&engine, &keys[0]), Err(Error::ShardUnavailable { shard: 0 }), "{bytes}");
+        for key in &keys[1..] {
+            assert_eq!(get(&engine, key), Ok(1000), "{bytes}");
+        }
+        engine.close();
+    }
+    std::fs::write(&log, whole).unwrap();
+    let engine = reopen(found.path());
+    assert_eq!(engine.report().unavailable.len(), 0, "{:?}", engine.report().unavailable);
+    for key in &keys {
+        assert_eq!(get(&engine, key), Ok(1000));
+    }
+    engine.close();
+}
+
 /// A log in whose place lies something else: that shard is not there and says so to whoever asks for its keys; a listing is refused and
 /// never shortened; other shards serve and take what is theirs.
 #[test]

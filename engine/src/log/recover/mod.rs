@@ -17,6 +17,8 @@
 //! * What holds and is not understood was written by a newer build. It is neither a tail nor damage: the shard is not opened, so that
 //!   nothing of it is lost.
 //!
+//! * A zone that the log is in, or that it names as its next, and that the device does not have, is no end either: the file was cut short.
+//!
 //! A header counts only if its keyed checksum holds and its shard, epoch, sequence, previous hash and position are
 //! those expected, so that neither a client's payload nor what an earlier life of the store left behind can pass.
 
@@ -142,7 +144,16 @@ impl LogReader {
         let mut watermark = anchor.epoch_start.saturating_sub(1);
         // Batches whose acknowledgement is not known yet, with the tail before each.
         let mut uncertain: VecDeque<(Tail, Found)> = VecDeque::new();
+        let mut zones_there = 0;
         loop {
+            for zone in [tail.position.zone, tail.next_zone] {
+                if zone >= zones_there {
+                    zones_there = self.zones_there();
+                }
+                if zone >= zones_there {
+                    return Err(self.cut_short(zone));
+                }
+            }
             let sequence = tail.sequence;
             let epoch = if sequence >= anchor.epoch_start {
                 Epoch::Exactly(anchor.epoch)
@@ -253,6 +264,20 @@ impl LogReader {
             found
         });
         found.map(Some).map_err(|error| self.not_understood(position, error))
+    }
+
+    /// Zones that the device has in full.
+    fn zones_there(&self) -> u32 {
+        let bytes = self.device.geometry().bytes.saturating_sub(self.zones_at);
+        u32::try_from(bytes / u64::from(self.zone_bytes)).unwrap_or(u32::MAX)
+    }
+
+    /// The log enters and names only zones that exist, durably: if one is not there the file was cut short, and nobody knows what was
+    /// in the rest.
+    fn cut_short(&self, zone: u32) -> OpenError {
+        let offset = self.zones_at + u64::from(zone) * u64::from(self.zone_bytes);
+        let source = DecodeError::Truncated;
+        OpenError::Recovery { shard: self.shard, what: "log zone", region: Region::Log, offset, source }
     }
 
     fn not_understood(&self, position: LogPosition, source: DecodeError) -> OpenError {

@@ -156,6 +156,11 @@ impl Log {
         self.change(offset, |block| block[77] ^= 4);
     }
 
+    /// The file is that long from now on.
+    fn cut(&self, bytes: u64) {
+        self.device.bytes.set(bytes);
+    }
+
     /// Nothing of the batch came to the disk but its payload.
     fn tear(&self, sequence: u64) {
         let [front, _, back] = self.parts(sequence);
@@ -304,6 +309,27 @@ fn what_an_earlier_open_took_is_no_torn_tail() {
     [front, back].into_iter().for_each(|at| log.flip(at));
     let (replayed, taken) = log.replay_from(&anchor).unwrap();
     assert_eq!((taken.len(), replayed.hole), (5, Some(log.header(6).position)));
+}
+
+/// A log in a file that was cut short is refused with the place where it breaks off: it never reads as one that ends there.
+#[test]
+fn a_file_cut_short_is_no_end_of_the_log() {
+    let mut log = Log::new(256 << 10, 8);
+    (1..=12).for_each(|sequence| log.write(20, sequence - 1));
+    let (entered, next) = (log.header(12).position.zone, log.header(12).next_zone);
+    assert!(entered > 2 && next == entered + 1);
+    assert_eq!(log.replay(), (12, None));
+    for zones in 0..=next {
+        for rest in [0, BLOCK, (256 << 10) - BLOCK] {
+            log.cut(u64::from(zones) * (256 << 10) + rest);
+            match log.replay_from(&anchor()) {
+                Err(OpenError::Recovery { shard: 0, region: Region::Log, offset, .. }) => {
+                    assert_eq!(offset, u64::from(zones) * (256 << 10));
+                }
+                other => panic!("{zones} zones and {rest}: {:?}", other.map(|(_, taken)| taken)),
+            }
+        }
+    }
 }
 
 /// The zone where replay starts is none that the log is in, if the first batch went to the next one: a checkpoint has covered it,
