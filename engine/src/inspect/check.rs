@@ -62,7 +62,8 @@ async fn check_chunks(
                 Some(lease) => lease,
                 None => reading.core.pool().acquire(reading.chunk_bytes()).await,
             };
-            match reading.chunk_copy(root.id, index as u32, chunk.hash, extent, empty).await? {
+            let read = reading.chunk_copy(root.id, index as u32, chunk.hash, extent, empty).await;
+            match read.unwrap_or(Err(DecodeError::Unreadable)) {
                 Ok((read, _)) => lease = Some(read),
                 Err(error) => found(Finding {
                     shard: Some(image.shard),

@@ -138,8 +138,8 @@ impl ShardImage {
     }
 
     async fn read_through(reading: &Reading, take: &mut dyn FnMut(Entry)) -> Result<ShardImage, OpenError> {
-        let copies = reading.anchor_copies().await?;
-        let anchor = reading.choose_anchor(&copies)?;
+        let (copies, failed) = reading.anchor_copies().await;
+        let anchor = reading.choose_anchor(&copies, failed)?;
         let checkpoint = match anchor.checkpoint {
             Some(root) => reading.checkpoint(root, take).await?,
             None => ReadCheckpoint::default(),

@@ -83,7 +83,7 @@ impl Store {
     pub fn anchor_copies(&self, shard: u16) -> Result<Vec<AnchorCopy>, OpenError> {
         let reading = self.reading(shard)?;
         let base = reading.files.log_base;
-        let copies = self.core().block_on(async move { reading.anchor_copies().await })?;
+        let copies = self.core().block_on(async move { reading.anchor_copies().await.0 });
         let place = |(copy, read)| AnchorCopy { offset: base + anchor_offset(copy), read };
         Ok(copies.into_iter().enumerate().map(place).collect())
     }

@@ -53,7 +53,7 @@ fn weight(error: DecodeError) -> u8 {
         DecodeError::Identity => 5,
         DecodeError::Checksum => 4,
         DecodeError::Bounds => 3,
-        DecodeError::Tag(_) => 2,
+        DecodeError::Tag(_) | DecodeError::Unreadable => 2,
         DecodeError::Truncated => 1,
         DecodeError::Magic => 0,
     }

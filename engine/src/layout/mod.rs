@@ -123,6 +123,9 @@ pub enum DecodeError {
     /// A sound structure, but of another store, shard or place.
     #[error("identity mismatch")]
     Identity,
+    /// The device could not read it.
+    #[error("the device could not read it")]
+    Unreadable,
     /// There are sound copies, but no two of them agree.
     #[error("no two copies agree")]
     Disagreement,

@@ -13,7 +13,7 @@ use crate::{
     reactor::Core,
 };
 use crossdock_transport::memory::BufferLease;
-use std::{future::Future, pin::Pin, rc::Rc};
+use std::{collections::BTreeSet, future::Future, pin::Pin, rc::Rc};
 
 /// Reads the structures of a shard that is not running yet.
 #[derive(Clone)]
@@ -45,33 +45,49 @@ impl ReadCheckpoint {
 }
 
 impl Reading {
-    /// The anchor's copies, each as it reads.
-    pub(crate) async fn anchor_copies(&self) -> Result<Vec<Result<Anchor, DecodeError>>, OpenError> {
-        let mut copies = Vec::with_capacity(COPIES);
+    /// The anchor's copies, each as it reads, and what the device said of the first that it could not read.
+    pub(crate) async fn anchor_copies(&self) -> (Vec<Result<Anchor, DecodeError>>, Option<OpenError>) {
+        let (mut copies, mut failed) = (Vec::with_capacity(COPIES), None);
         for copy in 0..COPIES {
             let lease = self.core.pool().acquire(BLOCK_BYTES).await;
             let offset = self.files.log_base + anchor_offset(copy);
-            let lease = self.read(Region::Log, offset, BLOCK_BYTES, lease).await?;
-            copies.push(match lease.len() {
-                BLOCK_BYTES => Anchor::decode(lease.as_slice(), &self.identity.secret),
-                _ => Err(DecodeError::Truncated),
+            let read = self.read(Region::Log, offset, BLOCK_BYTES, lease).await;
+            copies.push(match read {
+                Ok(lease) if lease.len() == BLOCK_BYTES => {
+                    Anchor::decode(lease.as_slice(), &self.identity.secret)
+                }
+                Ok(_) => Err(DecodeError::Truncated),
+                Err(error) => {
+                    tracing::warn!(%error, copy, "a copy of the anchor is unreadable");
+                    failed.get_or_insert(error);
+                    Err(DecodeError::Unreadable)
+                }
             });
         }
-        Ok(copies)
+        (copies, failed)
     }
 
     /// The anchor that counts, and which copies are not it.
     pub(crate) async fn anchor(&self) -> Result<(Anchor, Vec<usize>), OpenError> {
-        let copies = self.anchor_copies().await?;
-        let anchor = self.choose_anchor(&copies)?;
+        let (copies, failed) = self.anchor_copies().await;
+        let anchor = self.choose_anchor(&copies, failed)?;
         let stale = disagreeing(&copies, &anchor);
         Ok((anchor, stale))
     }
 
-    /// The anchor that counts among these copies.
-    pub(crate) fn choose_anchor(&self, copies: &[Result<Anchor, DecodeError>]) -> Result<Anchor, OpenError> {
+    /// The anchor that counts among these copies. If none does, the device's error says more than what could be read.
+    pub(crate) fn choose_anchor(
+        &self,
+        copies: &[Result<Anchor, DecodeError>],
+        failed: Option<OpenError>,
+    ) -> Result<Anchor, OpenError> {
         let damaged = |source| self.damaged("anchor", Region::Log, self.files.log_base, source);
-        let anchor = Anchor::choose(copies).map_err(damaged)?;
+        let anchor = match (Anchor::choose(copies), failed) {
+            (Ok(anchor), _) => anchor,
+            (Err(source @ (DecodeError::NewerVersion(_) | DecodeError::UnknownFeatures(_))), _)
+            | (Err(source), None) => return Err(damaged(source)),
+            (Err(_), Some(error)) => return Err(error),
+        };
         if anchor.store != self.identity.store || anchor.shard != self.identity.shard {
             return Err(damaged(DecodeError::Identity));
         }
@@ -232,6 +248,7 @@ impl Reading {
             window: None,
             next_zone: None,
             gate: self.gate.clone(),
+            unreadable: BTreeSet::new(),
         }
     }
 

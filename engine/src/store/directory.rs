@@ -133,7 +133,10 @@ impl DataPath {
             }
             Some(raw) => {
                 let blocks = self.read_copies(core, ring, raw)?;
-                Ok(blocks.iter().any(|block| block.iter().any(|byte| *byte != 0)))
+                // Nor over what can not be read.
+                Ok(blocks
+                    .iter()
+                    .any(|block| block.as_ref().is_none_or(|block| block.iter().any(|byte| *byte != 0))))
             }
         }
     }
@@ -162,25 +165,51 @@ impl DataPath {
             None => self.open_file(&self.superblock_file())?,
         };
         let blocks = self.read_copies(core, ring, &file)?;
-        Ok(blocks.iter().map(|block| Superblock::decode(block)).collect())
+        let decode = |block: &Option<Vec<u8>>| match block {
+            Some(block) => Superblock::decode(block),
+            None => Err(DecodeError::Unreadable),
+        };
+        Ok(blocks.iter().map(decode).collect())
     }
 
-    fn read_copies(&self, core: &Core, ring: &Ring, file: &OpenFile) -> Result<Vec<Vec<u8>>, OpenError> {
+    /// The blocks where copies of the superblock lie, without those that can not be read.
+    ///
+    /// # Errors
+    /// None of them can be read.
+    fn read_copies(
+        &self,
+        core: &Core,
+        ring: &Ring,
+        file: &OpenFile,
+    ) -> Result<Vec<Option<Vec<u8>>>, OpenError> {
         let device = file.on(ring).map_err(io_error("open", &self.path))?;
         let path = self.path.clone();
         let pool = core.pool().clone();
         core.block_on(async move {
-            let mut blocks = Vec::new();
+            let (mut blocks, mut failed) = (Vec::new(), None);
             for copy in 0..COPIES {
                 let lease = pool.acquire(BLOCK_BYTES).await;
                 let slot = device.queue().slot().await;
                 let offset = superblock_offset(copy);
                 let (result, mut lease) = device.read(slot, offset, lease, 0, BLOCK_BYTES).await.into_lease();
-                let count = result.map_err(|error| io_error("read", &path)(error.into()))?;
-                lease.set_len((count as usize).min(BLOCK_BYTES));
-                blocks.push(lease.as_slice().to_vec());
+                match result {
+                    Ok(count) => {
+                        lease.set_len((count as usize).min(BLOCK_BYTES));
+                        blocks.push(Some(lease.as_slice().to_vec()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), copy, %error, "a copy of the superblock is unreadable");
+                        failed.get_or_insert(error);
+                        blocks.push(None);
+                    }
+                }
             }
-            Ok(blocks)
+            match failed {
+                Some(error) if blocks.iter().all(Option::is_none) => {
+                    Err(io_error("read", &path)(error.into()))
+                }
+                _ => Ok(blocks),
+            }
         })
     }
 

@@ -17,6 +17,9 @@
 //! * What holds and is not understood was written by a newer build. It is neither a tail nor damage: the shard is not opened, so that
 //!   nothing of it is lost.
 //!
+//! * A block that the device can not read holds nothing. Where the other copy, or what lies around it, does not tell whether the log ends
+//!   there, it is a hole: what can not be read ends no log.
+//!
 //! * A zone that the log is in, or that it names as its next, and that the device does not have, is no end either: the file was cut short.
 //!
 //! A header counts only if its keyed checksum holds and its shard, epoch, sequence, previous hash and position are
@@ -38,13 +41,20 @@ use crossdock_transport::{
     operation::OsError,
 };
 use rustix::io::Errno;
-use std::{collections::VecDeque, rc::Rc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::Range,
+    rc::Rc,
+};
 
 /// Bytes read at a time: several batches per read, within the largest lease.
 const WINDOW_BYTES: usize = 2 * 1024 * 1024;
 
-/// How often a read is tried that gives less than there is.
+/// How often a read is tried that gives less than there is, and how often a block that can not be read.
 const READ_ATTEMPTS: usize = 4;
+
+/// Blocks that can not be read before the device is given up: each may take it seconds.
+const UNREADABLE_BLOCKS_MAX: usize = 64;
 
 /// A shard's log as recovery sees it.
 pub(crate) struct LogReader {
@@ -60,6 +70,8 @@ pub(crate) struct LogReader {
     pub(crate) next_zone: Option<(u32, Option<BatchHeader>)>,
     /// What each read waits for first.
     pub(crate) gate: Option<Gate>,
+    /// Where on the device blocks lie that it could not read.
+    pub(crate) unreadable: BTreeSet<u64>,
 }
 
 pub(crate) struct Window {
@@ -92,6 +104,8 @@ pub(crate) struct Found {
     pub(crate) entries: Vec<Entry>,
     hash: MetaHash,
     payloads_hold: bool,
+    /// Some of its payload can not be read.
+    unreadable: bool,
     /// Its front copy does not hold, and the back copy stood in.
     pub(crate) mended: bool,
 }
@@ -170,11 +184,11 @@ impl LogReader {
             if found.is_none() {
                 let evidence = self.look_ahead(&tail, &expected).await?;
                 watermark = watermark.max(evidence.watermark);
-                if watermark >= sequence {
-                    found = evidence.back_copy;
-                    if found.is_none() {
-                        replayed.hole = Some(tail.position);
-                    }
+                let acknowledged = watermark >= sequence;
+                // A batch that is all there is taken: whether it was acknowledged does not matter.
+                found = evidence.back_copy.filter(|copy| acknowledged || copy.payloads_hold);
+                if found.is_none() && (acknowledged || self.may_hide(&tail)) {
+                    replayed.hole = Some(tail.position);
                 }
             }
             let Some(found) = found else { break };
@@ -195,6 +209,7 @@ impl LogReader {
             // What was found behind the end may have said of it meanwhile that it was acknowledged.
             if batch.header.sequence > watermark && !batch.payloads_hold {
                 replayed.tail = before;
+                replayed.hole = batch.unreadable.then_some(batch.header.position);
                 break;
             }
             replayed.take(batch, apply);
@@ -263,6 +278,8 @@ impl LogReader {
             found.payloads_hold = payloads_hold(&found.entries, &found.header, bytes);
             found
         });
+        let unreadable = self.is_unreadable(position, meta..total - meta);
+        let found = found.map(|found| Found { unreadable, ..found });
         found.map(Some).map_err(|error| self.not_understood(position, error))
     }
 
@@ -281,8 +298,7 @@ impl LogReader {
     }
 
     fn not_understood(&self, position: LogPosition, source: DecodeError) -> OpenError {
-        let zone = u64::from(position.zone) * u64::from(self.zone_bytes);
-        let offset = self.zones_at + zone + u64::from(position.offset);
+        let offset = self.offset(position);
         OpenError::Recovery { shard: self.shard, what: "log batch", region: Region::Log, offset, source }
     }
 
@@ -352,13 +368,43 @@ impl LogReader {
         if evidence.back_copy.as_ref().is_some_and(|known| known.header.epoch > copy.header.epoch) {
             return Ok(());
         }
-        // Its payloads need no look: it is used only if it was acknowledged.
         let found = copy.understood().map(|found| Found { mended: true, ..found });
-        evidence.back_copy = Some(found.map_err(|error| self.not_understood(at, error))?);
+        let mut found = found.map_err(|error| self.not_understood(at, error))?;
+        let (position, total) = (found.header.position, found.header.total_blocks() as usize * BLOCK_BYTES);
+        if total <= BATCH_BYTES_MAX
+            && let Some(batch) = self.bytes(position, total).await?
+        {
+            found.payloads_hold = payloads_hold(&found.entries, &found.header, batch);
+            found.unreadable = self.is_unreadable(position, meta..total - meta);
+        }
+        evidence.back_copy = Some(found);
         Ok(())
     }
 
-    /// `bytes` from `position`, all in one zone; none if the device ends before.
+    /// Whether the batch that would come next may be there and have both its copies where they can not be read.
+    fn may_hide(&self, tail: &Tail) -> bool {
+        let rest = (self.zone_bytes - tail.position.offset) as usize;
+        let next = LogPosition { zone: tail.next_zone, offset: 0 };
+        // Only what does not fit the zone goes to the next one.
+        let starts = [(rest > 0).then_some(tail.position), (rest < BATCH_BYTES_MAX).then_some(next)];
+        starts.into_iter().flatten().any(|start| {
+            let bytes = BATCH_BYTES_MAX.min((self.zone_bytes - start.offset) as usize);
+            self.is_unreadable(start, 0..BLOCK_BYTES) && self.is_unreadable(start, BLOCK_BYTES..bytes)
+        })
+    }
+
+    /// Whether the device could not read some of this, counted from `start`, when it was asked for it.
+    fn is_unreadable(&self, start: LogPosition, bytes: Range<usize>) -> bool {
+        let at = self.offset(start);
+        self.unreadable.range(at + bytes.start as u64..at + bytes.end as u64).next().is_some()
+    }
+
+    /// Where a place in the log lies on the device.
+    fn offset(&self, place: LogPosition) -> u64 {
+        self.zones_at + u64::from(place.zone) * u64::from(self.zone_bytes) + u64::from(place.offset)
+    }
+
+    /// `bytes` from `position`, all in one zone, with zeros for what the device can not read; none if it ends before.
     pub(crate) async fn bytes(
         &mut self,
         position: LogPosition,
@@ -387,46 +433,76 @@ impl LogReader {
         Ok(window.lease.as_slice().get(start..start + bytes))
     }
 
-    /// Reads as much of this as the device has. A device may give less than is asked for at any time, and where the log seems to
-    /// end it is cut off: only the end of the device is taken for one.
+    /// Reads as much of this as the device has; what it can not read, block by block, is zeros and noted.
     async fn read(
-        &self,
+        &mut self,
         position: LogPosition,
         bytes: usize,
         mut lease: BufferLease,
     ) -> Result<BufferLease, OpenError> {
-        let zone = u64::from(position.zone) * u64::from(self.zone_bytes);
-        let offset = self.zones_at + zone + u64::from(position.offset);
-        let there = self.device.geometry().bytes.saturating_sub(offset).min(bytes as u64);
-        let mut source = OsError(Errno::IO.raw_os_error());
+        let offset = self.offset(position);
         if let Some(gate) = &self.gate {
             gate(bytes).await;
         }
-        for _ in 0..READ_ATTEMPTS {
-            lease.set_len(0);
-            let slot = self.device.queue().slot().await;
-            let (result, read) = self.device.read(slot, offset, lease, 0, bytes).await.into_lease();
-            lease = read;
-            match result {
-                Ok(count) if u64::from(count) >= there => {
-                    lease.set_len((count as usize).min(bytes));
-                    return Ok(lease);
+        let there = self.device.geometry().bytes.saturating_sub(offset).min(bytes as u64) as usize;
+        let whole;
+        (lease, whole) = self.try_read(offset, lease, 0..there).await;
+        self.unreadable.retain(|block| !(offset..offset + there as u64).contains(block));
+        if whole.is_err() {
+            for at in (0..there).step_by(BLOCK_BYTES) {
+                let (range, block) = (at..(at + BLOCK_BYTES).min(there), offset + at as u64);
+                let mut result = Ok(());
+                for _ in 0..READ_ATTEMPTS {
+                    (lease, result) = self.try_read(block, lease, range.clone()).await;
+                    if result.is_ok() {
+                        break;
+                    }
                 }
-                Ok(_) => {}
-                Err(error) => {
-                    source = error;
-                    break;
+                if let Err(source) = result {
+                    lease.full_mut()[range].fill(0);
+                    self.unreadable.insert(block);
+                    if self.unreadable.len() > UNREADABLE_BLOCKS_MAX {
+                        return Err(self.device_error(block, source));
+                    }
+                    tracing::warn!(shard = self.shard, offset = block, error = %source, "a block of the log is unreadable");
                 }
             }
         }
-        Err(OpenError::Device(DeviceError {
+        lease.set_len(there);
+        Ok(lease)
+    }
+
+    /// Reads this much to its place in the lease. A device may give less than is asked for at any time, and where the log seems to
+    /// end it is cut off: a read that gives too little is repeated, and one that stays short has failed.
+    async fn try_read(
+        &self,
+        offset: u64,
+        mut lease: BufferLease,
+        range: Range<usize>,
+    ) -> (BufferLease, Result<(), OsError>) {
+        for _ in 0..READ_ATTEMPTS {
+            let slot = self.device.queue().slot().await;
+            let read = self.device.read(slot, offset, lease, range.start, range.len()).await.into_lease();
+            let result = read.0;
+            lease = read.1;
+            match result {
+                Ok(count) if count as usize >= range.len() => return (lease, Ok(())),
+                Ok(_) => {}
+                Err(error) => return (lease, Err(error)),
+            }
+        }
+        (lease, Err(OsError(Errno::IO.raw_os_error())))
+    }
+
+    fn device_error(&self, offset: u64, source: OsError) -> OpenError {
+        OpenError::Device(DeviceError {
             shard: self.shard,
             region: Region::Log,
             operation: DeviceOperation::Read,
             offset,
-            bytes: bytes as u64,
+            bytes: BLOCK_BYTES as u64,
             source,
-        }))
+        })
     }
 }
 
@@ -497,7 +573,7 @@ impl SoundCopy<'_> {
         if !bytes.is_empty() {
             return Err(DecodeError::Bounds);
         }
-        Ok(Found { header, entries, hash, payloads_hold: false, mended: false })
+        Ok(Found { header, entries, hash, payloads_hold: false, unreadable: false, mended: false })
     }
 }
 

@@ -156,6 +156,11 @@ impl Log {
         self.change(offset, |block| block[77] ^= 4);
     }
 
+    /// From now on just these blocks can not be read.
+    fn unreadable<const COUNT: usize>(&self, blocks: [u64; COUNT]) {
+        *self.device.unreadable.borrow_mut() = blocks.into();
+    }
+
     /// The file is that long from now on.
     fn cut(&self, bytes: u64) {
         self.device.bytes.set(bytes);
@@ -178,6 +183,7 @@ impl Log {
             window: None,
             next_zone: None,
             gate: None,
+            unreadable: BTreeSet::new(),
         };
         let mut taken = Vec::new();
         let mut apply = |batch: Found| taken.push(batch.header.sequence);
@@ -332,6 +338,58 @@ fn a_file_cut_short_is_no_end_of_the_log() {
     }
 }
 
+/// A block of payload that can not be read is one damaged object, as a flipped bit is.
+#[test]
+fn an_unreadable_payload_is_one_damaged_object() {
+    let mut log = Log::new(4 << 20, 2);
+    (1..=20).for_each(|sequence| log.write(10, sequence - 1));
+    let [_, payload, _] = log.parts(7);
+    log.unreadable([payload + 2 * BLOCK]);
+    assert_eq!(log.replay(), (20, None));
+}
+
+/// For a front copy that can not be read the back copy stands in, acknowledged or not: the batch is there.
+#[test]
+fn the_back_copy_stands_in_for_what_can_not_be_read() {
+    let mut log = Log::new(4 << 20, 2);
+    (1..=20).for_each(|sequence| log.write(10, sequence - 1));
+    for sequence in [7, 20] {
+        let [front, _, back] = log.parts(sequence);
+        log.unreadable([front]);
+        assert_eq!(log.replay(), (20, None), "{sequence}");
+        log.unreadable([back]);
+        assert_eq!(log.replay(), (20, None), "{sequence}");
+    }
+}
+
+/// Where the log would end for what can not be read alone, nobody knows whether it does: a hole.
+#[test]
+fn what_can_not_be_read_does_not_end_the_log() {
+    let mut log = Log::new(4 << 20, 2);
+    (1..=20).for_each(|sequence| log.write(10, sequence - 1));
+    let [front, payload, back] = log.parts(20);
+    let hole = Some(log.header(20).position);
+    log.unreadable([front, back]);
+    assert_eq!(log.replay(), (19, hole));
+    log.unreadable([payload]);
+    assert_eq!(log.replay(), (19, hole), "whether it was torn can not be told");
+    let [front, _, back] = log.parts(12);
+    log.unreadable([front, back]);
+    assert_eq!(log.replay(), (11, Some(log.header(12).position)));
+}
+
+/// Behind its end the log may have blocks that can not be read: where none of it is, nothing is missed.
+#[test]
+fn an_unreadable_block_behind_the_end_is_none_of_the_log() {
+    let mut log = Log::new(4 << 20, 2);
+    (1..=20).for_each(|sequence| log.write(10, sequence - 1));
+    let end = log.offset(log.tail.position);
+    for at in [end, end + BLOCK, end + 9 * BLOCK, 4 << 20] {
+        log.unreadable([at]);
+        assert_eq!(log.replay(), (20, None), "{}", at - end);
+    }
+}
+
 /// The zone where replay starts is none that the log is in, if the first batch went to the next one: a checkpoint has covered it,
 /// and the log may have come back to it. Counted as the oldest, it would be given away by the next checkpoint, with the
 /// log in it.
@@ -353,6 +411,7 @@ fn a_zone_counts_for_the_batches_in_it() {
         entries: Vec::new(),
         hash: MetaHash::default(),
         payloads_hold: true,
+        unreadable: false,
         mended: false,
     };
     let zones = |batches: &[(u64, u32)]| {
