@@ -135,6 +135,13 @@ impl Anchor {
         zerocopy::transmute!(raw)
     }
 
+    /// The generation that a copy claims to have, for whoever has lost the key: whether it does can not be checked without it.
+    /// A format writes the first one, and every open a greater one.
+    pub(crate) fn claimed_generation(block: &[u8]) -> Option<u64> {
+        let (raw, _) = Raw::ref_from_prefix(block).ok()?;
+        (raw.magic == MAGIC).then(|| raw.generation.get())
+    }
+
     /// Reads one copy from the first block of the slice. Whose store and shard it is, is for the caller to compare.
     ///
     /// # Errors

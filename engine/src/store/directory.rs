@@ -11,7 +11,7 @@ use crate::{
     },
     error::OpenError,
     layout::{
-        BLOCK_BYTES, COPIES, DecodeError, Geometry, Superblock,
+        Anchor, BLOCK_BYTES, COPIES, DecodeError, Geometry, Superblock, anchor_offset,
         regions::{Region, SUPERBLOCK_FILE_BYTES, superblock_offset},
     },
     planted::{Point, reach},
@@ -25,6 +25,7 @@ use crossdock_transport::{
 };
 use std::{
     fs, io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -121,7 +122,8 @@ impl DataPath {
         match &self.raw {
             None => {
                 let there = self.path.join(SUPERBLOCK).exists();
-                if !there && !self.path.join(FORMATTING).exists() && self.has_shard_files()? {
+                let unfinished = self.path.join(FORMATTING).exists() && !self.was_opened()?;
+                if !there && !unfinished && self.has_shard_files()? {
                     // Data without its superblock: never format over it.
                     return Err(OpenError::Damaged {
                         path: self.path.join(SUPERBLOCK),
@@ -146,12 +148,46 @@ impl DataPath {
         Ok(entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("shard-")))
     }
 
-    /// The superblock on which the copies agree.
+    /// Whether a shard file says that a store was opened here: a mark that a format left must not let one be made over it.
+    fn was_opened(&self) -> Result<bool, OpenError> {
+        let entries = fs::read_dir(&self.path).map_err(io_error("read", &self.path))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !name.starts_with("shard-") || !name.ends_with(".log") {
+                continue;
+            }
+            let file = fs::File::open(&path).map_err(io_error("open", &path))?;
+            let mut block = vec![0; BLOCK_BYTES];
+            for copy in 0..COPIES {
+                let is_read = file.read_exact_at(&mut block, anchor_offset(copy)).is_ok();
+                if is_read && Anchor::claimed_generation(&block).is_some_and(|generation| generation > 1) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes away the mark of an unfinished store, durably.
+    fn unmark(&self) -> Result<(), OpenError> {
+        let marker = self.path.join(FORMATTING);
+        match fs::remove_file(&marker) {
+            Ok(()) => sync_directory(&self.path).map_err(open_error),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io_error("remove", &marker)(error)),
+        }
+    }
+
+    /// The superblock on which the copies agree. Where it is found the store is finished, and a mark that says otherwise goes.
     pub(crate) fn superblock(&self, core: &Core, ring: &Ring) -> Result<Superblock, OpenError> {
         let copies = self.superblock_copies(core, ring)?;
         let damaged =
             |source| OpenError::Damaged { path: self.superblock_file(), what: "superblock", source };
-        Superblock::choose(&copies).map_err(damaged)
+        let superblock = Superblock::choose(&copies).map_err(damaged)?;
+        if self.raw.is_none() && !self.read_only {
+            self.unmark()?;
+        }
+        Ok(superblock)
     }
 
     /// The superblock's copies, each as it reads.
@@ -319,8 +355,7 @@ impl DataPath {
             fs::rename(&new, &there).map_err(io_error("rename", &new))?;
             sync_directory(&self.path).map_err(open_error)?;
             reach(Point::SuperblockNamed);
-            let marker = self.path.join(FORMATTING);
-            fs::remove_file(&marker).map_err(io_error("remove", &marker))?;
+            self.unmark()?;
         }
         Ok(())
     }

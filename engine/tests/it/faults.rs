@@ -188,6 +188,39 @@ fn a_log_truncated_while_closed() {
     engine.close();
 }
 
+/// The mark of an unfinished store goes with the first open that finds a superblock; and where it is left, no store is made over shards
+/// that were in use.
+#[test]
+fn no_store_is_made_over_one_that_was_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    block_on(engine.create_bucket("b", Bytes::new())).unwrap();
+    put(&engine, "key", 1000).unwrap();
+    engine.close();
+    // As a process leaves it that dies between naming the superblock and removing the mark.
+    let mark = directory.path().join("formatting");
+    std::fs::write(&mark, b"").unwrap();
+    let engine = reopen(directory.path());
+    assert!(!mark.exists());
+    assert_eq!(get(&engine, "key"), Ok(1000));
+    engine.close();
+    std::fs::write(&mark, b"").unwrap();
+    let (there, away) = (directory.path().join("superblock"), directory.path().join("away"));
+    std::fs::rename(&there, &away).unwrap();
+    let builder = || Engine::builder().path(directory.path()).cores(2).memory_bytes(64 << 20);
+    let refused = loop {
+        match builder().open() {
+            Err(OpenError::Locked { .. }) => std::thread::park_timeout(std::time::Duration::from_millis(20)),
+            other => break other,
+        }
+    };
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{:?}", refused.err());
+    std::fs::rename(&away, &there).unwrap();
+    let engine = reopen(directory.path());
+    assert_eq!(get(&engine, "key"), Ok(1000));
+    engine.close();
+}
+
 /// A log in whose place lies something else: that shard is not there and says so to whoever asks for its keys; a listing is refused and
 /// never shortened; other shards serve and take what is theirs.
 #[test]
