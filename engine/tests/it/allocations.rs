@@ -23,7 +23,7 @@ fn for_each(rounds: u64, mut round: impl FnMut(u64)) -> f64 {
 async fn put(engine: &CoreEngine, key: &[u8], bytes: u64) -> Result<(), Error> {
     let mut put = engine.put("b", key, PutOptions { size: Some(bytes) }).await?;
     while put.received() < bytes {
-        let mut lease = put.buffer().await;
+        let mut lease = put.buffer().await?;
         lease.set_len(put.buffer_bytes());
         put.push(lease).await?;
     }

@@ -257,7 +257,8 @@ mod tests {
         let account = Arc::new(Account { id: "1".into(), display_name: "1".into(), email: None });
         let principal = &Principal::Identity(Arc::new(Identity::user("k", account, "ann", Vec::new())));
         let query = &Query::parse(&query.join("&")).unwrap();
-        let mut facts = gather(&Source { origin: ORIGIN, principal, signed, headers: &headers, query, document: None });
+        let mut facts =
+            gather(&Source { origin: ORIGIN, principal, signed, headers: &headers, query, document: None });
         assert!(facts.says("s3:signatureAge", "10000") && facts.says("s3:TlsVersion", "1.3"));
         let create = CreateBucket {
             bucket: "b".into(),

@@ -104,13 +104,15 @@ impl Log {
         let owner = PackedOwner::Part { upload: UploadId(1), number: 1 };
         let entry = Entry::MovePacked { owner, from: LogPosition { zone: 0, offset: 0 }, to };
         let proposal = Proposal { entry, payload: Some(lease.freeze()), touches_data: false };
-        let forming = Forming::take(&mut VecDeque::from([proposal]), self.zone_bytes as usize);
+        let (mut queue, mut encoded) = (VecDeque::from([proposal]), Vec::new());
+        let forming = Forming::of(&queue, self.zone_bytes as usize, &mut encoded);
         if !self.tail.fits(forming.blocks(), self.zone_bytes) {
             let next = self.tail.next_zone + 1;
             self.tail.enter_next_zone(next);
         }
         let stamp = Stamp { shard: 0, epoch: EPOCH, durable_upto, secret: &SECRET };
-        let batch = forming.build(self.lease(BATCH_BUFFER_BYTES), &mut self.tail, &stamp);
+        let buffer = self.lease(BATCH_BUFFER_BYTES);
+        let batch = forming.build(&mut queue, buffer, &mut self.tail, &stamp, &mut encoded);
         let (at, scatter) = (self.offset(batch.position), batch.scatter);
         let front = scatter.pieces().first().unwrap();
         self.batches.push(BatchHeader::peek(front, &SECRET).unwrap().0);
