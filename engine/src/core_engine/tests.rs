@@ -455,6 +455,8 @@ fn a_store_full_of_small_objects_takes_more_once_some_are_deleted() {
             }
         }
     });
+    // The cleaner goes on after the open.
+    settle(&mut world);
     world.check_at_rest().unwrap();
 }
 

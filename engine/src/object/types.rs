@@ -109,6 +109,9 @@ pub struct Delete {
     /// The attributes by which the caller judged that it may go: if the version has others by now, it stays. Decided when
     /// the delete is sequenced, as conditions are.
     pub attributes: Option<Bytes>,
+    /// The version that the caller judged: if another is there by now, even one with the same bytes, it stays. Decided as the
+    /// attributes are.
+    pub version: Option<Version>,
 }
 
 impl Delete {
@@ -119,6 +122,7 @@ impl Delete {
             which: Which::Current,
             condition: WriteCondition::default(),
             attributes: None,
+            version: None,
         }
     }
 }

@@ -79,9 +79,11 @@ impl Shard {
             // Refused for something that is itself not durable yet: whoever hears of it must find it there.
             return Judged { outcome: Err(error), ticket: pending.then(|| Self::newest_ticket(state)) };
         }
-        if let (Some(found), Some(judged_by)) = (&found, &delete.attributes)
-            && found.attributes != judged_by
-        {
+        let has_changed = found.as_ref().is_some_and(|found| {
+            delete.attributes.as_ref().is_some_and(|judged_by| found.attributes != judged_by)
+                || delete.version.is_some_and(|judged| found.version != judged)
+        });
+        if has_changed {
             let ticket = pending.then(|| Self::newest_ticket(state));
             return Judged { outcome: Err(Error::Changed), ticket };
         }

@@ -316,8 +316,7 @@ impl Call {
             return Ok(());
         };
         let (client, engine) = (self.client(), self.engine());
-        let delete =
-            Delete { key: key.bytes(client).into(), which: Which::Current, condition, attributes: None };
+        let delete = Delete { condition, ..Delete::current(&key.bytes(client)) };
         let answer = engine.delete(&key.bucket(client), delete).await;
         self.settle_delete(key, ticket, &allowed, answer)
     }

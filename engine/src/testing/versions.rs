@@ -188,7 +188,7 @@ impl Call {
         let attributes = judged.then_some(has);
         let condition = write_condition(condition, only.likely());
         let client = self.client();
-        let delete = Delete { key: key.bytes(client).into(), which, condition, attributes };
+        let delete = Delete { which, condition, attributes, ..Delete::current(&key.bytes(client)) };
         let answer = self.engine().delete(&key.bucket(client), delete).await;
         if stale {
             return match answer {
@@ -285,8 +285,7 @@ impl Call {
         for key in keys.map(|name| Key { own_bucket: own, name }) {
             if let Some((ticket, allowed, condition)) = self.begin(key, vec![Change::Delete], Condition::None)
             {
-                let (key_bytes, which) = (key.bytes(client).into(), Which::Current);
-                deletes.push(Delete { key: key_bytes, which, condition, attributes: None });
+                deletes.push(Delete { condition, ..Delete::current(&key.bytes(client)) });
                 asked.push((key, ticket, allowed));
             }
         }

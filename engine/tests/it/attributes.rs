@@ -2,9 +2,7 @@
 
 use super::{inspect::killed, open, reopen, some_bytes};
 use bytes::Bytes;
-use crossdock::{
-    BucketChange, BucketOptions, DOCUMENTS_BYTES_MAX, Delete, Error, Versioning, Which, WriteCondition,
-};
+use crossdock::{BucketChange, BucketOptions, DOCUMENTS_BYTES_MAX, Delete, Error, Versioning, Which};
 use futures_lite::future::block_on;
 use std::sync::Arc;
 
@@ -38,8 +36,7 @@ fn attributes_change_and_bytes_stay() {
         let delete = |attributes: &'static [u8]| Delete {
             which: version,
             attributes: Some(Bytes::from_static(attributes)),
-            condition: WriteCondition::default(),
-            key: (*b"k").into(),
+            ..Delete::current(b"k")
         };
         assert_eq!(engine.delete("b", delete(b"one")).await, Err(Error::Changed));
         assert_eq!(set(None, &[0; 40_000]).await, Err(Error::InvalidArgument("attributes length")));

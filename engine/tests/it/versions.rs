@@ -3,9 +3,9 @@
 use super::{inspect::killed, open, reopen, some_bytes};
 use bytes::Bytes;
 use crossdock::{
-    CommitOptions, CompleteOptions, Delete, DeleteMarker, Engine, Error, GetOptions, ListOptions, ListStart,
-    NamedPart, ObjectInfo, PutOptions, TagMatch, Version, VersionItem, VersionKind, Versioning, Which,
-    WriteCondition,
+    CommitOptions, CompleteOptions, Delete, DeleteMarker, Deleted, Engine, Error, GetOptions, ListOptions,
+    ListStart, NamedPart, ObjectInfo, PutOptions, TagMatch, Version, VersionItem, VersionKind, Versioning,
+    Which, WriteCondition,
 };
 use futures_lite::future::block_on;
 
@@ -192,6 +192,25 @@ fn a_marker_counts_as_absent() {
         assert_eq!(engine.delete("b", with(Which::Current, first.etag)).await, Err(Error::ConditionFailed));
         assert_eq!(engine.delete("b", with(old, first.etag)).await.unwrap().removed, Some(first.version));
         assert_eq!(engine.delete("b", with(old, first.etag)).await, Err(Error::NoSuchKey));
+    });
+    engine.close();
+}
+
+/// A delete of what somebody judged takes nothing that came since, even if it is the same byte for byte.
+#[test]
+fn a_delete_of_a_judged_version_leaves_its_twin() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    block_on(async {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        let first = engine.put_bytes("b", b"k", Bytes::from_static(b"daily")).await.unwrap();
+        let second = engine.put_bytes("b", b"k", Bytes::from_static(b"daily")).await.unwrap();
+        assert_ne!(first.version, second.version);
+        let judged = |version| Delete { version: Some(version), ..Delete::current(b"k") };
+        assert_eq!(engine.delete("b", judged(first.version)).await, Err(Error::Changed));
+        assert_eq!(engine.head("b", b"k", Which::Current).await.unwrap().version, second.version);
+        assert_eq!(engine.delete("b", judged(second.version)).await.unwrap().removed, Some(second.version));
+        assert_eq!(engine.delete("b", judged(second.version)).await, Ok(Deleted::default()));
     });
     engine.close();
 }

@@ -151,23 +151,9 @@ pub(super) fn gather(source: &Source<'_>) -> Facts {
         set_tags(&mut facts, &tags);
     }
     if let Some(request) = document {
-        add_document(&mut facts, request);
+        set_of_document(&mut facts, request, origin.now_ms);
     }
     facts
-}
-
-/// Facts of the document that a request brings: they are called as those of the headers that say the same of an object that is put.
-fn add_document(facts: &mut Facts, request: &Request) {
-    let Request::ChangeObject(change) = request else { return };
-    match &change.change {
-        ObjectChange::Tags(tags) => set_tags(facts, tags),
-        ObjectChange::Retention(Some(retention)) => {
-            facts.set("s3:object-lock-mode", retention.mode.name());
-            facts.set("s3:object-lock-retain-until-date", format_iso8601(retention.until_ms));
-        }
-        ObjectChange::Retention(None) => {}
-        ObjectChange::LegalHold(on) => facts.set("s3:object-lock-legal-hold", if *on { "ON" } else { "OFF" }),
-    }
 }
 
 /// Facts of the tags that a request brings.
@@ -188,9 +174,8 @@ fn set_remaining_days(facts: &mut Facts, until_ms: Option<u64>, now_ms: u64) {
     facts.set("s3:object-lock-remaining-retention-days", days);
 }
 
-/// Facts that are in a request's document.
-#[cfg_attr(not(test), expect(dead_code, reason = "for those who decide again once the document is there"))]
-pub(super) fn set_of_document(facts: &mut Facts, request: &Request, now_ms: u64) {
+/// Facts of the document that a request brings: they are called as those of the headers that say the same of an object that is put.
+fn set_of_document(facts: &mut Facts, request: &Request, now_ms: u64) {
     match request {
         Request::ChangeObject(change) => match &change.change {
             ObjectChange::Tags(tags) => set_tags(facts, tags),

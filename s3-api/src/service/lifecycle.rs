@@ -15,8 +15,8 @@ use crate::protocol::{
     metadata::ObjectHeaders,
 };
 use crossdock::{
-    BucketInfo, CoreEngine, Delete, Error, ListOptions, TagMatch, UploadItem, VersionItem, VersionKind,
-    Versioning, Which, WriteCondition,
+    BucketInfo, CoreEngine, Delete, Error, ListOptions, UploadItem, VersionItem, VersionKind, Versioning,
+    Which,
 };
 
 /// Versions or uploads looked at with one question to the engine.
@@ -190,11 +190,10 @@ impl History {
         if due.is_none_or(|(due, _)| due > now_ms) {
             return true;
         }
-        // Only if it is still what was judged: another has a life of its own.
-        let if_match = Some(TagMatch::Tags(vec![info.etag]));
+        // Only if it is still what was judged: another has a life of its own, also one of the same bytes.
         let delete = Delete {
-            condition: WriteCondition { if_match, if_none_match: None },
             attributes: Some(info.attributes.clone()),
+            version: Some(info.version),
             ..Delete::current(&self.key)
         };
         match engine.delete(&bucket.info.name, delete).await {

@@ -198,9 +198,10 @@ pub(super) async fn delete(
     let mut attempts = 0;
     let deleted = loop {
         let attributes = locks.judge(engine, &request.bucket, request.key.as_bytes(), which).await?;
-        let (key, condition) = (request.key.as_bytes().into(), condition(&request.conditions));
+        let condition = condition(&request.conditions);
         attempts += 1;
-        match engine.delete(&request.bucket, Delete { key, which, condition, attributes }).await {
+        let delete = Delete { which, condition, attributes, ..Delete::current(request.key.as_bytes()) };
+        match engine.delete(&request.bucket, delete).await {
             Err(Error::Changed) if attempts < ATTEMPTS => {}
             deleted => break deleted.map_err(|error| conditional_failure(&request.conditions, error))?,
         }
@@ -247,7 +248,7 @@ fn delete_of(bucket: &str, object: &ObjectIdentifier) -> Result<Delete, S3Error>
     let which = which(object.version_id.as_deref()).map_err(|_| S3Error::new(ErrorCode::NoSuchVersion))?;
     let if_match = object.if_match.as_ref().map(|tags| tag_match(tags, true));
     let condition = WriteCondition { if_match, if_none_match: None };
-    Ok(Delete { key: object.key.as_bytes().into(), which, condition, attributes: None })
+    Ok(Delete { which, condition, ..Delete::current(object.key.as_bytes()) })
 }
 
 /// `judge` says of a key, and whether a version of it is named, if it may be deleted, and how its locks are judged.

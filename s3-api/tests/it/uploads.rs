@@ -54,10 +54,10 @@ fn uploads_are_listed_page_by_page() {
         (all(&next, "Key"), all(&next, "Prefix")),
         (vec!["b".into(), "b".into(), "d".into()], vec!["c/".into()])
     );
-    // Behind one that is over comes the next key.
+    // Behind one that is over, by a marker that tells no time, comes its key from the first: rather one twice than one not at all.
     let gone = format!("/photos/b?uploadId={}", same_key[0].1);
     assert_eq!(alice.call(Delete, &gone, &[], b"").status, 204);
     let behind = format!("/photos?uploads&key-marker=b&upload-id-marker={}", same_key[0].1);
-    assert_eq!(all(&text(alice.call(Get, &behind, &[], b"").body), "Key"), ["c/1", "d"]);
+    assert_eq!(all(&text(alice.call(Get, &behind, &[], b"").body), "Key"), ["b", "c/1", "d"]);
     assert!(all(&text(alice.call(Get, "/photos?uploads&max-uploads=0", &[], b"").body), "Upload").is_empty());
 }
