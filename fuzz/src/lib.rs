@@ -50,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("post_form", targets::post_form::run, targets::post_form::seeds),
     Target::new("object_headers", targets::object_headers::run, targets::object_headers::seeds),
     Target::new("rdma_token", targets::rdma_token::run, targets::rdma_token::seeds),
+    Target::new("client_reply", targets::client_reply::run, targets::client_reply::seeds),
     Target::new("put_request", targets::put_request::run, targets::put_request::seeds),
     Target::new("log_batch", targets::log_batch::run, targets::log_batch::seeds),
     Target::new("log_entry", targets::log_entry::run, targets::log_entry::seeds),

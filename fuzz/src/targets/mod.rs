@@ -3,6 +3,7 @@
 pub mod bucket_policy;
 pub mod checkpoint_chunk;
 pub mod chunked_body;
+pub mod client_reply;
 pub mod header_values;
 pub mod log_batch;
 pub mod log_entry;

@@ -69,7 +69,7 @@ macro_rules! targets {
     };
 }
 
-targets! { request_head chunked_body signature header_values operation typed_request presigned_query request_documents bucket_policy post_form object_headers rdma_token put_request log_batch log_entry superblock checkpoint_chunk store_vs_model }
+targets! { request_head chunked_body signature header_values operation typed_request presigned_query request_documents bucket_policy post_form object_headers rdma_token client_reply put_request log_batch log_entry superblock checkpoint_chunk store_vs_model }
 
 #[test]
 fn seeds_are_accepted_by_their_decoders() {
@@ -81,7 +81,9 @@ fn seeds_are_accepted_by_their_decoders() {
     assert!(seeds("checkpoint_chunk").iter().all(|seed| ChunkHeader::open(seed, &key).is_ok()));
     assert!(seeds("superblock").iter().all(|seed| Superblock::decode(seed).is_ok()));
     let codecs = crossdock_transport::token::Codecs::standard();
-    let texts = seeds("rdma_token").into_iter().map(|seed| String::from_utf8(seed).expect("a seed is text"));
+    let texts = seeds("rdma_token")
+        .into_iter()
+        .map(|seed| String::from_utf8(seed).expect("a seed is text"));
     assert!(texts.map(|text| codecs.parse(&text)).all(|named| named.is_ok()));
     use crossdock_fuzz::targets::put_request;
     let payloads: Vec<_> = seeds("put_request").iter().map(|seed| put_request::accepted(seed)).collect();

@@ -52,9 +52,12 @@ impl ReplyHead {
         values.map(|(_, value)| &**value)
     }
 
-    /// Reads a head from the front of `bytes`: it, and how long it is. None if there is more to come. Interim replies are heads
-    /// too.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<(ReplyHead, usize)>, ClientError> {
+    /// Reads a head from the front of `bytes`: it, and how long it is in bytes. None if there is more to come. Interim replies are heads
+    /// too. For drivers of one's own, with [`super::contract`].
+    ///
+    /// # Errors
+    /// [`ClientError::Malformed`]: no head of HTTP/1.x, one of 64 KiB that has not ended, more than 128 headers, or a value that is no UTF-8.
+    pub fn parse(bytes: &[u8]) -> Result<Option<(ReplyHead, usize)>, ClientError> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut reply = httparse::Response::new(&mut headers);
         let parsed = reply.parse(bytes).map_err(|_| ClientError::Malformed("no HTTP head"))?;
