@@ -81,9 +81,7 @@ fn seeds_are_accepted_by_their_decoders() {
     assert!(seeds("checkpoint_chunk").iter().all(|seed| ChunkHeader::open(seed, &key).is_ok()));
     assert!(seeds("superblock").iter().all(|seed| Superblock::decode(seed).is_ok()));
     let codecs = crossdock_transport::token::Codecs::standard();
-    let texts = seeds("rdma_token")
-        .into_iter()
-        .map(|seed| String::from_utf8(seed).expect("a seed is text"));
+    let texts = seeds("rdma_token").into_iter().map(|seed| String::from_utf8(seed).expect("a seed is text"));
     assert!(texts.map(|text| codecs.parse(&text)).all(|named| named.is_ok()));
     use crossdock_fuzz::targets::put_request;
     let payloads: Vec<_> = seeds("put_request").iter().map(|seed| put_request::accepted(seed)).collect();

@@ -45,8 +45,10 @@ mod versions;
 mod writes;
 
 pub use access::{Access, Authorizer, BucketAccess, Decision, ObjectAccess, Policies};
+pub(crate) use facts::Origin;
 pub use facts::RequestFacts;
-pub(crate) use facts::{Origin, UNKNOWN};
+#[cfg(any(feature = "tls", feature = "http"))]
+pub(crate) use facts::UNKNOWN;
 pub use identity::{Account, Credential, Credentials, Identity, Principal, Secret};
 pub use lifecycle::{Swept, sweep};
 pub use remote::{Declined, RemoteOptions};

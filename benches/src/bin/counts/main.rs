@@ -1,16 +1,18 @@
-//! What one operation costs, in counts that a busy machine does not change: allocations, bytes copied, and, when it is run
-//! under callgrind, instructions.
+//! What one operation costs, in counts that a busy machine does not change: allocations, bytes copied, system calls, and,
+//! when it is run under callgrind, instructions.
 //!
 //! ```text
-//! counts            prints each operation's name, its allocations, their bytes, and bytes of payload copied, for one
-//! counts NAME N     does the operation N times and says nothing: for callgrind, which counts the whole process, so that
-//!                   the difference of two runs is that of their operations alone
+//! counts                  prints each operation's name, a unit, and how many of it one operation took
+//! counts NAME N           does the operation N times and says nothing: for callgrind, which counts the whole process, so that
+//!                         the difference of two runs is that of their operations alone
+//! counts connections N    prints system calls for each request of a server with N connections at work
 //! ```
 //!
-//! `cargo xtask counts` does both, and compares with `benches/counts.tsv`. The engine runs on disks in memory with
-//! a clock of its own: no kernel, no thread, no chance.
+//! `cargo xtask counts` does the first two, and compares with `benches/counts.tsv`. For allocations and instructions the engine
+//! runs on disks in memory with a clock of its own: no kernel, no thread, no chance.
 
 mod operations;
+mod system_calls;
 
 use crossdock_transport::memory::{CopyReason, copied_bytes};
 use std::process::ExitCode;
@@ -30,11 +32,19 @@ fn main() -> ExitCode {
                 let copied = all_copied();
                 let allocations = allocation_counter::measure(|| operation.repeat(COUNTED));
                 let per = |count: u64| count as f64 / COUNTED as f64;
-                let (count, bytes) = (per(allocations.count_total), per(allocations.bytes_total));
-                println!("{name}\t{count:.2}\t{bytes:.0}\t{:.0}", per(all_copied() - copied));
+                println!("{name}\tallocations\t{:.2}", per(allocations.count_total));
+                println!("{name}\tallocated-bytes\t{:.0}", per(allocations.bytes_total));
+                println!("{name}\tcopied-bytes\t{:.0}", per(all_copied() - copied));
             }
-            ExitCode::SUCCESS
+            print_system_calls(&[])
         }
+        [connections, count] if connections == "connections" => match count.parse() {
+            Ok(count) => print_system_calls(&[count]),
+            Err(_) => {
+                eprintln!("counts: `{count}` is no number");
+                ExitCode::FAILURE
+            }
+        },
         [name, times] => {
             let found = operations::ALL.iter().find(|(known, _)| known == name);
             let (Some((_, make)), Ok(times)) = (found, times.parse()) else {
@@ -46,6 +56,24 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!("usage: counts [NAME TIMES]");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Of the engine, and of a server with one connection and with each of those counts of them.
+fn print_system_calls(connections: &[usize]) -> ExitCode {
+    // Beside the program, where there is a file system that files are opened on without its cache.
+    let program = std::env::current_exe().map_err(|error| error.to_string());
+    let counts =
+        program.and_then(|program| system_calls::count(&program.with_extension("store"), connections));
+    match counts {
+        Ok(counts) => {
+            counts.iter().for_each(|(name, each)| println!("{name}\tsystem-calls\t{each:.2}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("counts: system calls: {error}");
             ExitCode::FAILURE
         }
     }

@@ -12,7 +12,7 @@
 
 use super::super::http::RequestHead;
 use super::claim::Claim;
-use super::encoding::{decode_iter, hex32, push_encoded, query_pairs};
+use super::encoding::{hex32, push_encoded_anew, query_pairs};
 use super::key::{Scope, push_context, sha256};
 use super::timestamp::Timestamp;
 
@@ -45,7 +45,7 @@ pub(super) fn build(head: &RequestHead, path: PathForm, signed_headers: &str, pa
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b'\n');
     match path {
-        PathForm::Encoded => push_encoded(&mut out, decode_iter(head.path.as_bytes(), false), true),
+        PathForm::Encoded => push_encoded_anew(&mut out, head.path.as_bytes(), true, false),
         PathForm::Raw => out.extend_from_slice(head.path.as_bytes()),
     }
     out.push(b'\n');
@@ -73,7 +73,7 @@ pub(super) fn build(head: &RequestHead, path: PathForm, signed_headers: &str, pa
 fn push_query(out: &mut Vec<u8>, query: &str) {
     let encode = |text: &str| {
         let mut encoded = Vec::with_capacity(text.len());
-        push_encoded(&mut encoded, decode_iter(text.as_bytes(), true), false);
+        push_encoded_anew(&mut encoded, text.as_bytes(), false, true);
         encoded
     };
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> =
@@ -96,6 +96,10 @@ fn push_query(out: &mut Vec<u8>, query: &str) {
 /// taken for Latin-1, as S3 does.
 fn push_value(out: &mut Vec<u8>, value: &[u8]) {
     let value = value.trim_ascii();
+    let has_run = || memchr::memchr_iter(b' ', value).any(|at| value.get(at + 1) == Some(&b' '));
+    if value.is_ascii() && !has_run() {
+        return out.extend_from_slice(value);
+    }
     let latin1 = core::str::from_utf8(value).is_err();
     let mut after_space = false;
     for &byte in value {

@@ -346,13 +346,16 @@ fn parse_credential(
 /// `host;x-amz-date`: names in lower case, none twice, `host` among them.
 fn parse_signed_headers(list: &str, place: SignaturePlace) -> Result<Box<str>, AuthError> {
     let list = list.trim();
-    let mut names: Vec<&str> = list.split(';').take(SIGNED_HEADERS_MAX + 1).collect();
-    if !names.is_sorted() {
+    let mut names: Vec<&str> = Vec::with_capacity(24);
+    names.extend(list.split(';').take(SIGNED_HEADERS_MAX + 1));
+    let ascends = |names: &[&str]| names.is_sorted_by(|a, b| a < b);
+    if !ascends(&names) {
         names.sort_unstable();
     }
     let malformed = names.len() > SIGNED_HEADERS_MAX
-        || names.iter().any(|name| name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase()))
-        || !names.is_sorted_by(|a, b| a < b);
+        || names.iter().any(|name| name.is_empty())
+        || list.bytes().any(|byte| byte.is_ascii_uppercase())
+        || !ascends(&names);
     if malformed {
         return Err(AuthError::Malformed { place });
     }

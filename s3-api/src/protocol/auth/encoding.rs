@@ -9,8 +9,8 @@
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn nibbles(byte: u8, digits: &[u8; 16]) -> [u8; 2] {
@@ -27,6 +27,18 @@ pub(super) fn push_encoded(out: &mut Vec<u8>, bytes: impl IntoIterator<Item = u8
             out.push(b'%');
             out.extend_from_slice(&nibbles(byte, UPPER));
         }
+    }
+}
+
+/// Appends percent-encoded `text` decoded and encoded again by the rule; slashes stay if `keep_slash`, and `+` is a space if
+/// `plus_is_space`.
+pub(super) fn push_encoded_anew(out: &mut Vec<u8>, text: &[u8], keep_slash: bool, plus_is_space: bool) {
+    // Nearly all text is what the rule makes of it: looked through, then taken at once.
+    let is_plain = |&byte: &u8| is_unreserved(byte) || (keep_slash && byte == b'/');
+    if text.iter().all(is_plain) {
+        out.extend_from_slice(text);
+    } else {
+        push_encoded(out, decode_iter(text, plus_is_space), keep_slash);
     }
 }
 
@@ -121,6 +133,15 @@ mod tests {
             prop_assert_eq!(percent_decode(encode_path(&text).as_bytes()), text.as_bytes());
             prop_assert_eq!(percent_decode(encode_query(&text).as_bytes()), text.as_bytes());
             prop_assert_eq!(parse_hex32(&hex32(&bytes)), Some(bytes));
+        }
+
+        #[test]
+        fn encoding_anew_is_decoding_and_encoding(text in "[-a-c%/+0-9A-F é]{0,12}", slash: bool, plus: bool) {
+            // Whatever is taken at once is what the long way makes of it.
+            let (mut at_once, mut long) = (b"x".to_vec(), b"x".to_vec());
+            push_encoded_anew(&mut at_once, text.as_bytes(), slash, plus);
+            push_encoded(&mut long, decode_iter(text.as_bytes(), plus), slash);
+            prop_assert_eq!(at_once, long);
         }
 
         #[test]

@@ -1,4 +1,10 @@
 //! The digests of a body: computed in one pass over the payload, only those that are asked for, and compared.
+//!
+//! SHA-256 is computed for each body by itself, unlike MD5 ([`super::super::md5`]), which no processor has an instruction for.
+//! Measured on one core of a Xeon with SHA extensions and AVX-512, in GB/s for all bodies together: one body by the SHA
+//! instructions 1.3; two by turns 1.9; 16 in the lanes of AVX-512 1.9, that is with fewer than eleven less than one body
+//! after the other; 8 in the lanes of AVX2 1.1. What there is to gain is a third of the time, for bodies whose hash is signed,
+//! and the code for it would be unsafe.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
