@@ -438,6 +438,10 @@ impl ExtentWriter {
             }
         };
         let extents_max = EXTENTS_MAX - self.extents.len();
+        if extents_max == 0 {
+            // No zone that is made for it would help.
+            return Err(Error::Full { shard: self.shard });
+        }
         let reserved = self.engine.hold(
             self.shard,
             move |shard| async move { shard.reserve(wanted, extents_max).await },
