@@ -530,9 +530,14 @@ impl Streamed {
     }
 }
 
+/// Longest that a test waits for bytes of a server: more than any deadline it gives one.
+const REPLY_MAX: Duration = Duration::from_secs(150);
+
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
+    // A reply that never comes is a failure with a name and not a test that never ends.
+    stream.set_read_timeout(Some(REPLY_MAX)).unwrap();
     stream
 }
 

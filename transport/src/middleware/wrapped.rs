@@ -99,7 +99,7 @@ struct WrappedEndpoint {
 #[derive(Default)]
 struct Sessions {
     connected: HashMap<SessionId, Rc<Session>>,
-    /// Disconnected with operations in flight.
+    /// Disconnected, with operations in flight or with somebody who may post more.
     draining: Vec<Rc<Session>>,
 }
 
@@ -167,7 +167,8 @@ impl WrappedEndpoint {
 
     /// Sessions end by themselves, too: idle, or with their client.
     fn let_go_of_ended(&self) {
-        let keeps = |session: &Rc<Session>| !session.line.borrow().is_empty();
+        // Whoever has a session may still post on it, and only its polls end what is posted.
+        let keeps = |session: &Rc<Session>| Rc::strong_count(session) > 1 || !session.line.borrow().is_empty();
         let mut sessions = self.sessions.borrow_mut();
         sessions.draining.retain(keeps);
         sessions.connected.retain(|_, session| session.inner.is_open() || keeps(session));

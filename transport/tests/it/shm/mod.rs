@@ -8,6 +8,7 @@ use crossdock_transport::{
     conformance::{Client, Subject},
     conformance_suite,
     memory::{Arena, ArenaOptions, PagePolicy},
+    middleware::{Tracer, Wrapped},
     remote::{Access, Answer, Endpoint, EndpointOptions, Offer, RemoteSlice, SessionLimits, Transport},
     shm::{Event, Shm, ShmClient, ShmOptions},
 };
@@ -26,6 +27,31 @@ fn shm() -> Shm {
 
 conformance_suite!(conforms_here, Here(shm()));
 conformance_suite!(conforms_elsewhere, Elsewhere(shm()));
+conformance_suite!(conforms_traced, Traced::new());
+
+/// Behind a middleware. Unlike memory of this process it has operations that only a poll ends.
+struct Traced {
+    inner: Here,
+    transport: Wrapped<Shm>,
+}
+
+impl Traced {
+    fn new() -> Traced {
+        let shm = shm();
+        let transport = Wrapped::new(shm.clone(), |_core| Rc::new(Tracer::default()));
+        Traced { inner: Here(shm), transport }
+    }
+}
+
+impl Subject for Traced {
+    fn transport(&self) -> &dyn Transport {
+        &self.transport
+    }
+
+    fn client(&self, bytes: usize) -> Box<dyn Client> {
+        self.inner.client(bytes)
+    }
+}
 
 struct LocalClient {
     /// None when it is gone.
