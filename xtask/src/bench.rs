@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::cargo;
+use crate::cargo::Build;
 use crate::command::Line;
 use crate::install;
 use crate::tree::Tree;
@@ -40,7 +40,7 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
             Line::new("cargo", tree.root()).args(["bench", "--package", "crossdock-benches", "--", filter]);
         return Ok(line.run()?.success);
     }
-    if !cargo::release_programs(tree, "crossdock-examples", &["s3-server", "rdma-client"])? {
+    if !Build::Release.programs(tree, "crossdock-examples", &["s3-server", "rdma-client"])? {
         return Err("the programs do not build".to_owned());
     }
     let build = ["build", "--quiet", "--release", "--package", "crossdock-benches", "--bin", "bench"];
@@ -48,7 +48,7 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
         return Err("benches/src/bin/bench does not build".to_owned());
     }
     let directory = options.directory.clone().unwrap_or_else(|| tree.target().to_path_buf());
-    let mut line = Line::new(tree.release_binary("bench"), tree.root())
+    let mut line = Line::new(Build::Release.program(tree, "bench"), tree.root())
         .args(["--directory".as_ref(), directory.as_os_str()]);
     if options.full {
         line = line.args(["--full"]);

@@ -79,6 +79,23 @@ pub(crate) fn thread_models(tree: &Tree) -> Result<Verdict, String> {
     Ok(Verdict::of_runner(libtest_counts(&done.output), done.success))
 }
 
+/// Runs the tests of one package in the build that all tests share, where there is a runner that can choose.
+pub(crate) fn run_tests_of(
+    tree: &Tree,
+    package: &str,
+    environment: &[(&str, &str)],
+) -> Result<Verdict, String> {
+    let filter = format!("package({package})");
+    match has_nextest() {
+        true => run_tests(tree, &["--workspace", "--filterset", &filter], environment),
+        false => run_tests(tree, &["--package", package], environment),
+    }
+}
+
+fn has_nextest() -> bool {
+    Tree::program("cargo-nextest").is_some()
+}
+
 /// Runs the tests of the packages selected, with these environment variables.
 pub(crate) fn run_tests(
     tree: &Tree,
@@ -89,7 +106,7 @@ pub(crate) fn run_tests(
     if log.exists() {
         std::fs::remove_file(&log).map_err(|error| format!("cannot remove {}: {error}", log.display()))?;
     }
-    let nextest = Tree::program("cargo-nextest").is_some();
+    let nextest = has_nextest();
     let line = if nextest {
         let quiet = ["--no-fail-fast", "--status-level", "slow", "--final-status-level", "slow"];
         cargo(tree).args(["nextest", "run"]).args(selection).args(quiet)
@@ -120,7 +137,8 @@ fn with_skips(mut verdict: Verdict, log: &str) -> Verdict {
 
 /// Builds one test target, to be run elsewhere, and says where it is.
 pub(crate) fn test_program(tree: &Tree, package: &str, target: &str) -> Result<PathBuf, String> {
-    let line = cargo(tree).args(["test", "--quiet", "--package", package, "--test", target, "--no-run"]);
+    // With the whole workspace, as the other tests are built.
+    let line = cargo(tree).args(["test", "--quiet", "--workspace", "--test", target, "--no-run"]);
     let done = line.args(["--message-format", "json"]).run_quiet()?;
     if !done.success {
         return Err(format!("the tests `{target}` of {package} do not build:\n{}", done.output));
@@ -128,7 +146,9 @@ pub(crate) fn test_program(tree: &Tree, package: &str, target: &str) -> Result<P
     // An artifact reads {"reason":"compiler-artifact",…,"target":{"kind":["test"],…,"name":"rdma",…},…,"executable":"/…",…}. A warning
     // about the same target reads alike, but for the reason and the program.
     let named = format!("\"name\":\"{target}\"");
-    let parts = ["\"reason\":\"compiler-artifact\"", "\"kind\":[\"test\"]", &named];
+    // "package_id":"path+file:///…/transport#crossdock-transport@0.1.0"
+    let of_package = format!("#{package}@");
+    let parts = ["\"reason\":\"compiler-artifact\"", "\"kind\":[\"test\"]", &named, &of_package];
     let artifact = |line: &&str| parts.iter().all(|part| line.contains(part));
     let path = done.output.lines().find(artifact).and_then(|line| {
         let (_, rest) = line.split_once("\"executable\":\"")?;
@@ -137,16 +157,65 @@ pub(crate) fn test_program(tree: &Tree, package: &str, target: &str) -> Result<P
     path.map(PathBuf::from).ok_or_else(|| format!("cargo names no program for the tests `{target}`"))
 }
 
-/// Builds the programs that people run, with the one release profile that clients and crashes share.
-pub(crate) fn release_programs(tree: &Tree, package: &str, names: &[&str]) -> Result<bool, String> {
-    let mut line = cargo(tree).args(["build", "--quiet", "--release", "--package", package]);
-    for name in names {
-        line = line.args(["--bin", *name]);
-    }
-    Ok(line.run()?.success)
+/// Which build of the programs is tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// The one that people run.
+    Release,
+    /// The one that the tests share: it has assertions, and after the tests little of it is left to do.
+    Tests,
 }
 
-/// Makes of a release build one in which rules of the engine can be broken, and that dies where it is told to. Only the
+impl Build {
+    /// Builds these programs of a package.
+    pub(crate) fn programs(self, tree: &Tree, package: &str, names: &[&str]) -> Result<bool, String> {
+        let line = match self {
+            Build::Release => {
+                let line = cargo(tree).args(["build", "--quiet", "--release", "--package", package]);
+                names.iter().fold(line, |line, name| line.args(["--bin", name]))
+            }
+            Build::Tests => of_tests(tree),
+        };
+        Ok(line.run()?.success)
+    }
+
+    /// Where a program lies then.
+    pub(crate) fn program(self, tree: &Tree, name: &str) -> PathBuf {
+        tree.target().join(self.directory()).join(name)
+    }
+
+    /// The same programs, as [`planted`] makes them.
+    pub(crate) fn planted_programs(self, tree: &Tree, package: &str, names: &[&str]) -> Result<bool, String> {
+        let line = cargo(tree).args(["build", "--quiet"]);
+        let line = match self {
+            Build::Release => line.args(["--release", "--package", package]),
+            // Or the features of what they depend on would be others.
+            Build::Tests => line.args(["--workspace"]),
+        };
+        let line = names.iter().fold(line, |line, name| line.args(["--bin", name]));
+        Ok(planted(tree, line).run()?.success)
+    }
+
+    /// Where such a program lies.
+    pub(crate) fn planted_program(self, tree: &Tree, name: &str) -> PathBuf {
+        tree.planted_target().join(self.directory()).join(name)
+    }
+
+    fn directory(self) -> &'static str {
+        match self {
+            Build::Release => "release",
+            Build::Tests => "debug",
+        }
+    }
+}
+
+/// Builds all tests and all programs. Together, because the features of a package are those of all that is built with it: a build of
+/// one of them alone begins anew.
+fn of_tests(tree: &Tree) -> Line {
+    cargo(tree).args(["build", "--quiet", "--workspace", "--bins", "--tests"])
+}
+
+/// Makes of a build one in which rules of the engine can be broken, and that dies where it is told to. Only the
 /// packages of this workspace are built for it; dependencies come from the ordinary build, through the directory for what
 /// lies between (a cargo that does not know that setting builds everything anew, which only takes longer).
 /// <https://doc.rust-lang.org/cargo/reference/environment-variables.html>
@@ -157,13 +226,12 @@ pub(crate) fn planted(tree: &Tree, line: Line) -> Line {
         .env("RUSTC_WORKSPACE_WRAPPER", tree.path("xtask/planted-rustc"))
 }
 
-/// Builds the programs that die where they are told to: [`Tree::planted_binary`].
-pub(crate) fn planted_programs(tree: &Tree, package: &str, names: &[&str]) -> Result<bool, String> {
-    let mut line = cargo(tree).args(["build", "--quiet", "--release", "--package", package]);
-    for name in names {
-        line = line.args(["--bin", *name]);
-    }
-    Ok(planted(tree, line).run()?.success)
+/// Builds the simulator and the program that counts, [`Build::Release`] both. Together, as [`of_tests`].
+pub(crate) fn simulator_and_counts(tree: &Tree) -> Result<bool, String> {
+    let line = cargo(tree).args(["build", "--quiet", "--release"]);
+    let line = line.args(["--package", "crossdock", "--package", "crossdock-benches"]);
+    let line = line.args(["--features", "crossdock/testing,crossdock-benches/counts"]);
+    Ok(line.args(["--example", "simulate", "--bin", "counts"]).run()?.success)
 }
 
 /// The programs (`kind` is `bin` or `example`) that this version of the tree can build.

@@ -1,6 +1,6 @@
-//! The real S3 clients against the release build of the server.
+//! The real S3 clients against the server.
 
-use crate::cargo;
+use crate::cargo::{self, Build};
 use crate::command::Line;
 use crate::environments;
 use crate::install;
@@ -27,7 +27,7 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     for line in install::packages(tree) {
         println!("missing: {line}");
     }
-    let verdict = pytest(tree, options)?;
+    let verdict = pytest(tree, options, Build::Release)?;
     for note in &verdict.notes {
         println!("{note}");
     }
@@ -37,10 +37,10 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
 
 /// The stage of `cargo xtask test`.
 pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
-    pytest(tree, &Options::default())
+    pytest(tree, &Options::default(), Build::Tests)
 }
 
-fn pytest(tree: &Tree, options: &Options) -> Result<Verdict, String> {
+fn pytest(tree: &Tree, options: &Options, build: Build) -> Result<Verdict, String> {
     if options.endpoint.is_none() {
         if !cargo::has_program(tree, "bin", "s3-server")? {
             return Ok(Verdict::skipped(
@@ -48,7 +48,7 @@ fn pytest(tree: &Tree, options: &Options) -> Result<Verdict, String> {
                 "client tests: this version of the tree has no s3-server program",
             ));
         }
-        if !cargo::release_programs(tree, "crossdock-examples", &["s3-server", "rdma-client"])? {
+        if !build.programs(tree, "crossdock-examples", &["s3-server", "rdma-client"])? {
             return Ok(Verdict::check(false));
         }
     }
@@ -61,7 +61,7 @@ fn pytest(tree: &Tree, options: &Options) -> Result<Verdict, String> {
     let mut line = Line::new(python, &directory)
         .args(["-m", "pytest", "-rsfE", "--tb=short", "-q", "-p", "no:cacheprovider"])
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("CROSSDOCK_SERVER", tree.release_binary("s3-server"));
+        .env("CROSSDOCK_SERVER", build.program(tree, "s3-server"));
     for (name, value) in environments::apart(tree) {
         line = line.env(&name, value);
     }

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::cargo::{self, Build};
 use crate::command::Line;
 use crate::report::Verdict;
 use crate::tree::Tree;
@@ -113,12 +114,10 @@ fn compare(known: &Counts, measured: &ByUnit<f64>, print: bool) -> Vec<String> {
 /// None if there is no valgrind.
 fn measure(tree: &Tree) -> Result<Option<ByUnit<f64>>, String> {
     let Some(valgrind) = Tree::program("valgrind") else { return Ok(None) };
-    let build = ["build", "--quiet", "--release", "--package", "crossdock-benches"];
-    let build = Line::new("cargo", tree.root()).args(build).args(["--features", "counts", "--bin", "counts"]);
-    if !build.run()?.success {
+    if !cargo::simulator_and_counts(tree)? {
         return Err("benches/src/bin/counts does not build".to_owned());
     }
-    let program = tree.release_binary("counts");
+    let program = Build::Release.program(tree, "counts");
     let own = Line::new(&program, tree.root()).run_quiet()?;
     if !own.success {
         return Err(format!("counts failed: {}", own.output));

@@ -1,6 +1,6 @@
 //! The core of the client tests once more: over HTTPS, and with the service behind hyper.
 
-use crate::cargo;
+use crate::cargo::Build;
 use crate::command::Line;
 use crate::environments;
 use crate::report::{Verdict, pytest_counts};
@@ -14,8 +14,9 @@ const OTHERS: &str = "libraries or fsspec or crt or javascript or s3fs";
 
 /// The stage of `cargo xtask test`.
 pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
-    let built = cargo::release_programs(tree, "crossdock-examples", &["s3-server"])?
-        && cargo::release_programs(tree, "crossdock-hyper-frontend", &["hyper-frontend"])?;
+    let build = Build::Tests;
+    let built = build.programs(tree, "crossdock-examples", &["s3-server"])?
+        && build.programs(tree, "crossdock-hyper-frontend", &["hyper-frontend"])?;
     if !built {
         return Ok(Verdict::check(false));
     }
@@ -32,7 +33,7 @@ pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
             .args(["-m", "pytest", "-rsfE", "--tb=short", "-q", "-p", "no:cacheprovider", "-m", &marks])
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("CROSSDOCK_FRONT", front)
-            .env("CROSSDOCK_SERVER", tree.release_binary(program));
+            .env("CROSSDOCK_SERVER", build.program(tree, program));
         for (name, value) in environments::apart(tree) {
             line = line.env(&name, value);
         }

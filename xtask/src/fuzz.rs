@@ -86,7 +86,7 @@ const STAGE_INPUTS: &str = "500000";
 /// The stage of `cargo xtask test`: every target over mutations that are the same in every run, with the build
 /// that the tests share.
 pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
-    cargo::run_tests(tree, &["--package", "crossdock-fuzz"], &[("CROSSDOCK_FUZZ_INPUTS", STAGE_INPUTS)])
+    cargo::run_tests_of(tree, "crossdock-fuzz", &[("CROSSDOCK_FUZZ_INPUTS", STAGE_INPUTS)])
 }
 
 /// The triple of the machine this program was built for, which is where the target runs.

@@ -7,7 +7,7 @@
 //! and the engine with each of its rules broken in turn (a build of its own, `--cfg planted`: nothing of that is in any
 //! other).
 
-use crate::cargo;
+use crate::cargo::{self, Build};
 use crate::command::Line;
 use crate::report::Verdict;
 use crate::tree::Tree;
@@ -71,19 +71,20 @@ fn long(tree: &Tree, rest: &[String]) -> Result<bool, String> {
 }
 
 fn mutations(tree: &Tree, rest: &[String]) -> Result<bool, String> {
-    let line = cargo::planted(tree, built_simulator(tree));
+    let line = Line::new("cargo", tree.root())
+        .args(["run", "--quiet", "--release", "--package", "crossdock", "--features", "testing"])
+        .args(["--example", "simulate"]);
+    let line = cargo::planted(tree, line);
     let line = line.args(["--", "--mutations", "--seeds", MUTATION_SEEDS]).args(rest);
     Ok(line.run()?.success)
 }
 
 fn simulator(tree: &Tree, what: &[&str], rest: &[String]) -> Result<bool, String> {
-    Ok(built_simulator(tree).args(["--"]).args(what).args(rest).run()?.success)
-}
-
-fn built_simulator(tree: &Tree) -> Line {
-    Line::new("cargo", tree.root())
-        .args(["run", "--quiet", "--release", "--package", "crossdock", "--features", "testing"])
-        .args(["--example", "simulate"])
+    if !cargo::simulator_and_counts(tree)? {
+        return Err("the simulator does not build".to_owned());
+    }
+    let program = Build::Release.program(tree, "examples/simulate");
+    Ok(Line::new(program, tree.root()).args(what).args(rest).run()?.success)
 }
 
 /// How many seeds the stage runs: about a minute, with its build.

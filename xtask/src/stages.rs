@@ -20,7 +20,8 @@ struct Stage {
     run: fn(&Tree) -> Result<Verdict, String>,
 }
 
-/// Builds are shared: everything up to the fuzz targets uses the test profile, the rest one release build.
+/// Builds are shared: all but the simulation and the counts, which are of the release build, use the one of the tests, and so do the programs
+/// that real clients, the machine and crashes are let loose on.
 const STAGES: &[Stage] = &[
     Stage { name: "formatting", run: cargo::formatting },
     Stage { name: "lints", run: cargo::lints },

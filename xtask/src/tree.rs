@@ -34,16 +34,6 @@ impl Tree {
         self.root.join(relative)
     }
 
-    /// The release build of the program `name`.
-    pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
-        self.target.join("release").join(name)
-    }
-
-    /// The release build of the program `name` in which rules can be broken: [`crate::cargo::planted`].
-    pub(crate) fn planted_binary(&self, name: &str) -> PathBuf {
-        self.planted_target().join("release").join(name)
-    }
-
     /// Where programs built with `--cfg planted` go, so that nobody takes one for another.
     pub(crate) fn planted_target(&self) -> PathBuf {
         self.target.join("planted")

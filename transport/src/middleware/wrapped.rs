@@ -168,7 +168,8 @@ impl WrappedEndpoint {
     /// Sessions end by themselves, too: idle, or with their client.
     fn let_go_of_ended(&self) {
         // Whoever has a session may still post on it, and only its polls end what is posted.
-        let keeps = |session: &Rc<Session>| Rc::strong_count(session) > 1 || !session.line.borrow().is_empty();
+        let keeps =
+            |session: &Rc<Session>| Rc::strong_count(session) > 1 || !session.line.borrow().is_empty();
         let mut sessions = self.sessions.borrow_mut();
         sessions.draining.retain(keeps);
         sessions.connected.retain(|_, session| session.inner.is_open() || keeps(session));

@@ -25,7 +25,7 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 
-use crate::cargo;
+use crate::cargo::{self, Build};
 use crate::command::Line;
 use crate::install;
 use crate::report::Verdict;
@@ -84,7 +84,7 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     for line in install::packages(tree) {
         println!("missing: {line}");
     }
-    let verdict = all(tree, options)?;
+    let verdict = all(tree, options, Build::Release)?;
     for note in &verdict.notes {
         println!("{note}");
     }
@@ -94,10 +94,10 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
 
 /// The stage of `cargo xtask test`.
 pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
-    all(tree, &STAGE)
+    all(tree, &STAGE, Build::Tests)
 }
 
-fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
+fn all(tree: &Tree, options: &Options, build: Build) -> Result<Verdict, String> {
     let work = tree.target().join("crash");
     if work.exists() {
         std::fs::remove_dir_all(&work)
@@ -109,10 +109,10 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
         None if !cargo::has_program(tree, "bin", "s3-server")? => {
             return Ok(Verdict::skipped(1, "crash tests: this version of the tree has no s3-server program"));
         }
-        None if !cargo::release_programs(tree, "crossdock-examples", &["s3-server"])? => {
+        None if !build.programs(tree, "crossdock-examples", &["s3-server"])? => {
             return Ok(Verdict::check(false));
         }
-        None => tree.release_binary("s3-server"),
+        None => build.program(tree, "s3-server"),
     };
     let run = Run {
         program: Program {
@@ -121,7 +121,7 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
             log: work.join("server.log"),
             dies_at: None,
         },
-        tool: store_tool(tree)?,
+        tool: store_tool(tree, build)?,
         work,
         seed: options.seed,
     };
@@ -137,7 +137,7 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
             verdict.add(on_a_disk(tree, &run, &on_it, system, kill));
         }
     }
-    verdict.add(deaths(tree, &run, options)?);
+    verdict.add(deaths(tree, &run, options, build)?);
     if wanted("flipped bits") {
         verdict.add(judged("flipped bits", rot::flips(&run, options.flips)));
     }
@@ -165,7 +165,7 @@ fn all(tree: &Tree, options: &Options) -> Result<Verdict, String> {
 }
 
 /// Deaths at named places: on the file system of the tree, and on those that can be made.
-fn deaths(tree: &Tree, run: &Run, options: &Options) -> Result<Verdict, String> {
+fn deaths(tree: &Tree, run: &Run, options: &Options, build: Build) -> Result<Verdict, String> {
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let systems = [disk::FileSystem::Ext4, disk::FileSystem::Xfs];
     let here = options.deaths > 0 && wanted("deaths at named places");
@@ -182,10 +182,10 @@ fn deaths(tree: &Tree, run: &Run, options: &Options) -> Result<Verdict, String> 
             "deaths at named places: only a server of this tree is built to die there",
         ));
     }
-    if !cargo::planted_programs(tree, "crossdock-examples", &["s3-server"])? {
+    if !build.planted_programs(tree, "crossdock-examples", &["s3-server"])? {
         return Ok(Verdict::check(false));
     }
-    let program = Program { path: tree.planted_binary("s3-server"), ..run.program.clone() };
+    let program = Program { path: build.planted_program(tree, "s3-server"), ..run.program.clone() };
     if here {
         verdict.add(points::deaths(run, &program, &run.work, "", options.deaths));
     }
@@ -269,15 +269,15 @@ impl Run {
     }
 }
 
-fn store_tool(tree: &Tree) -> Result<Option<PathBuf>, String> {
+fn store_tool(tree: &Tree, build: Build) -> Result<Option<PathBuf>, String> {
     if !cargo::has_program(tree, "bin", "crossdock")? {
         println!("crossdock fsck is not part of this version of the tree: closed stores are not checked");
         return Ok(None);
     }
-    if !cargo::release_programs(tree, "crossdock-examples", &["crossdock"])? {
+    if !build.programs(tree, "crossdock-examples", &["crossdock"])? {
         return Err("cannot build the crossdock tool".to_owned());
     }
-    Ok(Some(tree.release_binary("crossdock")))
+    Ok(Some(build.program(tree, "crossdock")))
 }
 
 /// One test: what it says about itself, and its verdict.
