@@ -201,6 +201,14 @@ impl BatchHeader {
         Ok((header, entries, chain, raw.is_back == 1))
     }
 
+    /// Makes of a copy's first block one that a build with another format wrote.
+    #[cfg(test)]
+    pub(crate) fn reseal(block: &mut [u8], version: u16, key: &SecretKey) {
+        let (raw, _) = Raw::mut_from_prefix(block).expect("a block");
+        raw.version = version.into();
+        raw.header_hash = raw.hash(key).0;
+    }
+
     fn is_well_formed(&self, entry_bytes: u64) -> bool {
         let total_bytes = u64::from(self.total_blocks()) * BLOCK_BYTES as u64;
         self.shard < SHARDS_MAX

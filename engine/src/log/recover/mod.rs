@@ -187,7 +187,7 @@ impl LogReader {
                 let acknowledged = watermark >= sequence;
                 // A batch that is all there is taken: whether it was acknowledged does not matter.
                 found = evidence.back_copy.filter(|copy| acknowledged || copy.payloads_hold);
-                if found.is_none() && (acknowledged || self.may_hide(&tail)) {
+                if found.is_none() && (acknowledged || self.may_hide(&tail, &expected).await?) {
                     replayed.hole = Some(tail.position);
                 }
             }
@@ -232,6 +232,9 @@ impl LogReader {
                 let block = self.read(start, BLOCK_BYTES, lease).await?;
                 let header = match BatchHeader::peek(block.as_slice(), &self.secret) {
                     Ok((header, false)) => Some(header),
+                    Err(error @ DecodeError::NewerVersion(_)) => {
+                        return Err(self.not_understood(start, error));
+                    }
                     _ => None,
                 };
                 self.next_zone = Some((start.zone, header.clone()));
@@ -324,7 +327,13 @@ impl LogReader {
                 let Some(block) = self.bytes(position, BLOCK_BYTES).await? else { break };
                 let peeked = BatchHeader::peek(block, &secret);
                 offset += BLOCK_BYTES;
-                let Ok((header, is_back)) = peeked else { continue };
+                let (header, is_back) = match peeked {
+                    Ok(copy) => copy,
+                    Err(error @ DecodeError::NewerVersion(_)) => {
+                        return Err(self.not_understood(position, error));
+                    }
+                    Err(_) => continue,
+                };
                 if header.shard != self.shard
                     || !expected.epoch.admits(header.epoch)
                     || header.sequence < expected.sequence
@@ -382,15 +391,30 @@ impl LogReader {
     }
 
     /// Whether the batch that would come next may be there and have both its copies where they can not be read.
-    fn may_hide(&self, tail: &Tail) -> bool {
+    async fn may_hide(&mut self, tail: &Tail, expected: &Expected) -> Result<bool, OpenError> {
         let rest = (self.zone_bytes - tail.position.offset) as usize;
         let next = LogPosition { zone: tail.next_zone, offset: 0 };
         // Only what does not fit the zone goes to the next one.
         let starts = [(rest > 0).then_some(tail.position), (rest < BATCH_BYTES_MAX).then_some(next)];
-        starts.into_iter().flatten().any(|start| {
-            let bytes = BATCH_BYTES_MAX.min((self.zone_bytes - start.offset) as usize);
-            self.is_unreadable(start, 0..BLOCK_BYTES) && self.is_unreadable(start, BLOCK_BYTES..bytes)
-        })
+        let (secret, shard) = (self.secret, self.shard);
+        for start in starts.into_iter().flatten() {
+            let most = BATCH_BYTES_MAX.min((self.zone_bytes - start.offset) as usize);
+            let block = self.bytes(start, BLOCK_BYTES).await?;
+            let header = block.and_then(|block| BatchHeader::peek(block, &secret).ok());
+            let (front, back) = match header {
+                // Where they lie it says itself.
+                Some((header, false)) if is_expected(&header, shard, start, expected) => {
+                    let meta = header.meta_blocks as usize * BLOCK_BYTES;
+                    let total = (header.total_blocks() as usize * BLOCK_BYTES).min(most);
+                    (0..meta.min(total), total.saturating_sub(meta)..total)
+                }
+                _ => (0..BLOCK_BYTES, BLOCK_BYTES..most),
+            };
+            if self.is_unreadable(start, front) && self.is_unreadable(start, back) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the device could not read some of this, counted from `start`, when it was asked for it.

@@ -6,7 +6,7 @@ use crate::{
         DeviceGeometry, Durability,
         memory::{MemoryDevice, MemoryDisk},
     },
-    layout::{Content, PackedOwner, UploadId},
+    layout::{BucketId, Content, PackedOwner, UploadId},
     log::{
         BATCH_BUFFER_BYTES, Proposal,
         build::{Forming, Stamp},
@@ -104,7 +104,18 @@ impl Log {
         let owner = PackedOwner::Part { upload: UploadId(1), number: 1 };
         let entry = Entry::MovePacked { owner, from: LogPosition { zone: 0, offset: 0 }, to };
         let proposal = Proposal { entry, payload: Some(lease.freeze()), touches_data: false };
-        let (mut queue, mut encoded) = (VecDeque::from([proposal]), Vec::new());
+        self.write_batch(VecDeque::from([proposal]), durable_upto);
+    }
+
+    /// Writes a batch of so many entries without payload.
+    fn write_entries(&mut self, count: u64, durable_upto: u64) {
+        let entry = |number| Entry::RemoveBucket { bucket: BucketId(number) };
+        let proposal = |number| Proposal { entry: entry(number), payload: None, touches_data: false };
+        self.write_batch((0..count).map(proposal).collect(), durable_upto);
+    }
+
+    fn write_batch(&mut self, mut queue: VecDeque<Proposal>, durable_upto: u64) {
+        let mut encoded = Vec::new();
         let forming = Forming::of(&queue, self.zone_bytes as usize, &mut encoded);
         if !self.tail.fits(forming.blocks(), self.zone_bytes) {
             let next = self.tail.next_zone + 1;
@@ -113,6 +124,7 @@ impl Log {
         let stamp = Stamp { shard: 0, epoch: EPOCH, durable_upto, secret: &SECRET };
         let buffer = self.lease(BATCH_BUFFER_BYTES);
         let batch = forming.build(&mut queue, buffer, &mut self.tail, &stamp, &mut encoded);
+        assert!(queue.is_empty(), "one batch takes them all");
         let (at, scatter) = (self.offset(batch.position), batch.scatter);
         let front = scatter.pieces().first().unwrap();
         self.batches.push(BatchHeader::peek(front, &SECRET).unwrap().0);
@@ -378,6 +390,52 @@ fn what_can_not_be_read_does_not_end_the_log() {
     let [front, _, back] = log.parts(12);
     log.unreadable([front, back]);
     assert_eq!(log.replay(), (11, Some(log.header(12).position)));
+}
+
+/// Of a batch with several blocks of metadata the header may be read and some of the rest of each copy not.
+#[test]
+fn what_can_not_be_read_of_long_metadata_does_not_end_the_log() {
+    let mut log = Log::new(4 << 20, 2);
+    (1..=19).for_each(|sequence| log.write(10, sequence - 1));
+    log.write_entries(1000, 19);
+    assert_eq!(log.replay(), (20, None));
+    let header = log.header(20);
+    let (position, meta) = (header.position, u64::from(header.meta_blocks));
+    assert!(meta > 2);
+    let [front, _, back] = log.parts(20);
+    for (of_front, of_back) in [(1, 0), (meta - 1, meta - 1), (0, 1)] {
+        log.unreadable([front + of_front * BLOCK, back + of_back * BLOCK]);
+        assert_eq!(log.replay(), (19, Some(position)), "{of_front}, {of_back}");
+        log.unreadable([front + of_front * BLOCK]);
+        assert_eq!(log.replay(), (20, None), "the back copy stands in");
+        log.unreadable([back + of_back * BLOCK]);
+        assert_eq!(log.replay(), (20, None), "the front copy holds");
+    }
+}
+
+/// A batch of a newer build is the end of no log, wherever the log goes on with it, and where it lies behind what is torn.
+#[test]
+fn a_newer_batch_does_not_end_the_log() {
+    let mut log = Log::new(256 << 10, 8);
+    while log.tail.position.zone < 2 {
+        log.write(20, log.tail.sequence - 1);
+    }
+    let last = log.tail.sequence - 1;
+    assert_eq!(log.header(last).position.offset, 0, "the first of its zone");
+    let refuses = |log: &Log, at: u64| match log.replay_from(&anchor()) {
+        Err(OpenError::Recovery { offset, source: DecodeError::NewerVersion(2), .. }) => offset == at,
+        _ => false,
+    };
+    let [front, _, back] = log.parts(last);
+    log.change(front, |block| BatchHeader::reseal(block, 2, &SECRET));
+    assert!(refuses(&log, front), "at the start of the next zone");
+    log.tear(last);
+    assert_eq!(log.replay(), (last - 1, None));
+    log.write(20, last - 1);
+    let [_, _, back_of_next] = log.parts(last + 1);
+    log.change(back_of_next, |block| BatchHeader::reseal(block, 2, &SECRET));
+    assert!(refuses(&log, back_of_next), "behind a torn one");
+    assert!(back < back_of_next);
 }
 
 /// Behind its end the log may have blocks that can not be read: where none of it is, nothing is missed.
