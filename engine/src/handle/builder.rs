@@ -398,13 +398,51 @@ impl Builder {
             return Ok((all, false));
         }
         if formatted.iter().any(|there| *there) {
-            return Err(OpenError::Mismatch("some of the paths hold a store and some do not".into()));
+            let rest = self.left_unnamed(paths, &formatted, scaffold)?;
+            for (path, superblock) in rest {
+                path.finish_format(core, ring, &superblock)?;
+            }
+            let all = paths.iter().map(|path| path.superblock(core, ring)).collect::<Result<_, _>>()?;
+            return Ok((all, true));
         }
         if !self.create {
             return Err(OpenError::Missing { path: paths[0].path.clone() });
         }
         let made = self.format(paths, cores, scaffold)?;
         Ok((made, true))
+    }
+
+    /// The superblocks that a store lacks whose making ended while its devices were named, one after the other: all its shards were there
+    /// by then, and it was never opened.
+    ///
+    /// # Errors
+    /// That is not what lies on these paths, or no store is to be made here. Nothing was changed.
+    fn left_unnamed<'a>(
+        &self,
+        paths: &'a [DataPath],
+        formatted: &[bool],
+        scaffold: &Scaffold,
+    ) -> Result<Vec<(&'a DataPath, Superblock)>, OpenError> {
+        let mismatch = || OpenError::Mismatch("some of the paths hold a store and some do not".into());
+        let place = formatted.iter().position(|there| *there).expect("the caller saw one");
+        let known = paths[place].superblock(&scaffold.core, scaffold.driver.ring())?;
+        let together =
+            usize::from(known.device_count) == paths.len() && usize::from(known.device_index) == place;
+        if !self.create || !together {
+            return Err(mismatch());
+        }
+        let mut rest = Vec::new();
+        for (index, path) in
+            (0..known.device_count).zip(paths).filter(|(index, _)| !formatted[usize::from(*index)])
+        {
+            let range = shards_of(index, known.device_count, known.geometry.shard_count);
+            let superblock = Superblock { device_index: index, shard_first: range.start, ..known.clone() };
+            if !path.is_left_unnamed(&superblock, range)? {
+                return Err(mismatch());
+            }
+            rest.push((path, superblock));
+        }
+        Ok(rest)
     }
 
     fn format(
@@ -570,6 +608,56 @@ impl Scaffold {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A store on two devices of which the second was not named yet when the power went is finished by the next open, and by nothing
+    /// else: not where that device has other shards, or some that were in use.
+    #[test]
+    fn a_store_is_finished_of_which_not_every_device_was_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = ["one", "two"].map(|name| directory.path().join(name));
+        let builder = |create| {
+            let builder = Engine::builder().cores(1).memory_bytes(64 << 20).create(create);
+            places.iter().fold(builder, |builder, place| builder.path(place))
+        };
+        let prepare = || builder(true).prepare();
+        let unname = || {
+            std::fs::remove_file(places[1].join("superblock")).unwrap();
+            std::fs::write(places[1].join("formatting"), b"").unwrap();
+        };
+        let made = prepare().unwrap();
+        assert!(made.report.created);
+        let store = made.plan.store;
+        drop(made);
+        unname();
+        let refused = builder(false).prepare();
+        assert!(matches!(refused, Err(OpenError::Mismatch(_))), "{:?}", refused.err());
+        let finished = prepare().unwrap();
+        assert!(finished.report.created && finished.plan.store == store);
+        drop(finished);
+        assert!(!places[1].join("formatting").exists());
+        let engine = builder(true).open().unwrap();
+        engine.close();
+        // It was in use since.
+        unname();
+        let refused = prepare();
+        assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{:?}", refused.err());
+        // Nothing is there, or something of another store.
+        std::fs::remove_dir_all(&places[1]).unwrap();
+        let refused = prepare();
+        assert!(matches!(refused, Err(OpenError::Mismatch(_))), "{:?}", refused.err());
+        drop(
+            Engine::builder()
+                .cores(1)
+                .memory_bytes(64 << 20)
+                .path(directory.path().join("three"))
+                .path(&places[1])
+                .prepare()
+                .unwrap(),
+        );
+        unname();
+        let refused = prepare();
+        assert!(matches!(refused, Err(OpenError::Mismatch(_))), "{:?}", refused.err());
+    }
 
     /// Every shard lives on exactly one device, and none is empty when there are enough.
     #[test]

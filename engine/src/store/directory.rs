@@ -11,7 +11,7 @@ use crate::{
     },
     error::OpenError,
     layout::{
-        Anchor, BLOCK_BYTES, COPIES, DecodeError, Geometry, Superblock, anchor_offset,
+        Anchor, BLOCK_BYTES, COPIES, DecodeError, Geometry, SecretKey, Superblock, anchor_offset,
         regions::{Region, SUPERBLOCK_FILE_BYTES, superblock_offset},
     },
     planted::{Point, reach},
@@ -25,6 +25,7 @@ use crossdock_transport::{
 };
 use std::{
     fs, io,
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     rc::Rc,
@@ -166,6 +167,36 @@ impl DataPath {
             }
         }
         Ok(false)
+    }
+
+    /// Whether these shards lie here as the store of that superblock makes them, and were never opened.
+    pub(crate) fn is_left_unnamed(
+        &self,
+        superblock: &Superblock,
+        shards: Range<u16>,
+    ) -> Result<bool, OpenError> {
+        let (first, count, secret) = (shards.start, shards.len() as u16, SecretKey(superblock.secret));
+        for shard in shards {
+            let path = self.shard_file(shard, crate::error::Region::Log);
+            if !path.exists() {
+                return Ok(false);
+            }
+            let region = self.open_shard(&superblock.geometry, shard, shard - first, count)?.log_region;
+            let file = fs::File::open(&path).map_err(io_error("open", &path))?;
+            let mut block = vec![0; BLOCK_BYTES];
+            let copies = (0..COPIES).map(|copy| {
+                let read = file.read_exact_at(&mut block, region.anchor_offset(copy));
+                read.map_err(|_| DecodeError::Unreadable).and_then(|()| Anchor::decode(&block, &secret))
+            });
+            let anchor = Anchor::choose(&copies.collect::<Vec<_>>());
+            let is_new = |anchor: Anchor| {
+                anchor.store == superblock.store && anchor.shard == shard && anchor.generation == 1
+            };
+            if !anchor.is_ok_and(is_new) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Takes away the mark of an unfinished store, durably.
