@@ -543,7 +543,7 @@ fn seed() -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {
         Ok(()) => u64::from_le_bytes(bytes),
-        // Only upload names hang on it, and those must differ between lives of the process: its address space does.
+        // Only names of uploads and numbers of buckets hang on it, and those must differ between lives of the process: its address space does.
         Err(_) => std::ptr::from_ref(&bytes) as u64,
     }
 }

@@ -108,14 +108,16 @@ impl Shard {
     }
 
     fn new_bucket(&self, name: &str, options: BucketOptions) -> Result<BucketRecord, Error> {
-        let mut state = self.state.borrow_mut();
+        let state = self.state.borrow();
         self.check_writable(&state)?;
         if state.catalog.bucket_named(name).is_some() {
             return Err(Error::BucketExists);
         }
         self.check_room(&state)?;
-        // Versions are never used again, and the shard's number keeps two shards' apart.
-        let bucket = BucketId(Self::next_version(&mut state).0 << 8 | u64::from(self.id() & 0xFF));
+        // Drawn: an epoch, a counter and the shard are more bits than it has, and what is cut off comes round again.
+        let draw = || BucketId(self.core.random());
+        let is_free = |bucket: &BucketId| state.catalog.bucket(*bucket).is_none();
+        let bucket = std::iter::repeat_with(draw).find(is_free).expect("it never ends");
         Ok(BucketRecord {
             bucket,
             name: name.into(),
