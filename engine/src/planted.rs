@@ -35,6 +35,8 @@ pub enum Bug {
     FreesLogEarly,
     /// Bytes are handed out as they were read.
     TrustsReads,
+    /// Where the log can not be read it ends.
+    EndsAtBadBlocks,
 }
 
 /// Names the places once, for the type and for the list of all.
@@ -144,7 +146,7 @@ mod build {
 
     impl Bug {
         /// All of them, in the order in which they are tried.
-        pub const ALL: [Bug; 12] = [
+        pub const ALL: [Bug; 13] = [
             Bug::SkipsDataSync,
             Bug::AcknowledgesEarly,
             Bug::ReusesExtents,
@@ -157,6 +159,7 @@ mod build {
             Bug::FreesCheckpointEarly,
             Bug::FreesLogEarly,
             Bug::TrustsReads,
+            Bug::EndsAtBadBlocks,
         ];
     }
 

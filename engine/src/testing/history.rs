@@ -88,6 +88,13 @@ pub enum End {
         /// Draws which.
         seed: u64,
     },
+    /// The power goes, and blocks of a log can not be read from then on.
+    BadBlocks {
+        /// Steps after which the power goes, and up to three blocks with it; none: when the clients are done and every log says so, with one.
+        after: Option<u32>,
+        /// Draws which.
+        seed: u64,
+    },
 }
 
 /// What a shard does beside its clients, for a moment now and then: a power cut at random rarely meets it.
@@ -176,8 +183,14 @@ impl Faults {
 
     fn end(&self, operations: u32, rng: &mut fastrand::Rng) -> End {
         match rng.u8(0..8) {
-            0 if self.rot && rng.bool() => End::Rot { seed: rng.u64(..) },
-            0 if self.rot => End::RotAndPower { seed: rng.u64(..) },
+            0 | 1 if self.rot => match rng.u8(0..6) {
+                0 => End::Rot { seed: rng.u64(..) },
+                1 | 2 => {
+                    let after = (rng.u8(0..4) > 0).then(|| rng.u32(0..operations * 12 + 10));
+                    End::BadBlocks { after, seed: rng.u64(..) }
+                }
+                _ => End::RotAndPower { seed: rng.u64(..) },
+            },
             0 | 1 => End::Close { after: None },
             2 if rng.bool() => End::Kill { after: rng.u32(0..operations * 12 + 10) },
             2 => End::Close { after: Some(rng.u32(0..operations * 12 + 10)) },

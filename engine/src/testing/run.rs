@@ -7,6 +7,7 @@
 
 use super::{
     client::{Call, Shared, Tolerance, list_all, list_all_versions, read},
+    damage::Flip,
     history::{End, History, Step, Trouble},
     knowledge::{Knowledge, Known},
     model::Model,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     core_engine::CoreEngine,
-    device::simulated::{Fault, FaultCounts, FileId, Times},
+    device::simulated::{Fault, FaultCounts, Times},
     error::{Corruption, Error, OpenError},
     inspect::Severity,
     layout::{Version, Versioning},
@@ -107,7 +108,7 @@ impl fmt::Display for RunReport {
     }
 }
 
-type Checked = Result<(), String>;
+pub(super) type Checked = Result<(), String>;
 
 /// Draws the history of a seed and runs it.
 ///
@@ -147,24 +148,18 @@ pub fn run_caught(history: &History) -> Result<RunReport, String> {
     })
 }
 
-/// A bit that was flipped, and the block as it was then.
-struct Flip {
-    file: FileId,
-    offset: u64,
-    bit: u8,
-    block: Vec<u8>,
-}
-
 /// A world and what the clients know of it.
 pub(super) struct Run {
     pub(super) world: World,
     pub(super) clients: Vec<Shared>,
     /// Bits that are flipped.
-    flips: Vec<Flip>,
+    pub(super) flips: Vec<Flip>,
     /// More is damaged than single bits.
-    damaged: bool,
+    pub(super) damaged: bool,
     /// The store does not open for what is damaged.
-    refused: bool,
+    pub(super) refused: bool,
+    /// Blocks went bad where the log does not say what was acknowledged.
+    pub(super) may_have_hole: bool,
     /// Keys and versions found corrupt.
     pub(super) corrupt: BTreeSet<(usize, Key, Option<Version>)>,
     /// Places that do not hold: several keys may share one.
@@ -185,6 +180,7 @@ impl Run {
             flips: Vec::new(),
             damaged: false,
             refused: false,
+            may_have_hole: false,
             corrupt: BTreeSet::new(),
             rotten: BTreeSet::new(),
             tolerance: Tolerance::default(),
@@ -241,9 +237,10 @@ impl Run {
 
     /// What is excused whatever the disk does now.
     fn lasting_tolerance(&self) -> Tolerance {
-        let corrupt = self.damaged || !self.flips.is_empty();
+        let device = self.world.disk.bad_blocks() > 0;
+        let corrupt = self.damaged || device || !self.flips.is_empty();
         let card = self.world.options().card.loses();
-        Tolerance { corrupt, full: self.little_room, card, ..Tolerance::default() }
+        Tolerance { corrupt, device, full: self.little_room, card, ..Tolerance::default() }
     }
 
     fn begin_trouble(&mut self, trouble: &Trouble) {
@@ -341,6 +338,7 @@ impl Run {
 
     /// Ends a life, and begins the next with a store that is open, undisturbed and as it should be.
     fn end(&mut self, end: &End, busy: &Rc<Cell<usize>>) -> Checked {
+        self.may_have_hole = false;
         match end {
             End::Power { drained, after, recoveries, troubled_recovery } => {
                 if *drained {
@@ -402,6 +400,21 @@ impl Run {
                     self.note_flip(flipped);
                 }
             }
+            End::BadBlocks { after, seed } => {
+                match after {
+                    Some(steps) => self.steps(*steps)?,
+                    None => {
+                        self.rest_and_verify(busy)?;
+                        if !self.may_have_stopped {
+                            self.world.seal().map_err(|stuck| format!("sealing: {stuck}"))?;
+                        }
+                    }
+                }
+                let read_by_recovery = self.world.replayed_log();
+                self.world.crash();
+                self.world.disk.heal();
+                self.spoil(read_by_recovery, after.is_some() || self.may_have_stopped, *seed);
+            }
             End::Rot { seed } => {
                 self.rest_and_verify(busy)?;
                 self.world.close().map_err(|stuck| format!("closing: {stuck}"))?;
@@ -445,49 +458,6 @@ impl Run {
         Ok(())
     }
 
-    /// Opens the store; where damage has made that impossible, and said so, mends it as far as it is known. One flipped
-    /// bit does not: of each structure there is another copy.
-    fn open(&mut self) -> Checked {
-        let mut failure = match self.world.open() {
-            Ok(()) => {
-                // Two bits, of different lives, may have met in both copies of one batch. That the shard then says that it does
-                // not know is what was promised; what it still knows is for other tests.
-                self.refused = self.flips.len() > 1 && self.world.has_hole();
-                return Ok(());
-            }
-            Err(failure) => failure,
-        };
-        if self.flips.len() == 1 && !self.damaged {
-            return Err(format!("one flipped bit, and the store does not open: {failure}"));
-        }
-        while let (OpenFailure::Refused(OpenError::Recovery { .. }), Some(flip)) =
-            (&failure, self.flips.pop())
-        {
-            self.world.crash();
-            // Where other bytes lie by now, a repair or what came later, there is nothing to mend.
-            if self.world.disk.block_at(flip.file, flip.offset) == flip.block {
-                self.world.disk.flip_bit(flip.file, flip.offset, flip.bit);
-            }
-            failure = match self.world.open() {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
-            };
-        }
-        if self.damaged && matches!(failure, OpenFailure::Refused(OpenError::Recovery { .. })) {
-            // More than bits is damaged, nobody knows where: a store that says so keeps its promise, and that was that.
-            self.refused = true;
-            return Ok(());
-        }
-        Err(format!("recovery failed: {failure}"))
-    }
-
-    fn note_flip(&mut self, flipped: Option<(FileId, u64, u8)>) {
-        if let Some((file, offset, bit)) = flipped {
-            let block = self.world.disk.block_at(file, offset);
-            self.flips.push(Flip { file, offset, bit, block });
-        }
-    }
-
     fn rest_and_verify(&mut self, busy: &Rc<Cell<usize>>) -> Checked {
         self.drain(busy)?;
         self.world.disk.heal();
@@ -517,8 +487,9 @@ impl Run {
         for client in 0..CLIENTS {
             self.verify_client(client)?;
         }
-        if !self.damaged && self.rotten.len() > self.flips.len() {
-            return Err(format!("{} flipped bits made {:?} corrupt", self.flips.len(), self.corrupt));
+        let places = self.flips.len() + self.world.disk.bad_blocks();
+        if !self.damaged && self.rotten.len() > places {
+            return Err(format!("{places} flipped bits and bad blocks made {:?} corrupt", self.corrupt));
         }
         self.verify_listings()?;
         self.verify_care()?;
@@ -528,10 +499,11 @@ impl Run {
 
     /// The scrub at rest; where nothing is damaged not after each life, for it reads every byte.
     fn verify_care(&mut self) -> Checked {
-        let is_damaged = self.damaged || !self.flips.is_empty();
+        let places = self.flips.len() + self.world.disk.bad_blocks();
+        let is_damaged = self.damaged || places > 0;
         if is_damaged || self.world.rng().u8(0..SCRUB_EVERY) == 0 {
             let corrupt = self.corrupt.clone();
-            let damage_max = (!self.damaged).then_some(self.flips.len());
+            let damage_max = (!self.damaged).then_some(places);
             self.verify_scrub(&corrupt, damage_max)?;
         }
         if !self.damaged && !self.corrupt.is_empty() && self.world.rng().bool() {

@@ -135,7 +135,13 @@ fn simpler_ends(end: &End) -> Vec<End> {
             End::Power { drained: false, after, recoveries: Vec::new(), troubled_recovery: false },
         ],
         End::Kill { after } => vec![End::Kill { after: after / 2 }],
-        End::Close { after: None } | End::Rot { .. } | End::RotAndPower { .. } => Vec::new(),
+        End::BadBlocks { after: Some(after), seed } => {
+            vec![End::BadBlocks { after: None, seed }, End::BadBlocks { after: Some(after / 2), seed }]
+        }
+        End::Close { after: None }
+        | End::Rot { .. }
+        | End::RotAndPower { .. }
+        | End::BadBlocks { after: None, .. } => Vec::new(),
     }
 }
 

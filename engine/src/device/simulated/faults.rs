@@ -54,7 +54,7 @@ pub struct FaultPlan {
     pub stall: u32,
 }
 
-/// What has gone wrong so far. The first eight are faults by the name of [`Fault`]; the last six are fates at a crash.
+/// What has gone wrong so far. The first eight are faults by the name of [`Fault`], two befall what is at rest; the last six are fates at a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultCounts {
     /// Reads that failed.
@@ -75,6 +75,8 @@ pub struct FaultCounts {
     pub stalls: u64,
     /// Bits flipped at rest.
     pub bit_flips: u64,
+    /// Blocks that could not be read any more.
+    pub bad_blocks: u64,
     /// Crashes, counted once for each file.
     pub crashes: u64,
     /// Writes not durable that a crash kept whole.
@@ -90,7 +92,7 @@ pub struct FaultCounts {
 }
 
 impl FaultCounts {
-    fn kinds(&mut self) -> [(&'static str, &mut u64); 15] {
+    fn kinds(&mut self) -> [(&'static str, &mut u64); 16] {
         [
             ("reads failed", &mut self.read_errors),
             ("writes failed", &mut self.write_errors),
@@ -101,6 +103,7 @@ impl FaultCounts {
             ("writes and growths found no room", &mut self.no_space),
             ("operations hung", &mut self.stalls),
             ("bits flipped", &mut self.bit_flips),
+            ("blocks went bad", &mut self.bad_blocks),
             ("crashes of a file", &mut self.crashes),
             ("unflushed writes were kept", &mut self.kept_writes),
             ("were lost", &mut self.lost_writes),

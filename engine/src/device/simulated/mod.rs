@@ -37,7 +37,7 @@ use faults::Faults;
 pub use image::Loss;
 use image::{Fates, FileImage, Reach};
 use rustix::io::Errno;
-use std::{cell::RefCell, ops::Range, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, ops::Range, rc::Rc};
 
 /// What a simulated disk is like.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,8 @@ struct State {
     operations: Vec<Operation>,
     /// Where writes are slow, and how often each is passed over.
     slow: Vec<(FileId, Range<u64>, u32)>,
+    /// Blocks that can not be read until they are written again.
+    bad: BTreeSet<(FileId, u64)>,
     faults: Faults,
     /// Counts operations posted and completed.
     moments: u64,
@@ -148,6 +150,7 @@ impl SimulatedDisk {
             files: Vec::new(),
             operations: Vec::new(),
             slow: Vec::new(),
+            bad: BTreeSet::new(),
             faults: Faults::default(),
             moments: 0,
             life: 0,
@@ -227,6 +230,18 @@ impl SimulatedDisk {
         let mut state = self.0.borrow_mut();
         state.files[file.0].image.flip_bit(offset, bit);
         state.faults.counts.bit_flips += 1;
+    }
+
+    /// The block that holds this byte can not be read from now on, through crashes too, until it is written again.
+    pub fn make_bad(&self, file: FileId, offset: u64) {
+        let mut state = self.0.borrow_mut();
+        state.bad.insert((file, offset / BLOCK_BYTES as u64));
+        state.faults.counts.bad_blocks += 1;
+    }
+
+    /// Blocks that can not be read.
+    pub fn bad_blocks(&self) -> usize {
+        self.0.borrow().bad.len()
     }
 
     /// The block that holds this byte, as it would be read now.
@@ -414,6 +429,12 @@ impl SimulatedDisk {
     }
 }
 
+/// The blocks of a file that hold some of these bytes.
+fn blocks_of(file: FileId, offset: u64, bytes: usize) -> Range<(FileId, u64)> {
+    let block = BLOCK_BYTES as u64;
+    (file, offset / block)..(file, (offset + bytes as u64).div_ceil(block))
+}
+
 /// The bytes of a write in flight.
 fn source_of(operation: &Operation) -> Vec<u8> {
     operation.queue.with_memory(operation.id, |memory| {
@@ -443,7 +464,9 @@ impl State {
             Kind::Read { offset, at, bytes } => {
                 let image = &self.files[file.0].image;
                 let mut count = bounds::check_read(offset, bytes, image.bytes())?;
-                if self.faults.strikes(file, Fault::ReadError, rng) {
+                if self.faults.strikes(file, Fault::ReadError, rng)
+                    || self.bad.range(blocks_of(file, offset, count)).next().is_some()
+                {
                     return Err(bounds::os_error(Errno::IO));
                 }
                 if count > 0 && self.faults.strikes(file, Fault::ShortRead, rng) {
@@ -491,6 +514,10 @@ impl State {
                     return Ok(source.len() as u32);
                 }
                 image.write(place, &source, reach);
+                let written: Vec<_> = self.bad.range(blocks_of(file, place, source.len())).copied().collect();
+                written.iter().for_each(|block| {
+                    self.bad.remove(block);
+                });
                 Ok(source.len() as u32)
             }
             Kind::Sync { upto } => {
