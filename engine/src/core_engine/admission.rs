@@ -26,6 +26,8 @@ pub(crate) struct CoreLimits {
     pub(crate) listed: Budget,
     /// Shards whose metadata a scrub reads: one at a time, for it holds the largest leases while it does.
     pub(crate) metadata_scrubs: Budget,
+    /// Leases that the cleaners of this core's shards have, but for the first of each.
+    pub(crate) cleaning: Budget,
     /// How long an operation may wait for its share before it is told [`Error::Busy`].
     pub(crate) admission_wait: Duration,
 }
@@ -65,6 +67,7 @@ impl CoreLimits {
             read_bytes: Classes::new(spare / 4),
             listed: Budget::new(LISTED_MAX),
             metadata_scrubs: Budget::new(1),
+            cleaning: Budget::new(spare / 16),
             admission_wait,
         }
     }

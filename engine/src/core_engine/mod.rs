@@ -230,6 +230,11 @@ impl CoreEngine {
         self.0.limits.metadata_scrubs.try_take(1)
     }
 
+    /// So many bytes of what this core's cleaners may have of its memory, if so much is left.
+    pub(crate) fn cleaning_share(&self, bytes: usize) -> Option<Grant> {
+        self.0.limits.cleaning.try_take(bytes)
+    }
+
     /// Whether operations are under way on this core.
     pub(crate) fn is_at_work(&self) -> bool {
         self.0.limits.operations.used() > 0

@@ -12,6 +12,10 @@
 //! is written over only then, and only when no reader holds it. A payload that can not be read, or does not hold its checksum, stays
 //! where it is, and its zone with it: nobody may take damage for the object's bytes. Such a zone is left alone ([`Stuck`]) until
 //! something more in it dies, or a while has passed: it would always be among the best to clean.
+//!
+//! What is read is kept until its group is durable. The shards of a core fill evenly, and their cleaners run at the same time: were each to
+//! keep what it has and wait for more, all would wait for each other, and the core with them. So a group waits for memory
+//! while it has none, and ends where there is no more ([`GroupMemory`]).
 
 use super::{
     Shard, State,
@@ -19,6 +23,7 @@ use super::{
     space::{Packed, Pin, Worth},
 };
 use crate::{
+    core_engine::CoreEngine,
     error::{DeviceOperation, Error, Region},
     events::FoundBy,
     index::{Index, key::decode},
@@ -26,9 +31,9 @@ use crate::{
     layout::{BLOCK_BYTES, Content, Entry, LogPosition, PACKED_CHECKSUM_BYTES, PackedOwner, checksum},
     log::Proposal,
     planted::{Point, reach},
-    reactor::{Moment, yield_once},
+    reactor::{Core, Grant, Moment, yield_once},
 };
-use crossdock_transport::memory::FrozenLease;
+use crossdock_transport::memory::{BufferLease, FrozenLease};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
@@ -42,8 +47,8 @@ const VICTIMS_MAX: usize = 16;
 const MOVES_MAX: usize = 64 * 1024;
 /// Records looked at before other tasks run.
 const WALK_STEP: usize = 256;
-/// Payload bytes read before what was read is logged.
-const GROUP_BYTES: usize = 1024 * 1024;
+/// Bytes of leases that are filled before what was read is logged. A payload of little more than a block has a lease of 64 KiB.
+const GROUP_BYTES: usize = 4 << 20;
 /// Payloads in such a group.
 const GROUP_PAYLOADS: usize = 256;
 
@@ -76,6 +81,45 @@ struct Move {
     owner: PackedOwner,
     from: LogPosition,
     bytes: u32,
+}
+
+impl Move {
+    /// Bytes between the start of the payload's first block and the payload, and bytes of all its blocks.
+    fn blocks(&self) -> (usize, usize) {
+        let lead = self.from.offset as usize % BLOCK_BYTES;
+        (lead, (lead + self.bytes as usize).next_multiple_of(BLOCK_BYTES))
+    }
+}
+
+/// The memory of a group, until the group is durable.
+struct GroupMemory {
+    core: Core,
+    leased_bytes: usize,
+    /// What it has of the share of its core's cleaners.
+    shares: Vec<Grant>,
+}
+
+impl GroupMemory {
+    fn of(core: &Core) -> GroupMemory {
+        GroupMemory { core: core.clone(), leased_bytes: 0, shares: Vec::new() }
+    }
+
+    /// A lease for the next payload. The first is waited for, as long as it takes: nothing is held meanwhile that anybody waits for. None
+    /// if what the group has is enough, or there is no more for it now.
+    async fn lease(&mut self, bytes: usize) -> Option<BufferLease> {
+        if self.leased_bytes == 0 {
+            let lease = self.core.pool().acquire(bytes).await;
+            self.leased_bytes = lease.capacity();
+            return Some(lease);
+        }
+        // Counted by what leases take of the arena, which may be sixteen times what is in them.
+        let room = GROUP_BYTES.checked_sub(self.leased_bytes)?;
+        let lease = self.core.pool().try_acquire(bytes).filter(|lease| lease.capacity() <= room)?;
+        // None: while a store is opened the payloads are moved one by one.
+        self.shares.push(CoreEngine::of(&self.core)?.cleaning_share(lease.capacity())?);
+        self.leased_bytes += lease.capacity();
+        Some(lease)
+    }
 }
 
 impl Shard {
@@ -214,17 +258,16 @@ impl Shard {
     /// Moves the first of these, and says which are left. Resolves when the moves are durable.
     async fn move_some<'a>(self: &Rc<Self>, moves: &'a [Move]) -> Result<&'a [Move], Error> {
         let mut group = Vec::new();
-        let (mut bytes, mut taken) = (0, 0);
+        let mut taken = 0;
+        let mut memory = GroupMemory::of(&self.core);
         for wanted in moves.iter().take(GROUP_PAYLOADS) {
-            if bytes > 0 && bytes + wanted.bytes as usize > GROUP_BYTES {
-                break;
-            }
+            let (_, whole) = wanted.blocks();
+            let Some(lease) = memory.lease(whole).await else { break };
             taken += 1;
             let Some((content, pin)) = self.pin_packed(wanted) else { continue };
-            let read = self.read_packed(wanted, &content).await;
+            let read = self.read_packed(wanted, &content, lease).await;
             self.close_object(pin);
             let Some(payload) = read else { continue };
-            bytes += wanted.bytes as usize;
             group.push((wanted, content, payload));
         }
         let ticket = {
@@ -245,6 +288,7 @@ impl Shard {
             self.durable(ticket).await?;
             reach(Point::Relocated);
         }
+        drop(memory);
         Ok(moves.get(taken..).unwrap_or_default())
     }
 
@@ -256,14 +300,12 @@ impl Shard {
         Some((content, pin))
     }
 
-    /// Reads and verifies a packed payload, in a lease that begins with it. None if it can not be read or does not hold: it is
+    /// Reads and verifies a packed payload; what it gives begins with it. None if it can not be read or does not hold: it is
     /// told of then, once, and its zone is stuck.
-    async fn read_packed(&self, wanted: &Move, content: &Content) -> Option<FrozenLease> {
-        let Content::Packed { place, bytes, checksums } = content else { return None };
-        let (lead, bytes) = (place.offset as usize % BLOCK_BYTES, *bytes as usize);
-        let whole = (lead + bytes).next_multiple_of(BLOCK_BYTES);
+    async fn read_packed(&self, wanted: &Move, content: &Content, lease: BufferLease) -> Option<FrozenLease> {
+        let Content::Packed { place, checksums, .. } = content else { return None };
+        let ((lead, whole), bytes) = (wanted.blocks(), wanted.bytes as usize);
         let offset = self.log_offset(*place) - lead as u64;
-        let lease = self.core.pool().acquire(whole).await;
         let device = self.device(Region::Log);
         let slot = device.queue().slot().await;
         let (result, mut lease) = device.read(slot, offset, lease, 0, whole).await.into_lease();

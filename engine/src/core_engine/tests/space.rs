@@ -8,9 +8,13 @@ use crate::{
     error::Resource,
     object::types::WriteCondition,
     shard::requests::{Body, PutRequest, Written},
-    testing::world::{World, WorldOptions},
+    testing::{
+        history::Work,
+        world::{World, WorldOptions},
+    },
 };
 use bytes::Bytes;
+use crossdock_transport::memory::BufferLease;
 use futures_lite::future::poll_once;
 use std::time::Duration;
 
@@ -207,4 +211,58 @@ fn payloads_that_can_not_be_moved_do_not_keep_the_cleaner_from_others() {
         told += 1;
     }
     assert!((1..=damaged.len()).contains(&told), "{told} events of {} damaged payloads", damaged.len());
+}
+
+/// Takes all memory of a core but for a few leases.
+fn leave_little_memory(engine: &CoreEngine) -> Vec<BufferLease> {
+    let mut held = Vec::new();
+    for bytes in [4 << 20, 1 << 20, 256 << 10, 64 << 10] {
+        held.extend(std::iter::from_fn(|| engine.core().pool().try_acquire(bytes)));
+    }
+    // One that a checkpoint can fill, and four.
+    let chunk = held.iter().position(|lease| lease.capacity() == 256 << 10).expect("one of each size");
+    drop(held.swap_remove(chunk));
+    for _ in 0..4 {
+        let small = held.iter().rposition(|lease| lease.capacity() == 64 << 10).expect("one of each size");
+        drop(held.swap_remove(small));
+    }
+    held
+}
+
+#[test]
+fn cleaners_of_a_core_do_not_wait_for_each_others_memory() {
+    // Two shards with zones of payloads of little more than a block, for each of which a lease of 64 KiB is taken, and a core whose
+    // memory is held by others but for five leases: both are cleaned all the same.
+    let options =
+        WorldOptions { cores: 1, shards: 2, checkpoint_log_bytes: u64::MAX, ..WorldOptions::default() };
+    let mut world = World::new(7, options);
+    world.open().unwrap();
+    let engine = world.engine(0);
+    let work = engine.clone();
+    let held = world.run(async move {
+        work.create_bucket("b", Bytes::new()).await.unwrap();
+        for key in 0..320u32 {
+            let mut put = work.put("b", &key.to_be_bytes(), PutOptions { size: Some(4200) }).await.unwrap();
+            let mut tail = None;
+            put.write(&mut tail, &[1; 4200]).await.unwrap();
+            put.push(tail.expect("it is less than a buffer")).await.unwrap();
+            put.finish(CommitOptions::default()).await.unwrap();
+        }
+        for key in (0..320u32).filter(|key| key % 5 < 3) {
+            work.delete("b", Delete::current(&key.to_be_bytes())).await.unwrap();
+        }
+        let held = leave_little_memory(&work);
+        for shard in 0..2 {
+            work.on_shard(shard, |shard| async move { shard.checkpoint().await }).await.unwrap();
+        }
+        held
+    });
+    world.run_until(|| engine.own_shards().all(|shard| !shard.is_at(Work::Cleaning))).unwrap();
+    for shard in engine.own_shards() {
+        let moved = shard.statistics().payloads_moved;
+        assert!(moved > 10, "shard {}: {moved} payloads were moved", shard.id());
+    }
+    drop((held, engine));
+    settle(&mut world);
+    world.check_at_rest().unwrap();
 }
