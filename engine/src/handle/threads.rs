@@ -2,7 +2,8 @@
 //!
 //! Each builds its own ring, tells the others its address, opens its shards, and runs until it is asked to stop. A core
 //! keeps answering the others until all have finished their work: only then do the threads end. One that fails, by an error or a
-//! panic, has finished too. When opening fails, all threads have ended before that is told.
+//! panic, has finished too, and is asked in vain: whoever waits for its answer is told that it has gone. When opening fails, all threads have
+//! ended before that is told.
 
 use crate::{
     cache::ReadCache,
@@ -27,6 +28,7 @@ use crossdock_transport::{
 };
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     pin::Pin,
     rc::Rc,
@@ -327,7 +329,27 @@ fn run_core(index: usize, plan: &CorePlan, addresses: &mpsc::Receiver<Vec<Addres
     work.report(Report::Address(index, core.address()));
     let Ok(addresses) = addresses.recv() else { return };
     core.connect(addresses);
+    let reports = (description, unregistered);
+    // What is caught is thrown on once the core has stopped, and nothing of the core is used in between but that.
+    let run = AssertUnwindSafe(|| run_to_the_end(index, plan, &core, driver, reports, work));
+    if let Err(panic) = catch_unwind(run) {
+        // Not while it unwinds: what tasks drop may panic too, and would take the process with it.
+        if let Some(engine) = CoreEngine::of(&core) {
+            engine.detach_all();
+        }
+        core.stop();
+        resume_unwind(panic);
+    }
+}
 
+fn run_to_the_end(
+    index: usize,
+    plan: &CorePlan,
+    core: &Core,
+    driver: Rc<RingDriver>,
+    (description, unregistered): (String, Option<String>),
+    work: Work,
+) {
     let opening = open_core(plan.clone(), core.clone(), driver.clone());
     let (engine, shards, unavailable) = match core.block_on(opening) {
         Ok(opened) => opened,
@@ -344,7 +366,7 @@ fn run_core(index: usize, plan: &CorePlan, addresses: &mpsc::Receiver<Vec<Addres
     let up = Up { shards, unavailable, metrics, driver: description, unregistered };
     work.report(Report::Up(Box::new(up)));
 
-    run_beside(plan, &core, &engine, &driver);
+    run_beside(plan, core, &engine, &driver);
     let front_end = plan.front_end.clone();
     let serving = engine.clone();
     core.block_on(async move {
@@ -358,7 +380,7 @@ fn run_core(index: usize, plan: &CorePlan, addresses: &mpsc::Receiver<Vec<Addres
         }
     });
     // Others may still need this core's shards until their front ends are done too.
-    wait_for_all(&core, work);
+    wait_for_all(core, work);
     core.block_on(close_shards(engine.clone()));
     engine.detach_all();
     core.stop();
