@@ -55,7 +55,8 @@ pub struct Get {
     pub(super) straight: Option<PeerLease>,
     /// Until when a device may be told to; there where the memory is.
     pub(super) straight_until: Option<Until>,
-    _pin: PinGuard,
+    /// Also held by what reads straight into the peer's memory, until that is done.
+    pin: Rc<PinGuard>,
     _memory: Grant,
     _operation: Grant,
 }
@@ -151,7 +152,7 @@ impl Get {
             with_checksums: false,
             straight: None,
             straight_until: None,
-            _pin: pin,
+            pin: Rc::new(pin),
             _memory: memory,
             _operation: operation,
         }
@@ -276,10 +277,12 @@ impl Get {
             let (engine, shard, with_checksum) = (self.engine.clone(), self.shard, self.with_checksums);
             let cached = self.cached;
             let task = match target.filter(|_| straight).zip(until) {
-                Some((target, until)) => self.engine.core().spawn(async move {
-                    let into = Into { target, behind: lease, until };
-                    read_straight(&engine, shard, &piece, span, into, with_checksum).await
-                }),
+                Some((target, until)) => {
+                    let into = Into { target, behind: lease, until, pin: self.pin.clone() };
+                    self.engine.core().spawn(async move {
+                        read_straight(&engine, shard, &piece, span, into, with_checksum).await
+                    })
+                }
                 None => self.engine.core().spawn(async move {
                     let lease = lease.expect("every span has bytes");
                     // Now that there is memory, and in a task that runs whatever this reader does: others may wait for it.

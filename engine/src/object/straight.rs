@@ -9,9 +9,12 @@
 //! Only spans that are whole checksum blocks go this way. They are verified where they lie, by one look at each byte. The client can
 //! change its memory at any time, so a checksum that is wrong there says nothing of the object: the span is read again, into memory of
 //! our own, and judged there.
+//!
+//! A read that was begun goes on when nobody waits for it any more, and then nobody verifies what it brings. So it holds the object's space
+//! until it is done: what comes into the client's memory is never what somebody else has written there since.
 
 use super::{
-    get::{Chunk, read_span},
+    get::{Chunk, PinGuard, read_span},
     piece::{OpenPiece, Span},
     until::Until,
 };
@@ -19,9 +22,13 @@ use crate::{
     core_engine::CoreEngine,
     error::{Error, Region, Resource},
     layout::{BLOCK_BYTES, RunningChecksum, checksum_combine},
+    reactor::Core,
 };
-use crossdock_transport::memory::{BufferLease, PeerLease, Target, TargetList};
-use std::ops::Range;
+use crossdock_transport::{
+    memory::{BufferLease, PeerLease, Target, TargetList},
+    operation::{Completion, Pending},
+};
+use std::{ops::Range, rc::Rc};
 
 /// What a client's memory has to be aligned to for a device to fill it: the logical blocks of disks. One that wants more refuses,
 /// and the span goes the other way.
@@ -57,6 +64,18 @@ pub(super) struct Into {
     pub(super) behind: Option<BufferLease>,
     /// When nothing is begun there any more.
     pub(super) until: Until,
+    /// Keeps the space that is read from reuse.
+    pub(super) pin: Rc<PinGuard>,
+}
+
+/// Waits for a read that has begun. It has the pin until it is done, also when nobody waits for it any more.
+async fn pinned(core: &Core, read: Pending, pin: Rc<PinGuard>) -> Completion {
+    let whole = async move {
+        let completion = read.await;
+        drop(pin);
+        completion
+    };
+    core.run_through(whole).await
 }
 
 /// Reads a span of which [`Span::goes_straight`] is true into the client's memory, and what is behind its blocks into ours.
@@ -85,7 +104,7 @@ pub(super) async fn read_straight(
         return read_span(engine, shard, piece, span, lease, with_checksum).await;
     }
     let read = files.data.read_targets(slot, files.data_zones_at + span.device_offset, targets);
-    let (result, targets) = read.await.into_targets();
+    let (result, targets) = pinned(engine.core(), read, into.pin).await.into_targets();
     let (peer, behind) = parts(targets);
     if result.is_ok_and(|count| count as usize == bytes)
         && let Some(crc64) = verify(piece, &span, &peer, behind.as_ref())
@@ -156,4 +175,53 @@ fn checksum_of(
         digest.update(behind?.as_slice().get(..behind_bytes)?);
     }
     Some(digest.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        object::types::{CommitOptions, Delete, PutOptions, Which},
+        testing::world::{World, WorldOptions},
+    };
+    use bytes::Bytes;
+    use crossdock_transport::operation::{Memory, Queue};
+    use futures_lite::future::poll_once;
+
+    /// Whoever began a read goes away, and the object is deleted: as long as the device has not done the read, nobody is given the space.
+    #[test]
+    fn a_read_that_nobody_waits_for_keeps_its_space() {
+        let mut world = World::new(1, WorldOptions { cores: 1, shards: 1, ..WorldOptions::default() });
+        world.open().unwrap();
+        let engine = world.engine(0);
+        let shard = engine.own_shards().next().expect("it has one").clone();
+        // The device: it does what it is asked to when this test says so.
+        let queue = Queue::new(1);
+        let (work, posted) = (engine.clone(), queue.clone());
+        let read = world.run(async move {
+            work.create_bucket("b", Bytes::new()).await.unwrap();
+            let mut put = work.put("b", b"k", PutOptions { size: Some(300_000) }).await.unwrap();
+            let mut tail = None;
+            put.write(&mut tail, &vec![7; 300_000]).await.unwrap();
+            if let Some(tail) = tail {
+                put.push(tail).await.unwrap();
+            }
+            put.finish(CommitOptions::default()).await.unwrap();
+            let own = work.own_shards().next().expect("it has one").clone();
+            let (_, _, pin) = own.open_object("b", b"k", Which::Current).unwrap();
+            let pin = Rc::new(PinGuard::new(work.clone(), 0, pin));
+            let (read, pending) = posted.post(posted.try_slot().expect("it is new"), Memory::None);
+            let mut waits = Box::pin(pinned(work.core(), pending, pin));
+            assert!(poll_once(&mut waits).await.is_none());
+            drop(waits);
+            work.delete("b", Delete::current(b"k")).await.unwrap();
+            read
+        });
+        while world.step() {}
+        assert!(shard.statistics().extent_bytes_used >= 300_000, "the space was given up during the read");
+        queue.complete(read, Ok(0));
+        while world.step() {}
+        assert!(shard.statistics().extent_bytes_used < 300_000);
+        world.check_at_rest().unwrap();
+    }
 }
