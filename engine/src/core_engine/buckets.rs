@@ -266,7 +266,7 @@ impl CoreEngine {
     }
 
     /// Logs on every shard that the bucket is gone: at its home first, because that decides.
-    async fn remove_record(&self, bucket: BucketId, home: u16) -> Result<(), Error> {
+    pub(super) async fn remove_record(&self, bucket: BucketId, home: u16) -> Result<(), Error> {
         self.on_shard(home, move |shard| async move { shard.remove_bucket(bucket).await }).await?;
         reach(Point::BucketHalfGone);
         let mut result = Ok(());

@@ -1,5 +1,6 @@
 //! What becomes of operations whose caller goes away, and of buckets when the power does.
 
+mod busy;
 mod space;
 
 use super::{CommitOptions, CoreEngine, Delete, GetOptions, PutOptions, Versioning, Which};

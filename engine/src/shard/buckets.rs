@@ -190,13 +190,17 @@ impl Shard {
 
     /// Logs the record of a bucket, once the log has room for it.
     pub(crate) async fn put_bucket(&self, record: BucketRecord) -> Result<(), Error> {
-        // Called in the midst of work on all shards: to be told that the log is busy would leave that half done.
+        self.log_not_busy().await;
+        self.log_entry(Entry::PutBucket(record)).await
+    }
+
+    /// Resolves once the log is not busy. For what is called in the midst of work on all shards: to be told so would leave that half done.
+    async fn log_not_busy(&self) {
         let room = || match self.check_writable(&self.state.borrow()) {
             Err(Error::Busy(_)) => None,
             _ => Some(()),
         };
         self.progress.wait(room).await;
-        self.log_entry(Entry::PutBucket(record)).await
     }
 
     /// Lets changes of the bucket wait, and says whether nothing is in it here once all that was sequenced is applied.
@@ -240,8 +244,9 @@ impl Shard {
             .await;
     }
 
-    /// Logs that the bucket is gone, with whatever uploads are left in it.
+    /// Logs that the bucket is gone, with whatever uploads are left in it, once the log has room for that.
     pub(crate) async fn remove_bucket(&self, bucket: BucketId) -> Result<(), Error> {
+        self.log_not_busy().await;
         self.log_entry(Entry::RemoveBucket { bucket }).await
     }
 }

@@ -7,7 +7,10 @@ use crate::{
     core_engine::{CommitOptions, CoreEngine, Delete, GetOptions, PutOptions},
     error::Resource,
     object::types::WriteCondition,
-    shard::requests::{Body, PutRequest, Written},
+    shard::{
+        Shard,
+        requests::{Body, PutRequest, Written},
+    },
     testing::{
         history::Work,
         world::{World, WorldOptions},
@@ -16,7 +19,7 @@ use crate::{
 use bytes::Bytes;
 use crossdock_transport::memory::BufferLease;
 use futures_lite::future::poll_once;
-use std::time::Duration;
+use std::{future::Future, pin::Pin, rc::Rc, time::Duration};
 
 const OBJECT_BYTES: usize = 20_000;
 
@@ -59,6 +62,31 @@ fn an_object_finished_as_a_part_gives_its_space_back() {
     world.check_at_rest().unwrap();
 }
 
+/// Puts to bucket "b" that wait for the shard's log, as many as it lets in.
+pub(super) async fn fill_queue(shard: &Rc<Shard>) -> Vec<Pin<Box<dyn Future<Output = ()>>>> {
+    let mut waiting: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
+    loop {
+        let request = PutRequest {
+            bucket: "b".into(),
+            key: (waiting.len() as u32).to_be_bytes().into(),
+            written: Written { body: Body::Empty, size: 0, crc64: 0 },
+            etag: None,
+            attributes: vec![1; 30_000].into(),
+            condition: WriteCondition::default(),
+        };
+        let mut put = Box::pin({
+            let shard = shard.clone();
+            async move { shard.put(request).await }
+        });
+        assert!(waiting.len() < 10_000, "they wait for something else");
+        match poll_once(&mut put).await {
+            None => waiting.push(Box::pin(async move { drop(put.await) })),
+            Some(Err(Error::Busy(Resource::Log))) => return waiting,
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_checkpoint_is_taken_while_the_log_is_busy() {
     // Under a load that fills the queue as soon as it has room, the log would never be given back.
@@ -68,24 +96,7 @@ fn a_checkpoint_is_taken_while_the_log_is_busy() {
     world.run(async move {
         engine.create_bucket("b", Bytes::new()).await.unwrap();
         let taken = engine.on_shard(0, |shard| async move {
-            let mut waiting = Vec::new();
-            loop {
-                let request = PutRequest {
-                    bucket: "b".into(),
-                    key: (waiting.len() as u32).to_be_bytes().into(),
-                    written: Written { body: Body::Empty, size: 0, crc64: 0 },
-                    etag: None,
-                    attributes: vec![1; 30_000].into(),
-                    condition: WriteCondition::default(),
-                };
-                let shard = shard.clone();
-                let mut put = Box::pin(async move { shard.put(request).await });
-                match poll_once(&mut put).await {
-                    None => waiting.push(put),
-                    Some(Err(Error::Busy(Resource::Log))) => break,
-                    Some(other) => panic!("{other:?}"),
-                }
-            }
+            let waiting = fill_queue(&shard).await;
             assert!(waiting.len() > 100, "{} changes fill the queue", waiting.len());
             shard.checkpoint().await
         });
