@@ -55,12 +55,12 @@ async fn check_chunks(
     found: &mut dyn FnMut(Finding),
 ) -> Result<(), OpenError> {
     let Some(root) = image.anchor.checkpoint else { return Ok(()) };
-    let mut lease = Some(reading.core.pool().acquire(reading.chunk_bytes()).await);
+    let mut lease = Some(reading.lease(reading.chunk_bytes()).await?);
     for (index, chunk) in image.chunks.iter().enumerate() {
         for (copy, extent) in chunk.copies.into_iter().enumerate() {
             let empty = match lease.take() {
                 Some(lease) => lease,
-                None => reading.core.pool().acquire(reading.chunk_bytes()).await,
+                None => reading.lease(reading.chunk_bytes()).await?,
             };
             let read = reading.chunk_copy(root.id, index as u32, chunk.hash, extent, empty).await;
             match read.unwrap_or(Err(DecodeError::Unreadable)) {

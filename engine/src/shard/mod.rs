@@ -243,7 +243,7 @@ impl Shard {
     }
 
     /// Reads this shard's structures as one that is not running is read.
-    fn reading(&self, gate: Option<reading::Gate>) -> reading::Reading {
+    fn reading(&self, gate: Option<Rc<dyn reading::Gate>>) -> reading::Reading {
         let (identity, core, files) = (self.identity, self.core.clone(), self.files.clone());
         reading::Reading { identity, core, files, gate }
     }

@@ -12,21 +12,45 @@ use crate::{
     log::recover::{LogReader, Replayed},
     reactor::Core,
 };
-use crossdock_transport::memory::BufferLease;
+use crossdock_transport::memory::{BufferLease, Pool};
 use std::{collections::BTreeSet, future::Future, pin::Pin, rc::Rc};
 
-/// Reads the structures of a shard that is not running yet.
+/// Reads the structures of a shard that is not running yet, or of one that is, with a gate.
 #[derive(Clone)]
 pub(crate) struct Reading {
     pub(crate) identity: ShardIdentity,
     pub(crate) core: Core,
     pub(crate) files: ShardFiles,
     /// What each read of structures waits for first.
-    pub(crate) gate: Option<Gate>,
+    pub(crate) gate: Option<Rc<dyn Gate>>,
 }
 
-/// Resolves when so many bytes may be read.
-pub(crate) type Gate = Rc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()>>>>;
+/// Lets reads of structures through where others come first.
+pub(crate) trait Gate {
+    /// Resolves when so many bytes may be read.
+    fn pass(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+
+    /// Memory for so many bytes when some is free; none: there is to be no more reading.
+    fn memory(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Option<BufferLease>> + '_>>;
+}
+
+/// A lease to read structures to.
+///
+/// # Errors
+/// The gate lets nothing through any more.
+pub(crate) async fn lease(
+    pool: &Pool,
+    gate: Option<&Rc<dyn Gate>>,
+    bytes: usize,
+) -> Result<BufferLease, OpenError> {
+    match gate {
+        None => Ok(pool.acquire(bytes).await),
+        Some(gate) => {
+            let ended = || OpenError::Options("there is to be no more reading".into());
+            gate.memory(bytes).await.ok_or_else(ended)
+        }
+    }
+}
 
 /// A checkpoint that was read.
 #[derive(Default)]
@@ -49,9 +73,11 @@ impl Reading {
     pub(crate) async fn anchor_copies(&self) -> (Vec<Result<Anchor, DecodeError>>, Option<OpenError>) {
         let (mut copies, mut failed) = (Vec::with_capacity(COPIES), None);
         for copy in 0..COPIES {
-            let lease = self.core.pool().acquire(BLOCK_BYTES).await;
             let offset = self.files.log_base + anchor_offset(copy);
-            let read = self.read(Region::Log, offset, BLOCK_BYTES, lease).await;
+            let read = match self.lease(BLOCK_BYTES).await {
+                Ok(lease) => self.read(Region::Log, offset, BLOCK_BYTES, lease).await,
+                Err(error) => Err(error),
+            };
             copies.push(match read {
                 Ok(lease) if lease.len() == BLOCK_BYTES => {
                     Anchor::decode(lease.as_slice(), &self.identity.secret)
@@ -102,7 +128,7 @@ impl Reading {
     ) -> Result<ReadCheckpoint, OpenError> {
         // The chain runs backwards, the entries forwards: first the places, then the bytes.
         let mut chain = vec![root.last_chunk];
-        let mut lease = self.core.pool().acquire(CHUNK_BYTES).await;
+        let mut lease = self.lease(CHUNK_BYTES).await?;
         let mut mended = 0;
         for index in (0..root.chunk_count).rev() {
             let place = chain[chain.len() - 1];
@@ -162,7 +188,7 @@ impl Reading {
             };
             tracing::warn!(%error, shard = self.identity.shard, index, "a checkpoint chunk's copy is unreadable");
             first_error.get_or_insert(error);
-            lease = self.core.pool().acquire(CHUNK_BYTES).await;
+            lease = self.lease(CHUNK_BYTES).await?;
         }
         Err(first_error.unwrap_or_else(|| self.damaged_chunk(place, DecodeError::Truncated)))
     }
@@ -195,6 +221,11 @@ impl Reading {
         self.damaged("checkpoint", Region::Data, self.data_offset(first), source)
     }
 
+    /// A lease to read to.
+    pub(crate) async fn lease(&self, bytes: usize) -> Result<BufferLease, OpenError> {
+        lease(self.core.pool(), self.gate.as_ref(), bytes).await
+    }
+
     pub(crate) fn chunk_bytes(&self) -> usize {
         CHUNK_BYTES.min(self.identity.geometry.zone_bytes as usize)
     }
@@ -216,7 +247,7 @@ impl Reading {
             Region::Data => &self.files.data,
         };
         if let Some(gate) = &self.gate {
-            gate(bytes).await;
+            gate.pass(bytes).await;
         }
         let slot = device.queue().slot().await;
         let (result, mut lease) = device.read(slot, offset, lease, 0, bytes).await.into_lease();

@@ -9,10 +9,14 @@
 //!
 //! It is the last to get anything: one read at a time of a bounded size, at a bounded rate, and only when nobody else has
 //! work on this core, or has had for [`PATIENCE`], so that it comes round under any load; memory it takes only where some is
-//! free. What it reads is pinned before, so that nothing that was overwritten meanwhile is taken for damage. Metadata is read with
-//! the largest leases: of a core's shards one does so at a time.
+//! free. What it reads is pinned before, so that nothing that was overwritten meanwhile is taken for damage. Metadata may take
+//! the largest leases: of a core's shards one reads it at a time.
 
-use super::{Shard, reading::Reading, space::Pin};
+use super::{
+    Shard,
+    reading::{Gate, Reading},
+    space,
+};
 use crate::{
     core_engine::CoreEngine,
     error::{Error, Region},
@@ -26,9 +30,12 @@ use crate::{
     reactor::{Core, Grant, Moment, yield_once},
     verify::{Bad, Job, Leave, Pace, Place, verify},
 };
+use crossdock_transport::memory::BufferLease;
 use std::{
     cell::{Cell, RefCell},
+    future::Future,
     ops::Bound,
+    pin::Pin,
     rc::Rc,
     time::Duration,
 };
@@ -249,7 +256,7 @@ struct Tour {
 /// What is read next, held against reuse.
 struct Next {
     job: Job,
-    pin: Pin,
+    pin: space::Pin,
     position: Option<ScrubPosition>,
 }
 
@@ -429,12 +436,7 @@ impl Tour {
     async fn metadata(&self) -> Result<bool, Error> {
         let shard = &self.shard;
         let _turn = self.turn().await?;
-        let pace = self.pace.clone();
-        let core = shard.core.clone();
-        let reading = shard.reading(Some(Rc::new(move |bytes| {
-            let (pace, core) = (pace.clone(), core.clone());
-            Box::pin(async move { pace.wait(&core, bytes).await })
-        })));
+        let reading = shard.reading(Some(self.pace.clone()));
         for _ in 0..METADATA_ATTEMPTS {
             shard.progress.wait(|| (!shard.state.borrow().checkpointing).then_some(())).await;
             self.go_on()?;
@@ -569,6 +571,29 @@ impl IdlePace {
     }
 }
 
+impl IdlePace {
+    /// Never in the queue for memory, where somebody might wait behind it.
+    async fn free_lease(&self, core: &Core, bytes: usize) -> Option<BufferLease> {
+        while !self.is_stopped() {
+            if let Some(lease) = core.pool().try_acquire(bytes) {
+                return Some(lease);
+            }
+            core.sleep(STEP).await;
+        }
+        None
+    }
+}
+
+impl Gate for IdlePace {
+    fn pass(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(self.wait(&self.shard.core, bytes))
+    }
+
+    fn memory(&self, bytes: usize) -> Leave<'_> {
+        Box::pin(self.free_lease(&self.shard.core, bytes))
+    }
+}
+
 impl Pace for IdlePace {
     fn run_bytes(&self) -> usize {
         RUN_BYTES
@@ -577,16 +602,7 @@ impl Pace for IdlePace {
     fn leave<'a>(&'a self, core: &'a Core, bytes: usize) -> Leave<'a> {
         Box::pin(async move {
             self.wait(core, bytes).await;
-            loop {
-                if self.is_stopped() {
-                    return None;
-                }
-                // Never in the queue for memory, where somebody might wait behind it.
-                if let Some(lease) = core.pool().try_acquire(bytes) {
-                    return Some(lease);
-                }
-                core.sleep(STEP).await;
-            }
+            self.free_lease(core, bytes).await
         })
     }
 

@@ -1,11 +1,13 @@
-//! What is done beside others who have all there is: of a shard's log.
+//! What is done beside others who have all there is: of a shard's log, of a core's memory.
 
 use super::{put, settle, shards_with_record, space::fill_queue};
 use crate::{
     core_engine::Delete,
+    shard::scrub::ScrubRate,
     testing::world::{World, WorldOptions},
 };
 use bytes::Bytes;
+use std::collections::BTreeSet;
 
 #[test]
 fn a_deleted_bucket_leaves_nothing_on_a_shard_whose_log_is_busy() {
@@ -35,4 +37,35 @@ fn a_deleted_bucket_leaves_nothing_on_a_shard_whose_log_is_busy() {
         drop(waiting);
     });
     assert_eq!(shards_with_record(&mut world), [0u16; 0]);
+}
+
+#[test]
+fn a_scrub_that_waits_for_memory_keeps_nobody_from_it() {
+    // Of a core's memory small leases are free and no large ones, such as the metadata is read with: whoever wants a small one has it at
+    // once, and the scrub goes on when there are large ones.
+    let mut world = World::new(1, WorldOptions { cores: 1, shards: 1, ..WorldOptions::default() });
+    world.open().unwrap();
+    let engine = world.engine(0);
+    let (set_up, shard) = (engine.clone(), engine.own_shards().next().expect("it has one").clone());
+    world.run(async move {
+        set_up.create_bucket("b", Bytes::new()).await.unwrap();
+        set_up.checkpoint().await.unwrap();
+    });
+    settle(&mut world);
+    let pool = engine.core().pool().clone();
+    pool.drain_returns();
+    let mut held: Vec<_> = std::iter::from_fn(|| pool.try_acquire(4096)).collect();
+    let mut superpages = BTreeSet::new();
+    held.retain(|lease| lease.capacity() > 4096 || superpages.insert(lease.arena_offset() / (4 << 20)));
+    pool.drain_returns();
+    assert!(superpages.len() > 4 && pool.try_acquire(64 << 10).is_none());
+    let tour = engine.core().spawn(async move { shard.scrub(ScrubRate::default()).await });
+    for step in 0..1000 {
+        world.step();
+        assert!(pool.try_acquire(4096).is_some(), "somebody stands in the line after {step} steps");
+    }
+    assert!(!tour.is_finished(), "it needed no memory");
+    drop(held);
+    let finished = world.run(tour).unwrap();
+    assert_eq!((finished.findings, finished.running), (0, false));
 }

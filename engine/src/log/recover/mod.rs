@@ -26,7 +26,10 @@
 //! those expected, so that neither a client's payload nor what an earlier life of the store left behind can pass.
 
 use super::{BATCH_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, build::payload_range, tail::Tail};
-use crate::shard::{ZoneStart, reading::Gate};
+use crate::shard::{
+    ZoneStart,
+    reading::{Gate, lease},
+};
 use crate::{
     device::BlockDevice,
     error::{DeviceError, DeviceOperation, OpenError, Region},
@@ -49,6 +52,8 @@ use std::{
 
 /// Bytes read at a time: several batches per read, within the largest lease.
 const WINDOW_BYTES: usize = 2 * 1024 * 1024;
+/// The same where others come first, who may have all large leases: as much as a lease of a size that is had more easily, or as a batch takes.
+const WINDOW_BYTES_BESIDE: usize = 256 * 1024;
 
 /// How often a read is tried that gives less than there is, and how often a block that can not be read.
 const READ_ATTEMPTS: usize = 4;
@@ -69,7 +74,7 @@ pub(crate) struct LogReader {
     /// What begins the zone that was looked at last as the next one.
     pub(crate) next_zone: Option<(u32, Option<BatchHeader>)>,
     /// What each read waits for first.
-    pub(crate) gate: Option<Gate>,
+    pub(crate) gate: Option<Rc<dyn Gate>>,
     /// Where on the device blocks lie that it could not read.
     pub(crate) unreadable: BTreeSet<u64>,
 }
@@ -229,7 +234,7 @@ impl LogReader {
             Some((zone, header)) if *zone == start.zone => header.clone(),
             _ => {
                 // Beside the window, which stays where the log is read.
-                let lease = self.pool.acquire(BLOCK_BYTES).await;
+                let lease = lease(&self.pool, self.gate.as_ref(), BLOCK_BYTES).await?;
                 let block = self.read(start, BLOCK_BYTES, lease).await?;
                 let header = match BatchHeader::peek(block.as_slice(), &self.secret) {
                     Ok((header, false)) => Some(header),
@@ -442,16 +447,19 @@ impl LogReader {
                 && position.offset as usize + bytes <= window.offset as usize + window.lease.len()
         };
         if !self.window.as_ref().is_some_and(inside) {
-            let lease = match self.window.take() {
+            let least = if self.gate.is_some() { WINDOW_BYTES_BESIDE } else { WINDOW_BYTES };
+            let window_bytes = least.max(bytes);
+            let large_enough = |window: &Window| window.lease.capacity() >= window_bytes;
+            let lease = match self.window.take().filter(large_enough) {
                 Some(window) => window.lease,
-                None => self.pool.acquire(WINDOW_BYTES).await,
+                None => lease(&self.pool, self.gate.as_ref(), window_bytes).await?,
             };
             let left = (self.zone_bytes - position.offset.min(self.zone_bytes)) as usize;
             if bytes > left {
                 self.window = Some(Window { zone: u32::MAX, offset: 0, lease });
                 return Ok(None);
             }
-            let lease = self.read(position, left.min(WINDOW_BYTES), lease).await?;
+            let lease = self.read(position, left.min(window_bytes), lease).await?;
             self.window = Some(Window { zone: position.zone, offset: position.offset, lease });
         }
         let Some(window) = self.window.as_ref().filter(|window| inside(window)) else { return Ok(None) };
@@ -468,7 +476,7 @@ impl LogReader {
     ) -> Result<BufferLease, OpenError> {
         let offset = self.offset(position);
         if let Some(gate) = &self.gate {
-            gate(bytes).await;
+            gate.pass(bytes).await;
         }
         let there = self.device.geometry().bytes.saturating_sub(offset).min(bytes as u64) as usize;
         let whole;
