@@ -32,6 +32,16 @@ impl Acknowledgements {
             waker.wake();
         }
     }
+
+    /// What comes after `ticket` will never be written.
+    pub(super) fn release_above(&self, ticket: u64) {
+        let above = {
+            let mut waiting = self.0.borrow_mut();
+            let upto = waiting.partition_point(|(other, _)| *other <= ticket);
+            waiting.split_off(upto)
+        };
+        above.into_iter().for_each(|(_, waker)| waker.wake());
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +70,12 @@ mod tests {
         waiting.release(3);
         waiting.release(u64::MAX);
         assert_eq!(*woken.lock().unwrap(), [1, 2, 3, 3, 4, 5]);
+        for ticket in [8, 6, 9, 7] {
+            waiting.wait(ticket, Arc::new(Noted(ticket, woken.clone())).into());
+        }
+        waiting.release_above(7);
+        assert_eq!(woken.lock().unwrap()[6..], [8, 9]);
+        waiting.release(7);
+        assert_eq!(woken.lock().unwrap()[6..], [8, 9, 6, 7]);
     }
 }

@@ -184,6 +184,7 @@ impl Shard {
         for copy in 0..COPIES {
             if let Err(error) = self.write_anchor_copy(anchor, copy).await {
                 self.state.borrow_mut().failed.get_or_insert(error);
+                self.work.notify();
                 self.progressed();
                 return Err(error);
             }

@@ -86,20 +86,23 @@ impl Shard {
     /// # Errors
     /// [`Error::OutcomeUnknown`]: some of what was written may be on the device, and be found by the next open.
     pub(super) async fn durable(&self, ticket: Ticket) -> Result<(), Error> {
-        self.applied(ticket).await.map_err(|error| Error::from(error).in_the_midst())
+        self.applied(ticket).await.map_err(Error::in_the_midst)
     }
 
     /// Why the caller is refused, once what he is refused for is durable: whoever hears of the refusal must find that there, also after a
     /// crash. Nothing of the caller's own was sequenced.
     pub(super) async fn refused(&self, error: Error, because_of: Option<Ticket>) -> Error {
         match because_of {
-            Some(ticket) => self.applied(ticket).await.map_or_else(Error::Device, |()| error),
+            Some(ticket) => self.applied(ticket).await.map_or_else(|failure| failure, |()| error),
             None => error,
         }
     }
 
     /// Resolves once all up to this proposal is durable and applied.
-    pub(super) async fn applied(&self, ticket: Ticket) -> Result<(), DeviceError> {
+    ///
+    /// # Errors
+    /// [`Error::Device`], and [`Error::Closed`] for what was not written when the shard was closed.
+    pub(super) async fn applied(&self, ticket: Ticket) -> Result<(), Error> {
         let mut waits_by: Option<Waker> = None;
         poll_fn(|cx| {
             let state = self.state.borrow();
@@ -107,7 +110,10 @@ impl Shard {
                 return Poll::Ready(Ok(()));
             }
             if let Some(error) = state.failed {
-                return Poll::Ready(Err(error));
+                return Poll::Ready(Err(error.into()));
+            }
+            if state.written_last.is_some_and(|last| last < ticket.0) {
+                return Poll::Ready(Err(Error::Closed));
             }
             if !waits_by.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 waits_by = Some(cx.waker().clone());
@@ -120,16 +126,34 @@ impl Shard {
 
     /// Lets everyone look again who waits for something that may have come about.
     pub(super) fn progressed(&self) {
-        let (applied, failed) = {
+        let (applied, written_last) = {
             let state = self.state.borrow();
-            (state.applied, state.failed.is_some())
+            let applied = if state.failed.is_some() { u64::MAX } else { state.applied };
+            (applied, state.written_last)
         };
-        self.acknowledgements.release(if failed { u64::MAX } else { applied });
+        self.acknowledgements.release(applied);
+        if let Some(last) = written_last {
+            self.acknowledgements.release_above(last);
+        }
         self.progress.notify();
     }
 
-    /// Writes batches until the shard is closed and everything sequenced is durable, or a device fails.
+    /// Writes batches until the shard is closed and everything sequenced is durable, or the log has no room for it, or a device fails.
     pub(super) async fn commit_loop(self: Rc<Self>) {
+        self.write_batches().await;
+        let given_up = {
+            let mut state = self.state.borrow_mut();
+            let given_up = std::mem::take(&mut state.queue);
+            state.queue_bytes = 0;
+            state.written_last = Some(state.sequenced - given_up.len() as u64);
+            given_up
+        };
+        // It keeps the memory of payloads, which others may wait for.
+        drop(given_up);
+        self.progressed();
+    }
+
+    async fn write_batches(self: &Rc<Self>) {
         loop {
             let finished = self.step().await;
             if finished {

@@ -52,9 +52,7 @@ impl Shard {
         let Some(ticket) = ticket else { return outcome };
         match outcome {
             // There was nothing to delete, once what is pending is durable.
-            Ok(nothing) if nothing == Deleted::default() => {
-                self.applied(ticket).await.map(|()| nothing).map_err(Error::Device)
-            }
+            Ok(nothing) if nothing == Deleted::default() => self.applied(ticket).await.map(|()| nothing),
             Ok(deleted) => self.durable(ticket).await.map(|()| deleted),
             Err(error) => Err(self.refused(error, Some(ticket)).await),
         }

@@ -159,6 +159,8 @@ struct State {
     zones_refused: Option<Moment>,
     log_full: bool,
     failed: Option<DeviceError>,
+    /// Once no more is written: the last proposal that came into a batch.
+    written_last: Option<u64>,
     hole: Option<Corruption>,
     counts: Counts,
 }

@@ -191,7 +191,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Writes what was sequenced, takes a checkpoint so that the next open is quick, and stops.
+    /// Writes what was sequenced, takes a checkpoint so that the next open is quick, and stops. What a log without room does not take is
+    /// given up, and whoever waits for it told so.
     pub(crate) async fn close(self: &Rc<Self>) {
         self.stop_scrub().await;
         if self.state.borrow().counts.entries > 0
@@ -209,7 +210,8 @@ impl Shard {
                     && state.in_flight.is_empty()
                     && state.stated_upto >= state.acknowledged_upto;
                 let stopped = state.failed.is_some() || state.hole.is_some() || state.log_full;
-                ((written || stopped) && !state.checkpointing && !state.cleaning).then_some(())
+                let at_work = state.checkpointing || state.cleaning || self.scrub.is_running();
+                ((written || stopped) && !at_work).then_some(())
             })
             .await;
     }
@@ -257,6 +259,7 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
         zones_refused: None,
         log_full: false,
         failed: None,
+        written_last: None,
         hole: None,
         counts: Counts::default(),
     }
@@ -292,5 +295,72 @@ impl Reading {
         state.checkpoint_extents = checkpoint_extents;
         state.hole = hole;
         Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        error::Error,
+        layout::Entry,
+        log::Proposal,
+        object::types::{CommitOptions, PutOptions, Which},
+        testing::world::{World, WorldOptions},
+    };
+    use bytes::Bytes;
+
+    const PAYLOAD_BYTES: usize = 60_000;
+
+    /// A shard is closed though its log is full: cleaner and scrub, which wait for what they logged, are told that it will not be written.
+    #[test]
+    fn a_full_log_is_closed() {
+        let options = WorldOptions { cores: 1, shards: 1, zones_max: 8, ..WorldOptions::default() };
+        let mut world = World::new(1, options);
+        world.open().unwrap();
+        let engine = world.engine(0);
+        let shard = engine.own_shards().next().expect("it has one").clone();
+        let sequenced = shard.clone();
+        let last = world.run(async move {
+            let bucket = engine.create_bucket("b", Bytes::new()).await.unwrap().bucket;
+            let size = Some(PAYLOAD_BYTES as u64);
+            let mut put = engine.put("b", b"k", PutOptions { size }).await.unwrap();
+            let mut tail = None;
+            put.write(&mut tail, &[7; PAYLOAD_BYTES]).await.unwrap();
+            put.push(tail.expect("it is less than a buffer")).await.unwrap();
+            put.finish(CommitOptions::default()).await.unwrap();
+            let (record, _) = sequenced.head_object("b", b"k", Which::Current).unwrap();
+            let mut last = None;
+            // More than all zones hold, and each of them is to stay.
+            for number in 0..100u32 {
+                let mut lease = sequenced.core.pool().acquire(PAYLOAD_BYTES).await;
+                lease.set_len(lease.capacity());
+                lease.as_mut_slice().fill(7);
+                let (key, record) = (number.to_be_bytes().into(), record.clone());
+                let entry = Entry::PutObject { bucket, key, record };
+                let proposal = Proposal { entry, payload: Some(lease.freeze()), touches_data: false };
+                last = Some(sequenced.sequence(&mut sequenced.state.borrow_mut(), proposal));
+            }
+            last.expect("some were sequenced")
+        });
+        world.run_until(|| shard.state.borrow().log_full).unwrap();
+        let leases = shard.core.pool().leases();
+        shard.state.borrow_mut().cleaning = true;
+        shard.scrub.set_running(true);
+        let waiting = shard.clone();
+        let told = shard.core.spawn(async move {
+            let told = waiting.durable(last).await;
+            waiting.state.borrow_mut().cleaning = false;
+            waiting.scrub.set_running(false);
+            waiting.progressed();
+            told
+        });
+        let closed = shard.clone();
+        let told = world.try_run(async move {
+            closed.close().await;
+            told.await
+        });
+        assert_eq!(told, Ok(Err(Error::Closed)));
+        shard.core.pool().drain_returns();
+        assert!(shard.core.pool().leases() < leases - 20, "what will not be written keeps no memory");
     }
 }

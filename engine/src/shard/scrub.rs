@@ -116,6 +116,15 @@ impl Scrub {
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_running(&self, running: bool) {
+        self.running.set(running);
+    }
 }
 
 /// Lets the next tour begin, however this one ended.
@@ -213,10 +222,12 @@ impl Shard {
         result.map(|()| progress)
     }
 
-    /// Ends the tour that is under way, and lets no other begin. How far it is is logged.
+    /// Ends the tour that is under way, and lets no other begin. How far it is is logged, unless the log has no room: then the tour may
+    /// wait for that until the shard is closed.
     pub(super) async fn stop_scrub(&self) {
         self.scrub.stopping.set(true);
-        self.progress.wait(|| (!self.scrub.running.get()).then_some(())).await;
+        let ended = || !self.scrub.running.get() || self.state.borrow().log_full;
+        self.progress.wait(|| ended().then_some(())).await;
     }
 
     fn begin_tour(&self) -> ScrubRecord {
