@@ -2,6 +2,7 @@
 
 mod busy;
 mod space;
+mod uploads;
 
 use super::{CommitOptions, CoreEngine, Delete, GetOptions, PutOptions, Versioning, Which};
 use crate::{

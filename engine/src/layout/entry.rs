@@ -391,6 +391,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_part_is_as_long_as_it_says(part in testing::part()) {
+            // Shows that what is judged before an entry is made is what the entry then has.
+            let mut bytes = Vec::new();
+            part.encode(&mut Writer(&mut bytes));
+            prop_assert_eq!(part.encoded_bytes(), bytes.len());
+        }
+
+        #[test]
         fn what_is_encoded_is_decoded(entries in proptest::collection::vec(testing::entry(), 0..6)) {
             // Shows decode ∘ encode = identity for entries one behind the other.
             let mut bytes = Vec::new();

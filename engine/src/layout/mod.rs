@@ -92,6 +92,10 @@ pub const DOCUMENTS_MAX: usize = 64;
 /// The longest entry, with its prefix, bytes.
 pub const ENTRY_BYTES_MAX: usize = 64 << 20;
 
+/// The most that all parts of an object take encoded ([`Part::encoded_bytes`]), so that the object's entry is not too long whatever its key
+/// and attributes are or become. A kibibyte is for all that is of a fixed length, and the tag.
+pub const PARTS_BYTES_MAX: usize = ENTRY_BYTES_MAX - KEY_BYTES_MAX - ATTRIBUTES_BYTES_MAX - 1024;
+
 /// Version of every structure this build writes; it reads this one and none above.
 pub(crate) const FORMAT_VERSION: u16 = 1;
 

@@ -327,7 +327,31 @@ impl Content {
     }
 }
 
+impl Content {
+    /// Bytes that it takes encoded; of parts none, for they do not nest.
+    fn encoded_bytes(&self) -> usize {
+        1 + match self {
+            Content::Empty | Content::Parts(_) => 0,
+            Content::Inline(bytes) => 4 + bytes.len(),
+            Content::Packed { checksums, .. } => 8 + 4 + size_of_val(&checksums[..]),
+            Content::Extents { extents, checksums, .. } => {
+                let table = match checksums {
+                    ChecksumTable::Here(checksums) => size_of_val(&checksums[..]),
+                    ChecksumTable::Away { .. } => EXTENT_BYTES + 4 + 8,
+                };
+                8 + 4 + extents.len() * EXTENT_BYTES + table
+            }
+        }
+    }
+}
+
 impl Part {
+    /// Bytes that it takes encoded.
+    pub fn encoded_bytes(&self) -> usize {
+        let head = size_of::<u16>() + 3 * size_of::<u64>();
+        head + 1 + self.etag.as_bytes().len() + 4 + self.attributes.len() + self.content.encoded_bytes()
+    }
+
     pub(super) fn encode(&self, writer: &mut Writer<'_>) {
         assert!(!matches!(self.content, Content::Parts(_)), "parts do not nest");
         writer.u16(self.number);

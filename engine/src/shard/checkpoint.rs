@@ -12,8 +12,8 @@ use crate::{
     error::{DeviceError, Error, Region},
     index::{Index, footprint, key::decode},
     layout::{
-        Anchor, BLOCK_BYTES, CHUNK_COPIES, COPIES, CheckpointRoot, ChunkHeader, ChunkPlace, Entry, Extent,
-        LogPosition, MetaHash, anchor_offset,
+        Anchor, BLOCK_BYTES, CHUNK_COPIES, COPIES, CheckpointRoot, ChunkHeader, ChunkPlace, Content, Entry,
+        Extent, LogPosition, MetaHash, PARTS_BYTES_MAX, Part, anchor_offset,
     },
     memory::WALK_BYTES,
     planted::{Bug, Point, planted, reach},
@@ -236,6 +236,7 @@ impl ChunkWriter {
     }
 
     async fn put(&mut self, entry: &Entry) -> Result<(), Error> {
+        check_length(entry)?;
         let mut encoded = std::mem::take(&mut self.scratch);
         encoded.clear();
         entry.encode(&mut encoded);
@@ -321,5 +322,73 @@ impl ChunkWriter {
         for (reservation, _) in std::mem::take(&mut self.reserved) {
             self.shard.release(reservation);
         }
+    }
+}
+
+/// No upload becomes an object of which this is an error. But whatever the catalog has, what comes of it must not be the end of the core.
+fn check_length(entry: &Entry) -> Result<(), Error> {
+    let Entry::PutObject { bucket, key, record } = entry else { return Ok(()) };
+    let Content::Parts(parts) = &record.content else { return Ok(()) };
+    if parts.iter().map(Part::encoded_bytes).sum::<usize>() > PARTS_BYTES_MAX {
+        let (version, parts) = (record.version, parts.len());
+        tracing::error!(
+            ?bucket,
+            ?key,
+            ?version,
+            parts,
+            "the record of an object is too long for a checkpoint"
+        );
+        return Err(Error::InvalidArgument("attributes and extents of all parts, length"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core_engine::CompleteOptions,
+        layout::{Record, Version},
+        object::types::{ATTRIBUTES_BYTES_MAX, CommitOptions, NamedPart, PutOptions, Which},
+        testing::bare::Bare,
+    };
+    use bytes::Bytes;
+
+    /// Parts whose records are longer together than an entry may be do not become an object; if they have become one all the same, no
+    /// checkpoint is taken, and that is all.
+    #[test]
+    fn an_object_longer_than_an_entry_is_not_made() {
+        let bare = Bare::open();
+        let engine = bare.engine();
+        bare.run(async move {
+            engine.create_bucket("b", Bytes::new()).await.unwrap();
+            let upload = engine.create_upload("b", b"k", Bytes::new()).await.unwrap().upload;
+            let attributes = Bytes::from(vec![1; ATTRIBUTES_BYTES_MAX]);
+            let mut parts = Vec::new();
+            for number in 1..=2100 {
+                let options = PutOptions { size: Some(0) };
+                let put = engine.put_part("b", b"k", upload, number, options).await.unwrap();
+                let options = CommitOptions { attributes: attributes.clone(), ..CommitOptions::default() };
+                let part = put.finish_part(options).await.unwrap();
+                parts.push(NamedPart { number, etag: Some(part.etag) });
+            }
+            let refused = engine.complete_upload("b", b"k", upload, parts, CompleteOptions::default()).await;
+            assert!(matches!(refused, Err(Error::InvalidArgument(_))), "{refused:?}");
+            let shard = engine.own_shards().next().expect("it has one").clone();
+            shard.checkpoint().await.unwrap();
+            let before = shard.statistics().checkpoints;
+
+            let one = engine.put("b", b"k", PutOptions { size: Some(0) }).await.unwrap();
+            one.finish(CommitOptions::default()).await.unwrap();
+            let (like, _) = shard.head_object("b", b"k", Which::Current).unwrap();
+            let version = Version(like.version.0 + 1);
+            let record = Record { version, content: Content::Empty, ..like };
+            let made = Entry::CompleteUpload { upload, record, parts: (1..=2100).collect() };
+            shard.log_entry(made).await.unwrap();
+            let taken = shard.checkpoint().await;
+            assert!(matches!(taken, Err(Error::InvalidArgument(_))), "{taken:?}");
+            assert_eq!(shard.statistics().checkpoints, before);
+            shard.check_space().unwrap();
+        });
     }
 }

@@ -11,8 +11,8 @@ use crate::{
     error::Error,
     index::Index,
     layout::{
-        BucketId, Content, EntityTag, Entry, Part, Record, UploadId, UploadRecord, Versioning,
-        checksum_combine,
+        BucketId, Content, EntityTag, Entry, PARTS_BYTES_MAX, Part, Record, UploadId, UploadRecord,
+        Versioning, checksum_combine,
     },
     log::Proposal,
     object::types::{
@@ -150,11 +150,16 @@ impl Shard {
     /// Makes the named parts, in order, the key's current version. A completion of an upload that made the current
     /// version, or one of the newest that are kept, is answered as the first was.
     pub(crate) async fn complete_upload(&self, request: CompleteRequest) -> Result<ObjectInfo, Error> {
-        // Of two completions at once the second waits for the first, and is then answered by what that one made.
-        self.progress
-            .wait(|| (!self.state.borrow().overlay.completing.contains(&request.upload)).then_some(()))
-            .await;
-        self.bucket_decided(&request.bucket).await;
+        loop {
+            // Of two completions at once the second waits for the first, and is then answered by what that one made.
+            let completing = || self.state.borrow().overlay.completing.contains(&request.upload);
+            self.progress.wait(|| (!completing()).then_some(())).await;
+            self.bucket_decided(&request.bucket).await;
+            // Both may have waited for the bucket.
+            if !completing() {
+                break;
+            }
+        }
         {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
@@ -211,7 +216,7 @@ impl Shard {
         let known = state.catalog.upload(request.upload).ok_or(now(Error::NoSuchUpload))?;
         let bucket = known.record.bucket;
         let (mut size, mut crc64) = (0u64, 0u64);
-        let mut last = 0;
+        let (mut last, mut encoded_bytes) = (0, 0);
         for named in &request.parts {
             if named.number <= last {
                 return Err(now(Error::InvalidPartOrder));
@@ -221,6 +226,10 @@ impl Shard {
             let part = part
                 .filter(|part| named.etag.is_none_or(|etag| etag == part.etag))
                 .ok_or(now(Error::InvalidPart(named.number)))?;
+            encoded_bytes += part.encoded_bytes();
+            if encoded_bytes > PARTS_BYTES_MAX {
+                return Err(now(Error::InvalidArgument("attributes and extents of all parts, length")));
+            }
             crc64 = if size == 0 { part.crc64 } else { checksum_combine(crc64, part.crc64, part.bytes) };
             size += part.bytes;
         }

@@ -1,0 +1,52 @@
+//! Uploads: what may become an object, and who is told what of it.
+
+use crate::{
+    core_engine::{CommitOptions, CompleteOptions, CoreEngine, PutOptions},
+    layout::UploadId,
+    object::types::NamedPart,
+    testing::world::{World, WorldOptions},
+};
+use bytes::Bytes;
+
+async fn put_part(engine: &CoreEngine, upload: UploadId, number: u16, attributes: Bytes) -> NamedPart {
+    let options = PutOptions { size: Some(10) };
+    let mut put = engine.put_part("b", b"k", upload, number, options).await.unwrap();
+    let mut tail = None;
+    put.write(&mut tail, &[number as u8; 10]).await.unwrap();
+    put.push(tail.expect("it is less than a buffer")).await.unwrap();
+    let part = put.finish_part(CommitOptions { attributes, ..CommitOptions::default() }).await.unwrap();
+    NamedPart { number, etag: Some(part.etag) }
+}
+
+#[test]
+fn two_completions_that_wait_for_the_bucket_are_one() {
+    // Both come while it is being decided whether the bucket goes, and go on together once it stays: both hear of the same version.
+    let mut world = World::new(1, WorldOptions { cores: 1, shards: 1, ..WorldOptions::default() });
+    world.open().unwrap();
+    let engine = world.engine(0);
+    let (bucket, upload, part) = world.run({
+        let engine = engine.clone();
+        async move {
+            let bucket = engine.create_bucket("b", Bytes::new()).await.unwrap().bucket;
+            let upload = engine.create_upload("b", b"k", Bytes::new()).await.unwrap().upload;
+            (bucket, upload, put_part(&engine, upload, 1, Bytes::new()).await)
+        }
+    });
+    let shard = engine.own_shards().next().expect("it has one").clone();
+    let deciding = shard.clone();
+    world.run(async move { deciding.begin_deciding(bucket).await.map(drop).unwrap() });
+    let completions = [(), ()].map(|()| {
+        let (engine, part) = (engine.clone(), part.clone());
+        engine.clone().core().spawn(async move {
+            engine.complete_upload("b", b"k", upload, vec![part], CompleteOptions::default()).await
+        })
+    });
+    for _ in 0..100 {
+        world.step();
+    }
+    shard.end_deciding(bucket);
+    let [first, second] = completions;
+    let (first, second) = world.run(async move { (first.await, second.await) });
+    assert!(first.is_ok(), "{first:?}");
+    assert_eq!(first, second);
+}
