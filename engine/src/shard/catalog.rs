@@ -97,8 +97,9 @@ impl Catalog {
             }
             Entry::RemoveBucket { bucket } => self.remove_bucket(bucket, &mut freed),
             Entry::CreateUpload(record) => {
-                // Replay may meet an upload that the checkpoint already holds, with its parts.
-                if !self.uploads.contains_key(&record.upload) {
+                // Replay may meet an upload that the checkpoint already holds, with its parts. One of a bucket that is not known is dead,
+                // or was begun, and its bucket made, while the checkpoint was taken: replay makes both again.
+                if !self.uploads.contains_key(&record.upload) && self.buckets.contains_key(&record.bucket) {
                     self.memory_bytes += footprint::upload_bytes(&record);
                     self.count_upload(record.bucket, |usage| usage.uploads += 1);
                     self.upload_places.insert(UploadPlace::of(&record));
@@ -208,6 +209,11 @@ impl Catalog {
             });
         }
         upload.parts.into_values().for_each(|part| release(&mut self.packed, part.content, freed));
+        if self.index.version(upload.record.bucket, &upload.record.key, record.version).is_some() {
+            // Replay over a checkpoint that has both: it was completed while its parts were walked, and has only some of them. The
+            // object has all.
+            return;
+        }
         record.content = Content::Parts(parts);
         self.put(upload.record.bucket, &upload.record.key, record, freed);
     }
@@ -347,20 +353,51 @@ impl Catalog {
             .chain(self.uploads.values().flat_map(|upload| upload.parts.values().map(|part| &part.content)))
     }
 
-    /// The catalog's whole state as entries that make it again, uploads first: a part that an upload has given to
-    /// an object while the walk goes on is then found with the object.
-    pub(crate) fn upload_entries(&self) -> Vec<Entry> {
-        let mut entries: Vec<Entry> =
-            self.buckets.values().map(|bucket| Entry::PutBucket(bucket.record.clone())).collect();
-        entries.extend(self.scrub.clone().map(Entry::Scrub));
-        for upload in self.uploads.values() {
-            entries.push(Entry::CreateUpload(upload.record.clone()));
-            for part in upload.parts.values() {
-                entries.push(Entry::PutPart { upload: upload.record.upload, part: part.clone() });
+    /// All but the versions as entries that make it again, from a place on, in order, each with its place. To go on behind one, in a catalog
+    /// that has changed since, is to miss only what replay makes good.
+    pub(crate) fn entries_after(&self, after: &EntryPlace) -> impl Iterator<Item = (EntryPlace, Entry)> {
+        let (bucket, upload, number) = match *after {
+            EntryPlace::Start => (Bound::Unbounded, Bound::Unbounded, None),
+            EntryPlace::Bucket(bucket) => (Bound::Excluded(bucket), Bound::Unbounded, None),
+            EntryPlace::Buckets => (Bound::Excluded(BucketId(u64::MAX)), Bound::Unbounded, None),
+            EntryPlace::Upload(upload, number) => {
+                (Bound::Excluded(BucketId(u64::MAX)), Bound::Excluded(upload), Some((upload, number)))
             }
-        }
-        entries
+        };
+        let buckets = self.buckets.range((bucket, Bound::Unbounded));
+        let buckets =
+            buckets.map(|(id, bucket)| (EntryPlace::Bucket(*id), Entry::PutBucket(bucket.record.clone())));
+        let scrub = self.scrub.iter().filter(|_| matches!(after, EntryPlace::Start | EntryPlace::Bucket(_)));
+        let scrub = scrub.map(|scrub| (EntryPlace::Buckets, Entry::Scrub(scrub.clone())));
+        let begun = number.and_then(|(upload, number)| Some((self.uploads.get(&upload)?, number)));
+        let rest = begun.into_iter().flat_map(|(upload, number)| parts_after(upload, Some(number)));
+        let uploads = self.uploads.range((upload, Bound::Unbounded)).flat_map(|(id, upload)| {
+            let head = (EntryPlace::Upload(*id, 0), Entry::CreateUpload(upload.record.clone()));
+            std::iter::once(head).chain(parts_after(upload, None))
+        });
+        buckets.chain(scrub).chain(rest).chain(uploads)
     }
+}
+
+/// How far a walk through all but the versions has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryPlace {
+    /// Nowhere.
+    Start,
+    /// Behind a bucket.
+    Bucket(BucketId),
+    /// Behind all buckets, and the place of the scrub.
+    Buckets,
+    /// Behind a part of an upload, or, with 0, which no part has, behind what begins it.
+    Upload(UploadId, u16),
+}
+
+fn parts_after(upload: &Upload, number: Option<u16>) -> impl Iterator<Item = (EntryPlace, Entry)> {
+    let id = upload.record.upload;
+    let first = number.map_or(Bound::Unbounded, Bound::Excluded);
+    upload.parts.range((first, Bound::Unbounded)).map(move |(number, part)| {
+        (EntryPlace::Upload(id, *number), Entry::PutPart { upload: id, part: part.clone() })
+    })
 }
 
 /// The extents a content lies in, in no particular order.

@@ -3,11 +3,13 @@
 //! It is fuzzy: the shard goes on while the index is walked. Replay starts at the first batch that was not applied when
 //! the walk began, and applying an entry again is harmless, so that whatever the walk saw of later changes is made good.
 //! Uploads are written before objects: parts that an upload hands to an object during the walk are then found with the
-//! object, which the walk has not passed or replay makes again.
+//! object, which the walk has not passed or replay makes again. Of an upload that is completed while its parts are walked the checkpoint has
+//! some; replay completes it again, and where the object is there already leaves that as it is. If it is not, somebody has removed it
+//! since, and replay does too.
 //!
 //! Chunks are chained backwards, each holding place and hash of the one before; the anchor names the last.
 
-use super::{Shard, checkpoint_id};
+use super::{Shard, catalog::EntryPlace, checkpoint_id};
 use crate::{
     error::{DeviceError, Error, Region},
     index::{Index, footprint, key::decode},
@@ -92,9 +94,15 @@ impl Shard {
         if planted(Bug::FreesCheckpointEarly) {
             self.free_checkpoint();
         }
-        let uploads = self.state.borrow().catalog.upload_entries();
-        for entry in uploads {
-            writer.put(&entry).await?;
+        let mut place = EntryPlace::Start;
+        loop {
+            let entries = self.walk_uploads(&place);
+            let Some((last, _)) = entries.last() else { break };
+            place = *last;
+            for (_, entry) in entries {
+                writer.put(&entry).await?;
+            }
+            yield_once().await;
         }
         let mut after: Option<Box<[u8]>> = None;
         loop {
@@ -152,6 +160,18 @@ impl Shard {
                 state.space.cover_log_zone(covered.zone, covered.sequence);
             }
         }
+    }
+
+    /// The next stretch of buckets and uploads as entries, each with its place.
+    fn walk_uploads(&self, after: &EntryPlace) -> Vec<(EntryPlace, Entry)> {
+        let state = self.state.borrow();
+        let mut bytes = 0;
+        let within = |(_, entry): &(EntryPlace, Entry)| {
+            let room = bytes < WALK_BYTES;
+            bytes += footprint::entry_bytes(entry);
+            room
+        };
+        state.catalog.entries_after(after).take(WALK_STEP).take_while(within).collect()
     }
 
     /// The next stretch of the index as entries, and the key it ends with.
@@ -390,5 +410,34 @@ mod tests {
             assert_eq!(shard.statistics().checkpoints, before);
             shard.check_space().unwrap();
         });
+    }
+
+    /// What a checkpoint copies of uploads at a time is bounded, however many parts there are.
+    #[test]
+    fn open_uploads_are_walked_a_few_at_a_time() {
+        let bare = Bare::open();
+        let engine = bare.engine();
+        bare.run({
+            let engine = engine.clone();
+            async move {
+                engine.create_bucket("b", Bytes::new()).await.unwrap();
+                for key in 0..5u8 {
+                    let upload = engine.create_upload("b", &[key], Bytes::new()).await.unwrap().upload;
+                    for number in 1..=6000 {
+                        let options = PutOptions { size: Some(0) };
+                        let put = engine.put_part("b", &[key], upload, number, options).await.unwrap();
+                        put.finish_part(CommitOptions::default()).await.unwrap();
+                    }
+                }
+            }
+        });
+        let mut takes = std::iter::repeat_with(|| {
+            let engine = engine.clone();
+            allocation_counter::measure(|| bare.run(async move { engine.checkpoint().await.unwrap() }))
+        });
+        // The disk takes memory where it is written for the first time: one that writes where others have is judged.
+        let at_rest = |taken: &allocation_counter::AllocationInfo| taken.bytes_current < 1 << 19;
+        let taken = takes.by_ref().take(8).find(at_rest).expect("extents come back");
+        assert!(taken.bytes_max < 3 * WALK_BYTES, "{taken:?}");
     }
 }
