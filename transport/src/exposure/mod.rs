@@ -149,8 +149,9 @@ pub trait Link {
         false
     }
 
-    /// The next notice that has come, once. What it speaks of is in the memory. Does not wait. There may be as many notices that are not
-    /// taken as a server has credits.
+    /// The next notice that had come when something of the link was last called, [`poll`](Link::poll) for one, once. What it speaks of is in the
+    /// memory. Looks for nothing itself, so that who polls first and takes notices then misses neither. There may be as many notices that
+    /// are not taken as a server has credits.
     fn take_notice(&self) -> Option<u32> {
         None
     }

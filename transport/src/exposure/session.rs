@@ -93,7 +93,7 @@ impl<L: Link> Session<L> {
     /// Whether that notice has come, which is taken then: what it speaks of is in the memory. Does not wait: call it again when
     /// [`wait`](Session::wait) returns. Others that have come meanwhile are kept, up to 1024 of them.
     pub fn take_notice(&self, notice: u32) -> bool {
-        self.gather_notices();
+        self.poll();
         let mut notices = self.0.notices.borrow_mut();
         let place = notices.iter().position(|come| *come == notice);
         place.is_some_and(|place| notices.remove(place).is_some())
@@ -113,7 +113,7 @@ impl<L: Link> Session<L> {
         Poll::Pending
     }
 
-    /// Fetches the notices that have come.
+    /// Fetches the notices that have come with the last look at the link.
     fn gather_notices(&self) {
         let mut notices = self.0.notices.borrow_mut();
         let mut some = false;
@@ -137,7 +137,12 @@ impl<L: Link> Session<L> {
             return None;
         }
         match self.0.link.renew() {
-            Some(offer) => Some(Renewal { offer, session: self.clone() }),
+            Some(offer) => {
+                // What they speak of was lost with the session.
+                self.gather_notices();
+                self.0.notices.borrow_mut().clear();
+                Some(Renewal { offer, session: self.clone() })
+            }
             None => {
                 self.0.renewing.set(false);
                 None
@@ -154,12 +159,11 @@ impl<L: Link> Session<L> {
 
     /// Takes notice of exposures that have ended, and wakes those who wait for them, or for notices. Does not wait.
     pub fn poll(&self) {
-        if !self.0.notified.borrow().is_empty() {
-            self.gather_notices();
-        }
         while let Some((slice, memory)) = self.0.link.poll() {
             self.returned(&slice, memory);
         }
+        // Behind the looks, each of which may have found some: the descriptor tells of none of them again.
+        self.gather_notices();
         if !self.0.link.is_open() {
             self.wake_all();
         }
@@ -335,8 +339,13 @@ impl<L: Link> Buffer<L> {
     ) -> Result<Exposed<L, D>, ExposeError<L>> {
         let Buffer { memory, session } = self;
         let bytes = memory.len();
-        match expose(&session.0.link, memory, D::ACCESS) {
+        let result = expose(&session.0.link, memory, D::ACCESS);
+        // The link may have waited, and found what others wait for.
+        session.poll();
+        match result {
             Ok(slice) => {
+                // They are of an exposure that had the name before: nobody was told the new one yet.
+                session.0.notices.borrow_mut().retain(|notice| *notice != slice.key().0);
                 assert_eq!(slice.bytes(), bytes as u64, "a link exposes what it was given");
                 let out = Out { bytes: slice.bytes(), state: State::Exposed };
                 let known = session.0.out.borrow_mut().insert(name(&slice), out);

@@ -411,6 +411,11 @@ impl RdmaClient {
     /// are to be taken before 128 more come, or the server finds nobody to tell, and ends the session.
     pub fn take_notice(&self) -> Option<u32> {
         self.hear();
+        self.heard_notice()
+    }
+
+    /// The next notice, if one had come when this side last looked.
+    pub(super) fn heard_notice(&self) -> Option<u32> {
         let (notice, receive) = self.notices.borrow_mut().pop_front()?;
         self.receive_again(receive);
         Some(notice)

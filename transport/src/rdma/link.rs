@@ -115,7 +115,7 @@ impl Link for RdmaLink {
     }
 
     fn take_notice(&self) -> Option<u32> {
-        self.shared.client.take_notice()
+        self.shared.client.heard_notice()
     }
 
     fn token(&self, slice: &RemoteSlice) -> Option<String> {

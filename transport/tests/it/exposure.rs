@@ -5,14 +5,17 @@ use crossdock_transport::{
     loopback::{Loopback, LoopbackLink, LoopbackPeer},
     memory::{Arena, ArenaOptions, PagePolicy, PeerLease, Pool},
     remote::{
-        Endpoint, EndpointOptions, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal, RemoteMemory, RemoteSlice,
-        SessionLimits, TransferError, Transport,
+        Access, Endpoint, EndpointOptions, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal, RemoteKey,
+        RemoteMemory, RemoteSlice, SessionLimits, TransferError, Transport,
     },
     shm::{Shm, ShmClient, ShmLink, ShmOptions},
     token::Codecs,
 };
 use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
     future::Future,
+    os::fd::BorrowedFd,
     pin::{Pin, pin},
     rc::Rc,
     sync::{
@@ -96,6 +99,15 @@ fn shm() -> Pair<ShmLink> {
     let (client, offered) = ShmClient::pair(BYTES as u64).unwrap();
     let offer = Offer { descriptor: Some(offered), ..Offer::default() };
     Pair::new(&Shm::new(ShmOptions::default()), offer, ShmLink::new(client))
+}
+
+/// Counts how often it is woken.
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 macro_rules! over_both {
@@ -228,12 +240,6 @@ fn a_proof_waits_for_the_servers_devices() {
     let pair = shm();
     let exposed = pair.buffer(4096, 1).expose_target().unwrap();
     let device: PeerLease = pair.remote.peer_lease(&exposed.slice(0..4096).unwrap()).unwrap();
-    struct Woken(AtomicUsize);
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
     let woken = Arc::new(Woken(AtomicUsize::new(0)));
     let waker = Waker::from(Arc::clone(&woken));
     let mut withdrawal: Withdrawal<ShmLink> = exposed.withdraw();
@@ -335,12 +341,6 @@ fn a_server_that_speaks_out_of_turn_harms_nobody() {
 /// the session readable.
 #[test]
 fn who_looks_first_wakes_the_others() {
-    struct Woken(AtomicUsize);
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
     let (transport, peer) = (Loopback::new(), LoopbackPeer::new(0));
     let mut offer = transport.offer(&peer);
     offer.parameters.push((NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
@@ -361,4 +361,133 @@ fn who_looks_first_wakes_the_others() {
     assert!(pair.session.poll_notice(1, &mut Context::from_waker(Waker::noop())).is_ready());
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     assert!(pair.session.poll_notice(2, other).is_ready());
+}
+
+/// A link whose every look finds what has come of all kinds, as that of a card does, and whose exposures all have one name.
+#[derive(Default)]
+struct Shared {
+    /// What is on its way: notices, and whether the exposure has ended.
+    coming: RefCell<VecDeque<u32>>,
+    ending: Cell<bool>,
+    /// What was found, and not taken.
+    notices: RefCell<VecDeque<u32>>,
+    ended: Cell<bool>,
+    exposed: RefCell<Option<Box<[u8]>>>,
+}
+
+const KEY: u32 = 7;
+
+impl Shared {
+    fn hear(&self) {
+        self.notices.borrow_mut().append(&mut self.coming.borrow_mut());
+        if self.ending.take() {
+            self.ended.set(true);
+        }
+    }
+
+    fn slice(bytes: usize) -> RemoteSlice {
+        RemoteSlice::new(4096, bytes as u64, RemoteKey(KEY)).unwrap()
+    }
+}
+
+impl Link for Shared {
+    type Memory = Box<[u8]>;
+
+    fn allocate(&self, bytes: usize) -> Result<Box<[u8]>, LinkError> {
+        Ok(vec![0; bytes].into())
+    }
+
+    fn expose(&self, memory: Box<[u8]>, _: Access) -> Result<RemoteSlice, (LinkError, Box<[u8]>)> {
+        // Waits for its own, and finds all there is.
+        self.hear();
+        if self.exposed.borrow().is_some() {
+            return Err((LinkError::Busy, memory));
+        }
+        let slice = Shared::slice(memory.len());
+        *self.exposed.borrow_mut() = Some(memory);
+        Ok(slice)
+    }
+
+    fn withdraw(&self, _: &RemoteSlice) {}
+
+    fn poll(&self) -> Option<(RemoteSlice, Box<[u8]>)> {
+        self.hear();
+        let memory = self.ended.take().then(|| self.exposed.take())??;
+        Some((Shared::slice(memory.len()), memory))
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn is_notified(&self) -> bool {
+        true
+    }
+
+    fn take_notice(&self) -> Option<u32> {
+        self.notices.borrow_mut().pop_front()
+    }
+
+    fn token(&self, _: &RemoteSlice) -> Option<String> {
+        None
+    }
+
+    fn renew(&self) -> Option<Offer> {
+        Some(Offer::default())
+    }
+}
+
+/// One waits for a notice and one for a proof, and somebody else looks, for whatever reason: both are woken, since the look took what
+/// would have told them.
+#[test]
+fn whoever_looks_for_whatever_wakes_all() {
+    type Look = dyn Fn(&Session<Shared>, Buffer<Shared>);
+    let looks: [(&str, &Look); 3] = [
+        ("a poll", &|session, _| session.poll()),
+        ("an exposure", &|_, buffer| drop(buffer.expose_target().unwrap_err())),
+        ("a notice", &|session, _| assert!(!session.take_notice(1))),
+    ];
+    for (what, look) in looks {
+        let session = Session::new(Shared::default());
+        let woken = [0, 1].map(|_| Arc::new(Woken(AtomicUsize::new(0))));
+        let wakers = woken.each_ref().map(|woken| Waker::from(Arc::clone(woken)));
+        let mut withdrawal = session.buffer(4096).unwrap().expose_target().unwrap().withdraw();
+        assert!(session.poll_notice(2, &mut Context::from_waker(&wakers[0])).is_pending());
+        assert!(Pin::new(&mut withdrawal).poll(&mut Context::from_waker(&wakers[1])).is_pending());
+        let another = session.buffer(10).unwrap();
+        session.link().coming.borrow_mut().push_back(2);
+        session.link().ending.set(true);
+        look(&session, another);
+        let woken = woken.map(|woken| woken.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [1, 1], "{what}");
+        assert!(session.take_notice(2));
+        let polled = Pin::new(&mut withdrawal).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Ok(_))));
+    }
+}
+
+/// A notice that nobody took is of the exposure that it came for, and not of a later one that a card gives the same key, nor of one in a
+/// session that was made anew.
+#[test]
+fn a_notice_is_not_taken_for_a_later_one() {
+    let session = Session::new(Shared::default());
+    let first = session.buffer(4096).unwrap().expose_target().unwrap();
+    session.link().coming.borrow_mut().extend([KEY, 9]);
+    session.poll();
+    let mut withdrawal = first.withdraw();
+    session.link().ending.set(true);
+    let polled = Pin::new(&mut withdrawal).poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Ok(buffer)) = polled else { panic!("it has ended") };
+    let second = buffer.expose_target().unwrap();
+    assert!(!session.take_notice(KEY));
+    assert!(session.take_notice(9), "somebody else's");
+    session.link().coming.borrow_mut().push_back(KEY);
+    session.poll();
+    drop(session.renew().unwrap());
+    assert!(!session.take_notice(KEY));
+    drop(second);
 }
