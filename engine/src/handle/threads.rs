@@ -456,10 +456,13 @@ fn open_transports(index: usize, plan: &CorePlan, driver: &RingDriver) -> Result
     Ok(())
 }
 
-/// Looks for sessions that nobody uses, now and then, for as long as the core runs.
+/// The longest time between two looks at sessions: what a device does not let go of is held for a few seconds, and for as long as this.
+const SESSIONS_INTERVAL_MAX: Duration = Duration::from_secs(5);
+
+/// Looks for sessions that nobody uses, and for those that a device does not let go of, now and then, for as long as the core runs.
 async fn expire_sessions(core: Core, driver: Rc<RingDriver>, idle_max: Duration) {
     // At least a millisecond, or the core would do nothing else.
-    let interval = (idle_max / 4).max(Duration::from_millis(1));
+    let interval = (idle_max / 4).clamp(Duration::from_millis(1), SESSIONS_INTERVAL_MAX);
     loop {
         core.sleep(interval).await;
         let now = Duration::from_nanos(core.now().0);

@@ -243,6 +243,11 @@ impl Pending {
         self.id
     }
 
+    /// Whether the device may still touch the operation's memory. Once it may not, the completion is there to be taken.
+    pub fn is_in_flight(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.state.borrow().table.is_in_flight(self.id))
+    }
+
     /// Asks the device not to begin the operation, or not to go on with it. It is completed all the same, in its turn, with its memory: with
     /// `ECANCELED` if it was cancelled, and as ever if the device was ahead of the question, or knows no answer to it. Does nothing once it is
     /// complete.

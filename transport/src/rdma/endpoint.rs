@@ -490,6 +490,8 @@ impl Endpoint for RdmaEndpoint {
     }
 
     fn expire_idle(&self, now: Duration) -> usize {
+        let all: Vec<_> = self.0.all.borrow().iter().filter_map(|(_, session)| session.clone()).collect();
+        all.iter().filter(|session| session.end_drain(now)).for_each(|session| self.0.retire(session));
         let expired = self.0.sessions.borrow_mut().expired(now, |session| session.take_used());
         expired.iter().filter(|(id, principal)| self.disconnect(*id, principal)).count()
     }

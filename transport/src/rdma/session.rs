@@ -10,7 +10,8 @@
 //! Invariants
 //! * An operation is in the line exactly as long as it is in flight in the queue, and leaves it at the front only.
 //! * The memory of an operation of which something was posted stays in the queue's table until the device is known to be done with
-//!   it: by the completion of its last work request, of a later one, or by the end of the queue pair.
+//!   it: by the completion of its last work request, of a later one, or by the end of the queue pair, which comes a few seconds after the
+//!   session's at the latest.
 //! * The last work request of an operation is signalled, and every fourth. A session that ends posts one more behind
 //!   everything, which comes back when the device is done with all of it. It says nothing of those before it: an operation succeeds
 //!   only with a completion of its own, or a later successful one.
@@ -40,7 +41,11 @@ use std::{
     collections::VecDeque,
     mem,
     rc::{Rc, Weak},
+    time::Duration,
 };
+
+/// How long a device may take to let go of what a session that ended has in it. A flush takes milliseconds.
+pub(super) const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What a session has to know of its rail.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +101,8 @@ struct State {
     pair: Pair,
     /// Nothing new is posted.
     ended: bool,
+    /// When it was first seen to have ended and to have something in the device still.
+    draining_since: Option<Duration>,
     /// What operations come to of which nothing was posted when it ended.
     unposted: TransferError,
     /// The queue pair went before all its completions came: they may come still.
@@ -194,6 +201,7 @@ impl Session {
         let state = State {
             pair: Pair::Away,
             ended: false,
+            draining_since: None,
             unposted: TransferError::Ended,
             stale: false,
             line: VecDeque::new(),
@@ -306,8 +314,10 @@ impl Session {
                     self.end(desk);
                 }
             }
-            // The device's own queue is fuller than it had said: there will be room when something is done.
-            Some(libc::ENOMEM | libc::ENOSPC | libc::EAGAIN) if state.expects_completion() => {}
+            // The device's own queue is fuller than it had said: there will be room when something is done. Where nothing was left out it is
+            // the doorbell that failed (soft-RoCE's is a call to the kernel), and nobody does what was taken.
+            Some(libc::ENOMEM | libc::ENOSPC | libc::EAGAIN)
+                if !left.is_empty() && state.expects_completion() => {}
             Some(number) => {
                 let first = left.first().map(|(place, _)| *place);
                 if let Some(operation) = first.and_then(|place| state.line.get_mut(place)) {
@@ -530,9 +540,30 @@ impl Session {
         desk.batch.clear();
         desk.batch.push_nothing(self.work_id(state.next));
         // SAFETY: it has no pieces.
-        let (taken, _) = unsafe { pair.post(&mut desk.batch) };
+        let (taken, refused) = unsafe { pair.post(&mut desk.batch) };
         state.next = state.next.wrapping_add(taken as u32);
-        taken == 1
+        taken == 1 && refused.is_none()
+    }
+
+    /// Ends the queue pair of a session that ended, if the device has not let go of what is in it for [`DRAIN_MAX`]: a driver that loses a
+    /// completion would have it for ever. To be called now and then. Whether it did.
+    pub(super) fn end_drain(&self, now: Duration) -> bool {
+        let mut state = self.state.borrow_mut();
+        if !state.ended || matches!(state.pair, Pair::Gone) {
+            return false;
+        }
+        let since = *state.draining_since.get_or_insert(now);
+        if now.saturating_sub(since) < DRAIN_MAX {
+            return false;
+        }
+        drop(state);
+        tracing::error!(
+            rail = &*self.rail_name,
+            "a device does not let go of a session: its queue pair is destroyed"
+        );
+        self.destroy();
+        self.become_due();
+        true
     }
 
     /// Ends the queue pair, so that nothing of it is in the device any more.

@@ -185,8 +185,9 @@ pub trait Endpoint {
     fn disconnect(&self, id: SessionId, principal: &Principal) -> bool;
 
     /// Ends the sessions that have not been used for [`SessionLimits::idle_max`], as [`disconnect`](Endpoint::disconnect) does, and
-    /// whatever else waits for a client that does not come. To be called now and then, a few times in that span, with a time that
-    /// never goes back; a session ends up to one span between calls late, and never early. Returns how many it ended.
+    /// whatever else waits for a client that does not come, or for a device that does not let go of a session that ended. To be called now
+    /// and then, a few times in that span and every few seconds, with a time that never goes back; a session ends up to one span between
+    /// calls late, and never early. Returns how many were idle.
     fn expire_idle(&self, now: Duration) -> usize;
 
     /// What the ways are called that bytes can go, by their numbers: ports of devices, for instance. Empty where there is one only,

@@ -64,6 +64,10 @@ pub(super) struct Card {
     pub(super) keeps_pairs: bool,
     /// Work is done as it is posted.
     pub(super) eager: bool,
+    /// What was in a queue pair that failed is not heard of again.
+    pub(super) swallows: bool,
+    /// What the doorbell is refused with, behind work that was taken.
+    pub(super) doorbell: Option<c_int>,
     /// Queue pairs that were made: numbers are a card's own.
     made: u32,
 }
@@ -141,6 +145,8 @@ impl Host {
                 connection: 0,
                 keeps_pairs: false,
                 eager: false,
+                swallows: false,
+                doorbell: None,
                 made: 0,
             }
         };
@@ -574,8 +580,9 @@ unsafe extern "C" fn modify_qp(pair: *mut ibv_qp, attributes: *mut ibv_qp_attr, 
         IBV_QPS_ERR => {
             let known = state.pairs.get_mut(&pair.addr()).expect("a queue pair");
             known.failed = true;
-            for (id, _) in mem::take(&mut known.work) {
-                state.complete(pair.addr(), id, IBV_WC_WR_FLUSH_ERR);
+            let (card, flushed) = (known.card, mem::take(&mut known.work));
+            if !state.cards[card].swallows {
+                flushed.iter().for_each(|(id, _)| state.complete(pair.addr(), *id, IBV_WC_WR_FLUSH_ERR));
             }
         }
         _ => {}
@@ -629,7 +636,9 @@ unsafe extern "C" fn post_send(
         let (room, number) = card.room;
         let signalled = send_flags & IBV_SEND_SIGNALED != 0;
         if known.failed {
-            state.complete(pair.addr(), wr_id, IBV_WC_WR_FLUSH_ERR);
+            if !card.swallows {
+                state.complete(pair.addr(), wr_id, IBV_WC_WR_FLUSH_ERR);
+            }
         } else if known.work.len() >= room {
             give(refused, request);
             return number;
@@ -640,5 +649,6 @@ unsafe extern "C" fn post_send(
         }
         request = next;
     }
-    0
+    let card = state.pairs[&pair.addr()].card;
+    state.cards[card].doorbell.unwrap_or(0)
 }

@@ -241,6 +241,52 @@ fn a_queue_that_takes_nothing_is_a_typed_error() {
 }
 
 #[test]
+fn a_device_that_does_not_let_go_is_made_to() {
+    // Shows a session that ended, and a driver that loses the completions of what was in it: after a few seconds its queue pair is destroyed,
+    // which gives the memory back, and not before; others go on.
+    let host = Host::new(&[FIRST]);
+    host.change(0, |card| card.swallows = true);
+    let world = open(&host);
+    let (lost, good) = (world.connect(FIRST), world.connect(FIRST));
+    let mut posted = [world.write(&lost), world.write(&lost)];
+    world.drive("they are posted", || host.in_work(0) == 2);
+    assert!(world.endpoint.disconnect(lost.id, &world.alice));
+    let start = Duration::from_secs(1000);
+    for (after, over) in [(0, false), (4, false), (5, true), (6, true)] {
+        world.endpoint.expire_idle(start + Duration::from_secs(after));
+        world.endpoint.poll();
+        for write in &mut posted {
+            if write.is_in_flight() || after == 5 {
+                assert_eq!(completed(write), over.then_some(Err(TransferError::Ended)), "after {after} s");
+            }
+        }
+        assert_eq!(host.pairs(), 2 - usize::from(over));
+    }
+    assert_eq!(world.leases(), 0);
+    world.assert_works(&good, 0);
+    drop(posted);
+    world.end();
+}
+
+#[test]
+fn a_doorbell_that_fails_ends_its_session() {
+    // Shows a driver that took everything and could not tell the device, whatever the number that it says so with: nobody waits for what
+    // nobody does.
+    for number in [libc::ENOMEM, libc::EIO] {
+        let host = Host::new(&[FIRST]);
+        host.change(0, |card| (card.doorbell, card.swallows) = (Some(number), true));
+        let world = open(&host);
+        let pair = world.connect(FIRST);
+        let mut write = world.write(&pair);
+        assert_eq!(world.result(&mut write), Err(TransferError::Ended));
+        assert!(!pair.session.is_open());
+        assert_eq!((world.leases(), host.pairs()), (0, 0));
+        drop(write);
+        world.end();
+    }
+}
+
+#[test]
 fn memory_that_a_device_does_not_take() {
     // Shows that a device without room for the arena is not used, others are, and that none is a typed error, or none needed.
     let host = Host::new(&[FIRST, SECOND]);
