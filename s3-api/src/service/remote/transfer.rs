@@ -79,6 +79,7 @@ enum Outcome {
 /// A session on its core, held for one request.
 struct Session {
     engine: CoreEngine,
+    here: Rc<Here>,
     endpoint: Rc<dyn Endpoint>,
     memory: Rc<dyn RemoteMemory>,
     route: Route,
@@ -87,8 +88,8 @@ struct Session {
 }
 
 impl Session {
-    /// The session, if it is the sender's, and the request was not served before.
-    fn find(engine: CoreEngine, route: Route, caller: Caller) -> Result<Result<Session, Declined>, S3Error> {
+    /// The session, if it is the sender's.
+    fn find(engine: CoreEngine, route: Route, caller: Caller) -> Result<Session, S3Error> {
         let no_such = || S3Error::from(ErrorCode::NoSuchRdmaSession);
         let endpoint = engine.core().endpoint(&route.transport).ok_or_else(no_such)?;
         let memory = endpoint.session(route.session, &route.owner).ok_or_else(no_such)?;
@@ -97,20 +98,24 @@ impl Session {
             endpoint.disconnect(route.session, &route.owner);
             return Err(no_such());
         }
-        if let Some(signed) = &route.signed {
-            let here = engine.attached::<Here>().ok_or(ErrorCode::InternalError)?;
-            let is_there = {
-                let (endpoint, id, owner) = (endpoint.clone(), route.session, route.owner.clone());
-                move || endpoint.session(id, &owner).is_some()
-            };
-            let used = here.used.borrow_mut().take(route.session, is_there, signed, route.now_seconds);
-            match used {
-                Use::First => {}
-                Use::Again => return Ok(Err(Declined::Replayed)),
-                Use::TooOld => return Ok(Err(Declined::TooOld)),
-            }
+        let here = engine.attached::<Here>().ok_or(ErrorCode::InternalError)?;
+        Ok(Session { engine, here, endpoint, memory, route, caller })
+    }
+
+    /// Takes note that bytes are to move by the request's signature; declined if they did before. To be asked last of all: a request whose
+    /// object was replaced meanwhile is decided anew, and comes here again.
+    fn take_signature(&self) -> Result<(), Declined> {
+        let Session { endpoint, route, .. } = self;
+        let Some(signed) = &route.signed else { return Ok(()) };
+        let is_there = {
+            let (endpoint, id, owner) = (endpoint.clone(), route.session, route.owner.clone());
+            move || endpoint.session(id, &owner).is_some()
+        };
+        match self.here.used.borrow_mut().take(route.session, is_there, signed, route.now_seconds) {
+            Use::First => Ok(()),
+            Use::Again => Err(Declined::Replayed),
+            Use::TooOld => Err(Declined::TooOld),
         }
-        Ok(Ok(Session { engine, endpoint, memory, route, caller }))
     }
 
     /// What is told of bytes that moved: over which rail, and whether the exposure of the client's memory has ended with it.
@@ -138,7 +143,7 @@ impl Session {
         access: Access,
         begin: impl AsyncFnOnce(&dyn RemoteMemory, RemoteSlice, &Until) -> Result<T, RemoteError>,
     ) -> Result<(T, bool), RemoteError> {
-        let Session { engine, endpoint, memory, route, caller } = self;
+        let Session { engine, endpoint, memory, route, caller, .. } = self;
         memory.begin_request(&route.slice, access)?;
         let (core, until) = (engine.core(), Until::new(route.deadline));
         let mut transfer = pin!(begin(&**memory, route.slice, &until));
@@ -217,12 +222,12 @@ async fn get_here(
     principal: &Principal,
     lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Outcome, S3Error> {
-    let mut session = match Session::find(engine, route, caller)? {
-        Ok(session) => session,
-        Err(reason) => return Ok(Outcome::Declined(reason)),
-    };
+    let mut session = Session::find(engine, route, caller)?;
     let answer = reads::get(&session.engine, request, looked, principal, lifecycle).await?;
     let Some(get) = answer.payload else { return Ok(Outcome::Answered(answer.reply)) };
+    if let Err(reason) = session.take_signature() {
+        return Ok(Outcome::Declined(reason));
+    }
     let size = get.info().size;
     let delivered =
         session.fenced(Access::Write, async |memory, slice, until| get.write_to(memory, slice, until).await);
@@ -363,11 +368,11 @@ async fn receive(
     begin: impl Future<Output = Result<(Put, Option<Algorithm>), S3Error>>,
     commit: impl AsyncFnOnce(Put, Digests) -> Result<Reply, S3Error>,
 ) -> Result<Outcome, S3Error> {
-    let mut session = match Session::find(engine, route, caller)? {
-        Ok(session) => session,
-        Err(reason) => return Ok(Outcome::Declined(reason)),
-    };
+    let mut session = Session::find(engine, route, caller)?;
     let (put, missing) = begin.await?;
+    if let Err(reason) = session.take_signature() {
+        return Ok(Outcome::Declined(reason));
+    }
     let plan = DigestPlan { default_checksum: missing, ..DigestPlan::default() };
     let mut verifier = BodyVerifier::new(expected, plan);
     let slice = session.route.slice;
