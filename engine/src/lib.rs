@@ -101,7 +101,7 @@ pub use object::{
         TagMatch, UploadInfo, UploadItem, UploadListing, VersionItem, VersionKind, VersionListing, Which,
         WriteCondition,
     },
-    until::Until,
+    until::{TransferProgress, Until},
 };
 pub use shard::{
     ShardStatistics,

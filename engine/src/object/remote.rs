@@ -16,7 +16,12 @@
 //! * Dropping their futures cancels what has not begun; what has goes on, with memory of its own. Both take the operation with
 //!   them, so that none is used of which nobody knows how far it came.
 
-use super::{CHUNK_BYTES, WINDOW, get::Get, put::Put, until::Until};
+use super::{
+    CHUNK_BYTES, WINDOW,
+    get::Get,
+    put::Put,
+    until::{TransferProgress, Until},
+};
 use crate::{
     error::{Error, Resource},
     layout::{BLOCK_BYTES, checksum_combine},
@@ -28,7 +33,7 @@ use crossdock_transport::{
     remote::{RemoteMemory, RemoteSlice, TransferError},
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -210,9 +215,12 @@ impl Put {
             while asked < source.bytes() && room(reads.len(), self) {
                 let bytes = (source.bytes() - asked).min(CHUNK_BYTES as u64);
                 let padded = (bytes as usize).next_multiple_of(BLOCK_BYTES);
-                // Only the first may wait for memory: it holds none then.
+                // Only the first may wait for memory: it holds none then. No longer than there is a use for it.
                 let lease = match reads.len() + self.buffers_in_flight() {
-                    0 => Some(self.engine().lease(padded, Resource::WriteMemory).await?),
+                    0 => {
+                        let lease = self.engine().lease(padded, Resource::WriteMemory);
+                        Some(until.limit(self.engine().core(), lease).await.ok_or(RemoteError::Late)??)
+                    }
                     _ => self.engine().core().pool().try_acquire(padded),
                 };
                 let Some(mut lease) = lease else { break };
@@ -242,32 +250,44 @@ impl Put {
     }
 }
 
-/// Operations in flight on a session, oldest first, with the bytes that each must move.
+/// Operations on a session of which the completions were not taken, oldest first, with the bytes that each must move.
 #[derive(Default)]
-struct Window(RefCell<VecDeque<(Pending, u64)>>);
+struct Window {
+    line: RefCell<VecDeque<(Pending, u64)>>,
+    /// How many were ever posted.
+    posted: Cell<u64>,
+}
 
 impl Window {
     fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.line.borrow().len()
     }
 
     fn post(&self, pending: Pending, bytes: u64) {
-        self.0.borrow_mut().push_back((pending, bytes));
+        self.line.borrow_mut().push_back((pending, bytes));
+        self.posted.set(self.posted.get() + 1);
     }
 
     /// What has not begun never will. All complete as before.
     fn cancel(&self) {
-        self.0.borrow().iter().for_each(|(pending, _)| pending.cancel());
+        self.line.borrow().iter().for_each(|(pending, _)| pending.cancel());
+    }
+
+    fn progress(&self) -> TransferProgress {
+        let in_flight = self.line.borrow().iter().filter(|(pending, _)| pending.is_in_flight()).count();
+        TransferProgress { in_flight, completed: self.posted.get() - in_flight as u64 }
     }
 
     /// Waits for the transfer whose operations these are. Those that have not begun when its deadline comes are cancelled, whatever the
     /// transfer itself waits for then: a disk, say.
     async fn watch<T>(&self, core: &Core, until: &Until, transfer: impl Future<Output = T>) -> T {
         let (mut transfer, mut come) = (pin!(transfer), pin!(until.come(core)));
-        let mut has_come = false;
+        let (mut told, mut has_come) = (Told { until, progress: TransferProgress::default() }, false);
         poll_fn(|cx| {
-            if let Poll::Ready(result) = transfer.as_mut().poll(cx) {
-                return Poll::Ready(result);
+            let polled = transfer.as_mut().poll(cx);
+            told.tell(self.progress());
+            if polled.is_ready() {
+                return polled;
             }
             // No timer for those whose operations are done as they are posted. After the deadline none is posted.
             if !has_come && self.len() > 0 && come.as_mut().poll(cx).is_ready() {
@@ -299,7 +319,7 @@ impl Window {
     async fn next(&self) -> Option<Result<Completion, RemoteError>> {
         // Taken out only once it is done: a caller that goes away while waiting must not lose track of it.
         let (completion, bytes) = poll_fn(|cx| {
-            let mut all = self.0.borrow_mut();
+            let mut all = self.line.borrow_mut();
             let Some((pending, bytes)) = all.front_mut() else { return Poll::Ready(None) };
             let done = (ready!(Pin::new(pending).poll(cx)), *bytes);
             all.pop_front();
@@ -322,5 +342,25 @@ impl Window {
             result = result.and(completion.map(drop));
         }
         result
+    }
+}
+
+/// What was said of one transfer's progress.
+struct Told<'a> {
+    until: &'a Until,
+    progress: TransferProgress,
+}
+
+impl Told<'_> {
+    fn tell(&mut self, progress: TransferProgress) {
+        self.until.note_progress(self.progress, progress);
+        self.progress = progress;
+    }
+}
+
+impl Drop for Told<'_> {
+    /// Nobody waits any more for what a dropped future leaves in the session.
+    fn drop(&mut self) {
+        self.tell(TransferProgress { in_flight: 0, ..self.progress });
     }
 }

@@ -18,12 +18,24 @@ pub struct Until(Rc<State>);
 struct State {
     at: Cell<Moment>,
     brought_forward: Signal,
+    progress: Cell<TransferProgress>,
+}
+
+/// How far transfers are in their session, as of when they were last polled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TransferProgress {
+    /// Operations that the session has. While there are none a transfer waits for something else, a disk or memory: then ending the session
+    /// would not end it.
+    pub in_flight: usize,
+    /// Operations that the session is done with, however they went.
+    pub completed: u64,
 }
 
 impl Until {
     /// Until that moment.
     pub fn new(at: Moment) -> Until {
-        Until(Rc::new(State { at: Cell::new(at), brought_forward: Signal::default() }))
+        let (brought_forward, progress) = Default::default();
+        Until(Rc::new(State { at: Cell::new(at), brought_forward, progress }))
     }
 
     /// The moment, as it is now.
@@ -35,6 +47,21 @@ impl Until {
     pub fn end(&self, now: Moment) {
         self.0.at.set(self.moment().min(now));
         self.0.brought_forward.notify();
+    }
+
+    /// How far the transfers are whose deadline this is, all of them together. For whoever polls them, to tell one that hangs in its session
+    /// from one that waits for something else, and from one that is slow.
+    pub fn progress(&self) -> TransferProgress {
+        self.0.progress.get()
+    }
+
+    /// One of the transfers came from `before` to `after`.
+    pub(super) fn note_progress(&self, before: TransferProgress, after: TransferProgress) {
+        let all = self.progress();
+        self.0.progress.set(TransferProgress {
+            in_flight: all.in_flight + after.in_flight - before.in_flight,
+            completed: all.completed + (after.completed - before.completed),
+        });
     }
 
     pub(super) fn has_come(&self, core: &Core) -> bool {
@@ -76,6 +103,10 @@ impl From<Moment> for Until {
 
 impl fmt::Debug for Until {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Until").field(&self.moment()).finish()
+        formatter
+            .debug_struct("Until")
+            .field("moment", &self.moment())
+            .field("progress", &self.progress())
+            .finish()
     }
 }

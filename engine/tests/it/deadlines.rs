@@ -93,9 +93,13 @@ async fn late(engine: &CoreEngine, line: &Rc<Line>, brought_forward: bool) -> [O
         let until = Until::new(core.now().after(if brought_forward { 1000 * LIMIT } else { LIMIT }));
         let (clock, ends, waiting) = (core.clone(), until.clone(), Rc::clone(line));
         let meanwhile = core.spawn(async move {
-            clock.sleep(LIMIT).await;
             if brought_forward {
+                clock.sleep(LIMIT).await;
+                let progress = ends.progress();
+                assert!(progress.in_flight > 0 && progress.completed == 0, "{progress:?}");
                 ends.end(clock.now());
+            } else {
+                clock.sleep(LIMIT).await;
             }
             clock.sleep(10 * LIMIT).await;
             waiting.begin()
@@ -112,6 +116,8 @@ async fn late(engine: &CoreEngine, line: &Rc<Line>, brought_forward: bool) -> [O
         };
         assert_eq!(meanwhile.await, 0, "begun long after the deadline");
         assert_eq!(line.credits.in_flight(), 0);
+        let progress = until.progress();
+        assert!(progress.in_flight == 0 && progress.completed > 0, "{progress:?}");
     }
     results
 }

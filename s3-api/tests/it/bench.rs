@@ -113,8 +113,15 @@ impl Bench {
 
     /// As [`Bench::with`], where what was begun may take so long to end.
     pub(crate) fn patient(transport: Arc<dyn Transport>, grace: Duration) -> Bench {
+        Bench::remote(transport, |remote| remote.grace = grace)
+    }
+
+    /// As [`Bench::with`], with terms of a test's own for what goes over transports.
+    pub(crate) fn remote(
+        transport: Arc<dyn Transport>,
+        set_remote: impl FnOnce(&mut RemoteOptions),
+    ) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        let set_remote = |remote: &mut RemoteOptions| remote.grace = grace;
         Bench::of(
             directory,
             by_policies(accounts()),

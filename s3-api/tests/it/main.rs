@@ -9,6 +9,7 @@ mod conditions;
 mod configurations;
 mod coverage;
 mod faults;
+mod fences;
 mod hostile;
 mod http_front;
 mod identities;

@@ -10,7 +10,8 @@
 //!
 //! Invariants
 //! * The reply goes out when no byte moves any more: past the deadline, or once the client closed its connection, nothing is
-//!   begun, and what then does not end in time (a second, unless the server was told otherwise) is ended with its session.
+//!   begun, and what the session then is not done with in time (a second, unless the server was told otherwise) is ended with it; so is
+//!   what the session is not getting on with ([`RemoteOptions::stall_max`]). Who waits for a disk or for memory ends nobody's session.
 //! * One signature moves bytes once. A request that is sent again, by whomever, finds the client's memory in another use.
 //! * To anybody but who made it a session does not exist.
 
@@ -35,6 +36,10 @@ use crossdock_transport::{
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use used::UsedSignatures;
 
+/// How long nothing of a transfer's may complete. A card that loses packets is done with an operation, or gives up, within a few seconds; a
+/// window of a transfer is 4 MiB, so that who is not given up moves 100 KiB a second at least.
+const STALL_MAX: Duration = Duration::from_secs(10);
+
 /// How tokens are read, and what moves the bytes of each kind.
 #[derive(Debug)]
 pub struct RemoteOptions {
@@ -46,16 +51,20 @@ pub struct RemoteOptions {
     /// How long what was begun may take once nothing is begun any more, because the deadline passed or the client closed its
     /// connection, before it is ended with its session.
     pub grace: Duration,
+    /// How long a transfer may have operations in its session of which none completes, before it is ended with the session.
+    pub stall_max: Duration,
 }
 
 impl Default for RemoteOptions {
-    /// The standard codecs; `rc` over the transport `rdma`, and `shm` over `shm`; a second of grace.
+    /// The standard codecs; `rc` over the transport `rdma`, and `shm` over `shm`; a second of grace, and ten
+    /// for an operation.
     fn default() -> RemoteOptions {
         let transports = [("rc", "rdma"), ("shm", "shm")];
         RemoteOptions {
             codecs: Codecs::standard(),
             transports: transports.map(|(codec, transport)| (codec.into(), transport.into())).into(),
             grace: Duration::from_secs(1),
+            stall_max: STALL_MAX,
         }
     }
 }
@@ -200,6 +209,8 @@ struct Route {
     deadline: Moment,
     /// How long it may take to end behind that.
     grace: Duration,
+    /// How long nothing of it may complete.
+    stall_max: Duration,
 }
 
 /// The sender of a request, as transports know it. No name of a key is that of everybody.
@@ -247,6 +258,7 @@ fn route(
         now_seconds: engine.core().wall_clock_ms() / 1_000,
         deadline,
         grace: options.grace,
+        stall_max: options.stall_max,
     }))
 }
 

@@ -1,6 +1,6 @@
 //! GetObject, PutObject and UploadPart with a token.
 
-use super::{Declined, Here, Moved, Options, Over, Route, known_name, route, used::Use};
+use super::{Declined, Here, Moved, Options, Over, Route, STALL_MAX, known_name, route, used::Use};
 use crate::{
     protocol::{
         auth::{PayloadMode, Signed},
@@ -16,7 +16,8 @@ use crate::{
     service::{Answer, Principal, authorize::Looked, failure::failure, reads, writes},
 };
 use crossdock::{
-    BucketInfo, Caller, CoreEngine, EntityTag, Put, PutOptions, RemoteError, Until, reactor::Moment,
+    BucketInfo, Caller, CoreEngine, EntityTag, Put, PutOptions, RemoteError, TransferProgress, Until,
+    reactor::{Core, Moment, Sleep},
 };
 use crossdock_transport::remote::{Access, Endpoint, RemoteMemory, RemoteSlice};
 use std::{
@@ -24,7 +25,8 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
+    time::Duration,
 };
 
 /// A request with a token, as it was admitted.
@@ -134,8 +136,8 @@ impl Session {
         Outcome::Moved(reply, over, bytes)
     }
 
-    /// Waits for the transfer that `begin` begins. When the client has closed its connection nothing more is begun; what hangs
-    /// behind its deadline, or behind that, is ended with its session.
+    /// Waits for the transfer that `begin` begins. When the client has closed its connection nothing more is begun; what hangs in its session
+    /// behind its deadline, or behind that, or for too long at any time, is ended with the session.
     ///
     /// With the result comes whether the exposure of the client's memory has ended with it.
     async fn fenced<T>(
@@ -147,7 +149,7 @@ impl Session {
         memory.begin_request(&route.slice, access)?;
         let (core, until) = (engine.core(), Until::new(route.deadline));
         let mut transfer = pin!(begin(&**memory, route.slice, &until));
-        let mut limit = core.sleep(route.deadline.after(route.grace).since(core.now()));
+        let mut patience = Patience::new(core, route);
         let (mut is_over, mut is_wanted) = (false, true);
         let result = poll_fn(|cx| {
             if let Poll::Ready(value) = transfer.as_mut().poll(cx) {
@@ -162,11 +164,11 @@ impl Session {
             if is_wanted && Pin::new(&mut *caller).poll(cx).is_ready() {
                 is_wanted = false;
                 until.end(core.now());
-                limit = core.sleep(route.grace);
+                patience.shorten(core, core.now().after(route.grace));
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !is_over && Pin::new(&mut limit).poll(cx).is_ready() {
+            if !is_over && patience.poll_lost(core, until.progress(), cx).is_ready() {
                 is_over = true;
                 tracing::warn!(transport = &*route.transport, "a transfer hangs: its session is ended");
                 endpoint.disconnect(route.session, &route.owner);
@@ -177,6 +179,54 @@ impl Session {
         .await;
         let ended = memory.end_request(&route.slice);
         result.map(|value| (value, ended))
+    }
+}
+
+/// How long a transfer is waited for that has something in its session. One that has nothing there waits for something else, which ends by
+/// itself, and would not for the session's end.
+struct Patience {
+    /// When nothing of it may be in the session any more.
+    end: Moment,
+    stall_max: Duration,
+    /// How far it was when it last got on, and when that was, as far as anybody looked.
+    progress: TransferProgress,
+    since: Moment,
+    alarm: Sleep,
+}
+
+impl Patience {
+    fn new(core: &Core, route: &Route) -> Patience {
+        let (since, end) = (core.now(), route.deadline.after(route.grace));
+        let alarm = core.sleep(end.min(since.after(route.stall_max)).since(since));
+        Patience { end, stall_max: route.stall_max, progress: TransferProgress::default(), since, alarm }
+    }
+
+    /// Nobody waits for the transfer any more.
+    fn shorten(&mut self, core: &Core, end: Moment) {
+        self.end = self.end.min(end);
+        self.alarm = core.sleep(self.end.min(self.since.after(self.stall_max)).since(core.now()));
+    }
+
+    /// Resolves when it has come to its end. To be asked whenever the transfer was polled, with how far it is.
+    fn poll_lost(&mut self, core: &Core, progress: TransferProgress, cx: &mut Context<'_>) -> Poll<()> {
+        let now = core.now();
+        if self.progress.in_flight == 0 || progress.completed != self.progress.completed {
+            self.since = now;
+        }
+        self.progress = progress;
+        while Pin::new(&mut self.alarm).poll(cx).is_ready() {
+            let next = match progress.in_flight {
+                0 if now < self.end => self.end.min(now.after(self.stall_max)),
+                // Past its deadline it begins nothing, so there will be nothing to end either.
+                0 => now.after(STALL_MAX),
+                _ => self.end.min(self.since.after(self.stall_max)),
+            };
+            if progress.in_flight > 0 && next <= now {
+                return Poll::Ready(());
+            }
+            self.alarm = core.sleep(next.since(now));
+        }
+        Poll::Pending
     }
 }
 

@@ -21,9 +21,9 @@ use std::{
 
 pub(super) const POISON: u8 = 0xa5;
 pub(super) const MARGIN: usize = 4096;
-pub(super) const TOKEN: &str = "x-amz-rdma-token";
-pub(super) const REPLY: &str = "x-amz-rdma-reply";
-pub(super) const SESSION: &str = "x-amz-rdma-session";
+pub(crate) const TOKEN: &str = "x-amz-rdma-token";
+pub(crate) const REPLY: &str = "x-amz-rdma-reply";
+pub(crate) const SESSION: &str = "x-amz-rdma-session";
 pub(super) const TIMEOUT: (&str, &str) = ("x-amz-rdma-timeout-ms", "60000");
 /// How long something may take that happens at once on a machine at rest.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -239,7 +239,7 @@ impl Peer {
     }
 }
 
-pub(super) fn pattern(bytes: usize, seed: u32) -> Vec<u8> {
+pub(crate) fn pattern(bytes: usize, seed: u32) -> Vec<u8> {
     // Never the poison, so that what moved is seen.
     let byte = |at: u32| match (at.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13) as u8 {
         POISON => 0,

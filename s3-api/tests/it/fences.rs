@@ -1,0 +1,130 @@
+//! When a session is ended for what hangs in it, and when it is not.
+
+use crate::bench::{ALICE, BOB, Bench, Client, Reply, pause};
+use crate::faults::stage::{REPLY, SESSION, TOKEN};
+use crossdock_s3::protocol::{
+    http::Method::{self, Post, Put},
+    remote::format_session,
+};
+use crossdock_transport::{
+    loopback::LoopbackPeer,
+    memory::BufferLease,
+    remote::{Access, SessionId},
+    simulated::{SimulatedFaults, SimulatedNic},
+    token::{RcToken, ShmToken},
+};
+use futures_lite::future::block_on;
+use std::{cell::RefCell, rc::Rc, sync::Arc, thread, time::Duration};
+
+/// A client's memory behind a card that does not exist, and its session.
+struct Card {
+    memory: LoopbackPeer,
+    session: SessionId,
+}
+
+impl Card {
+    fn connect(nic: &SimulatedNic, http: &mut Client, bytes: usize) -> Card {
+        let memory = LoopbackPeer::new(bytes);
+        let offer = nic.offer(&memory);
+        let parameters: Vec<_> = offer
+            .parameters
+            .iter()
+            .map(|(name, value)| (format!("x-amz-rdma-{name}"), value.clone()))
+            .collect();
+        let mut headers = vec![(TOKEN, &*offer.token)];
+        headers.extend(parameters.iter().map(|(name, value)| (&**name, &**value)));
+        let reply = http.call(Post, "/.s3rdma-rc/connect", &headers, b"");
+        let session = crossdock_s3::protocol::remote::parse_session(reply.header(SESSION).unwrap()).unwrap();
+        Card { memory, session: SessionId::from_bytes(session) }
+    }
+
+    fn token(&self, bytes: usize, access: Access) -> String {
+        RcToken { session: self.session, slice: self.memory.expose(0..bytes, access) }.to_string()
+    }
+}
+
+/// Sends the request from a thread of its own.
+#[allow(clippy::disallowed_methods, reason = "a client that does two things at once")]
+fn call(
+    bench: &Bench,
+    method: Method,
+    path: &str,
+    token: String,
+    timeout_ms: &'static str,
+) -> thread::JoinHandle<Reply> {
+    let (mut http, path) = (bench.client(ALICE), path.to_owned());
+    thread::spawn(move || {
+        http.call(method, &path, &[(TOKEN, &token), ("x-amz-rdma-timeout-ms", timeout_ms)], b"")
+    })
+}
+
+/// Leases that are held on a core.
+struct Held(RefCell<Vec<BufferLease>>);
+
+#[test]
+fn a_wait_for_memory_ends_no_session() {
+    // Shows a PUT that finds no memory on its core until its deadline: it fails then, and not when it would be told that there is none, and
+    // its session, in which nothing of it ever was, goes on.
+    let bench = Bench::new();
+    let (memory, session) = bench.memory(4 << 20);
+    let id = SessionId::from_bytes(session);
+    let mut http = bench.client(ALICE);
+    assert_eq!(http.call(Put, "/bucket", &[], b"").status, 200);
+    let name = [(SESSION, &*format_session(session))];
+    assert_eq!(http.call(Post, "/.crossdock-shm/bind", &name, b"").status, 200);
+    let put = |http: &mut Client, bytes: usize| {
+        let slice = memory.expose(0..bytes, Access::Read).unwrap();
+        let token = ShmToken::new(id, slice.address(), slice.bytes()).unwrap().to_string();
+        http.call(Put, "/bucket/key", &[(TOKEN, &token), ("x-amz-rdma-timeout-ms", "500")], b"")
+    };
+    let core = usize::from(id.core());
+    let take = bench.engine().on_core(core, |engine| async move {
+        let all = std::iter::from_fn(|| engine.core().pool().try_acquire(1 << 20)).collect();
+        engine.attach(Rc::new(Held(RefCell::new(all))));
+        Ok(())
+    });
+    block_on(take).unwrap();
+    let reply = put(&mut http, 2 << 20);
+    assert_eq!((reply.status, &*reply.code()), (500, "RDMATransferFailed"));
+    assert!(String::from_utf8_lossy(&reply.body).contains("<Reason>late</Reason>"));
+    // Longer than the server is patient.
+    pause(1200);
+    let give = bench.engine().on_core(core, |engine| async move {
+        engine.attached::<Held>().unwrap().0.take();
+        engine.core().pool().drain_returns();
+        Ok(())
+    });
+    block_on(give).unwrap();
+    let reply = put(&mut http, 1 << 20);
+    assert_eq!((reply.status, reply.header(REPLY)), (200, Some("200")), "{}", reply.code());
+}
+
+#[test]
+fn a_peer_that_fell_silent_holds_nobody_up() {
+    // Shows that a transfer of which nothing moves any more is ended long before a deadline that is far away, so that who stalls with
+    // many does not have the memory of a core for as long as that.
+    let faults = SimulatedFaults { retries_max: u32::MAX, ..SimulatedFaults::none(3) };
+    let nic = SimulatedNic::new(faults);
+    let bench = Bench::remote(Arc::new(nic.clone()), |remote| remote.stall_max = Duration::from_millis(300));
+    let mut http = bench.client(ALICE);
+    assert_eq!(http.call(Put, "/bucket", &[], b"").status, 200);
+    let cards: Vec<_> = (0..8).map(|_| Card::connect(&nic, &mut http, 4 << 20)).collect();
+    let calls: Vec<_> = cards
+        .iter()
+        .map(|card| {
+            card.memory.fall_silent();
+            call(&bench, Put, "/bucket/stalled", card.token(4 << 20, Access::Read), "600000")
+        })
+        .collect();
+    pause(100);
+    // As much memory as theirs, on whichever core it is.
+    for number in 0..4 {
+        let stored = bench.client(BOB).call(Put, &format!("/bucket/{number}"), &[], &vec![1; 4 << 20]);
+        assert_eq!(stored.status, 200, "{}", stored.code());
+    }
+    for call in calls {
+        let reply = call.join().unwrap();
+        assert_eq!((reply.status, &*reply.code()), (500, "RDMATransferFailed"));
+        assert!(String::from_utf8_lossy(&reply.body).contains("<Reason>late</Reason>"));
+    }
+}
