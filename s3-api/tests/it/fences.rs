@@ -1,15 +1,15 @@
-//! When a session is ended for what hangs in it, and when it is not.
+//! When a session is ended for what hangs in it, when it is not, and what is known when it has ended.
 
 use crate::bench::{ALICE, BOB, Bench, Client, Reply, pause};
-use crate::faults::stage::{REPLY, SESSION, TOKEN};
+use crate::faults::stage::{REPLY, SESSION, TOKEN, pattern, wait_until};
 use crossdock_s3::protocol::{
-    http::Method::{self, Post, Put},
+    http::Method::{self, Get, Post, Put},
     remote::format_session,
 };
 use crossdock_transport::{
     loopback::LoopbackPeer,
     memory::BufferLease,
-    remote::{Access, SessionId},
+    remote::{Access, Principal, RemoteMemory, SessionId},
     simulated::{SimulatedFaults, SimulatedNic},
     token::{RcToken, ShmToken},
 };
@@ -97,6 +97,51 @@ fn a_wait_for_memory_ends_no_session() {
     block_on(give).unwrap();
     let reply = put(&mut http, 1 << 20);
     assert_eq!((reply.status, reply.header(REPLY)), (200, Some("200")), "{}", reply.code());
+}
+
+/// A session that is held on its core.
+struct Kept(Rc<dyn RemoteMemory>);
+
+#[test]
+fn a_session_has_ended_when_its_client_is_told_so() {
+    // Shows that the reply to a disconnect in the middle of a transfer comes when the card is done with the client's memory, however long
+    // that takes, also where it is asked for twice; and that nobody else is made to wait.
+    let faults = SimulatedFaults { delay_polls_max: 40_000, ..SimulatedFaults::none(1) };
+    let nic = SimulatedNic::new(faults);
+    let bench = Bench::with(Some(Arc::new(nic.clone())));
+    let mut http = bench.client(ALICE);
+    assert_eq!(http.call(Put, "/bucket", &[], b"").status, 200);
+    assert_eq!(http.call(Put, "/bucket/key", &[], &pattern(5 << 20, 1)).status, 200);
+    for (method, access) in [(Get, Access::Write), (Put, Access::Read)] {
+        let card = Card::connect(&nic, &mut http, 5 << 20);
+        let (id, core) = (card.session, usize::from(card.session.core()));
+        let keep = bench.engine().on_core(core, move |engine| async move {
+            let endpoint = engine.core().endpoint("simulated").unwrap();
+            engine.attach(Rc::new(Kept(endpoint.session(id, &Principal::new("key alice")).unwrap())));
+            Ok(())
+        });
+        block_on(keep).unwrap();
+        let in_flight = || {
+            let look = bench.engine().on_core(core, |engine| async move {
+                Ok(engine.attached::<Kept>().unwrap().0.credits().in_flight())
+            });
+            block_on(look).unwrap()
+        };
+        let transfer = call(&bench, method, "/bucket/key", card.token(5 << 20, access), "60000");
+        wait_until("a window is in flight", || in_flight() == 4);
+        let name = format_session(id.to_bytes());
+        let name = [(SESSION, &*name)];
+        assert_eq!(bench.client(BOB).call(Post, "/.s3rdma-rc/disconnect", &name, b"").status, 204);
+        assert_eq!(in_flight(), 4, "somebody else's word counts");
+        let ends = |mut http: Client| http.call(Post, "/.s3rdma-rc/disconnect", &name, b"").status;
+        thread::scope(|scope| {
+            let all = [(); 2].map(|()| scope.spawn(|| (ends(bench.client(ALICE)), in_flight())));
+            for one in all {
+                assert_eq!(one.join().unwrap(), (204, 0));
+            }
+        });
+        assert_eq!(transfer.join().unwrap().header(REPLY), Some(if method == Get { "501" } else { "500" }));
+    }
 }
 
 #[test]

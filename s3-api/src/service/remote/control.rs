@@ -1,6 +1,6 @@
 //! Requests about sessions: connect, bind, disconnect, and what there is.
 
-use super::{RemoteOptions, known_name, owner};
+use super::{Here, RemoteOptions, known_name, owner};
 use crate::{
     protocol::{
         error::{ErrorCode, S3Error},
@@ -15,6 +15,12 @@ use crate::{
 };
 use crossdock::CoreEngine;
 use crossdock_transport::remote::{ConnectError, Offer, SessionId, SessionLimits};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 /// Performs the request of somebody who may.
 pub(in crate::service) async fn control(
@@ -97,7 +103,15 @@ async fn bind(engine: &CoreEngine, principal: &Principal, headers: &Headers) -> 
     Ok(Reply::new(200).header(SESSION, format_session(session.to_bytes())))
 }
 
-/// Ends a session of the sender's. That it is gone, never was, or is somebody else's looks the same.
+/// How long a disconnect waits for what is under way: for a card to let go of memory, or for a disk that fills it. Its client waits for
+/// half a minute.
+const END_WAIT: Duration = Duration::from_secs(10);
+
+/// Ends a session of the sender's, and answers when no byte of it moves any more. That it is gone, never was, or is somebody else's looks
+/// the same.
+///
+/// # Errors
+/// 503 `ServiceUnavailable`: the session has ended, and something of it is still under way after [`END_WAIT`].
 async fn disconnect(
     engine: &CoreEngine,
     options: &RemoteOptions,
@@ -112,9 +126,22 @@ async fn disconnect(
             for endpoint in endpoints {
                 endpoint.disconnect(session, &owner);
             }
+            let Some(here) = engine.attached::<Here>() else { return true };
+            // Also of a session that was ended before, by an error or by whoever asked first.
+            here.under_way.of(session, &owner).iter().for_each(|until| until.end(engine.core().now()));
+            let (mut none_left, mut limit) =
+                (pin!(here.under_way.none_left(session, &owner)), pin!(engine.core().sleep(END_WAIT)));
+            poll_fn(|cx| match none_left.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => limit.as_mut().poll(cx).map(|()| false),
+            })
+            .await
         });
         // A core that there is not has no sessions.
-        ended.await.ok();
+        if !ended.await.unwrap_or(true) {
+            let why = "Bytes of the session are still moving; try again.";
+            return Err(S3Error::with_message(ErrorCode::ServiceUnavailable, why));
+        }
     }
     Ok(Reply::new(204))
 }

@@ -12,11 +12,13 @@
 //! * The reply goes out when no byte moves any more: past the deadline, or once the client closed its connection, nothing is
 //!   begun, and what the session then is not done with in time (a second, unless the server was told otherwise) is ended with it; so is
 //!   what the session is not getting on with ([`RemoteOptions::stall_max`]). Who waits for a disk or for memory ends nobody's session.
+//! * The reply to a disconnect goes out when no byte of the session moves any more.
 //! * One signature moves bytes once. A request that is sent again, by whomever, finds the client's memory in another use.
 //! * To anybody but who made it a session does not exist.
 
 mod control;
 mod transfer;
+mod under_way;
 mod used;
 
 pub(super) use control::control;
@@ -34,6 +36,7 @@ use crossdock_transport::{
     token::{Codecs, TokenError},
 };
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use under_way::UnderWay;
 use used::UsedSignatures;
 
 /// How long nothing of a transfer's may complete. A card that loses packets is done with an operation, or gives up, within a few seconds; a
@@ -195,6 +198,7 @@ impl Told {
 #[derive(Default)]
 pub(super) struct Here {
     used: RefCell<UsedSignatures>,
+    under_way: UnderWay,
 }
 
 /// Where a proposal leads: everything its session's core needs to know.

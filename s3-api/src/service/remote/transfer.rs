@@ -145,9 +145,10 @@ impl Session {
         access: Access,
         begin: impl AsyncFnOnce(&dyn RemoteMemory, RemoteSlice, &Until) -> Result<T, RemoteError>,
     ) -> Result<(T, bool), RemoteError> {
-        let Session { engine, endpoint, memory, route, caller, .. } = self;
+        let Session { engine, here, endpoint, memory, route, caller } = self;
         memory.begin_request(&route.slice, access)?;
         let (core, until) = (engine.core(), Until::new(route.deadline));
+        let under_way = here.under_way.enter(route.session, &route.owner, &until);
         let mut transfer = pin!(begin(&**memory, route.slice, &until));
         let mut patience = Patience::new(core, route);
         let (mut is_over, mut is_wanted) = (false, true);
@@ -178,6 +179,7 @@ impl Session {
         })
         .await;
         let ended = memory.end_request(&route.slice);
+        drop(under_way);
         result.map(|value| (value, ended))
     }
 }
