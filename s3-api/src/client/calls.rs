@@ -223,7 +223,8 @@ impl<R: Runtime> AsyncClient<R> {
     /// Stores the first `bytes` of the buffer as an object. `headers` go with it.
     ///
     /// # Errors
-    /// See [`ClientError`]. What is in the store then is not known, but after [`ClientError::Refused`].
+    /// See [`ClientError`]. What is in the store then is not known, but after [`ClientError::Refused`], which leaves it as it was, and
+    /// [`ClientError::EmptyStored`].
     ///
     /// # Panics
     /// If the buffer is not so long.
@@ -268,8 +269,8 @@ impl<R: Runtime> AsyncClient<R> {
         let checksum = (self.policy != Policy::Off).then(|| crc64(buffer.get(..bytes).unwrap_or_default()));
         let mut known = Known::of(&buffer);
         let mut buffer = buffer;
-        let (buffer, fallback) = loop {
-            let (back, fallback) = match self.exposed(buffer, Buffer::expose_source_once).await? {
+        let (buffer, fallback, empty) = loop {
+            let (back, fallback, empty) = match self.exposed(buffer, Buffer::expose_source_once).await? {
                 Ok((exposed, _)) => {
                     let token = exposed.token(0..bytes as u64).unwrap_or_default();
                     let result =
@@ -282,14 +283,14 @@ impl<R: Runtime> AsyncClient<R> {
                         Ok((head, None)) => {
                             return Ok(Stored { buffer, way: Way::Transport, rail: rail_of(&head), head });
                         }
-                        Ok((_, Some(fallback))) => (buffer, fallback),
+                        Ok((head, Some(fallback))) => (buffer, fallback, Some(head)),
                         Err(error) => return Err(Failed::with(error, buffer)),
                     }
                 }
-                Err((buffer, fallback)) => (buffer, fallback),
+                Err((buffer, fallback)) => (buffer, fallback, None),
             };
             if !self.made_anew(&back, &mut known, fallback).await {
-                break (back, fallback);
+                break (back, fallback, empty.filter(|_| fallback == Fallback::Ignored));
             }
             buffer = back;
         };
@@ -298,10 +299,40 @@ impl<R: Runtime> AsyncClient<R> {
         if self.policy == Policy::Require {
             return Err(Failed::with(ClientError::NotMoved(fallback), buffer));
         }
-        match self.put_body(path, headers, buffer.get(..bytes).unwrap_or_default()).await {
+        let body = buffer.get(..bytes).unwrap_or_default();
+        let stored = match empty {
+            None => self.put_body(path, headers, body).await,
+            Some(empty) => self.replace_empty(path, headers, &empty, body).await,
+        };
+        match stored {
             Ok(head) => Ok(Stored { buffer, way: Way::Http(fallback), rail: None, head }),
             Err(error) => Err(Failed::with(error, buffer)),
         }
+    }
+
+    /// Puts the bytes in the place of the empty object that the first request has stored, as the head of its reply says. The conditions among
+    /// `headers` were held against what was there before, and were met; from here on there is one: that the empty object is there still.
+    ///
+    /// # Errors
+    /// [`ClientError::EmptyStored`].
+    async fn replace_empty(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        empty: &ReplyHead,
+        bytes: &[u8],
+    ) -> Result<ReplyHead, ClientError> {
+        let is_condition =
+            |(name, _): &(&str, &str)| name.get(..3).is_some_and(|front| front.eq_ignore_ascii_case("if-"));
+        let mut headers = headers.to_vec();
+        // Who named no condition wants the bytes there whatever comes between.
+        if headers.iter().any(is_condition) {
+            headers.retain(|header| !is_condition(header));
+            let tag = empty.get("etag").ok_or(ClientError::Malformed("an object without an ETag"));
+            headers.push(("if-match", tag.map_err(|error| ClientError::EmptyStored(Box::new(error)))?));
+        }
+        let stored = self.put_body(path, &headers, bytes).await;
+        stored.map_err(|error| ClientError::EmptyStored(Box::new(error)))
     }
 
     /// A PUT whose bytes are named by a token: stored, or why not so.

@@ -106,9 +106,13 @@ pub enum ClientError {
     /// The bytes are not those that the server says it sent.
     #[error("the checksum of what came is another")]
     Damaged,
-    /// The policy requires the transport, and it could not be.
+    /// The policy requires the transport, and it could not be. After a PUT with [`Fallback::Ignored`] an empty object is stored.
     #[error("not over the transport: {0}")]
     NotMoved(Fallback),
+    /// A server that takes no notice of tokens has stored an empty object, or part, and the bytes could not be put in its place, or nobody
+    /// knows whether they were: why.
+    #[error("the server stored an empty object in place of the bytes: {0}")]
+    EmptyStored(#[source] Box<ClientError>),
     /// The object, or the range, has more bytes than the buffer.
     #[error("{bytes} bytes do not fit in the buffer")]
     TooLarge {

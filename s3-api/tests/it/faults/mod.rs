@@ -14,6 +14,7 @@
 //! | HTTP connection closed in the middle | `a_connection_that_is_closed_cancels` | |
 //! | server restart between connect and PUT | `a_server_that_restarts` | here `a_server_that_restarts_without_its_card` |
 //! | a server that ignores the token | `a_server_that_knows_nothing_is_not_believed` | |
+//! | the same, and the PUT had conditions | | here `conditions_are_of_what_was_there_before` |
 //! | a server that cuts the object to the token | `an_object_that_was_cut_is_not_taken_for_whole` | |
 //! | replies lost, reordered, with a wrong count | `replies_that_are_lost_or_wrong_prove_nothing` | |
 //! | a transfer that hangs | `a_transfer_that_hangs_is_ended` | |
@@ -232,6 +233,13 @@ fn a_server_that_knows_nothing_is_not_believed() {
     let bench = Bench::new();
     let session = replies::shm_session(bench.socket(), &mut library(&bench));
     replies::a_server_that_knows_nothing_is_not_believed(&session);
+}
+
+#[test]
+fn conditions_are_of_what_was_there_before() {
+    let bench = Bench::new();
+    let session = replies::shm_session(bench.socket(), &mut library(&bench));
+    replies::conditions_are_of_what_was_there_before(&session);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
     io::{Read, Write},
     net::TcpListener,
     path::Path,
+    sync::mpsc,
     thread,
 };
 
@@ -24,10 +25,16 @@ pub(crate) fn shm_session(socket: &Path, client: &mut Client) -> Session<ShmLink
 }
 
 /// A server that answers each request with the next of these.
-#[allow(clippy::disallowed_methods, reason = "a server beside the client that blocks")]
 pub(crate) fn scripted(replies: Vec<&'static str>) -> String {
+    heard(replies).0
+}
+
+/// The same, and the heads of the requests as they come, in lower case.
+#[allow(clippy::disallowed_methods, reason = "a server beside the client that blocks")]
+fn heard(replies: Vec<&'static str>) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    let (hear, heard) = mpsc::channel();
     thread::spawn(move || {
         for reply in replies {
             let (mut stream, _) = listener.accept().unwrap();
@@ -37,13 +44,14 @@ pub(crate) fn scripted(replies: Vec<&'static str>) -> String {
                 let received = stream.read(&mut piece).unwrap();
                 seen.extend_from_slice(&piece[..received]);
             }
+            hear.send(String::from_utf8_lossy(&seen).to_lowercase()).ok();
             stream.write_all(reply.as_bytes()).unwrap();
             stream.shutdown(std::net::Shutdown::Write).unwrap();
             // Whatever else comes is a body.
             std::io::copy(&mut stream, &mut std::io::sink()).ok();
         }
     });
-    address
+    (address, heard)
 }
 
 /// Shows that a 200 without the server's word is no PUT, however good its ETag: the bytes are sent again in a body, or the call fails
@@ -86,6 +94,35 @@ pub(super) fn a_server_that_knows_nothing_is_not_believed<L: Link>(session: &Ses
         x-amz-rdma-object-size: 3\r\nx-amz-rdma-checksum-crc64nvme: AAAAAAAAAAA=\r\nContent-Length: 0\r\n\r\n";
     assert!(matches!(get(vec![lying], None).unwrap_err().error, ClientError::Damaged));
     assert_eq!(session.quarantined_bytes(), 0);
+}
+
+/// Shows that the conditions of a PUT are not held against the empty object that a server which knows nothing has stored by it: the bytes
+/// replace just that, and where they do not the caller is told what is there.
+pub(super) fn conditions_are_of_what_was_there_before<L: Link>(session: &Session<L>) {
+    let empty = "HTTP/1.1 200 OK\r\nETag: \"of nothing\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let nameless = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let stored = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let other = "HTTP/1.1 412 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    for condition in [("If-None-Match", "*"), ("if-match", "\"before\"")] {
+        let put = |replies: Vec<&'static str>| {
+            let (host, heads) = heard(replies);
+            let headers = [condition, ("x-amz-meta-a", "b")];
+            let buffer = session.buffer(10).unwrap();
+            (client(&host, Policy::Prefer).put_from("b", "k", &headers, buffer, 10), heads)
+        };
+        let (done, heads) = put(vec![empty, stored]);
+        assert_eq!(done.unwrap().way, Way::Http(Fallback::Ignored));
+        let line = format!("\r\n{}: {}\r\n", condition.0, condition.1).to_lowercase();
+        let [first, second] = [heads.recv().unwrap(), heads.recv().unwrap()];
+        assert!(first.contains(&line) && !second.contains(&line), "{second}");
+        assert!(second.contains("\r\nif-match: \"of nothing\"\r\n"), "{second}");
+        assert!(second.contains("\r\nx-amz-meta-a: b\r\n"), "{second}");
+        for replies in [vec![empty, other], vec![empty, ""], vec![nameless, stored]] {
+            let failed = put(replies.clone()).0.unwrap_err();
+            assert!(matches!(failed.error, ClientError::EmptyStored(_)), "{replies:?}: {failed:?}");
+            assert!(failed.buffer.is_some());
+        }
+    }
 }
 
 /// Shows that an object which a server cut to the length of the token is no success, whether it says the object's size or has to be asked
