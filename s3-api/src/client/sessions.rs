@@ -12,7 +12,7 @@ use crate::protocol::{
     remote::{PARAMETER, REPLY, SESSION, TOKEN, format_session, parse_session},
 };
 use crossdock_transport::{
-    exposure::{Buffer, Link, Session},
+    exposure::{Buffer, Link, Renewal, Session},
     rdma::{RdmaClient, RdmaLink},
     remote::{Answer, Offer, SessionId},
     shm::{ShmClient, ShmLink},
@@ -21,12 +21,16 @@ use std::{
     future::{Future, poll_fn},
     io, mem,
     pin::pin,
-    task::Poll,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 /// How long a server may take to name a session of shared memory.
 const NAMED: Duration = Duration::from_secs(5);
+/// How often, and how long at a time, a call waits for another that makes their session anew: half a minute. A runtime that blocks counts no
+/// step that is so short, since there whoever is at it waits for this very call.
+const RENEWAL_STEPS: usize = 600;
+const RENEWAL_STEP: Duration = Duration::from_millis(50);
 
 /// The session that a call began with, and whether it was made anew since.
 pub(super) struct Known {
@@ -183,8 +187,8 @@ impl<R: Runtime> AsyncClient<R> {
 
     // ── sessions that were lost ──
 
-    /// Makes the session of `buffer` anew if `fallback` says that it was lost, and it was not tried before: whether the call is to be
-    /// made again. Nothing was stored and no byte moved then: the request was refused for want of a session, or never sent.
+    /// Makes the session of `buffer` anew if `fallback` says that it was lost, and it was not tried before, or waits for another call that does:
+    /// whether the call is to be made again. Nothing was stored and no byte moved then: the request was refused for want of a session, or never sent.
     pub(super) async fn made_anew<L: Link>(
         &self,
         buffer: &Buffer<L>,
@@ -201,20 +205,42 @@ impl<R: Runtime> AsyncClient<R> {
         if !is_lost || mem::replace(&mut known.tried, true) {
             return false;
         }
-        let lost = session.link().session();
-        if lost != known.session && session.is_open() {
-            // Another call has made it anew meanwhile.
-            return true;
+        for _ in 0..RENEWAL_STEPS {
+            let lost = session.link().session();
+            if lost != known.session && session.is_open() {
+                // Another call has made it anew meanwhile.
+                return true;
+            }
+            if let Some(renewal) = session.renew() {
+                return self.answered(renewal, lost).await;
+            }
+            if session.poll_renewed(&mut Context::from_waker(Waker::noop())).is_ready() {
+                // Nobody is at it: the link can not.
+                return false;
+            }
+            let mut step = pin!(self.runtime().sleep(RENEWAL_STEP));
+            poll_fn(|cx| match session.poll_renewed(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => step.as_mut().poll(cx),
+            })
+            .await;
         }
-        let Some(renewal) = session.renew() else { return false };
+        false
+    }
+
+    /// Connects what is to be the session instead of the lost one. Whether it is now.
+    async fn answered<L: Link>(&self, renewal: Renewal<L>, lost: Option<SessionId>) -> bool {
         if let Some(lost) = lost {
             // The server may still have what this side only knows to be of no use.
             drop(self.disconnect(lost).await);
         }
-        match self.connect(renewal.offer()).await {
-            Ok(answer) => renewal.answered(&answer).is_ok(),
-            Err(_) => false,
+        let Ok(answer) = self.connect(renewal.offer()).await else { return false };
+        let is_reached = renewal.answered(&answer).is_ok();
+        if !is_reached {
+            // Nobody will use it. Should this fail as well, it ends by itself.
+            drop(self.disconnect(answer.session).await);
         }
+        is_reached
     }
 
     /// Waits until there may be something new about the session.

@@ -24,12 +24,12 @@ use std::{
 
 /// A runtime without a reactor: whoever waits asks again, and lets the others run between.
 #[derive(Clone, Default)]
-struct Asking {
+pub(crate) struct Asking {
     /// Connections that are open now, and how many were at a time.
-    open: Rc<Cell<(usize, usize)>>,
+    pub(crate) open: Rc<Cell<(usize, usize)>>,
 }
 
-struct Stream(TcpStream, Rc<Cell<(usize, usize)>>);
+pub(crate) struct Stream(TcpStream, Rc<Cell<(usize, usize)>>);
 
 impl Drop for Stream {
     fn drop(&mut self) {
@@ -96,7 +96,7 @@ impl Runtime for Asking {
     }
 }
 
-fn client(bench: &Bench, runtime: &Asking, policy: Policy) -> AsyncClient<Asking> {
+pub(crate) fn client(bench: &Bench, runtime: &Asking, policy: Policy) -> AsyncClient<Asking> {
     let (key, secret) = ALICE;
     let credentials =
         Credentials { access_key: key.into(), secret: secret.into(), region: "us-east-1".into() };

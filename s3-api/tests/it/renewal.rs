@@ -1,6 +1,9 @@
 //! Sessions that were lost and are made anew, once for a call, where nothing can have come of the first try.
 
-use crate::bench::{ALICE, Bench};
+use crate::{
+    bench::{ALICE, Bench},
+    many_at_once::Asking,
+};
 use crossdock_s3::{
     client::{Client, ClientError, Fallback, Parallel, Policy, Way},
     protocol::http::Method,
@@ -12,6 +15,7 @@ use crossdock_transport::{
     simulated::{SimulatedFaults, SimulatedNic},
     token::RcToken,
 };
+use futures_lite::future::{block_on, zip};
 use std::{
     cell::{Cell, RefCell},
     os::fd::BorrowedFd,
@@ -27,14 +31,24 @@ struct SimulatedLink {
     renewals: Cell<usize>,
     /// What it offers is nothing that anybody can connect to.
     is_hopeless: Cell<bool>,
+    /// It finds no way to what answers.
+    is_lost: Cell<bool>,
 }
 
 impl SimulatedLink {
     fn new(nic: &SimulatedNic) -> SimulatedLink {
         let peer = LoopbackPeer::new(0);
         let link = RefCell::new(LoopbackLink::new(peer.clone()));
-        let (session, renewals, is_hopeless) = (Cell::new(None), Cell::new(0), Cell::new(false));
-        SimulatedLink { nic: nic.clone(), peer: RefCell::new(peer), link, session, renewals, is_hopeless }
+        let (session, renewals, is_hopeless, is_lost) = Default::default();
+        SimulatedLink {
+            nic: nic.clone(),
+            peer: RefCell::new(peer),
+            link,
+            session,
+            renewals,
+            is_hopeless,
+            is_lost,
+        }
     }
 }
 
@@ -80,10 +94,12 @@ impl Link for SimulatedLink {
     fn renew(&self) -> Option<Offer> {
         self.renewals.set(self.renewals.get() + 1);
         self.session.set(None);
-        let peer = LoopbackPeer::new(0);
-        self.link.replace(LoopbackLink::new(peer.clone()));
-        let mut offer = self.nic.offer(&peer);
-        self.peer.replace(peer);
+        if !self.link.borrow().is_open() {
+            let peer = LoopbackPeer::new(0);
+            self.link.replace(LoopbackLink::new(peer.clone()));
+            self.peer.replace(peer);
+        }
+        let mut offer = self.nic.offer(&self.peer.borrow());
         if self.is_hopeless.get() {
             offer.token = "nothing of the kind".to_owned();
         }
@@ -91,6 +107,9 @@ impl Link for SimulatedLink {
     }
 
     fn renewed(&self, answer: &Answer) -> Result<(), ConnectError> {
+        if self.is_lost.get() {
+            return Err(ConnectError::Unsupported("no way there"));
+        }
         self.session.set(Some(answer.session));
         Ok(())
     }
@@ -210,6 +229,47 @@ fn parts_and_ranges_go_over_the_new_session() {
     assert_eq!((gathered.ways.over_transport, gathered.ways.over_http), (3, 0));
     assert_eq!((gathered.bytes, session.link().renewals.get()), (bytes, 2));
     assert!(gathered.buffer[..] == expected[..]);
+}
+
+#[test]
+fn calls_that_lose_their_session_together_share_the_new_one() {
+    // Shows calls at a time that all are told that there is no such session: one of them makes another, and the others wait for it, also where
+    // nothing but the transport is allowed.
+    let world = World::new();
+    let session = world.session();
+    let stored =
+        world.client(Policy::Require).put_from("bucket", "key", &[], session.buffer(5000).unwrap(), 5000);
+    drop(stored.unwrap());
+    let client = crate::many_at_once::client(&world.bench, &Asking::default(), Policy::Require);
+    for round in 1..=5 {
+        world.forget(&session);
+        let get = || async {
+            let got = client.get_into("bucket", "key", None, session.buffer(5000).unwrap()).await.unwrap();
+            assert_eq!((got.way, got.bytes), (Way::Transport, 5000));
+        };
+        block_on(zip(zip(get(), get()), zip(get(), get())));
+        assert_eq!(session.link().renewals.get(), round);
+    }
+}
+
+#[test]
+fn a_session_that_can_not_be_reached_is_left_with_nobody() {
+    // Shows that where this side finds no way to what the server answered, the server is told to let go of it.
+    let world = World::new();
+    let session = world.session();
+    let buffer = session.buffer(10).unwrap();
+    world.forget(&session);
+    session.link().is_lost.set(true);
+    let failed = world.client(Policy::Require).put_from("bucket", "key", &[], buffer, 10).unwrap_err();
+    assert!(matches!(failed.error, ClientError::NotMoved(Fallback::SessionEnded)), "{failed:?}");
+    assert_eq!(session.link().renewals.get(), 1);
+    let sessions = (0..2).map(|core| {
+        let count = world.bench.engine().on_core(core, |engine| async move {
+            Ok(engine.core().endpoint("simulated").unwrap().session_count())
+        });
+        block_on(count).unwrap()
+    });
+    assert_eq!(sessions.sum::<usize>(), 0);
 }
 
 #[test]

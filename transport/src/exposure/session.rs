@@ -31,6 +31,8 @@ struct Shared<L: Link> {
     notices: RefCell<VecDeque<u32>>,
     /// Somebody has its [`Renewal`].
     renewing: Cell<bool>,
+    /// Who waits until nobody has it.
+    renewed: RefCell<Vec<Waker>>,
     /// Who waits for one.
     notified: RefCell<Vec<Waker>>,
     link: L,
@@ -61,8 +63,8 @@ enum State<M> {
 impl<L: Link> Session<L> {
     /// A session over `link`.
     pub fn new(link: L) -> Session<L> {
-        let (out, notices, notified, renewing) = Default::default();
-        Session(Rc::new(Shared { out, notices, notified, renewing, link }))
+        let (out, notices, notified, renewing, renewed) = Default::default();
+        Session(Rc::new(Shared { out, notices, notified, renewing, renewed, link }))
     }
 
     /// `bytes` bytes of the session's memory, holding anything.
@@ -131,7 +133,7 @@ impl<L: Link> Session<L> {
     }
 
     /// Begins to make the session anew, over the same memory, after it was lost: what is left of it ends. None if the link can not
-    /// ([`Link::renew`]), or somebody is at it already.
+    /// ([`Link::renew`]), or somebody is at it already ([`poll_renewed`](Session::poll_renewed)).
     pub fn renew(&self) -> Option<Renewal<L>> {
         if self.0.renewing.replace(true) {
             return None;
@@ -148,6 +150,18 @@ impl<L: Link> Session<L> {
                 None
             }
         }
+    }
+
+    /// Whether nobody makes the session anew, or not any more: then it is open, or somebody else may [try](Session::renew).
+    pub fn poll_renewed(&self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.0.renewing.get() {
+            return Poll::Ready(());
+        }
+        let mut renewed = self.0.renewed.borrow_mut();
+        if !renewed.iter().any(|waker| waker.will_wake(context.waker())) {
+            renewed.push(context.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Bytes that nobody has, and that are not free because nothing proves yet that their exposure has ended.
@@ -279,6 +293,7 @@ impl<L: Link> Renewal<L> {
 impl<L: Link> Drop for Renewal<L> {
     fn drop(&mut self) {
         self.session.0.renewing.set(false);
+        self.session.0.renewed.take().into_iter().for_each(Waker::wake);
     }
 }
 
