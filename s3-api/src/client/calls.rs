@@ -613,13 +613,15 @@ impl<R: Runtime> AsyncClient<R> {
         if !session.is_notified() {
             return true;
         }
-        let mut limit = pin!(self.runtime.sleep(PROOF));
+        let (name, mut limit) = (session.link().session(), pin!(self.runtime.sleep(PROOF)));
         loop {
             let mut wait = pin!(self.wait(session));
             // Looked for also when it is too late: the notice may have come since the last look.
             let done = poll_fn(|cx| {
                 notices.retain(|notice| session.poll_notice(*notice, cx).is_pending());
-                if notices.is_empty() || !session.is_open() || limit.as_mut().poll(cx).is_ready() {
+                // One that was made anew meanwhile has none of them.
+                let is_over = !session.is_open() || session.link().session() != name;
+                if notices.is_empty() || is_over || limit.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(true);
                 }
                 wait.as_mut().poll(cx).map(|()| false)
