@@ -32,7 +32,8 @@ const IDLE_MAX: usize = 64;
 
 /// A client of one server, over a runtime of the caller's. Its futures stay on their thread, as the memory of sessions does; any
 /// number of calls may be under way at a time, each on a connection of its own. [`Client`](super::Client) is the same for
-/// callers without a runtime.
+/// callers without a runtime. How many of them one session takes is its server's to say ([`Link::requests_max`]): there are some that refuse a
+/// second, so that calls at a time need a session each.
 ///
 /// A session that the server does not know any more, or that this side found to be broken before it sent anything, is made anew once for a
 /// call if its link can be ([`Link::renew`]), and the call goes on: nothing was stored and no byte moved then. After any other failure

@@ -23,7 +23,8 @@ use std::{fmt, ops::Range};
 pub struct Parallel {
     /// Bytes of a part, but for the last. S3 wants at least 5 MiB of the parts of an upload, and at most 10 000 of them. Default: 16 MiB.
     pub part_bytes: usize,
-    /// Requests under way at a time, each on a connection of its own. Default: 4.
+    /// Requests under way at a time, each on a connection of its own. Over a transport no more than the server says that its session takes,
+    /// which is one where it says nothing ([`Link::requests_max`]). Default: 4.
     pub in_flight: usize,
 }
 
@@ -281,7 +282,8 @@ impl<R: Runtime> AsyncClient<R> {
                 })
             }
         };
-        let results = side_by_side(parallel.in_flight, parts.iter().zip(&checksums).map(put)).await;
+        let at_a_time = parallel.in_flight.min(exposed.session().link().requests_max());
+        let results = side_by_side(at_a_time, parts.iter().zip(&checksums).map(put)).await;
         match self.proven(exposed, false).await {
             Some(buffer) => Pass::of(buffer, parts, results),
             None => Err(Failed { error: ClientError::Quarantined, buffer: None }),
@@ -365,7 +367,8 @@ impl<R: Runtime> AsyncClient<R> {
                 })
             }
         };
-        let results = side_by_side(parallel.in_flight, parts.iter().map(get)).await;
+        let at_a_time = parallel.in_flight.min(session.link().requests_max());
+        let results = side_by_side(at_a_time, parts.iter().map(get)).await;
         let Some(buffer) = self.proven(exposed, false).await else {
             return Err(Failed { error: ClientError::Quarantined, buffer: None });
         };

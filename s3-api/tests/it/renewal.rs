@@ -33,6 +33,8 @@ struct SimulatedLink {
     is_hopeless: Cell<bool>,
     /// It finds no way to what answers.
     is_lost: Cell<bool>,
+    /// What the server is taken to say of requests at a time.
+    requests_max: Cell<usize>,
 }
 
 impl SimulatedLink {
@@ -48,6 +50,7 @@ impl SimulatedLink {
             renewals,
             is_hopeless,
             is_lost,
+            requests_max: Cell::new(usize::MAX),
         }
     }
 }
@@ -89,6 +92,10 @@ impl Link for SimulatedLink {
 
     fn session(&self) -> Option<SessionId> {
         self.session.get()
+    }
+
+    fn requests_max(&self) -> usize {
+        self.requests_max.get()
     }
 
     fn renew(&self) -> Option<Offer> {
@@ -208,30 +215,6 @@ fn a_session_that_can_not_be_made_anew_is_tried_once() {
 }
 
 #[test]
-fn parts_and_ranges_go_over_the_new_session() {
-    // Shows that all parts of an upload, and all ranges of a download, which lost their session go over one new one.
-    let world = World::new();
-    let mut client = world.client(Policy::Require);
-    let session = world.session();
-    let parallel = Parallel { part_bytes: 5 << 20, in_flight: 3 };
-    let bytes = 11 << 20;
-    let mut buffer = session.buffer(bytes).unwrap();
-    buffer.iter_mut().zip(0u32..).for_each(|(byte, at)| *byte = (at.wrapping_mul(2_654_435_761) >> 11) as u8);
-    let expected = buffer.to_vec();
-    world.forget(&session);
-    let uploaded = client.upload_from(("bucket", "key"), &[], buffer, bytes, parallel).unwrap();
-    assert_eq!((uploaded.ways.over_transport, uploaded.ways.over_http), (3, 0));
-    assert_eq!((uploaded.ways.fallback, session.link().renewals.get()), (None, 1));
-    let mut buffer = uploaded.buffer;
-    buffer.fill(0);
-    world.forget(&session);
-    let gathered = client.gather_into("bucket", "key", buffer, parallel).unwrap();
-    assert_eq!((gathered.ways.over_transport, gathered.ways.over_http), (3, 0));
-    assert_eq!((gathered.bytes, session.link().renewals.get()), (bytes, 2));
-    assert!(gathered.buffer[..] == expected[..]);
-}
-
-#[test]
 fn calls_that_lose_their_session_together_share_the_new_one() {
     // Shows calls at a time that all are told that there is no such session: one of them makes another, and the others wait for it, also where
     // nothing but the transport is allowed.
@@ -270,6 +253,49 @@ fn a_session_that_can_not_be_reached_is_left_with_nobody() {
         block_on(count).unwrap()
     });
     assert_eq!(sessions.sum::<usize>(), 0);
+}
+
+#[test]
+fn parts_and_ranges_go_over_the_new_session() {
+    // Shows that all parts of an upload, and all ranges of a download, which lost their session go over one new one.
+    let world = World::new();
+    let mut client = world.client(Policy::Require);
+    let session = world.session();
+    let parallel = Parallel { part_bytes: 5 << 20, in_flight: 3 };
+    let bytes = 11 << 20;
+    let mut buffer = session.buffer(bytes).unwrap();
+    buffer.iter_mut().zip(0u32..).for_each(|(byte, at)| *byte = (at.wrapping_mul(2_654_435_761) >> 11) as u8);
+    let expected = buffer.to_vec();
+    world.forget(&session);
+    let uploaded = client.upload_from(("bucket", "key"), &[], buffer, bytes, parallel).unwrap();
+    assert_eq!((uploaded.ways.over_transport, uploaded.ways.over_http), (3, 0));
+    assert_eq!((uploaded.ways.fallback, session.link().renewals.get()), (None, 1));
+    let mut buffer = uploaded.buffer;
+    buffer.fill(0);
+    world.forget(&session);
+    let gathered = client.gather_into("bucket", "key", buffer, parallel).unwrap();
+    assert_eq!((gathered.ways.over_transport, gathered.ways.over_http), (3, 0));
+    assert_eq!((gathered.bytes, session.link().renewals.get()), (bytes, 2));
+    assert!(gathered.buffer[..] == expected[..]);
+}
+
+#[test]
+fn a_session_has_no_more_requests_than_its_server_takes() {
+    // Shows that parts and ranges go one at a time over a session whose server does not say that it takes more.
+    let world = World::new();
+    let session = world.session();
+    let parallel = Parallel { part_bytes: 5 << 20, in_flight: 3 };
+    let mut buffer = session.buffer(11 << 20).unwrap();
+    for (requests_max, at_a_time) in [(1, 1), (2, 2), (64, 3)] {
+        session.link().requests_max.set(requests_max);
+        let runtime = Asking::default();
+        let client = crate::many_at_once::client(&world.bench, &runtime, Policy::Require);
+        let uploaded = client.upload_from(("bucket", "key"), &[], buffer, 11 << 20, parallel);
+        let uploaded = block_on(uploaded).unwrap();
+        let gathered = block_on(client.gather_into("bucket", "key", uploaded.buffer, parallel)).unwrap();
+        assert_eq!((gathered.ways.over_transport, runtime.open.get().1), (3, at_a_time));
+        buffer = gathered.buffer;
+    }
 }
 
 #[test]

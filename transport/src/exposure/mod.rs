@@ -164,6 +164,11 @@ pub trait Link {
         None
     }
 
+    /// How many requests that name memory of the session may be under way at a time. A server may refuse one more.
+    fn requests_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Begins anew after the session was lost, over the same memory: ends what is left of the connection, and offers another. Until
     /// [`renewed`](Link::renewed) the link has no session. What was exposed before is of no use any more, and is withdrawn as ever. None if
     /// it can not, as links of most kinds.

@@ -8,16 +8,16 @@
 use super::{
     inbox::{INBOX_DEPTH, RECEIVE},
     mailbox::{Letter, Mailbox},
-    path::{self, READS_MAX, Side, nearest},
+    path::{READS_MAX, Side, nearest},
     rail::Rail,
     session::{Desk, Session, Terms},
     verbs::{Completed, Completions, Path, QueuePair, QueuePairSize},
     watch::Watched,
 };
 use crate::remote::{
-    Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, MESSAGE_PIECES_MAX, MESSAGES,
-    MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal, RemoteMemory, SessionId, SessionLimits,
-    SessionTable,
+    Answer, Capabilities, ConnectError, Endpoint, EndpointOptions, Entropy, IN_FLIGHT, MESSAGE_PIECES_MAX,
+    MESSAGES, MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE, Offer, Principal, RemoteMemory, SessionId,
+    SessionLimits, SessionTable,
 };
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -259,7 +259,7 @@ impl Inner {
         let id = self.enter(principal, terms, pair, path)?;
         let credits = self.sessions.borrow().limits().credits;
         let mut parameters = side.parameters();
-        parameters.push((path::IN_FLIGHT.to_owned(), credits.to_string()));
+        parameters.push((IN_FLIGHT.to_owned(), credits.to_string()));
         if terms.notifies {
             parameters.push((NOTIFY.to_owned(), NOTIFY_IMMEDIATE.to_owned()));
         }

@@ -25,6 +25,7 @@ use std::{
 pub struct RdmaLink {
     exposed: RefCell<HashMap<(u64, RemoteKey), RdmaMemory>>,
     session: Cell<Option<SessionId>>,
+    requests_max: Cell<usize>,
     shared: Rc<Shared>,
 }
 
@@ -47,6 +48,7 @@ impl RdmaLink {
         RdmaLink {
             exposed: RefCell::default(),
             session: Cell::new(None),
+            requests_max: Cell::new(1),
             shared: Rc::new(Shared { client, free }),
         }
     }
@@ -63,6 +65,7 @@ impl RdmaLink {
     pub fn connect(&self, answer: &Answer) -> Result<(), ConnectError> {
         self.shared.client.connect(answer)?;
         self.session.set(Some(answer.session));
+        self.requests_max.set(answer.requests_max());
         Ok(())
     }
 
@@ -124,6 +127,10 @@ impl Link for RdmaLink {
 
     fn session(&self) -> Option<SessionId> {
         self.session.get()
+    }
+
+    fn requests_max(&self) -> usize {
+        self.requests_max.get()
     }
 
     fn renew(&self) -> Option<Offer> {

@@ -11,7 +11,6 @@ use std::net::IpAddr;
 pub(super) const SEQUENCE: &str = "psn";
 pub(super) const MTU: &str = "mtu";
 pub(super) const READS: &str = "rd-atomic";
-pub(super) const IN_FLIGHT: &str = "inflight";
 
 /// READs that a queue pair has in flight at most, or answers: more than this fill no link.
 pub(super) const READS_MAX: u8 = 16;

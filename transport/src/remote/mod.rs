@@ -109,6 +109,9 @@ pub const NOTIFY: &str = "notify";
 /// The value of [`NOTIFY`] that transports of this crate know: immediate data, in the terms of verbs.
 pub const NOTIFY_IMMEDIATE: &str = "imm";
 
+/// The parameter by which an [`Answer`] says how many operations the server may have in flight on the session, decimal.
+pub const IN_FLIGHT: &str = "inflight";
+
 /// The parameter by which a client says in its [`Offer`] that it sends messages and receives them, and an [`Answer`] that the server does.
 pub const MESSAGES: &str = "messages";
 

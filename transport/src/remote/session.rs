@@ -1,6 +1,6 @@
 //! Sessions: their names, whose they are, and how they come about.
 
-use super::{MESSAGES, MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE};
+use super::{IN_FLIGHT, MESSAGES, MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE};
 use crate::operation::OsError;
 use std::{fmt, io, os::fd::OwnedFd, sync::Arc};
 
@@ -113,6 +113,12 @@ impl Answer {
     pub fn grants_notices(&self) -> bool {
         self.parameter(NOTIFY) == Some(NOTIFY_IMMEDIATE)
     }
+
+    /// How many requests over the session the server takes at a time, at least 1: one, unless it says that more may be in flight.
+    pub fn requests_max(&self) -> usize {
+        let said = self.parameter(IN_FLIGHT).and_then(|count| count.parse().ok());
+        said.unwrap_or(1).max(1)
+    }
 }
 
 /// Why there is no session.
@@ -193,6 +199,16 @@ mod tests {
             assert_eq!(SessionId::from_bytes(id.to_bytes()), id);
         }
         assert_ne!(SessionId::new(1, [0; 14]), SessionId::new(1, [1; 14]));
+    }
+
+    #[test]
+    fn a_server_that_does_not_say_more_takes_one_at_a_time() {
+        // Shows what an answer says of requests at a time, and what is taken for nothing.
+        for (said, max) in [(None, 1), (Some("64"), 64), (Some("0"), 1), (Some("many"), 1), (Some("-3"), 1)] {
+            let parameters = said.map(|count| (IN_FLIGHT.to_owned(), count.to_owned())).into_iter().collect();
+            let answer = Answer { session: SessionId::new(0, [1; 14]), token: String::new(), parameters };
+            assert_eq!(answer.requests_max(), max, "{said:?}");
+        }
     }
 
     #[test]
