@@ -189,33 +189,37 @@ impl RangeCondition {
 pub struct WriteConditions {
     /// Only if there is an object and its tag is one of these.
     pub if_match: Option<ETagCondition>,
-    /// Only if there is no object (`*`), or its tag is none of these.
-    pub if_none_match: Option<ETagCondition>,
+    /// Only if there is no object: `If-None-Match: *`.
+    pub if_absent: bool,
 }
 
 impl WriteConditions {
     /// Reads `If-Match` and `If-None-Match` of a write.
     ///
-    /// S3 documents only `*` for `If-None-Match`; a list of tags has the meaning RFC 9110 gives it.
+    /// "Uploads the object only if the object key name does not already exist in the bucket specified. … Expects the '*' (asterisk)
+    /// character." (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>, If-None-Match.) A policy that asks for the
+    /// header asks for objects that are written once: a list of tags, by which objects are replaced, would pass it.
     ///
     /// # Errors
     ///
-    /// 400 `InvalidArgument` if a value can not be read, 501 `NotImplemented` for both at once, and for dates, which
-    /// S3 does not evaluate in writes.
+    /// 400 `InvalidArgument` if a value can not be read, 501 `NotImplemented` for both at once, for tags in `If-None-Match`, and for
+    /// dates, which S3 does not evaluate in writes.
     pub fn from_headers(headers: &Headers) -> Result<Self, S3Error> {
         for name in ["if-modified-since", "if-unmodified-since"] {
             if headers.contains(name) {
                 return Err(S3Error::header_not_implemented(name));
             }
         }
-        let conditions = WriteConditions {
-            if_match: etags(headers, "if-match")?,
-            if_none_match: etags(headers, "if-none-match")?,
+        let if_match = etags(headers, "if-match")?;
+        let if_absent = match etags(headers, "if-none-match")? {
+            None => false,
+            Some(ETagCondition::Any) => true,
+            Some(ETagCondition::Tags(_)) => return Err(S3Error::header_not_implemented("If-None-Match")),
         };
-        if conditions.if_match.is_some() && conditions.if_none_match.is_some() {
+        if if_match.is_some() && if_absent {
             return Err(S3Error::header_not_implemented("If-Match and If-None-Match"));
         }
-        Ok(conditions)
+        Ok(WriteConditions { if_match, if_absent })
     }
 
     /// Whether there is any.
@@ -226,7 +230,7 @@ impl WriteConditions {
     /// The header that the condition came in: there is one at most.
     pub fn header(&self) -> Option<&'static str> {
         let if_match = self.if_match.as_ref().map(|_| "If-Match");
-        if_match.or(self.if_none_match.as_ref().map(|_| "If-None-Match"))
+        if_match.or(self.if_absent.then_some("If-None-Match"))
     }
 
     /// What they say when `current` is the tag (without quotes) of the current object, `None` if there is none.
@@ -246,10 +250,8 @@ impl WriteConditions {
             }
             _ => {}
         }
-        match (&self.if_none_match, current) {
-            (Some(tags), Some(etag)) if tags.matches_weakly(etag) => {
-                Err(S3Error::precondition_failed("If-None-Match"))
-            }
+        match (self.if_absent, current) {
+            (true, Some(_)) => Err(S3Error::precondition_failed("If-None-Match")),
             _ => Ok(()),
         }
     }
@@ -347,7 +349,9 @@ mod tests {
         let of = |result: Result<(), S3Error>| result.unwrap_err().code;
         assert!(code(&[("If-None-Match", "*")], None).is_ok());
         assert_eq!(of(code(&[("If-None-Match", "*")], Some("a"))), ErrorCode::PreconditionFailed);
-        assert!(code(&[("If-None-Match", "b")], Some("a")).is_ok());
+        for tags in ["b", "\"b\"", "W/\"b\"", "\"b\", \"c\"", "\"*\""] {
+            assert_eq!(of(code(&[("If-None-Match", tags)], Some("a"))), ErrorCode::NotImplemented, "{tags}");
+        }
         assert!(code(&[("If-Match", "\"a\"")], Some("a")).is_ok());
         assert_eq!(of(code(&[("If-Match", "W/\"a\"")], Some("a"))), ErrorCode::PreconditionFailed);
         assert_eq!(of(code(&[("If-Match", "a")], None)), ErrorCode::NoSuchKey);

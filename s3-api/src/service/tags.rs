@@ -19,19 +19,19 @@ pub(super) fn text(tag: &EntityTag) -> Cow<'_, str> {
 /// The engine's form of a write's conditions.
 pub(super) fn condition(conditions: &WriteConditions) -> WriteCondition {
     WriteCondition {
-        if_match: conditions.if_match.as_ref().map(|tags| tag_match(tags, true)),
-        if_none_match: conditions.if_none_match.as_ref().map(|tags| tag_match(tags, false)),
+        if_match: conditions.if_match.as_ref().map(tag_match),
+        if_none_match: conditions.if_absent.then_some(TagMatch::Any),
     }
 }
 
-/// The engine's form of a list of tags. A weak tag matches nothing strongly, so it is left out where strength counts; a
-/// tag longer than any stored one matches nothing.
-pub(super) fn tag_match(condition: &ETagCondition, strong: bool) -> TagMatch {
+/// The engine's form of a list of tags one of which an object is to have. A weak tag matches nothing strongly, so it is left out; a tag
+/// longer than any stored one matches nothing.
+pub(super) fn tag_match(condition: &ETagCondition) -> TagMatch {
     match condition {
         ETagCondition::Any => TagMatch::Any,
         ETagCondition::Tags(tags) => TagMatch::Tags(
             tags.iter()
-                .filter(|tag| !(strong && tag.is_weak))
+                .filter(|tag| !tag.is_weak)
                 .filter_map(|tag| EntityTag::new(tag.opaque.as_bytes()))
                 .collect(),
         ),
@@ -87,12 +87,12 @@ mod tests {
     use crate::protocol::etag::ETag;
 
     #[test]
-    fn weak_tags_match_weakly_only() {
-        // If-Match leaves a weak tag out, so that nothing is left to match; If-None-Match keeps it.
-        let tags = ETagCondition::Tags(vec![ETag { opaque: "e".into(), is_weak: true }]);
-        assert_eq!(tag_match(&tags, true), TagMatch::Tags(Vec::new()));
-        assert_eq!(tag_match(&tags, false), TagMatch::Tags(vec![EntityTag::new(b"e").unwrap()]));
-        assert_eq!(tag_match(&ETagCondition::Any, true), TagMatch::Any);
+    fn weak_tags_match_nothing() {
+        // If-Match leaves a weak tag out, so that nothing is left to match.
+        let tag = |is_weak| ETagCondition::Tags(vec![ETag { opaque: "e".into(), is_weak }]);
+        assert_eq!(tag_match(&tag(true)), TagMatch::Tags(Vec::new()));
+        assert_eq!(tag_match(&tag(false)), TagMatch::Tags(vec![EntityTag::new(b"e").unwrap()]));
+        assert_eq!(tag_match(&ETagCondition::Any), TagMatch::Any);
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn delete_of(bucket: &str, object: &ObjectIdentifier) -> Result<Delete, S3Error>
     resource.check()?;
     // In the midst of others what never was a version is one that is not there.
     let which = which(object.version_id.as_deref()).map_err(|_| S3Error::new(ErrorCode::NoSuchVersion))?;
-    let if_match = object.if_match.as_ref().map(|tags| tag_match(tags, true));
+    let if_match = object.if_match.as_ref().map(tag_match);
     let condition = WriteCondition { if_match, if_none_match: None };
     Ok(Delete { which, condition, ..Delete::current(object.key.as_bytes()) })
 }

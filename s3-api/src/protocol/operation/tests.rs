@@ -61,7 +61,7 @@ fn a_put_carries_headers_conditions_and_checksum() {
     };
     assert_eq!((put.bucket.as_str(), put.key.as_str()), ("bucket", "a b"));
     assert_eq!(put.headers.user, [("mtime".to_owned(), b"1".to_vec())]);
-    assert!(put.conditions.if_none_match.is_some());
+    assert!(put.conditions.if_absent);
     assert_eq!(put.checksum.algorithm(), Some(Algorithm::Crc32));
     assert_eq!(
         code(Put, "/bucket/k", &[("x-amz-server-side-encryption", "AES256")], ""),
