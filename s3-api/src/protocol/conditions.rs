@@ -11,6 +11,7 @@ use super::error::{ErrorCode, S3Error};
 use super::etag::{ETag, ETagCondition};
 use super::http::Headers;
 use super::time::parse_http_date;
+use std::borrow::Cow;
 
 /// What conditions are evaluated against: the current object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,20 +47,28 @@ pub enum ReadVerdict {
     Failed(&'static str),
 }
 
+/// All lines of a field as the one that they stand for: "appending each subsequent field line value to the initial field line value in
+/// order, separated by a comma". (RFC 9110 §5.3.) Of dates that is none.
+fn field<'a>(headers: &'a Headers, name: &str) -> Option<Cow<'a, [u8]>> {
+    let mut lines = headers.all(name);
+    let first = Cow::Borrowed(lines.next()?);
+    Some(lines.fold(first, |all, line| Cow::Owned([&*all, b", ", line].concat())))
+}
+
 fn etags(headers: &Headers, name: &'static str) -> Result<Option<ETagCondition>, S3Error> {
-    let Some(value) = headers.first(name) else { return Ok(None) };
-    match core::str::from_utf8(value).ok().and_then(ETagCondition::parse) {
+    let Some(value) = field(headers, name) else { return Ok(None) };
+    match core::str::from_utf8(&value).ok().and_then(ETagCondition::parse) {
         Some(condition) => Ok(Some(condition)),
         None => Err(S3Error::invalid_argument(
             name,
-            String::from_utf8_lossy(value),
+            String::from_utf8_lossy(&value),
             "The value is no list of ETags.",
         )),
     }
 }
 
 fn date(headers: &Headers, name: &'static str) -> Option<u64> {
-    headers.first(name).and_then(parse_http_date)
+    field(headers, name).and_then(|value| parse_http_date(&value))
 }
 
 impl ReadConditions {
@@ -83,10 +92,10 @@ impl ReadConditions {
     ///
     /// 400 `InvalidArgument` if a tag list or a date can not be read.
     pub fn from_copy_headers(headers: &Headers) -> Result<Self, S3Error> {
-        let date = |name: &'static str| match headers.first(name) {
+        let date = |name: &'static str| match field(headers, name) {
             None => Ok(None),
-            Some(value) => parse_http_date(value).map(Some).ok_or_else(|| {
-                S3Error::invalid_argument(name, String::from_utf8_lossy(value), "The value is no HTTP date.")
+            Some(value) => parse_http_date(&value).map(Some).ok_or_else(|| {
+                S3Error::invalid_argument(name, String::from_utf8_lossy(&value), "The value is no HTTP date.")
             }),
         };
         Ok(ReadConditions {
@@ -163,11 +172,11 @@ pub enum RangeCondition {
 impl RangeCondition {
     /// Reads `If-Range`. What can not be read matches nothing, so that no bytes are joined that do not belong together.
     pub fn from_headers(headers: &Headers) -> Option<Self> {
-        let value = headers.first("if-range")?;
-        if let Some(date) = parse_http_date(value) {
+        let value = field(headers, "if-range")?;
+        if let Some(date) = parse_http_date(&value) {
             return Some(RangeCondition::Date(date));
         }
-        let tag = core::str::from_utf8(value).ok().and_then(ETag::parse);
+        let tag = core::str::from_utf8(&value).ok().and_then(ETag::parse);
         Some(tag.map_or(RangeCondition::Nothing, RangeCondition::Tag))
     }
 

@@ -16,16 +16,16 @@ pub struct ETag {
 }
 
 impl ETag {
-    /// Reads `"abc"`, `abc` or `W/"abc"`. `None` if it is empty, holds a quote, a comma or what is not printable ASCII.
+    /// Reads `"abc"`, `abc` or `W/"abc"`. `None` if it holds a quote or what is not printable ASCII, or is empty without quotes: `""` is a
+    /// tag (RFC 9110 §8.8.3), though none that an object here has.
     pub fn parse(text: &str) -> Option<ETag> {
         let text = text.trim_ascii();
         let (is_weak, text) = text.strip_prefix("W/").map_or((false, text), |rest| (true, rest));
         let opaque = match text.strip_prefix('"') {
             Some(rest) => rest.strip_suffix('"')?,
-            None => text,
+            None => Some(text).filter(|text| !text.is_empty())?,
         };
-        let good =
-            !opaque.is_empty() && opaque.bytes().all(|byte| matches!(byte, 0x21..=0x7e) && byte != b'"');
+        let good = opaque.bytes().all(|byte| matches!(byte, 0x21..=0x7e) && byte != b'"');
         good.then(|| ETag { opaque: opaque.to_owned(), is_weak })
     }
 
@@ -50,13 +50,14 @@ pub enum ETagCondition {
 }
 
 impl ETagCondition {
-    /// Reads `*` or a list of tags divided by commas. `None` if an item is no tag or there is none.
+    /// Reads `*` or a list of tags divided by commas. `None` if an item is no tag, as a `*` among others is none, or there is none.
     pub fn parse(text: &str) -> Option<ETagCondition> {
         if text.trim_ascii() == "*" {
             return Some(ETagCondition::Any);
         }
-        let tags: Option<Vec<ETag>> =
-            text.split(',').filter(|item| !item.trim_ascii().is_empty()).map(ETag::parse).collect();
+        let items = text.split(',').map(str::trim_ascii).filter(|item| !item.is_empty());
+        let tag = |item: &str| ETag::parse(item).filter(|_| item != "*");
+        let tags: Option<Vec<ETag>> = items.map(tag).collect();
         tags.filter(|tags| !tags.is_empty()).map(ETagCondition::Tags)
     }
 
@@ -128,7 +129,8 @@ mod tests {
         // The three notations, and what is none.
         assert_eq!(ETag::parse("\"a-1\"").unwrap(), ETag::parse(" a-1 ").unwrap());
         assert!(ETag::parse("W/\"a\"").unwrap().is_weak);
-        for bad in ["", "\"\"", "\"a", "a\"", "a b", "W/", "\u{e9}", "\"a\"b\""] {
+        assert_eq!(ETag::parse("\"\"").unwrap().opaque, "");
+        for bad in ["", "\"", "\"a", "a\"", "a b", "W/", "\u{e9}", "\"a\"b\""] {
             assert_eq!(ETag::parse(bad), None, "{bad}");
         }
     }
@@ -141,7 +143,9 @@ mod tests {
         assert!(condition.matches_weakly("a"));
         assert!(condition.matches_strongly("x"));
         assert!(ETagCondition::parse(" * ").unwrap().matches_strongly("anything"));
-        assert_eq!(ETagCondition::parse(" , "), None);
+        for bad in [" , ", "\"x\", *", "*, *", "x\"y"] {
+            assert_eq!(ETagCondition::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Conditional requests, from end to end.
 
-use crate::bench::{ALICE, Bench};
+use crate::bench::{ALICE, BOB, Bench};
 use crossdock_s3::protocol::http::Method::{Delete, Get, Head, Post, Put};
 
 #[test]
@@ -81,4 +81,69 @@ fn a_range_is_of_the_object_that_the_client_has() {
         );
     }
     assert_eq!(alice.call(Get, "/photos/k", &[("if-range", &etag)], b"").status, 200);
+}
+
+#[test]
+fn what_may_be_written_once_is_not_replaced() {
+    // Bob may write where a condition keeps him from writing over what is there. A list of tags that the object has none of is no such
+    // condition, in one line or beside others.
+    let bench = Bench::of_strangers();
+    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
+    let owned = [("x-amz-object-ownership", "BucketOwnerEnforced")];
+    assert_eq!(alice.call(Put, "/ledger", &owned, b"").status, 200);
+    let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::ledger/*",
+        "Condition":{"Null":{"s3:if-none-match":"false"}}}}"#;
+    assert_eq!(alice.call(Put, "/ledger?policy", &[], policy.as_bytes()).status, 204);
+    let absent = ("if-none-match", "*");
+    assert_eq!(bob.call(Put, "/ledger/k", &[absent], b"first").status, 200);
+    assert_eq!(bob.call(Put, "/ledger/k", &[], b"second").code(), "AccessDenied");
+    assert_eq!(bob.call(Put, "/ledger/k", &[absent], b"second").code(), "PreconditionFailed");
+    let other = ("if-none-match", "\"0123456789abcdef0123456789abcdef\"");
+    let (all, none) = (("if-none-match", "\"*\""), ("if-none-match", "\"\""));
+    for fields in [vec![other], vec![other, other], vec![all], vec![none]] {
+        let reply = bob.call(Put, "/ledger/k", &fields, b"second");
+        assert_eq!((reply.status, reply.code()), (501, "NotImplemented".into()), "{fields:?}");
+    }
+    assert_eq!(alice.call(Get, "/ledger/k", &[], b"").body, b"first");
+}
+
+#[test]
+fn every_line_of_a_condition_counts() {
+    // Lines of one name are one list. What is no list then is refused where it would change something.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let put = alice.call(Put, "/photos/k", &[], b"first");
+    let etag = put.header("etag").unwrap().to_owned();
+    let (mine, other) = (("if-match", &*etag), ("if-match", "\"zz\""));
+    let (known, new, any) = (("if-none-match", &*etag), ("if-none-match", "\"zz\""), ("if-none-match", "*"));
+    for fields in [vec![new, any], vec![any, new], vec![any, any]] {
+        let reply = alice.call(Put, "/photos/k", &fields, b"second");
+        assert_eq!((reply.status, reply.code()), (400, "InvalidArgument".into()), "{fields:?}");
+    }
+    assert_eq!(alice.call(Put, "/photos/k", &[other, other], b"second").code(), "PreconditionFailed");
+    assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"first");
+    for (fields, status) in [
+        (vec![new, known], 304),
+        (vec![known, new], 304),
+        (vec![new, new], 200),
+        (vec![other, mine], 200),
+        (vec![other, other], 412),
+    ] {
+        assert_eq!(alice.call(Get, "/photos/k", &fields, b"").status, status, "{fields:?}");
+    }
+    assert_eq!(alice.call(Put, "/photos/k", &[other, mine], b"third").status, 200);
+}
+
+#[test]
+fn a_tag_may_be_empty() {
+    // No object has it: If-Match fails, and If-None-Match holds.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    assert_eq!(alice.call(Put, "/photos/k", &[], b"first").status, 200);
+    assert_eq!(alice.call(Get, "/photos/k", &[("if-none-match", "\"\"")], b"").status, 200);
+    for method in [Get, Head, Put, Delete] {
+        assert_eq!(alice.call(method, "/photos/k", &[("if-match", "\"\"")], b"").status, 412, "{method:?}");
+    }
 }

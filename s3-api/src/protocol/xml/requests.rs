@@ -142,7 +142,8 @@ fn completed_part(xml: &mut XmlReader<'_>) -> Result<CompletedPart, S3Error> {
         match name {
             "PartNumber" => once(&mut number, part_number(xml.text()?.trim_ascii())?)?,
             "ETag" => {
-                let tag = ETag::parse(xml.text()?.trim_ascii()).ok_or(ErrorCode::InvalidPart)?;
+                let tag = ETag::parse(xml.text()?.trim_ascii()).filter(|tag| !tag.opaque.is_empty());
+                let tag = tag.ok_or(ErrorCode::InvalidPart)?;
                 once(&mut etag, tag.opaque)?;
             }
             _ => match Algorithm::ALL.into_iter().find(|algorithm| algorithm.element() == name) {
