@@ -264,17 +264,19 @@ impl Condition {
     /// Whether it narrows a statement down to fixed values, so that not everybody is meant: see
     /// [`Policy::is_public`](super::Policy::is_public).
     pub(super) fn is_fixed(&self) -> bool {
-        const KEYS: [&str; 11] = [
+        const KEYS: [&str; 10] = [
             "aws:sourceip",
             "aws:sourcearn",
             "aws:sourcevpc",
             "aws:sourcevpce",
             "aws:sourceaccount",
+    ///
+    /// `aws:userid` is on Amazon's list and not on this one: there it is an identifier that no two users have, and none without an account.
+    /// Here it is what an account calls its user, and who did not sign has one as well: anybody can have it.
             "aws:sourceowner",
             "aws:principalorgid",
             "aws:principalaccount",
             "aws:principalarn",
-            "aws:userid",
             "s3:dataaccesspointarn",
         ];
         KEYS.contains(&self.name.to_ascii_lowercase().as_str())

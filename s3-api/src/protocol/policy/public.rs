@@ -42,7 +42,17 @@ mod tests {
         assert!(of("\"*\"", "\"IpAddress\":{\"aws:SourceIp\":\"0.0.0.0/0\"}"));
         assert!(of("\"*\"", "\"NotIpAddress\":{\"aws:SourceIp\":\"10.0.0.0/8\"}"));
         assert!(of("\"*\"", "\"StringEqualsIfExists\":{\"aws:SourceVpc\":\"v\"}"));
-        assert!(of("\"*\"", "\"StringLike\":{\"aws:userid\":\"a*\"}"));
+        assert!(of("\"*\"", "\"StringLike\":{\"aws:PrincipalArn\":\"arn:aws:iam::1:user/*\"}"));
+        assert!(!of("\"*\"", "\"StringLike\":{\"aws:PrincipalArn\":\"arn:aws:iam::1:user/ann\"}"));
+        // Who did not sign has an identifier as well, and users of two accounts may have the same.
+        for name in ["anonymous", "ann", "Anonymous"] {
+            for operator in ["StringEquals", "StringEqualsIgnoreCase", "ForAnyValue:StringLike"] {
+                assert!(
+                    of("\"*\"", &format!("\"{operator}\":{{\"AWS:userid\":\"{name}\"}}")),
+                    "{operator} {name}"
+                );
+            }
+        }
         assert!(!of("\"*\"", "\"StringEquals\":{\"aws:PrincipalOrgID\":\"o\"}"));
         assert!(of("\"*\"", "\"StringEquals\":{\"s3:prefix\":\"p\"}"));
     }
