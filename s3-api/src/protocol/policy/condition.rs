@@ -199,7 +199,10 @@ impl Condition {
 
     /// Whether it holds. "If the key that you specify in a policy condition is not present in the request context, the values do
     /// not match and the condition is false. If the policy condition requires that the key is not matched, … and the right key is
-    /// not present, the condition is true." With `IfExists` a key that is not present makes every condition true.
+    /// not present, the condition is true." With `IfExists` a key that is not present makes every condition true. With a
+    /// quantifier it is a key that has no values, negated or not: all of them fit, and none of them does.
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html>,
+    /// ForAllValues and ForAnyValue.)
     /// With a fact that can not be judged it holds if `unless_known`: so that it counts against the sender, what denies does, and what
     /// allows does not.
     pub(super) fn holds(&self, facts: &Facts, unless_known: bool) -> bool {
@@ -209,7 +212,11 @@ impl Condition {
             return self.values.contains(&Value::Flag(absent));
         }
         let Some(found) = found else {
-            return self.if_exists || self.negated || self.quantifier == Quantifier::ForAll;
+            return match self.quantifier {
+                Quantifier::ForAll => true,
+                Quantifier::ForAny => self.if_exists,
+                Quantifier::One => self.if_exists || self.negated,
+            };
         };
         let is_judged = |value: &String| value.len() <= FACT_BYTES_MAX && self.compare.read(value).is_some();
         if !found.iter().all(is_judged) {
@@ -263,6 +270,9 @@ impl Condition {
 
     /// Whether it narrows a statement down to fixed values, so that not everybody is meant: see
     /// [`Policy::is_public`](super::Policy::is_public).
+    ///
+    /// `aws:userid` is on Amazon's list and not on this one: there it is an identifier that no two users have, and none without an account.
+    /// Here it is what an account calls its user, and who did not sign has one as well: anybody can have it.
     pub(super) fn is_fixed(&self) -> bool {
         const KEYS: [&str; 10] = [
             "aws:sourceip",
@@ -270,9 +280,6 @@ impl Condition {
             "aws:sourcevpc",
             "aws:sourcevpce",
             "aws:sourceaccount",
-    ///
-    /// `aws:userid` is on Amazon's list and not on this one: there it is an identifier that no two users have, and none without an account.
-    /// Here it is what an account calls its user, and who did not sign has one as well: anybody can have it.
             "aws:sourceowner",
             "aws:principalorgid",
             "aws:principalaccount",
@@ -412,6 +419,13 @@ mod tests {
             holds("ForAllValues:StringEquals", &["a"], None)
                 && !holds("ForAnyValue:StringEquals", &["a"], None)
         );
+        // Of no values none is another.
+        for found in [None, Some(&[][..])] {
+            assert!(!holds("ForAnyValue:StringNotEquals", &["a"], found), "{found:?}");
+            assert!(!holds("ForAnyValue:StringNotLike", &["a*"], found), "{found:?}");
+        }
+        assert!(holds("ForAnyValue:StringNotEqualsIfExists", &["a"], None));
+        assert!(holds("ForAllValues:StringNotEquals", &["a"], None));
     }
 
     #[test]
