@@ -145,6 +145,14 @@ impl Acl {
         self.grants.iter().any(|grant| grant.grantee.is_public())
     }
 
+    /// Whether it grants anything to anybody but these accounts.
+    pub fn reaches_beyond(&self, accounts: &[&str]) -> bool {
+        self.grants.iter().any(|grant| match &grant.grantee {
+            Grantee::Account(id) => !accounts.contains(&id.as_str()),
+            _ => true,
+        })
+    }
+
     /// The bytes to store. [`Acl::decode`] reads them back.
     ///
     /// ```text

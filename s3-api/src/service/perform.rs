@@ -197,8 +197,7 @@ impl Service {
             Request::CompleteMultipartUpload(complete) => {
                 let location = self.location(admitted, &complete.bucket, &complete.key);
                 let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
-                // Its bucket may have come to keep objects since the upload was begun.
-                let settle = |headers: &mut ObjectHeaders| stamp::keep(&mut headers.lock, bucket, now_ms);
+                let settle = |headers: &mut ObjectHeaders| stamp::settle(headers, bucket, now_ms);
                 uploads::complete(engine, complete, &location, settle).await
             }
             Request::AbortMultipartUpload(abort) => uploads::abort(engine, &abort).await,

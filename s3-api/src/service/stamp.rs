@@ -27,10 +27,16 @@ pub(super) fn resolve(
     let by_email = |email: &str| credentials.account_by_email(email).map(|account| account.id.to_string());
     let is_account = |id: &str| credentials.account(id).is_some();
     let acl = request.resolve(owner, bucket.owner(), by_email, is_account)?;
-    if bucket.access.block.block_public_acls && acl.is_public() {
-        return Err(ErrorCode::AccessDenied.into());
-    }
+    check_public(&acl, bucket)?;
     Ok(acl)
+}
+
+/// Refuses a public list where those are blocked.
+fn check_public(acl: &Acl, bucket: &BucketState) -> Result<(), S3Error> {
+    match bucket.access.block.block_public_acls && acl.is_public() {
+        true => Err(ErrorCode::AccessDenied.into()),
+        false => Ok(()),
+    }
 }
 
 /// Refuses a list where lists have no say, unless it says what is so anyway.
@@ -85,8 +91,27 @@ pub(super) fn stamp(
     stamp_lock(&mut headers.lock, bucket, now_ms)
 }
 
+/// Has what an upload was begun with be what it would be if it began now: its bucket may have come to keep objects, to block what is
+/// public, or to own everything.
+///
+/// # Errors
+/// 403 `AccessDenied` and 400 `AccessControlListNotSupported` for a list that would be refused now. It is not left out instead: an object
+/// that is not what was asked for would be there.
+pub(super) fn settle(headers: &mut ObjectHeaders, bucket: &BucketState, now_ms: u64) -> Result<(), S3Error> {
+    match &headers.acl {
+        Some(acl) if bucket.access.has_lists() => check_public(acl, bucket)?,
+        Some(acl) if acl.reaches_beyond(&[&acl.owner, bucket.owner()]) => {
+            return Err(ErrorCode::AccessControlListNotSupported.into());
+        }
+        // What is its writer's alone is the bucket's owner's where that owns everything.
+        _ => headers.acl = None,
+    }
+    keep(&mut headers.lock, bucket, now_ms);
+    Ok(())
+}
+
 /// Has an object kept as long as its bucket keeps those that say nothing, if it says nothing.
-pub(super) fn keep(lock: &mut Lock, bucket: &BucketState, now_ms: u64) {
+fn keep(lock: &mut Lock, bucket: &BucketState, now_ms: u64) {
     let default = bucket.lock.as_ref().and_then(|configuration| configuration.retention(now_ms));
     lock.retention = lock.retention.or(default);
 }

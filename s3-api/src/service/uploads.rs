@@ -156,7 +156,7 @@ pub(super) async fn complete(
     engine: &CoreEngine,
     request: CompleteMultipartUpload,
     location: &str,
-    settle: impl FnOnce(&mut ObjectHeaders),
+    settle: impl FnOnce(&mut ObjectHeaders) -> Result<(), S3Error>,
 ) -> Result<Reply, S3Error> {
     let upload = parse_upload(&request.upload_id)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
@@ -165,7 +165,7 @@ pub(super) async fn complete(
         Ok((info, there, _)) => {
             let mut whole = join(&info, &there, &request.parts)?;
             check_claims(&request, &whole)?;
-            settle(&mut whole.headers);
+            settle(&mut whole.headers)?;
             let attributes = Some(Bytes::from(whole.headers.encode()));
             CompleteOptions { etag: Some(whole.etag), attributes, condition }
         }

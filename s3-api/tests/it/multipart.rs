@@ -1,6 +1,6 @@
 //! Multipart uploads: what was announced binds the parts, and a listing in pages loses none.
 
-use crate::bench::{ALICE, Bench, Client};
+use crate::bench::{ALICE, BOB, Bench, Client, checked};
 use crossdock_s3::protocol::{
     checksum::{Algorithm, Hasher},
     http::Method::{Delete, Get, Head, Post, Put},
@@ -161,4 +161,45 @@ fn a_copy_has_the_checksum_that_is_asked_for() {
             assert_eq!(head.header(algorithm.header()), Some(&*wanted), "{algorithm:?} of {source}");
         }
     }
+}
+
+#[test]
+fn an_upload_ends_as_its_bucket_is_set_by_then() {
+    // A list that was taken when the upload was begun is one that a put would be refused for now: nothing is stored until it is not.
+    let bench = Bench::of_strangers();
+    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let part = |client: &mut Client, upload: &str| {
+        let part = client.call(Put, &format!("/photos/k?partNumber=1&uploadId={upload}"), &[], b"part");
+        format!("<Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part>", part.header("etag").unwrap())
+    };
+    let enforced = "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>";
+    let block = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls></PublicAccessBlockConfiguration>";
+    for (setting, document, code) in [
+        ("publicAccessBlock", block, "AccessDenied"),
+        ("ownershipControls", enforced, "AccessControlListNotSupported"),
+    ] {
+        let upload = begin(&mut alice, "k", &[("x-amz-acl", "public-read")]);
+        let parts = part(&mut alice, &upload);
+        let path = format!("/photos?{setting}");
+        assert_eq!(checked(&mut alice, Put, &path, document.as_bytes()).status, 200);
+        assert_eq!(complete(&mut alice, "k", &upload, &parts).code(), code);
+        assert_eq!(alice.call(Get, "/photos/k", &[], b"").status, 404, "{setting}");
+        assert_eq!(alice.call(Delete, &path, &[], b"").status, 204);
+        assert_eq!(complete(&mut alice, "k", &upload, &parts).status, 200);
+        let stranger = alice.unsigned(Get, "/photos/k", &[], b"");
+        assert_eq!(alice.send(&stranger).body, b"part", "{setting}");
+        assert_eq!(alice.call(Delete, "/photos/k", &[], b"").status, 204);
+    }
+    // Who owns what it writes when it begins does not where the bucket's owner owns everything at the end.
+    let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::photos/*"}}"#;
+    assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
+    let upload = begin(&mut bob, "k", &[]);
+    let parts = part(&mut bob, &upload);
+    assert_eq!(checked(&mut alice, Put, "/photos?ownershipControls", enforced.as_bytes()).status, 200);
+    assert_eq!(complete(&mut bob, "k", &upload, &parts).status, 200);
+    assert_eq!(alice.call(Delete, "/photos?ownershipControls", &[], b"").status, 204);
+    let list = alice.call(Get, "/photos/k?acl", &[], b"");
+    let list = String::from_utf8(list.body).unwrap();
+    assert!(list.contains("account-a") && !list.contains("account-b"), "{list}");
 }
