@@ -67,12 +67,24 @@ pub(super) fn missing_checksum(
     }
 }
 
-/// What the parts named make: tag, headers, checksum, size.
+/// What the parts named make: headers, checksum, size.
 struct Whole {
-    etag: EntityTag,
     headers: ObjectHeaders,
     checksum: ObjectChecksum,
     size: u64,
+}
+
+/// The tag of what parts with these tags make.
+fn tag_of(named: &[CompletedPart]) -> Result<EntityTag, S3Error> {
+    // A part that is a piece of another object has a tag of the engine's, whose digits serve as well.
+    let digest = |part: &CompletedPart| part.etag.get(..32).and_then(parse_md5_etag).unwrap_or_default();
+    let tag = multipart_etag(named.iter().map(digest));
+    Ok(EntityTag::new(tag.as_bytes()).ok_or(ErrorCode::InternalError)?)
+}
+
+/// There is no part like the one that is named.
+fn unlike(named: &CompletedPart) -> S3Error {
+    S3Error::new(ErrorCode::InvalidPart).field("PartNumber", named.number.to_string())
 }
 
 /// The part's checksum by `algorithm`, if it is known.
@@ -89,13 +101,12 @@ fn join(upload: &UploadInfo, there: &[PartInfo], named: &[CompletedPart]) -> Res
     let announced = headers.announced.take();
     let (algorithm, kind) = announced.unwrap_or((Algorithm::Crc64Nvme, ChecksumType::FullObject));
     let by_number: HashMap<u16, &PartInfo> = there.iter().map(|part| (part.number, part)).collect();
-    let (mut sums, mut digests, mut size) = (Vec::new(), Vec::new(), 0u64);
+    let (mut sums, mut size) = (Vec::new(), 0u64);
     for (index, name) in named.iter().enumerate() {
-        let missing = || S3Error::new(ErrorCode::InvalidPart).field("PartNumber", name.number.to_string());
-        let part = by_number.get(&name.number).ok_or_else(missing)?;
+        let part = by_number.get(&name.number).ok_or_else(|| unlike(name))?;
         let tag = text(&part.etag);
         if *tag != *name.etag {
-            return Err(missing().field("ETag", name.etag.clone()));
+            return Err(unlike(name).field("ETag", name.etag.clone()));
         }
         if part.size < PART_BYTES_MIN && index + 1 < named.len() {
             return Err(S3Error::new(ErrorCode::EntityTooSmall)
@@ -107,14 +118,11 @@ fn join(upload: &UploadInfo, there: &[PartInfo], named: &[CompletedPart]) -> Res
         if let Some(claimed) = name.checksum
             && part_checksum(part, claimed.algorithm())? != Some(claimed)
         {
-            return Err(missing());
+            return Err(unlike(name));
         }
-        // A part that is a piece of another object has a tag of the engine's, whose digits serve as well.
-        digests.push(tag.get(..32).and_then(parse_md5_etag).unwrap_or_default());
         sums.push(part_checksum(part, algorithm)?.map(|sum| (sum, part.size)));
         size += part.size;
     }
-    let etag = EntityTag::new(multipart_etag(digests).as_bytes()).ok_or(ErrorCode::InternalError)?;
     // A part that an older build took without the announced checksum leaves the engine's own for the whole.
     let own = || {
         let sums = named.iter().filter_map(|name| by_number.get(&name.number));
@@ -128,23 +136,26 @@ fn join(upload: &UploadInfo, there: &[PartInfo], named: &[CompletedPart]) -> Res
     };
     let checksum = checksum.ok_or(ErrorCode::InternalError)?;
     headers.checksum = (checksum.checksum.algorithm() != Algorithm::Crc64Nvme).then_some(checksum);
-    Ok(Whole { etag, headers, checksum, size })
+    Ok(Whole { headers, checksum, size })
 }
 
-/// Compares what the client says of the whole with what its parts make.
-fn check_claims(request: &CompleteMultipartUpload, whole: &Whole) -> Result<(), S3Error> {
-    if request.checksum.is_some_and(|claimed| claimed != whole.checksum) {
+/// Compares what the client says of the whole with what its parts make, or made.
+fn check_claims(
+    request: &CompleteMultipartUpload,
+    checksum: ObjectChecksum,
+    size: u64,
+) -> Result<(), S3Error> {
+    if request.checksum.is_some_and(|claimed| claimed != checksum) {
         return Err(ErrorCode::BadDigest.into());
     }
-    if request.checksum_type.is_some_and(|kind| kind != whole.checksum.kind()) {
+    if request.checksum_type.is_some_and(|kind| kind != checksum.kind()) {
         let message = "The upload was created using another checksum type than the complete request names.";
         return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
     }
     match request.object_bytes {
-        Some(claimed) if claimed != whole.size => {
+        Some(claimed) if claimed != size => {
             let message = format!(
-                "The provided 'x-amz-mp-object-size' header value {claimed} does not match what was computed: {}",
-                whole.size
+                "The provided 'x-amz-mp-object-size' header value {claimed} does not match what was computed: {size}"
             );
             Err(S3Error::with_message(ErrorCode::InvalidRequest, message))
         }
@@ -161,18 +172,19 @@ pub(super) async fn complete(
     let upload = parse_upload(&request.upload_id)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
     let condition = condition(&request.conditions);
-    let options = match engine.list_parts(bucket, key, upload, 0, usize::from(PARTS_MAX)).await {
+    let etag = tag_of(&request.parts)?;
+    let attributes = match engine.list_parts(bucket, key, upload, 0, usize::from(PARTS_MAX)).await {
         Ok((info, there, _)) => {
             let mut whole = join(&info, &there, &request.parts)?;
-            check_claims(&request, &whole)?;
+            check_claims(&request, whole.checksum, whole.size)?;
             settle(&mut whole.headers)?;
-            let attributes = Some(Bytes::from(whole.headers.encode()));
-            CompleteOptions { etag: Some(whole.etag), attributes, condition }
+            Some(Bytes::from(whole.headers.encode()))
         }
         // Completed before, perhaps by a request whose reply was lost: the engine knows, and answers as it did then.
-        Err(Error::NoSuchUpload) => CompleteOptions::default(),
+        Err(Error::NoSuchUpload) => None,
         Err(error) => return Err(failure(error)),
     };
+    let options = CompleteOptions { etag: Some(etag), attributes, condition };
     let parts = request
         .parts
         .iter()
@@ -181,6 +193,11 @@ pub(super) async fn complete(
     let made = engine.complete_upload(bucket, key, upload, parts, options).await;
     let made = made.map_err(|error| conditional_failure(&request.conditions, error))?;
     let checksum = super::tags::checksum_of(&made, &headers_of(&made.attributes)?);
+    // It may have been made by another request, before or just now: that is this one's answer only if both say the same.
+    if made.etag != etag {
+        return Err(ErrorCode::InvalidPart.into());
+    }
+    check_claims(&request, checksum, made.size)?;
     let etag = text(&made.etag);
     let version = super::versions::written_id(&made);
     let (key, version) = (&request.key, version.as_deref());

@@ -164,6 +164,51 @@ fn a_copy_has_the_checksum_that_is_asked_for() {
 }
 
 #[test]
+fn a_repetition_is_held_to_what_was_made() {
+    // Who joins an upload again is answered as at first, if it says the same: other parts, another checksum, size or type are refused, as
+    // they would have been then.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let announced = [("x-amz-checksum-algorithm", "CRC32"), ("x-amz-checksum-type", "FULL_OBJECT")];
+    let upload = begin(&mut alice, "k", &announced);
+    let (first, end) = (vec![b'a'; 5 << 20], &b"end"[..]);
+    let mut parts = Vec::new();
+    for (number, bytes) in [(1, &first[..]), (2, end)] {
+        let part = alice.call(Put, &format!("/photos/k?partNumber={number}&uploadId={upload}"), &[], bytes);
+        let etag = part.header("etag").unwrap();
+        parts.push(format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"));
+    }
+    let path = format!("/photos/k?uploadId={upload}");
+    let sum = Hasher::checksum(Algorithm::Crc32, &[&first[..], end].concat()).to_string();
+    let mut join = |parts: &str, headers: &[(&str, &str)]| {
+        let list = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+        let reply = alice.call(Post, &path, headers, list.as_bytes());
+        let code = reply.code();
+        (code, between(&String::from_utf8(reply.body).unwrap(), "<ETag>", "<").to_owned())
+    };
+    let both = parts.concat();
+    let good = [("x-amz-checksum-crc32", &*sum), ("x-amz-mp-object-size", "5242883")];
+    let absent = [("if-none-match", "*")];
+    let (code, etag) = join(&both, &absent);
+    assert!(code.is_empty() && etag.ends_with("-2&quot;"), "{code} {etag}");
+    for headers in [&[][..], &good, &announced[1..], &absent] {
+        assert_eq!(join(&both, headers), (String::new(), etag.clone()), "{headers:?}");
+    }
+    let other = parts[1].replace("<ETag>\"", "<ETag>\"0");
+    for list in [&parts[0], &parts[1], &format!("{}{other}", parts[0])] {
+        assert_eq!(join(list, &[]).0, "InvalidPart", "{list}");
+    }
+    for (header, code) in [
+        (("x-amz-checksum-crc32", "AAAAAA=="), "BadDigest"),
+        (("x-amz-mp-object-size", "1"), "InvalidRequest"),
+        (("x-amz-checksum-type", "COMPOSITE"), "InvalidRequest"),
+    ] {
+        assert_eq!(join(&both, &[header]).0, code, "{header:?}");
+    }
+}
+
+#[test]
 fn an_upload_ends_as_its_bucket_is_set_by_then() {
     // A list that was taken when the upload was begun is one that a put would be refused for now: nothing is stored until it is not.
     let bench = Bench::of_strangers();
