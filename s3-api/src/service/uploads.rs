@@ -252,6 +252,11 @@ pub(super) async fn list(
     owners: &Owners<'_>,
 ) -> Result<Reply, S3Error> {
     let query = &request.query;
+    // As of every listing: the engine has no pages of nothing.
+    if query.entries_max == 0 {
+        engine.bucket(&request.bucket).await.map_err(failure)?;
+        return Ok(reply::list_multipart_uploads(request, &[], false, owners.bucket));
+    }
     let options = ListOptions {
         prefix: query.prefix.clone().into_bytes(),
         delimiter: query.delimiter.clone().unwrap_or_default().into_bytes(),
