@@ -12,6 +12,7 @@ use crate::protocol::{
     error::{ErrorCode, S3Error},
     lock::LockConfiguration,
     operation::{DeleteBucketDocument, DocumentKind, GetBucketDocument, OperationName, PutBucketDocument},
+    ownership::ObjectOwnership,
     policy::{Policy, PolicyPlace},
     reply::{self, Reply},
 };
@@ -37,10 +38,12 @@ pub(super) async fn put(
     match request.kind {
         DocumentKind::Policy => check_policy(bucket, &request.stored)?,
         DocumentKind::ObjectLock => check_lock(bucket, &request.stored)?,
+        DocumentKind::Ownership => check_ownership(bucket, &request.stored)?,
         _ => {}
     }
-    // A lock stands on versioning as it was looked at. Of two others at once the later stays.
-    let revision = (request.kind == DocumentKind::ObjectLock).then_some(bucket.info.revision);
+    // A lock stands on versioning as it was looked at, and ownership on the list. Of two others at once the later stays.
+    let stands_on_another = matches!(request.kind, DocumentKind::ObjectLock | DocumentKind::Ownership);
+    let revision = stands_on_another.then_some(bucket.info.revision);
     change(engine, bucket, request.kind.name(), Some(request.stored), revision).await?;
     let status = if request.kind == DocumentKind::Policy { 204 } else { 200 };
     Ok(Reply::new(status))
@@ -93,6 +96,16 @@ fn check_policy(bucket: &BucketState, document: &[u8]) -> Result<(), S3Error> {
         return Err(ErrorCode::AccessDenied.into());
     }
     Ok(())
+}
+
+/// "If your bucket ACL grants access outside of your AWS account, first, you must migrate your bucket ACL permissions to your bucket
+/// policy." (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-ownership-migrating-acls-prerequisites.html>.)
+fn check_ownership(bucket: &BucketState, document: &[u8]) -> Result<(), S3Error> {
+    let is_enforced = ObjectOwnership::parse(document)? == ObjectOwnership::BucketOwnerEnforced;
+    match is_enforced && bucket.access.acl.reaches_beyond(&[bucket.owner()]) {
+        true => Err(ErrorCode::InvalidBucketAclWithObjectOwnership.into()),
+        false => Ok(()),
+    }
 }
 
 /// "You can enable Object Lock for new or existing buckets."

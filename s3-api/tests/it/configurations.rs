@@ -1,6 +1,6 @@
 //! What buckets and objects are set to, from end to end: locks, rules, lists, what browsers are told.
 
-use crate::bench::{ALICE, BOB, Bench, now};
+use crate::bench::{ALICE, BOB, Bench, checked, now};
 use crossdock_s3::{
     protocol::http::Method::{Delete, Get, Head, Options, Post, Put},
     service::{Swept, sweep},
@@ -53,6 +53,31 @@ fn buckets_are_their_accounts_own() {
     assert_eq!(bob.call(Delete, "/photos", &[], b"").code(), "AccessDenied");
     let other = [("x-amz-expected-bucket-owner", "account-b")];
     assert_eq!(alice.call(Get, "/photos", &other, b"").code(), "AccessDenied");
+}
+
+#[test]
+fn lists_are_put_away_before_they_have_no_say() {
+    // A bucket whose list grants something to others is not set to take none: the list would have a say again with the next setting.
+    let bench = Bench::of_strangers();
+    let mut alice = bench.client(ALICE);
+    let controls = |name: &str| {
+        format!(
+            "<OwnershipControls><Rule><ObjectOwnership>{name}</ObjectOwnership></Rule></OwnershipControls>"
+        )
+        .into_bytes()
+    };
+    for (index, grant) in
+        [("x-amz-acl", "public-read"), ("x-amz-grant-read", "id=account-b")].into_iter().enumerate()
+    {
+        let bucket = format!("/photos{index}");
+        assert_eq!(alice.call(Put, &bucket, &[grant], b"").status, 200);
+        let path = format!("{bucket}?ownershipControls");
+        let refused = checked(&mut alice, Put, &path, &controls("BucketOwnerEnforced"));
+        assert_eq!((refused.status, refused.code()), (400, "InvalidBucketAclWithObjectOwnership".into()));
+        assert_eq!(checked(&mut alice, Put, &path, &controls("BucketOwnerPreferred")).status, 200);
+        assert_eq!(alice.call(Put, &format!("{bucket}?acl"), &[("x-amz-acl", "private")], b"").status, 200);
+        assert_eq!(checked(&mut alice, Put, &path, &controls("BucketOwnerEnforced")).status, 200);
+    }
 }
 
 #[test]
