@@ -104,6 +104,13 @@ pub trait Authorizer: Send + Sync {
     /// Whether this may be done. Must not block.
     fn decide(&self, access: &Access<'_>) -> Decision;
 
+    /// Whether what was decided about a request of `principal` may be decided otherwise a moment later, though neither it nor the bucket
+    /// has changed: such a request is decided about again once its bytes are there. Default: yes.
+    fn depends_on_time(&self, principal: &Principal, bucket: Option<&BucketAccess>) -> bool {
+        let _ = (principal, bucket);
+        true
+    }
+
     /// Whether `principal` may have sessions of a transport, over which the bytes of its other requests then go: each of
     /// those is decided about by itself. Default: whoever signs.
     fn authorize_sessions(&self, principal: &Principal) -> bool {
@@ -143,6 +150,10 @@ impl Authorizer for Policies {
         }
         let facts = with_tags(access, bucket);
         decide_in(access, bucket, facts.as_ref(), is_owner, about_object)
+    }
+
+    fn depends_on_time(&self, principal: &Principal, bucket: Option<&BucketAccess>) -> bool {
+        policies(principal, bucket).any(Policy::asks_for_time)
     }
 
     fn authorize_sessions(&self, principal: &Principal) -> bool {
@@ -296,9 +307,16 @@ fn name_of(resource: &Resource) -> String {
 }
 
 fn asks_for_tags(access: &Access<'_>, bucket: &BucketAccess) -> bool {
-    const NAME: &str = "s3:ExistingObjectTag/";
-    let own = access.principal.identity().map(|identity| identity.policies.as_slice()).unwrap_or_default();
-    own.iter().chain(&bucket.policy).any(|policy| policy.asks_for(NAME))
+    policies(access.principal, Some(bucket)).any(|policy| policy.asks_for("s3:ExistingObjectTag/"))
+}
+
+/// All that can decide about what `principal` does in `bucket`.
+fn policies<'a>(
+    principal: &'a Principal,
+    bucket: Option<&'a BucketAccess>,
+) -> impl Iterator<Item = &'a Policy> {
+    let own = principal.identity().map(|identity| identity.policies.as_slice()).unwrap_or_default();
+    own.iter().chain(bucket.and_then(|bucket| bucket.policy.as_ref()))
 }
 
 /// The facts with those of the object, if it has any that a policy asks for.

@@ -7,7 +7,7 @@
 //!
 //! Invariants:
 //! * The first decision spares a stranger's body; the one that counts is made once the body is there: a sender can hold a body back
-//!   for as long as it likes, and in the meantime buckets are set otherwise and objects replaced.
+//!   for as long as it likes, and in the meantime keys are taken away, buckets are set otherwise and objects replaced: see `standing`.
 //! * What was decided by a version is done to that version, or decided anew.
 
 use super::{
@@ -31,7 +31,7 @@ use crate::protocol::{
     tagging::TagSet,
 };
 use crossdock::{Error, ObjectInfo, Which};
-use std::{cell::OnceCell, rc::Rc};
+use std::{cell::OnceCell, sync::Arc};
 
 /// How often something is decided anew because what it was decided by is gone.
 const ATTEMPTS: usize = 16;
@@ -109,7 +109,7 @@ impl Service {
         &self,
         admitted: &Admitted,
         document: Option<&Request>,
-    ) -> Result<(Option<Rc<BucketState>>, Looked), S3Error> {
+    ) -> Result<(Option<Arc<BucketState>>, Looked), S3Error> {
         let Admitted { routed, headers, principal, .. } = admitted;
         let operation = routed.operation;
         let bucket = match routed.resource.bucket() {
@@ -130,34 +130,20 @@ impl Service {
         Ok((bucket, looked))
     }
 
-    /// Decides again, now that all of the body is there.
+    /// Decides again, now that all of the body is there, by who the sender is now and what time it is.
     ///
     /// # Errors
-    /// As [`Service::decide`].
+    /// As [`Service::decide`], and of [`Standing::renew`](super::Standing::renew).
     pub(super) async fn decide_again(
         &self,
         admitted: &mut Admitted,
         document: Option<&Request>,
     ) -> Result<(), S3Error> {
+        let Admitted { standing, principal, .. } = admitted;
+        standing.renew(principal, &*self.options.credentials)?;
         admitted.origin.now_ms = self.engine.core().wall_clock_ms();
         (admitted.bucket, admitted.looked) = self.decide(admitted, document).await?;
         Ok(())
-    }
-
-    /// The bucket of a request whose body took its time, if it is set otherwise by now: then the request is decided again.
-    ///
-    /// # Errors
-    /// As [`Service::decide`].
-    pub(super) async fn changed_bucket(
-        &self,
-        admitted: &Admitted,
-    ) -> Result<Option<Rc<BucketState>>, S3Error> {
-        let before = admitted.bucket()?;
-        let now = self.bucket(&before.info.name).await?;
-        match now.is_as(before) {
-            true => Ok(None),
-            false => Ok(self.decide(admitted, None).await?.0),
-        }
     }
 
     /// Has `work` done to what the request was decided by; where that is gone by then, it is decided anew.

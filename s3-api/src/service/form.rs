@@ -1,7 +1,7 @@
 //! PostObject: a browser's upload.
 
 use super::{
-    Admitted, Credential, Principal, Question, RequestFacts, Service,
+    Admitted, Principal, Question, RequestFacts, Service, Standing,
     facts::{self, Origin, Source},
     failure::failure,
     reads::expiration,
@@ -30,7 +30,7 @@ use crate::{
 use bytes::Bytes;
 use crossdock::{CommitOptions, Put, PutOptions, WriteCondition};
 use crossdock_transport::memory::{CopyReason, copy_payload};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Fields that stand for headers of a PutObject: any other does not.
 const HEADER_FIELDS: [&str; 7] = [
@@ -59,8 +59,9 @@ pub(super) async fn post(
             return Err(ErrorCode::MalformedPost.into());
         }
     };
-    let bucket = service.bucket(&admitted.bucket()?.info.name).await?;
-    let allowed = Allowed::of(service, admitted, bucket, &form).await?;
+    let (bucket, came_ms) =
+        (service.bucket(&admitted.bucket()?.info.name).await?, service.engine.core().wall_clock_ms());
+    let allowed = Allowed::of(service, admitted, bucket, &form, came_ms).await?;
     let rest = bytes.get(form.head_bytes..).unwrap_or_default();
     let (mut scanner, mut content) = (FileScanner::new(&boundary), Vec::new());
     scanner.push(rest, &mut content);
@@ -70,8 +71,10 @@ pub(super) async fn post(
 /// A form whose sender may send it.
 struct Allowed<'a> {
     admitted: &'a Admitted,
+    /// When its fields were there, which is when its policy has to hold.
+    came_ms: u64,
     /// As it was when this was decided.
-    bucket: Rc<BucketState>,
+    bucket: Arc<BucketState>,
     key: String,
     policy: Option<FormPolicy>,
     headers: Headers,
@@ -82,8 +85,9 @@ impl<'a> Allowed<'a> {
     async fn of(
         service: &Service,
         admitted: &'a Admitted,
-        bucket: Rc<BucketState>,
+        bucket: Arc<BucketState>,
         form: &FormHead,
+        came_ms: u64,
     ) -> Result<Allowed<'a>, S3Error> {
         let now_ms = service.engine.core().wall_clock_ms();
         let key = form.field("key").filter(|key| !key.is_empty()).ok_or(ErrorCode::UserKeyMustBeSpecified)?;
@@ -92,7 +96,7 @@ impl<'a> Allowed<'a> {
         let principal = sender(service, form)?;
         let policy = form.field("policy").map(FormPolicy::parse).transpose()?;
         if let Some(policy) = &policy {
-            policy.check(form, &bucket.info.name, &key, now_ms)?;
+            policy.check(form, &bucket.info.name, &key, came_ms)?;
         }
         let headers = headers_of(form)?;
         let tags = form.field("tagging").map(|document| TagSet::parse(document.as_bytes(), OBJECT_TAGS_MAX));
@@ -121,7 +125,7 @@ impl<'a> Allowed<'a> {
         object.tags = tags;
         let acl = AclRequest::from_headers(&headers)?;
         service.stamp(&mut object, acl.as_ref(), &bucket, now_ms, &principal)?;
-        Ok(Allowed { admitted, bucket, key, policy, headers, object })
+        Ok(Allowed { admitted, came_ms, bucket, key, policy, headers, object })
     }
 }
 
@@ -131,10 +135,10 @@ fn sender(service: &Service, form: &FormHead) -> Result<Principal, S3Error> {
     if form.field("x-amz-security-token").is_some() {
         return Err(super::no_session_tokens());
     }
-    let Credential { secret, identity } = service.credential(&signature.access_key)?;
+    let (_, secret, principal) = Standing::of(&*service.options.credentials, &signature.access_key)?;
     signature.region().map_or(Ok(()), |region| service.check_region(region))?;
     signature.verify(secret.reveal(), form.field("policy").unwrap_or_default())?;
-    Ok(Principal::Identity(identity))
+    Ok(principal)
 }
 
 /// The headers that a PutObject of the same would have.
@@ -180,7 +184,7 @@ async fn store(
     mut scanner: FileScanner,
     mut content: Vec<u8>,
 ) -> Result<Reply, S3Error> {
-    let Allowed { admitted, mut bucket, key, policy, headers, mut object } = allowed;
+    let Allowed { admitted, came_ms, bucket, key, policy, headers, .. } = allowed;
     let most = policy.as_ref().and_then(FormPolicy::bytes_max).unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
     let checksum = request_checksum(&headers)?;
     let expected = Expectations::new(&headers, &PayloadMode::Unsigned, checksum)?;
@@ -223,11 +227,9 @@ async fn store(
     body.finish_ignored().await?;
     let digests: Digests = verifier.finish(None, None)?;
     let stored = digests.checksum.filter(|checksum| checksum.algorithm() != Algorithm::Crc64Nvme);
-    // The file took its time: what its bucket is set to now decides.
+    // The file took its time: who its sender is by now, and what its bucket is set to, decides. All of it is asked again, as forms are few.
     let now = service.bucket(&bucket.info.name).await?;
-    if !now.is_as(&bucket) {
-        Allowed { bucket, object, .. } = Allowed::of(service, admitted, now, form).await?;
-    }
+    let Allowed { bucket, mut object, .. } = Allowed::of(service, admitted, now, form, came_ms).await?;
     object.checksum = stored.map(ObjectChecksum::from);
     let etag = Some(etag_of(&digests.md5.ok_or(ErrorCode::InternalError)?)?);
     let attributes = Bytes::from(object.encode());

@@ -53,7 +53,7 @@ impl Account {
 }
 
 /// Whom a key belongs to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Identity {
     /// The key's public half.
     pub access_key: Box<str>,
@@ -95,9 +95,19 @@ pub struct Credential {
 }
 
 /// Knows keys and accounts. Asked for each request, on the core that serves it: it must not block.
+///
+/// A request that has a body is asked about twice: when its head is there, and before anything is done. One whose key is gone by then, or
+/// has another secret, is refused, and one whose key has another identity is decided about again.
 pub trait Credentials: Send + Sync {
     /// The key of that name; none if there is no such key.
     fn lookup(&self, access_key: &str) -> Option<Credential>;
+
+    /// A number that becomes another, and never again the same, when a key, what belongs to it or what it may do changes: as long as it is
+    /// the same, a key is looked up once for each request. It must not change before [`Credentials::lookup`] answers by what is new.
+    /// Default: none, and keys are looked up again.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
 
     /// The account of this identifier. Default: the default account only.
     fn account(&self, id: &str) -> Option<Arc<Account>> {
@@ -111,11 +121,15 @@ pub trait Credentials: Send + Sync {
     }
 }
 
-/// Every key is the default account's own.
+/// Every key is the default account's own, for as long as there is the map.
 impl Credentials for HashMap<String, Secret> {
     fn lookup(&self, access_key: &str) -> Option<Credential> {
         let secret = self.get(access_key)?.clone();
         Some(Credential { secret, identity: Arc::new(Identity::root(access_key, DEFAULT.clone())) })
+    }
+
+    fn generation(&self) -> Option<u64> {
+        Some(0)
     }
 }
 

@@ -39,6 +39,7 @@ mod reads;
 pub(crate) mod remote;
 mod settings;
 mod stamp;
+mod standing;
 mod tags;
 mod uploads;
 mod versions;
@@ -70,7 +71,8 @@ use facts::Source;
 use keys::KeyCache;
 use remote::Moved;
 use settings::{BucketState, Remembered};
-use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use standing::Standing;
+use std::{borrow::Cow, cell::RefCell, sync::Arc, time::Duration};
 
 /// What new buckets are set to that do not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,12 +127,14 @@ pub(crate) struct Service {
 }
 
 /// A request whose sender is known and allowed to send it.
+#[derive(Clone)]
 pub(crate) struct Admitted {
     pub(crate) routed: Routed,
     pub(crate) headers: Headers,
     principal: Principal,
+    standing: Standing,
     /// The bucket it is about, as it was when this was decided last.
-    bucket: Option<Rc<BucketState>>,
+    bucket: Option<Arc<BucketState>>,
     /// What the decision holds for.
     looked: Looked,
     origin: Origin,
@@ -162,7 +166,7 @@ impl Admitted {
     }
 
     /// The bucket, which every operation on one was admitted with.
-    fn bucket(&self) -> Result<&Rc<BucketState>, S3Error> {
+    fn bucket(&self) -> Result<&Arc<BucketState>, S3Error> {
         self.bucket.as_ref().ok_or_else(|| ErrorCode::NoSuchBucket.into())
     }
 }
@@ -212,7 +216,7 @@ impl Service {
     ) -> Result<Admission, S3Error> {
         let now = origin.now_ms / 1_000;
         if let Some(control) = Control::of(head.method, &head.path)? {
-            let (principal, _) = self.identify(&mut head, now)?;
+            let ((principal, _), _) = self.identify(&mut head, now)?;
             return match self.options.authorizer.authorize_sessions(&principal) {
                 true => Ok(Admission::Control(control, head.headers, principal)),
                 false => Err(ErrorCode::AccessDenied.into()),
@@ -228,9 +232,9 @@ impl Service {
             return Ok(Admission::Answered(Box::new(answer.into())));
         }
         let identified = self.identify(&mut head, now);
-        let (principal, verified) = identified.map_err(|error| error.on(&name))?;
+        let (sender, verified) = identified.map_err(|error| error.on(&name))?;
         let routed = route(&head, resource)?;
-        let admitted = self.admit_routed(routed, head.headers, framing, origin, principal, &verified);
+        let admitted = self.admit_routed(routed, head.headers, framing, origin, sender, &verified);
         let admitted = admitted.await.map_err(|error| error.on(&name))?;
         Ok(Admission::Operation(Box::new(admitted), Box::new(verified)))
     }
@@ -241,13 +245,23 @@ impl Service {
         headers: Headers,
         framing: BodyFraming,
         origin: Origin,
-        principal: Principal,
+        (principal, standing): (Principal, Standing),
         verified: &Verified,
     ) -> Result<Admitted, S3Error> {
         let (payload, signed) = (verified.payload, verified.signed);
         let (bucket, looked, proposal) = (None, Looked::Unneeded, None);
-        let mut admitted =
-            Admitted { routed, headers, principal, bucket, looked, origin, signed, payload, proposal };
+        let mut admitted = Admitted {
+            routed,
+            headers,
+            principal,
+            standing,
+            bucket,
+            looked,
+            origin,
+            signed,
+            payload,
+            proposal,
+        };
         (admitted.bucket, admitted.looked) = self.decide(&admitted, None).await?;
         let operation = admitted.routed.operation;
         admitted.proposal = Proposal::of(operation, &admitted.headers, framing, &payload)?;
@@ -285,31 +299,30 @@ impl Service {
         if named { format!("{scheme}://{host}/{key}") } else { format!("{scheme}://{host}/{bucket}/{key}") }
     }
 
-    fn identify(&self, head: &mut RequestHead, now: u64) -> Result<(Principal, Verified), S3Error> {
+    fn identify(
+        &self,
+        head: &mut RequestHead,
+        now: u64,
+    ) -> Result<((Principal, Standing), Verified), S3Error> {
         let claim = match authenticate(head)? {
             Authentication::Anonymous { payload } => {
-                return Ok((Principal::Anonymous, Verified::anonymous(payload)));
+                let sender = (Principal::Anonymous, Standing::default());
+                return Ok((sender, Verified::anonymous(payload)));
             }
             Authentication::Signed(claim) => claim,
         };
         if claim.session_token.is_some() {
             return Err(no_session_tokens());
         }
-        let credential = self.credential(&claim.access_key)?;
+        let (standing, secret, principal) = Standing::of(&*self.options.credentials, &claim.access_key)?;
         self.check_region(&claim.scope.region)?;
         let verified = {
             let mut keys = self.keys.borrow_mut();
-            let key = keys.key(&claim.access_key, &credential.secret, &claim.scope);
+            let key = keys.key(&claim.access_key, &secret, &claim.scope);
             verify_with_key(&claim, head, key, now)?
         };
         adopt_parameters(&claim, head)?;
-        Ok((Principal::Identity(credential.identity), verified))
-    }
-
-    fn credential(&self, access_key: &str) -> Result<Credential, S3Error> {
-        self.options.credentials.lookup(access_key).ok_or_else(|| {
-            S3Error::new(ErrorCode::InvalidAccessKeyId).field("AWSAccessKeyId", access_key.to_owned())
-        })
+        Ok(((principal, standing), verified))
     }
 
     fn check_region(&self, region: &str) -> Result<(), S3Error> {
@@ -324,7 +337,7 @@ impl Service {
             .field("Region", self.options.region.to_string()))
     }
 
-    async fn bucket(&self, name: &str) -> Result<Rc<BucketState>, S3Error> {
+    async fn bucket(&self, name: &str) -> Result<Arc<BucketState>, S3Error> {
         self.buckets.bucket(&self.engine, name).await
     }
 

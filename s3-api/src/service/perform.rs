@@ -65,7 +65,7 @@ impl Service {
     async fn perform(
         &self,
         mut request: Request,
-        admitted: &Admitted,
+        admitted: &mut Admitted,
         begun: Moment,
         body: &mut Body<'_>,
     ) -> Result<Answer, S3Error> {
@@ -95,18 +95,18 @@ impl Service {
             }
             Request::PutObject(put) => {
                 let settle = async |put: &mut PutObject| {
-                    let Some(bucket) = self.changed_bucket(admitted).await? else {
-                        return Ok(admitted.bucket()?.lifecycle.clone());
-                    };
-                    put.headers.lock = own_lock;
-                    let now_ms = self.engine.core().wall_clock_ms();
-                    self.stamp(&mut put.headers, put.acl.as_ref(), &bucket, now_ms, principal)?;
-                    Ok(bucket.lifecycle.clone())
+                    if self.decide_if_past(admitted).await? {
+                        let Admitted { principal, origin, .. } = &*admitted;
+                        put.headers.lock = own_lock;
+                        let (bucket, acl) = (admitted.bucket()?, put.acl.as_ref());
+                        self.stamp(&mut put.headers, acl, bucket, origin.now_ms, principal)?;
+                    }
+                    Ok(admitted.bucket()?.lifecycle.clone())
                 };
                 writes::put(&self.engine, put, body, settle).await
             }
             Request::UploadPart(part) => {
-                let settle = async || self.changed_bucket(admitted).await.map(drop);
+                let settle = async || self.decide_if_past(admitted).await.map(drop);
                 writes::put_part(&self.engine, &part, body, settle).await
             }
             request => self.perform_plain(request, admitted).await,
@@ -124,7 +124,6 @@ impl Service {
     ) -> Result<Answer, S3Error> {
         let &Admitted { payload, signed, ref headers, ref principal, .. } = admitted;
         let (engine, options) = (&self.engine, &self.options.remote);
-        let bucket = admitted.bucket()?;
         let asked = remote::Asked {
             engine,
             options,
@@ -133,16 +132,15 @@ impl Service {
             payload,
             signed,
             proposal,
-            bucket: &bucket.info,
-            lifecycle: bucket.lifecycle.clone(),
+            lifecycle: admitted.bucket()?.lifecycle.clone(),
             begun,
         };
         match request {
             Request::GetObject(get) => {
                 self.as_decided(admitted, None, async |looked| remote::get(&asked, &get, looked).await).await
             }
-            Request::PutObject(put) => remote::put(&asked, put).await,
-            Request::UploadPart(part) => remote::put_part(&asked, part).await,
+            Request::PutObject(put) => remote::put(&asked, put, self.decided(admitted)?).await,
+            Request::UploadPart(part) => remote::put_part(&asked, part, self.decided(admitted)?).await,
             // Nothing else has a proposal.
             _ => Err(ErrorCode::InternalError.into()),
         }

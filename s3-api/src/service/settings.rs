@@ -16,7 +16,7 @@ use crate::protocol::{
 };
 use bytes::Bytes;
 use crossdock::{BucketInfo, CoreEngine};
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 /// The document that holds a bucket's owner and list.
 pub(super) const ACL_DOCUMENT: &str = "acl";
@@ -80,21 +80,21 @@ impl BucketState {
 
 /// Buckets by name, as they were when somebody last asked.
 #[derive(Default)]
-pub(super) struct Remembered(RefCell<HashMap<Box<str>, Rc<BucketState>>>);
+pub(super) struct Remembered(RefCell<HashMap<Box<str>, Arc<BucketState>>>);
 
 impl Remembered {
     /// The bucket as it is now. What it is set to is read again only if it changed.
     ///
     /// # Errors
     /// 404 `NoSuchBucket`, 500 `InternalError`.
-    pub(super) async fn bucket(&self, engine: &CoreEngine, name: &str) -> Result<Rc<BucketState>, S3Error> {
+    pub(super) async fn bucket(&self, engine: &CoreEngine, name: &str) -> Result<Arc<BucketState>, S3Error> {
         let info = engine.bucket_nearby(name).await.map_err(failure)?;
         if let Some(known) = self.0.borrow().get(name)
             && (known.info.bucket, known.info.revision) == (info.bucket, info.revision)
         {
             return Ok(known.clone());
         }
-        let state = Rc::new(BucketState::of(info)?);
+        let state = Arc::new(BucketState::of(info)?);
         let mut all = self.0.borrow_mut();
         if all.len() >= REMEMBERED_MAX {
             all.clear();

@@ -20,6 +20,7 @@ mod poison;
 mod pressure;
 mod remote;
 mod renewal;
+mod revoked;
 mod rights;
 mod steering;
 mod tls;

@@ -20,14 +20,14 @@ const MEMORY: u64 = 32 << 20;
 const POISON: u8 = 0xa5;
 
 /// A client with memory that is bound to its name.
-struct Peer {
-    http: Client,
+pub(crate) struct Peer {
+    pub(crate) http: Client,
     memory: ShmClient,
     session: [u8; 16],
 }
 
 impl Peer {
-    fn new(bench: &Bench) -> Peer {
+    pub(crate) fn new(bench: &Bench) -> Peer {
         let (memory, session) = bench.memory(MEMORY);
         let mut http = bench.client(ALICE);
         let bound =
@@ -64,7 +64,7 @@ impl Peer {
         (reply, found[margin..margin + moved].to_vec())
     }
 
-    fn put(&mut self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Reply {
+    pub(crate) fn put(&mut self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Reply {
         self.memory.store(100, body);
         let token = self.token(100..100 + body.len(), Access::Read);
         let headers = [headers, &[(TOKEN, &token)]].concat();

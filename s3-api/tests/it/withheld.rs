@@ -36,7 +36,11 @@ const VERSIONED: &[u8] = b"<VersioningConfiguration><Status>Enabled</Status></Ve
 
 /// Sends a request but for the last bytes of its body, has `meanwhile` done once the server has had time to read it, and sends
 /// the rest.
-fn held_back(client: &mut Client, request: &[u8], meanwhile: impl FnOnce()) -> crate::bench::Reply {
+pub(crate) fn held_back(
+    client: &mut Client,
+    request: &[u8],
+    meanwhile: impl FnOnce(),
+) -> crate::bench::Reply {
     let (most, rest) = request.split_at(request.len() - 10);
     client.write(most);
     pause(300);
@@ -147,6 +151,7 @@ fn a_slow_write_is_kept_as_its_bucket_says() {
             "form" => {
                 // {"expiration":"2999-01-01T00:00:00Z","conditions":[{"bucket":"vault2"},["starts-with","$key","k"]]}
                 let form = signed_form(
+                    ALICE,
                     "eyJleHBpcmF0aW9uIjoiMjk5OS0wMS0wMVQwMDowMDowMFoiLCJjb25kaXRpb25zIjpbeyJidWNrZXQiOiJ2YXVsdDIifSxbInN0YXJ0cy13aXRoIiwiJGtleSIsImsiXV19",
                 );
                 let headers = [("content-type", "multipart/form-data; boundary=b")];
@@ -175,15 +180,15 @@ fn a_slow_write_is_kept_as_its_bucket_says() {
     }
 }
 
-/// A form under this policy, signed by Alice.
-fn signed_form(policy: &str) -> String {
+/// A form under this policy, signed with this key.
+pub(crate) fn signed_form((key, secret): (&str, &str), policy: &str) -> String {
     use base64::Engine as _;
     use hmac::{Hmac, KeyInit, Mac};
-    let mac = Hmac::<sha1::Sha1>::new_from_slice(ALICE.1.as_bytes()).unwrap().chain_update(policy).finalize();
+    let mac = Hmac::<sha1::Sha1>::new_from_slice(secret.as_bytes()).unwrap().chain_update(policy).finalize();
     let signature = base64::engine::general_purpose::STANDARD.encode(mac.into_bytes());
     let mut text = String::new();
     for (name, value) in [
-        ("AWSAccessKeyId", "alice"),
+        ("AWSAccessKeyId", key),
         ("policy", policy),
         ("signature", &signature),
         ("key", "k"),

@@ -38,7 +38,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The file in the store's first directory that holds the keys made at random.
@@ -172,6 +175,8 @@ impl Table {
 /// Every identity. Written to when the file changes, which is next to never: a reader waits for nobody else.
 pub(crate) struct Identities {
     table: RwLock<Arc<Table>>,
+    /// How often it was read.
+    generation: AtomicU64,
     file: Option<PathBuf>,
 }
 
@@ -230,7 +235,7 @@ impl Identities {
 
     fn new(file: UsersFile, source: &Path, watched: Option<PathBuf>) -> Result<Identities, String> {
         let table = RwLock::new(Arc::new(Table::new(file, source)?));
-        Ok(Identities { table, file: watched })
+        Ok(Identities { table, generation: AtomicU64::new(1), file: watched })
     }
 
     fn now(&self) -> Arc<Table> {
@@ -251,6 +256,8 @@ impl Watched for Identities {
         let Some(path) = &self.file else { return Ok(()) };
         let table = Arc::new(Table::new(read(path)?, path)?);
         *self.table.write().expect("nothing panics with the lock held") = table;
+        // Behind the table: who sees the number finds the table.
+        self.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 }
@@ -286,6 +293,10 @@ fn random_text(length: usize) -> Result<String, String> {
 impl Credentials for Identities {
     fn lookup(&self, access_key: &str) -> Option<Credential> {
         self.now().keys.get(access_key).cloned()
+    }
+
+    fn generation(&self) -> Option<u64> {
+        Some(self.generation.load(Ordering::Acquire))
     }
 
     fn account(&self, id: &str) -> Option<Arc<Account>> {

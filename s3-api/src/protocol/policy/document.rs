@@ -112,6 +112,18 @@ impl Policy {
             |asked: &str| asked.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
         self.statements.iter().any(|statement| statement.asks().any(begins))
     }
+
+    /// Whether it asks for a fact that is another as time goes by: what time it is, how old a signature is, how long a period lasts from now
+    /// on.
+    pub fn asks_for_time(&self) -> bool {
+        const NAMES: [&str; 4] = [
+            "aws:CurrentTime",
+            "aws:EpochTime",
+            "s3:signatureAge",
+            "s3:object-lock-remaining-retention-days",
+        ];
+        NAMES.iter().any(|name| self.asks_for(name))
+    }
 }
 
 impl Statement {
@@ -470,6 +482,15 @@ mod tests {
         facts.set("s3:prefix", "public/x");
         assert_eq!(policy_with.judge(ANN, "s3:ListBucket", "b", &facts), Verdict::Allow);
         assert!(policy_with.asks_for("S3:PREFIX") && !policy_with.asks_for("s3:ExistingObjectTag/"));
+        assert!(!policy_with.asks_for_time());
+        for timed in [
+            with.replace("\"NumericLessThan\":{\"s3:max-keys\"", "\"DateLessThan\":{\"aws:currenttime\""),
+            with.replace("s3:max-keys", "s3:SignatureAge"),
+            with.replace("public/*", "${aws:EpochTime}/*"),
+            statement("Allow", "\"*\"", "s3:GetObject", "b/${aws:CurrentTime}/*"),
+        ] {
+            assert!(policy(&timed).unwrap().asks_for_time(), "{timed}");
+        }
         let but = statement("Allow", "\"*\"", "s3:Delete*", "b/keep/*")
             .replace("Action", "NotAction")
             .replace("Resource", "NotResource");

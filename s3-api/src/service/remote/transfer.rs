@@ -13,7 +13,7 @@ use crate::{
         remote::{EXPOSURE, EXPOSURE_ENDED, Proposal, RAIL, declined, memory_checksum, moved, taken},
         reply::Reply,
     },
-    service::{Answer, Principal, authorize::Looked, failure::failure, reads, writes},
+    service::{Answer, Principal, authorize::Looked, failure::failure, reads, standing::Decided, writes},
 };
 use crossdock::{
     BucketInfo, Caller, CoreEngine, EntityTag, Put, PutOptions, RemoteError, TransferProgress, Until,
@@ -38,8 +38,6 @@ pub(in crate::service) struct Asked<'a> {
     pub(in crate::service) payload: PayloadMode,
     pub(in crate::service) signed: Option<Signed>,
     pub(in crate::service) proposal: &'a Proposal,
-    /// The bucket by which it was decided.
-    pub(in crate::service) bucket: &'a BucketInfo,
     /// When objects of the bucket go by themselves.
     pub(in crate::service) lifecycle: Option<Arc<LifecycleConfiguration>>,
     /// When the head began to come.
@@ -305,11 +303,15 @@ fn reason(error: &RemoteError) -> Declined {
 }
 
 /// A PUT from the client's memory.
-pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Result<Answer, S3Error> {
+pub(in crate::service) async fn put(
+    asked: &Asked<'_>,
+    request: PutObject,
+    decided: Decided,
+) -> Result<Answer, S3Error> {
     let expected = asked.expectations()?;
     let check = writes::precheck(asked.engine, &request.bucket, request.key.as_bytes(), &request.conditions);
     check.await?;
-    let (lifecycle, decided_by) = (asked.lifecycle.clone(), asked.bucket.clone());
+    let lifecycle = asked.lifecycle.clone();
     take(asked, move |engine, route, caller| async move {
         let size = Some(writes::check_size(route.slice.bytes())?);
         let options = PutOptions { size };
@@ -325,7 +327,7 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
             },
             async move |put: Put, digests: Digests| {
                 let (etag, checksum) = outcome(&digests)?;
-                check_unchanged(&beside, &decided_by).await?;
+                decided.check(&beside).await?;
                 writes::commit(put, request, etag, checksum, lifecycle.as_deref()).await
             },
         )
@@ -335,9 +337,12 @@ pub(in crate::service) async fn put(asked: &Asked<'_>, request: PutObject) -> Re
 }
 
 /// The same for a part.
-pub(in crate::service) async fn put_part(asked: &Asked<'_>, request: UploadPart) -> Result<Answer, S3Error> {
+pub(in crate::service) async fn put_part(
+    asked: &Asked<'_>,
+    request: UploadPart,
+    decided: Decided,
+) -> Result<Answer, S3Error> {
     let expected = asked.expectations()?;
-    let decided_by = asked.bucket.clone();
     take(asked, move |engine, route, caller| async move {
         let size = writes::check_size(route.slice.bytes())?;
         let (begin, beside) = (request.clone(), engine.clone());
@@ -348,26 +353,13 @@ pub(in crate::service) async fn put_part(asked: &Asked<'_>, request: UploadPart)
             async move { writes::begin_part(&engine, &begin, size).await },
             async move |put: Put, digests: Digests| {
                 let (etag, checksum) = outcome(&digests)?;
-                check_unchanged(&beside, &decided_by).await?;
+                decided.check(&beside).await?;
                 writes::commit_part(put, etag, checksum).await
             },
         )
         .await
     })
     .await
-}
-
-/// Refuses to store what a bucket that was set otherwise meanwhile might not take, or might keep: bytes come as slowly as their
-/// sender likes. A client that sends the request again has it decided anew.
-///
-/// # Errors
-/// 409 `OperationAborted`.
-async fn check_unchanged(engine: &CoreEngine, decided_by: &BucketInfo) -> Result<(), S3Error> {
-    let now = engine.bucket_nearby(&decided_by.name).await.map_err(failure)?;
-    match (now.bucket, now.revision) == (decided_by.bucket, decided_by.revision) {
-        true => Ok(()),
-        false => Err(ErrorCode::OperationAborted.into()),
-    }
 }
 
 /// The tag, which is the engine's unless the client named the MD5; and the checksum to store.
