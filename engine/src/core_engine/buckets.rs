@@ -100,7 +100,7 @@ impl CoreEngine {
     /// Changes a bucket: all of the change is there on every shard, durably, when this resolves.
     ///
     /// # Errors
-    /// As [`CoreEngine::set_versioning`]; [`Error::Changed`] if the bucket has not the revision that the caller names;
+    /// As [`CoreEngine::set_versioning`]; [`Error::Changed`] if it is not the bucket that the caller names, or has not the revision;
     /// [`Error::InvalidArgument`] for documents beyond [`DOCUMENTS_BYTES_MAX`](crate::DOCUMENTS_BYTES_MAX).
     ///
     /// # Cancellation

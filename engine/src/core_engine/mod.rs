@@ -25,9 +25,9 @@ use crate::{
         piece::Name,
         put::{Put, Target},
         types::{
-            CommitOptions, Delete, Deleted, ExpiredUploads, GetOptions, ListOptions, Listing, NamedPart,
-            ObjectInfo, PartInfo, PutOptions, Select, UploadInfo, UploadListing, VersionListing, Which,
-            WriteCondition,
+            BucketRevision, CommitOptions, Delete, Deleted, ExpiredUploads, GetOptions, ListOptions, Listing,
+            NamedPart, ObjectInfo, PartInfo, PutOptions, Select, UploadInfo, UploadListing, VersionListing,
+            Which, WriteCondition,
         },
     },
     reactor::{Core, Grant, Signal},
@@ -56,6 +56,8 @@ pub struct CompleteOptions {
     pub attributes: Option<Bytes>,
     /// What must hold for the completion to happen.
     pub condition: WriteCondition,
+    /// See [`CommitOptions::decided_by`]. A repetition changes nothing, and is answered all the same.
+    pub decided_by: Option<BucketRevision>,
 }
 
 /// The engine on one of its cores. Cheap to clone, not `Send`; see [`crate::Engine`] for the handle that is.
@@ -549,7 +551,7 @@ impl CoreEngine {
     /// Makes the named parts, in ascending order, an object. Copies no bytes. A repetition is answered as the first.
     ///
     /// # Errors
-    /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::InvalidPartOrder`], [`Error::ConditionFailed`],
+    /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::InvalidPartOrder`], [`Error::ConditionFailed`], [`Error::Changed`],
     /// [`Error::InvalidArgument`], [`Error::Full`], [`Error::Busy`], [`Error::ReadOnly`]: the upload and its parts stay as they are. After
     /// [`Error::OutcomeUnknown`] and [`Error::Closed`] the object may be there, and a repetition says so.
     pub async fn complete_upload(
@@ -561,10 +563,10 @@ impl CoreEngine {
         options: CompleteOptions,
     ) -> Result<ObjectInfo, Error> {
         let _operation = self.admit().await?;
-        let CompleteOptions { etag, attributes, condition } = options;
+        let CompleteOptions { etag, attributes, condition, decided_by } = options;
         let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         let shard = self.shard_of(&bucket, &key);
-        let request = CompleteRequest { bucket, key, upload, parts, etag, attributes, condition };
+        let request = CompleteRequest { bucket, key, upload, parts, etag, attributes, condition, decided_by };
         self.on_shard(shard, move |shard| async move { shard.complete_upload(request).await }).await
     }
 

@@ -253,7 +253,7 @@ impl Put {
     /// Commits the object. Durable and visible when it resolves.
     ///
     /// # Errors
-    /// The condition fails, the bucket is gone, fewer bytes came than declared, the store is full or a device fails:
+    /// The condition fails, the bucket is gone, or not as the caller decided by ([`Error::Changed`]), fewer bytes came than declared, the store is full or a device fails:
     /// nothing is visible then, nor ever. After [`Error::OutcomeUnknown`] and [`Error::Closed`] the object may be there after a restart.
     ///
     /// # Cancellation
@@ -265,8 +265,8 @@ impl Put {
         }
         let written = self.written().await?;
         let Target::Object { bucket, key } = self.target else { unreachable!("it was looked at") };
-        let CommitOptions { etag, attributes, condition } = options;
-        let request = PutRequest { bucket, key, written, etag, attributes, condition };
+        let CommitOptions { etag, attributes, condition, decided_by } = options;
+        let request = PutRequest { bucket, key, written, etag, attributes, condition, decided_by };
         if let Some(shard) = self.engine.own_shard(self.shard)?
             && shard.is_ready_to_add()
         {
@@ -291,8 +291,8 @@ impl Put {
         let Target::Part { bucket, key, upload, number } = self.target else {
             unreachable!("it was looked at")
         };
-        let CommitOptions { etag, attributes, .. } = options;
-        let request = PartRequest { bucket, key, upload, number, written, etag, attributes };
+        let CommitOptions { etag, attributes, decided_by, .. } = options;
+        let request = PartRequest { bucket, key, upload, number, written, etag, attributes, decided_by };
         self.engine.on_shard(self.shard, move |shard| async move { shard.put_part(request).await }).await
     }
 

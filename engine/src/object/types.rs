@@ -157,6 +157,22 @@ pub struct BucketInfo {
     pub revision: u64,
 }
 
+/// A bucket as of one change of it: what a caller decides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketRevision {
+    /// The bucket: another that has its name later is another.
+    pub bucket: BucketId,
+    /// See [`BucketInfo::revision`].
+    pub revision: u64,
+}
+
+impl BucketInfo {
+    /// What is decided by this.
+    pub fn as_of(&self) -> BucketRevision {
+        BucketRevision { bucket: self.bucket, revision: self.revision }
+    }
+}
+
 /// How much a bucket holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -206,6 +222,8 @@ pub struct BucketChange {
     pub versioning: Option<Versioning>,
     /// Documents to set, or to remove where there are no bytes. Those not named stay.
     pub documents: Vec<(Box<str>, Option<Bytes>)>,
+    /// The bucket that is meant: if another has its name by now nothing is changed. None: whichever has it.
+    pub bucket: Option<BucketId>,
     /// The revision by which the caller decided: if the bucket has another by now nothing is changed. None: whatever it has.
     pub revision: Option<u64>,
 }
@@ -290,6 +308,10 @@ pub struct CommitOptions {
     pub attributes: Bytes,
     /// What must hold for the commit to happen.
     pub condition: WriteCondition,
+    /// The bucket by which the caller decided: if it was changed since, or another has its name, nothing is committed
+    /// ([`Error::Changed`](crate::Error::Changed)). What is committed before the change resolves may be so by either. None: whatever
+    /// is there.
+    pub decided_by: Option<BucketRevision>,
 }
 
 /// Which bytes of an object.

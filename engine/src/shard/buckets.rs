@@ -167,7 +167,8 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         self.check_writable(&state)?;
         let record = self.known_bucket(&state, name)?.record.clone();
-        if change.revision.is_some_and(|revision| revision != record.revision) {
+        let is_other = change.bucket.is_some_and(|bucket| bucket != record.bucket);
+        if is_other || change.revision.is_some_and(|revision| revision != record.revision) {
             return Err(Error::Changed);
         }
         let versioning = change.versioning.unwrap_or(record.versioning);

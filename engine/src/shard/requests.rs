@@ -10,11 +10,13 @@ use crate::{
     error::{Error, Region},
     index::{Index, KEY_BYTES_MAX},
     layout::{
-        BucketId, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, PackedOwner, Record,
-        UploadId, Version, Versioning,
+        BucketId, BucketRecord, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, PackedOwner,
+        Record, UploadId, Version, Versioning,
     },
     log::Proposal,
-    object::types::{ATTRIBUTES_BYTES_MAX, CommitOptions, DeleteMarker, ObjectInfo, Which, WriteCondition},
+    object::types::{
+        ATTRIBUTES_BYTES_MAX, BucketRevision, CommitOptions, DeleteMarker, ObjectInfo, Which, WriteCondition,
+    },
     planted::{Point, reach},
 };
 use bytes::Bytes;
@@ -59,6 +61,7 @@ pub(crate) struct PutRequest {
     pub(crate) etag: Option<EntityTag>,
     pub(crate) attributes: Bytes,
     pub(crate) condition: WriteCondition,
+    pub(crate) decided_by: Option<BucketRevision>,
 }
 
 /// A version that is copied within the shard.
@@ -154,6 +157,27 @@ impl Shard {
         self.known_bucket(state, name).map(|bucket| bucket.record.bucket)
     }
 
+    /// The bucket of what was decided by a revision of it.
+    ///
+    /// Of a change that is under way one shard has heard and another has not. What was decided by the new record is right here as well
+    /// where this shard has the old one still; the other way round it was decided by what is over.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`]; [`Error::Changed`] if it was changed since, or is another.
+    pub(super) fn bucket_decided_by<'a>(
+        &self,
+        state: &'a State,
+        name: &str,
+        decided_by: Option<BucketRevision>,
+    ) -> Result<&'a Bucket, Error> {
+        let bucket = self.known_bucket(state, name)?;
+        let BucketRecord { bucket: id, revision, .. } = bucket.record;
+        match decided_by.is_some_and(|by| by.bucket != id || by.revision < revision) {
+            true => Err(Error::Changed),
+            false => Ok(bucket),
+        }
+    }
+
     /// Makes a written body the key's current version.
     pub(crate) async fn put(&self, request: PutRequest) -> Result<ObjectInfo, Error> {
         self.ready_to_add(&request.bucket).await;
@@ -179,12 +203,13 @@ impl Shard {
         source: &CopySource,
         target: CopyTarget,
     ) -> Result<Option<ObjectInfo>, Error> {
-        let CopyTarget { bucket, key, options: CommitOptions { etag, attributes, condition } } = target;
+        let CopyTarget { bucket, key, options } = target;
+        let CommitOptions { etag, attributes, condition, decided_by } = options;
         self.ready_to_add(&bucket).await;
         let outcome = {
             // Found and shared without an await in between: the extents can not become free meanwhile.
             let Some(written) = self.shared_body(source)? else { return Ok(None) };
-            self.sequence_put(PutRequest { bucket, key, written, etag, attributes, condition })
+            self.sequence_put(PutRequest { bucket, key, written, etag, attributes, condition, decided_by })
         };
         let info = self.acknowledged(outcome).await?;
         reach(Point::ExtentsShared);
@@ -204,8 +229,8 @@ impl Shard {
     pub(crate) fn sequence_put(&self, request: PutRequest) -> Sequenced<ObjectInfo> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let PutRequest { bucket, key, written, etag, attributes, condition } = request;
-        let judged = self.judge_put(state, &bucket, &key, &attributes, &condition);
+        let judged = self.judge_put(state, &request);
+        let PutRequest { key, written, etag, attributes, .. } = request;
         let (bucket, versioning) = match judged {
             Ok(judged) => judged,
             Err((error, pending)) => {
@@ -237,17 +262,15 @@ impl Shard {
     fn judge_put(
         &self,
         state: &State,
-        bucket: &str,
-        key: &[u8],
-        attributes: &Bytes,
-        condition: &WriteCondition,
+        request: &PutRequest,
     ) -> Result<(BucketId, Versioning), (Error, bool)> {
+        let PutRequest { bucket, key, attributes, condition, decided_by, .. } = request;
         let now = |error| (error, false);
         self.check_writable(state).map_err(now)?;
         check_key(key).map_err(now)?;
         check_attributes(attributes).map_err(now)?;
         self.check_room(state).map_err(now)?;
-        let bucket = &self.known_bucket(state, bucket).map_err(now)?.record;
+        let bucket = &self.bucket_decided_by(state, bucket, *decided_by).map_err(now)?.record;
         let (current, pending) = state.overlay.version(&state.catalog, bucket.bucket, key, Which::Current);
         condition
             .check(current.as_ref().and_then(|current| current.tag()))

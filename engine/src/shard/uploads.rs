@@ -16,8 +16,8 @@ use crate::{
     },
     log::Proposal,
     object::types::{
-        CommitOptions, ExpiredUploads, NamedPart, ObjectInfo, PARTS_MAX, PartInfo, UploadInfo, Which,
-        WriteCondition,
+        BucketRevision, CommitOptions, ExpiredUploads, NamedPart, ObjectInfo, PARTS_MAX, PartInfo,
+        UploadInfo, Which, WriteCondition,
     },
     planted::{Point, reach},
 };
@@ -38,6 +38,7 @@ pub(crate) struct PartRequest {
     pub(crate) written: Written,
     pub(crate) etag: Option<EntityTag>,
     pub(crate) attributes: Bytes,
+    pub(crate) decided_by: Option<BucketRevision>,
 }
 
 pub(crate) struct CompleteRequest {
@@ -48,6 +49,7 @@ pub(crate) struct CompleteRequest {
     pub(crate) etag: Option<EntityTag>,
     pub(crate) attributes: Option<Bytes>,
     pub(crate) condition: WriteCondition,
+    pub(crate) decided_by: Option<BucketRevision>,
 }
 
 impl Shard {
@@ -117,11 +119,20 @@ impl Shard {
         (upload, number): (UploadId, u16),
         target: CopyTarget,
     ) -> Result<Option<PartInfo>, Error> {
-        let CopyTarget { bucket, key, options: CommitOptions { etag, attributes, .. } } = target;
+        let CopyTarget { bucket, key, options: CommitOptions { etag, attributes, decided_by, .. } } = target;
         self.ready_to_add(&bucket).await;
         let (ticket, info) = {
             let Some(written) = self.shared_body(source)? else { return Ok(None) };
-            self.sequence_part(PartRequest { bucket, key, upload, number, written, etag, attributes })?
+            self.sequence_part(PartRequest {
+                bucket,
+                key,
+                upload,
+                number,
+                written,
+                etag,
+                attributes,
+                decided_by,
+            })?
         };
         self.durable(ticket).await?;
         reach(Point::ExtentsShared);
@@ -135,6 +146,7 @@ impl Shard {
             return Err(Error::InvalidPart(request.number));
         }
         self.check_room(state)?;
+        self.bucket_decided_by(state, &request.bucket, request.decided_by)?;
         self.find_upload(state, &request.bucket, &request.key, request.upload)
     }
 
@@ -213,6 +225,7 @@ impl Shard {
         if let Some(attributes) = &request.attributes {
             check_attributes(attributes).map_err(now)?;
         }
+        self.bucket_decided_by(state, &request.bucket, request.decided_by).map_err(now)?;
         let known = state.catalog.upload(request.upload).ok_or(now(Error::NoSuchUpload))?;
         let bucket = known.record.bucket;
         let (mut size, mut crc64) = (0u64, 0u64);

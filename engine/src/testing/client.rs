@@ -357,6 +357,7 @@ impl Call {
             etag: EntityTag::new(&etag),
             attributes: Bytes::from_static(b"copied"),
             condition: write,
+            decided_by: None,
         };
         let answer = engine
             .copy(
@@ -592,7 +593,7 @@ impl Call {
 
 pub(super) fn commit_options(value: &Value, condition: WriteCondition) -> CommitOptions {
     let attributes = Bytes::from(value.attributes.clone());
-    CommitOptions { etag: EntityTag::new(&value.etag), attributes, condition }
+    CommitOptions { etag: EntityTag::new(&value.etag), attributes, condition, decided_by: None }
 }
 
 /// Pours bytes in; none if the writer turned away before the end.

@@ -375,6 +375,7 @@ impl Call {
                 etag: EntityTag::new(&etag),
                 attributes: None,
                 condition: condition.clone(),
+                decided_by: None,
             };
             let core = engine.core().clone();
             let id = upload.upload;

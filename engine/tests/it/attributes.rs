@@ -2,13 +2,16 @@
 
 use super::{inspect::killed, open, reopen, some_bytes};
 use bytes::Bytes;
-use crossdock::{BucketChange, BucketOptions, DOCUMENTS_BYTES_MAX, Delete, Error, Versioning, Which};
+use crossdock::{
+    BucketChange, BucketOptions, BucketRevision, CommitOptions, CompleteOptions, DOCUMENTS_BYTES_MAX, Delete,
+    Error, GetOptions, NamedPart, PutOptions, Versioning, Which,
+};
 use futures_lite::future::block_on;
 use std::sync::Arc;
 
 fn change(name: &str, document: Option<&'static str>, revision: Option<u64>) -> BucketChange {
     let documents = vec![(name.into(), document.map(|text| Bytes::from_static(text.as_bytes())))];
-    BucketChange { documents, revision, versioning: None }
+    BucketChange { documents, revision, ..BucketChange::default() }
 }
 
 /// Attributes change in place, by whoever saw the newest; the bytes, the tag and the time stay, also across an open.
@@ -102,4 +105,87 @@ fn documents_of_buckets() {
         assert_eq!(names, [("cors", &b"1"[..])]);
         engine.close();
     }
+}
+
+/// What was decided by a bucket as it was is not committed once it was changed, or once another has its name: objects, parts, copies with
+/// and without their bytes, and completions. What was decided by the change is; and a change that is meant for one is not made of the other.
+#[test]
+fn a_commit_is_of_the_bucket_that_was_decided_by() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    block_on(async {
+        let by = |decided_by: BucketRevision| CommitOptions {
+            decided_by: Some(decided_by),
+            ..CommitOptions::default()
+        };
+        let first = engine.create_bucket("b", Bytes::new()).await.unwrap().as_of();
+        engine.put_bytes("b", b"large", some_bytes(300_000, 1)).await.unwrap();
+        engine.put_bytes("b", b"small", some_bytes(10, 2)).await.unwrap();
+        let mut upload = engine.create_upload("b", b"up", Bytes::new()).await.unwrap().upload;
+        let put = async |key: u8, options| {
+            let mut put = engine.put("b", &[key], PutOptions::default()).await?;
+            put.write(some_bytes(70_000, key.into())).await?;
+            put.finish(options).await.map(drop)
+        };
+        let put_part = async |upload, options| {
+            let mut put = engine.put_part("b", b"up", upload, 1, PutOptions::default()).await?;
+            put.write(some_bytes(70_000, 3)).await?;
+            put.finish_part(options).await.map(drop)
+        };
+        let copy = async |from: &[u8], to: u8, options| {
+            engine.copy(("b", from, GetOptions::default()), ("b", &[to]), options).await.map(drop)
+        };
+        let copy_part = async |from: &[u8], upload, options| {
+            let to = ("b", &b"up"[..], upload, 1);
+            engine.copy_part(("b", from, GetOptions::default()), to, options).await.map(drop)
+        };
+        let complete = async |upload, decided_by| {
+            let options = CompleteOptions { decided_by: Some(decided_by), ..CompleteOptions::default() };
+            let parts = vec![NamedPart { number: 1, etag: None }];
+            engine.complete_upload("b", b"up", upload, parts, options).await.map(drop)
+        };
+        for round in 0..2 {
+            let now = match round {
+                0 => engine.change_bucket("b", change("policy", Some("1"), None)).await.unwrap().as_of(),
+                _ => {
+                    // Of the same name, and as little changed as the first was.
+                    for key in [b"large".to_vec(), b"small".to_vec(), b"up".to_vec()]
+                        .into_iter()
+                        .chain((0..8).map(|key| vec![key]))
+                    {
+                        engine.delete("b", Delete::current(&key)).await.unwrap();
+                    }
+                    engine.delete_bucket("b").await.unwrap();
+                    let made = engine.create_bucket("b", Bytes::new()).await.unwrap().as_of();
+                    engine.put_bytes("b", b"large", some_bytes(300_000, 1)).await.unwrap();
+                    engine.put_bytes("b", b"small", some_bytes(10, 2)).await.unwrap();
+                    upload = engine.create_upload("b", b"up", Bytes::new()).await.unwrap().upload;
+                    assert!(made.revision == first.revision && made.bucket != first.bucket);
+                    made
+                }
+            };
+            // On every shard: keys are spread.
+            for key in 0..8 {
+                assert_eq!(put(key, by(first)).await, Err(Error::Changed));
+                assert_eq!(put(key, by(now)).await, Ok(()));
+                for from in [&b"large"[..], b"small"] {
+                    assert_eq!(copy(from, key, by(first)).await, Err(Error::Changed));
+                    assert_eq!(copy(from, key, by(now)).await, Ok(()));
+                }
+            }
+            assert_eq!(put_part(upload, by(now)).await, Ok(()));
+            for from in [&b"large"[..], b"small"] {
+                assert_eq!(copy_part(from, upload, by(first)).await, Err(Error::Changed));
+                assert_eq!(copy_part(from, upload, by(now)).await, Ok(()));
+            }
+            assert_eq!(put_part(upload, by(first)).await, Err(Error::Changed));
+            assert_eq!(complete(upload, first).await, Err(Error::Changed));
+            assert_eq!(complete(upload, now).await, Ok(()));
+            // A repetition changes nothing, whatever it was decided by.
+            assert_eq!(complete(upload, first).await, Ok(()));
+        }
+        let meant = BucketChange { bucket: Some(first.bucket), ..change("policy", Some("2"), None) };
+        assert_eq!(engine.change_bucket("b", meant).await, Err(Error::Changed));
+    });
+    engine.close();
 }

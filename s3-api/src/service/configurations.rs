@@ -72,8 +72,10 @@ async fn change(
     document: Option<Vec<u8>>,
     revision: Option<u64>,
 ) -> Result<(), S3Error> {
+    // Of the bucket that was decided about, and of none that has its name since.
     let change = BucketChange {
         documents: vec![(name.into(), document.map(Bytes::from))],
+        bucket: Some(bucket.info.bucket),
         revision,
         versioning: None,
     };

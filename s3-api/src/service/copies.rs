@@ -23,7 +23,8 @@ use crate::protocol::{
 use crate::server::yield_now;
 use bytes::Bytes;
 use crossdock::{
-    CommitOptions, CoreEngine, EntityTag, Error, GetOptions, ObjectInfo, Select, Which, WriteCondition,
+    BucketRevision, CommitOptions, CoreEngine, EntityTag, Error, GetOptions, ObjectInfo, Select, Which,
+    WriteCondition,
 };
 
 /// How often a copy begins anew when its source is replaced between being judged and being read.
@@ -101,13 +102,15 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<(ObjectHeaders, Op
     Ok((made, missing))
 }
 
-/// `authorize` says whether the source may be read, and which version, and `hand_down` whether its tags may go with it.
+/// `authorize` says whether the source may be read, and which version, and `hand_down` whether its tags may go with it; that it may be written
+/// was decided by the target's bucket.
 ///
 /// Tags are read and written by such a copy as by GetObjectTagging and PutObjectTagging: who may not do these can do without them, and
 /// replace them by none.
 pub(super) async fn copy(
     engine: &CoreEngine,
     request: &CopyObject,
+    decided_by: BucketRevision,
     authorize: impl AsyncFn() -> Result<Looked, S3Error>,
     hand_down: impl AsyncFn(&ObjectInfo, &TagSet) -> Result<(), S3Error>,
     stamp: impl Fn(&mut ObjectHeaders) -> Result<(), S3Error>,
@@ -136,6 +139,7 @@ pub(super) async fn copy(
             etag: tag(&info),
             attributes: Bytes::from(headers.encode()),
             condition: condition(&request.conditions),
+            decided_by: Some(decided_by),
         };
         let from = (source.bucket.as_str(), source.key.as_bytes(), select);
         match engine.copy(from, (&request.bucket, request.key.as_bytes()), options).await {
@@ -162,6 +166,7 @@ pub(super) async fn copy(
 pub(super) async fn copy_part(
     engine: &CoreEngine,
     request: &UploadPartCopy,
+    decided_by: BucketRevision,
     authorize: impl AsyncFn() -> Result<Looked, S3Error>,
 ) -> Result<Reply, S3Error> {
     let source = &request.source;
@@ -198,6 +203,7 @@ pub(super) async fn copy_part(
                 Bytes::from(ObjectHeaders { checksum: Some(checksum), ..ObjectHeaders::default() }.encode())
             }),
             condition: WriteCondition::default(),
+            decided_by: Some(decided_by),
         };
         let from = (source.bucket.as_str(), source.key.as_bytes(), select);
         let to = (bucket, key, upload, request.part_number);

@@ -233,7 +233,8 @@ async fn store(
     object.checksum = stored.map(ObjectChecksum::from);
     let etag = Some(etag_of(&digests.md5.ok_or(ErrorCode::InternalError)?)?);
     let attributes = Bytes::from(object.encode());
-    let options = CommitOptions { etag, attributes, condition: WriteCondition::default() };
+    let decided_by = Some(bucket.info.as_of());
+    let options = CommitOptions { etag, attributes, condition: WriteCondition::default(), decided_by };
     let info = put.finish(options).await.map_err(failure)?;
     let sum = checksum_of(&info, &object);
     let etag = text(&info.etag);

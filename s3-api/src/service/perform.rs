@@ -101,12 +101,15 @@ impl Service {
                         let (bucket, acl) = (admitted.bucket()?, put.acl.as_ref());
                         self.stamp(&mut put.headers, acl, bucket, origin.now_ms, principal)?;
                     }
-                    Ok(admitted.bucket()?.lifecycle.clone())
+                    admitted.bucket().cloned()
                 };
                 writes::put(&self.engine, put, body, settle).await
             }
             Request::UploadPart(part) => {
-                let settle = async || self.decide_if_past(admitted).await.map(drop);
+                let settle = async || {
+                    self.decide_if_past(admitted).await?;
+                    Ok(admitted.bucket()?.info.as_of())
+                };
                 writes::put_part(&self.engine, &part, body, settle).await
             }
             request => self.perform_plain(request, admitted).await,
@@ -185,18 +188,17 @@ impl Service {
                 let hand_down = async |info: &ObjectInfo, tags: &TagSet| {
                     self.authorize_tags(admitted, (&copy.source, info), tags).await
                 };
-                copies::copy(engine, &copy, authorize, hand_down, stamp).await
+                copies::copy(engine, &copy, bucket.info.as_of(), authorize, hand_down, stamp).await
             }
             Request::UploadPartCopy(copy) => {
                 let authorize = async || self.authorize_source(admitted, &copy.source).await;
-                copies::copy_part(engine, &copy, authorize).await
+                copies::copy_part(engine, &copy, admitted.bucket()?.info.as_of(), authorize).await
             }
             Request::CreateMultipartUpload(create) => uploads::create(engine, &create).await,
             Request::CompleteMultipartUpload(complete) => {
                 let location = self.location(admitted, &complete.bucket, &complete.key);
                 let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
-                let settle = |headers: &mut ObjectHeaders| stamp::settle(headers, bucket, now_ms);
-                uploads::complete(engine, complete, &location, settle).await
+                uploads::complete(engine, complete, &location, bucket, now_ms).await
             }
             Request::AbortMultipartUpload(abort) => uploads::abort(engine, &abort).await,
             Request::ListParts(list) => uploads::list_parts(engine, &list, &owners).await,

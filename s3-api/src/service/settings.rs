@@ -70,7 +70,7 @@ impl BucketState {
 
     /// Whether it is set to the same as `other`: the same bucket, and no change of it between.
     pub(crate) fn is_as(&self, other: &BucketState) -> bool {
-        (self.info.bucket, self.info.revision) == (other.info.bucket, other.info.revision)
+        self.info.as_of() == other.info.as_of()
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -90,7 +90,7 @@ impl Remembered {
     pub(super) async fn bucket(&self, engine: &CoreEngine, name: &str) -> Result<Arc<BucketState>, S3Error> {
         let info = engine.bucket_nearby(name).await.map_err(failure)?;
         if let Some(known) = self.0.borrow().get(name)
-            && (known.info.bucket, known.info.revision) == (info.bucket, info.revision)
+            && known.info.as_of() == info.as_of()
         {
             return Ok(known.clone());
         }

@@ -9,7 +9,7 @@ use super::{
     identity::{Credential, Credentials, Principal, Secret},
 };
 use crate::protocol::error::{ErrorCode, S3Error};
-use crossdock::{BucketInfo, CoreEngine};
+use crossdock::{BucketInfo, BucketRevision, CoreEngine};
 use std::sync::Arc;
 
 /// By what the sender of a request was known.
@@ -117,22 +117,20 @@ pub(super) struct Decided {
 
 impl Decided {
     /// Refuses to store what might not be taken any more, or not as it was to be. Where a bucket is set otherwise or a key has other
-    /// rights, a client that sends the request again has it decided anew.
+    /// rights, a client that sends the request again has it decided anew. With it comes what it was decided by.
     ///
     /// # Errors
     /// 409 `OperationAborted`; as [`Service::decide_again`].
-    pub(super) async fn check(mut self, engine: &CoreEngine) -> Result<(), S3Error> {
+    pub(super) async fn check(mut self, engine: &CoreEngine) -> Result<BucketRevision, S3Error> {
         let now = engine.bucket_nearby(&self.bucket.name).await.map_err(failure)?;
-        let is_as = (now.bucket, now.revision) == (self.bucket.bucket, self.bucket.revision);
+        let is_as = now.as_of() == self.bucket.as_of();
         if self.standing.renew(&mut self.principal, &*self.options.credentials)? || !is_as {
             return Err(ErrorCode::OperationAborted.into());
         }
-        match self.again {
-            Some(mut admitted) => {
-                Service::new(self.options, engine.clone()).decide_again(&mut admitted, None).await
-            }
-            None => Ok(()),
+        if let Some(mut admitted) = self.again {
+            Service::new(self.options, engine.clone()).decide_again(&mut admitted, None).await?;
         }
+        Ok(now.as_of())
     }
 }
 

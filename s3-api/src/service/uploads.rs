@@ -6,6 +6,8 @@
 use super::{
     Owners,
     failure::{conditional_failure, failure},
+    settings::BucketState,
+    stamp,
     tags::{condition, crc64, headers_of, listed_headers_of, parse_upload, text, upload_text},
 };
 use crate::protocol::{
@@ -167,7 +169,8 @@ pub(super) async fn complete(
     engine: &CoreEngine,
     request: CompleteMultipartUpload,
     location: &str,
-    settle: impl FnOnce(&mut ObjectHeaders) -> Result<(), S3Error>,
+    decided_by: &BucketState,
+    now_ms: u64,
 ) -> Result<Reply, S3Error> {
     let upload = parse_upload(&request.upload_id)?;
     let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
@@ -177,14 +180,15 @@ pub(super) async fn complete(
         Ok((info, there, _)) => {
             let mut whole = join(&info, &there, &request.parts)?;
             check_claims(&request, whole.checksum, whole.size)?;
-            settle(&mut whole.headers)?;
+            stamp::settle(&mut whole.headers, decided_by, now_ms)?;
             Some(Bytes::from(whole.headers.encode()))
         }
         // Completed before, perhaps by a request whose reply was lost: the engine knows, and answers as it did then.
         Err(Error::NoSuchUpload) => None,
         Err(error) => return Err(failure(error)),
     };
-    let options = CompleteOptions { etag: Some(etag), attributes, condition };
+    let decided_by = Some(decided_by.info.as_of());
+    let options = CompleteOptions { etag: Some(etag), attributes, condition, decided_by };
     let parts = request
         .parts
         .iter()

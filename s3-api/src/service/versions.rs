@@ -122,6 +122,7 @@ pub(super) async fn set_bucket_versioning(
     };
     let change = BucketChange {
         versioning: Some(versioning),
+        bucket: Some(bucket.info.bucket),
         revision: Some(bucket.info.revision),
         documents: Vec::new(),
     };

@@ -4,6 +4,7 @@ use super::{
     failure::{conditional_failure, failure},
     object_changes::unlocked,
     reads::expiration,
+    settings::BucketState,
     tags::{checksum_of, condition, crc64, parse_upload, tag_match, text},
     uploads::missing_checksum,
     versions::{marker_text, which, written_id},
@@ -25,7 +26,8 @@ use crate::{
 };
 use bytes::Bytes;
 use crossdock::{
-    CommitOptions, CoreEngine, Delete, EntityTag, Error, Put, PutOptions, Which, WriteCondition,
+    BucketRevision, CommitOptions, CoreEngine, Delete, EntityTag, Error, Put, PutOptions, Which,
+    WriteCondition,
 };
 use std::sync::Arc;
 
@@ -100,7 +102,7 @@ pub(super) async fn put(
     engine: &CoreEngine,
     mut request: PutObject,
     body: &mut Body<'_>,
-    settle: impl AsyncFnOnce(&mut PutObject) -> Result<Option<Arc<LifecycleConfiguration>>, S3Error>,
+    settle: impl AsyncFnOnce(&mut PutObject) -> Result<Arc<BucketState>, S3Error>,
 ) -> Result<Reply, S3Error> {
     let size = size_of(body)?;
     let key = request.key.as_bytes();
@@ -111,22 +113,22 @@ pub(super) async fn put(
     let mut put = engine.put(&request.bucket, key, PutOptions { size: Some(size) }).await.map_err(failure)?;
     let digests = receive(&mut put, body, size).await?;
     let (etag, checksum) = outcome(&digests)?;
-    let lifecycle = settle(&mut request).await?;
-    commit(put, request, etag, checksum, lifecycle.as_deref()).await
+    let bucket = settle(&mut request).await?;
+    commit(put, request, (etag, checksum), bucket.info.as_of(), bucket.lifecycle.as_deref()).await
 }
 
-/// Commits what `put` took. Without a tag the engine makes one.
+/// Commits what `put` took, as was decided. Without a tag the engine makes one.
 pub(super) async fn commit(
     put: Put,
     request: PutObject,
-    etag: Option<EntityTag>,
-    checksum: Option<Checksum>,
+    (etag, checksum): (Option<EntityTag>, Option<Checksum>),
+    decided_by: BucketRevision,
     lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Reply, S3Error> {
     let PutObject { key, mut headers, conditions, .. } = request;
     headers.checksum = checksum.map(ObjectChecksum::from);
-    let options =
-        CommitOptions { etag, attributes: Bytes::from(headers.encode()), condition: condition(&conditions) };
+    let (attributes, condition) = (Bytes::from(headers.encode()), condition(&conditions));
+    let options = CommitOptions { etag, attributes, condition, decided_by: Some(decided_by) };
     let info = put.finish(options).await.map_err(|error| conditional_failure(&conditions, error))?;
     let stored = checksum_of(&info, &headers);
     let expires = expiration(lifecycle, key.as_bytes(), &info, &headers);
@@ -138,7 +140,7 @@ pub(super) async fn put_part(
     engine: &CoreEngine,
     request: &UploadPart,
     body: &mut Body<'_>,
-    settle: impl AsyncFnOnce() -> Result<(), S3Error>,
+    settle: impl AsyncFnOnce() -> Result<BucketRevision, S3Error>,
 ) -> Result<Reply, S3Error> {
     let size = size_of(body)?;
     let (mut put, missing) = begin_part(engine, request, size).await?;
@@ -146,9 +148,9 @@ pub(super) async fn put_part(
         body.compute(algorithm);
     }
     let digests = receive(&mut put, body, size).await?;
-    let (etag, stored) = outcome(&digests)?;
-    settle().await?;
-    commit_part(put, etag, stored).await
+    let outcome = outcome(&digests)?;
+    let decided_by = settle().await?;
+    commit_part(put, outcome, decided_by).await
 }
 
 /// Begins a part of an upload that is there; and says by what algorithm its checksum is to be computed, if the upload needs one that
@@ -170,14 +172,15 @@ pub(super) async fn begin_part(
 /// As [`commit`].
 pub(super) async fn commit_part(
     put: Put,
-    etag: Option<EntityTag>,
-    stored: Option<Checksum>,
+    (etag, stored): (Option<EntityTag>, Option<Checksum>),
+    decided_by: BucketRevision,
 ) -> Result<Reply, S3Error> {
     let attributes = stored.map_or_else(Bytes::new, |checksum| {
         let checksum = Some(ObjectChecksum::from(checksum));
         Bytes::from(ObjectHeaders { checksum, ..ObjectHeaders::default() }.encode())
     });
-    let options = CommitOptions { etag, attributes, condition: WriteCondition::default() };
+    let decided_by = Some(decided_by);
+    let options = CommitOptions { etag, attributes, condition: WriteCondition::default(), decided_by };
     let part = put.finish_part(options).await.map_err(failure)?;
     let checksum = ObjectChecksum::from(stored.unwrap_or_else(|| crc64(part.crc64)));
     Ok(reply::put_object(&text(&part.etag), None, Some(&checksum), true))

@@ -73,6 +73,7 @@ pub(super) async fn fill_queue(shard: &Rc<Shard>) -> Vec<Pin<Box<dyn Future<Outp
             etag: None,
             attributes: vec![1; 30_000].into(),
             condition: WriteCondition::default(),
+            decided_by: None,
         };
         let mut put = Box::pin({
             let shard = shard.clone();

@@ -326,9 +326,9 @@ pub(in crate::service) async fn put(
                 Ok((put, None))
             },
             async move |put: Put, digests: Digests| {
-                let (etag, checksum) = outcome(&digests)?;
-                decided.check(&beside).await?;
-                writes::commit(put, request, etag, checksum, lifecycle.as_deref()).await
+                let outcome = outcome(&digests)?;
+                let decided_by = decided.check(&beside).await?;
+                writes::commit(put, request, outcome, decided_by, lifecycle.as_deref()).await
             },
         )
         .await
@@ -352,9 +352,9 @@ pub(in crate::service) async fn put_part(
             expected,
             async move { writes::begin_part(&engine, &begin, size).await },
             async move |put: Put, digests: Digests| {
-                let (etag, checksum) = outcome(&digests)?;
-                decided.check(&beside).await?;
-                writes::commit_part(put, etag, checksum).await
+                let outcome = outcome(&digests)?;
+                let decided_by = decided.check(&beside).await?;
+                writes::commit_part(put, outcome, decided_by).await
             },
         )
         .await
