@@ -1,7 +1,16 @@
 //! Conditional requests, from end to end.
 
-use crate::bench::{ALICE, BOB, Bench};
+use crate::{
+    bench::{ALICE, BOB, Bench, Strangers},
+    remote::Peer,
+    revoked::Behind,
+    withheld::held_back,
+};
+use bytes::Bytes;
 use crossdock_s3::protocol::http::Method::{Delete, Get, Head, Post, Put};
+use crossdock_transport::remote::SessionId;
+use futures_lite::future::block_on;
+use std::sync::Arc;
 
 #[test]
 fn a_failed_condition_is_named() {
@@ -145,5 +154,53 @@ fn a_tag_may_be_empty() {
     assert_eq!(alice.call(Get, "/photos/k", &[("if-none-match", "\"\"")], b"").status, 200);
     for method in [Get, Head, Put, Delete] {
         assert_eq!(alice.call(method, "/photos/k", &[("if-match", "\"\"")], b"").status, 412, "{method:?}");
+    }
+}
+
+#[test]
+fn a_condition_is_judged_when_the_bytes_are_there() {
+    // Another writer comes between the look before the bytes and what is made of them: over HTTP the body is held back until it was there,
+    // over shared memory it comes behind the last decision, from the core that the session is not on. Neither way is it written over.
+    let behind = Arc::new(Behind::default());
+    let bench = Bench::decided_by(Arc::new(Strangers), behind.clone());
+    let (mut peer, mut alice) = (Peer::new(&bench), bench.client(ALICE));
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let engine = bench.engine();
+    let other = 1 - usize::from(SessionId::from_bytes(peer.session).core());
+    let is_there = |key: &String| engine.core_of(engine.shard_of("photos", key.as_bytes())) == other;
+    let key = (0..).map(|number| format!("k{number}")).find(is_there).unwrap();
+    let path = format!("/photos/{key}");
+    let put = move |engine: &crossdock::Engine, key: &str, bytes: &'static [u8]| {
+        block_on(engine.put_bytes("photos", key.as_bytes(), Bytes::from_static(bytes))).unwrap();
+    };
+    for condition in ["if-none-match", "if-match"] {
+        for over_http in [true, false] {
+            assert_eq!(alice.call(Delete, &path, &[], b"").status, 204);
+            let mut value = "*".to_owned();
+            if condition == "if-match" {
+                let first = alice.call(Put, &path, &[], b"first");
+                value = first.header("etag").unwrap().to_owned();
+            }
+            let headers = [(condition, &*value)];
+            let reply = if over_http {
+                let request = alice.request(Put, &path, &headers, b"0123456789abcdef");
+                held_back(&mut alice, &request, || put(engine, &key, b"theirs"))
+            } else {
+                let (engine, key) = (engine.clone(), key.clone());
+                behind.act(1, move || put(&engine, &key, b"theirs"));
+                peer.put(&path, b"0123456789abcdef", &headers)
+            };
+            assert_eq!((reply.status, reply.code()), (412, "PreconditionFailed".into()), "{condition}");
+            assert_eq!(alice.call(Get, &path, &[], b"").body, b"theirs", "{condition} {over_http}");
+            // With nobody in between it is written.
+            let head = alice.call(Head, &path, &[], b"");
+            let now = head.header("etag").unwrap().to_owned();
+            if over_http {
+                assert_eq!(alice.call(Put, &path, &[("if-match", &now)], b"mine").status, 200);
+            } else {
+                assert_eq!(peer.put(&path, b"mine", &[("if-match", &now)]).status, 200);
+            }
+            assert_eq!(alice.call(Get, &path, &[], b"").body, b"mine");
+        }
     }
 }

@@ -23,7 +23,7 @@ const POISON: u8 = 0xa5;
 pub(crate) struct Peer {
     pub(crate) http: Client,
     memory: ShmClient,
-    session: [u8; 16],
+    pub(crate) session: [u8; 16],
 }
 
 impl Peer {

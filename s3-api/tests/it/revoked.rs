@@ -197,11 +197,21 @@ fn what_is_written_over_was_looked_at() {
     assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"final");
 }
 
+/// Something to be done, and how many decisions are made before.
+type Act = (usize, Box<dyn FnOnce() + Send>);
+
 /// Decides as [`Policies`] do, has something done right behind a decision, and closes for good.
 #[derive(Default)]
-struct Behind {
-    act: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+pub(crate) struct Behind {
+    act: Mutex<Option<Act>>,
     is_closed: AtomicBool,
+}
+
+impl Behind {
+    /// Has it done behind the next decision but so many.
+    pub(crate) fn act(&self, but: usize, act: impl FnOnce() + Send + 'static) {
+        *self.act.lock().unwrap() = Some((but, Box::new(act)));
+    }
 }
 
 impl Authorizer for Behind {
@@ -210,7 +220,14 @@ impl Authorizer for Behind {
             return Decision::Deny;
         }
         let decision = Policies::default().decide(access);
-        if let Some(act) = self.act.lock().unwrap().take() {
+        let due = match &mut *self.act.lock().unwrap() {
+            Some((but @ 1.., _)) => {
+                *but -= 1;
+                None
+            }
+            act => act.take(),
+        };
+        if let Some((_, act)) = due {
             act();
         }
         decision
@@ -244,14 +261,14 @@ fn a_transfer_is_decided_about_when_its_bytes_are_there() {
                 Some(now) => drop(theirs.all().insert(ALICE.0.into(), now)),
                 None => drop(theirs.all().remove(ALICE.0)),
             };
-            *behind.act.lock().unwrap() = Some(Box::new(act));
+            behind.act(0, act);
             let reply = peer.put(path, &[7; 100_000], &[]);
             assert_eq!((reply.status, reply.code()), (status, code.into()), "{path}");
             keys.all().insert(ALICE.0.into(), alice.clone());
         }
         let theirs = behind.clone();
         let act = move || theirs.is_closed.store(true, Ordering::SeqCst);
-        *behind.act.lock().unwrap() = Some(Box::new(act));
+        behind.act(0, act);
         let reply = peer.put(path, &[8; 100_000], &[]);
         assert_eq!((reply.status, reply.code()), (403, "AccessDenied".into()), "{path}");
         behind.is_closed.store(false, Ordering::SeqCst);
