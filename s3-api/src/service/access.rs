@@ -325,7 +325,7 @@ fn with_tags(access: &Access<'_>, bucket: &BucketAccess) -> Option<Facts> {
     let wanted = !tags.is_empty() && asks_for_tags(access, bucket);
     let mut facts = wanted.then(|| access.facts.facts().clone())?;
     for (key, value) in &tags.tags {
-        facts.set(&format!("s3:ExistingObjectTag/{key}"), value.as_str());
+        facts.add(&format!("s3:ExistingObjectTag/{key}"), value.as_str());
     }
     Some(facts)
 }

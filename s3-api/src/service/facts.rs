@@ -159,7 +159,7 @@ pub(super) fn gather(source: &Source<'_>) -> Facts {
 /// Facts of the tags that a request brings.
 pub(super) fn set_tags(facts: &mut Facts, tags: &TagSet) {
     for (key, value) in &tags.tags {
-        facts.set(&format!("s3:RequestObjectTag/{key}"), value.as_str());
+        facts.add(&format!("s3:RequestObjectTag/{key}"), value.as_str());
     }
     facts.set_all("s3:RequestObjectTagKeys", tags.tags.iter().map(|(key, _)| key.clone()).collect());
 }

@@ -8,6 +8,7 @@ mod client;
 mod conditions;
 mod configurations;
 mod coverage;
+mod facts;
 mod faults;
 mod fences;
 mod hostile;

@@ -31,6 +31,17 @@ impl Facts {
         self.values.push((name, values));
     }
 
+    /// Says that `name` is `value` as well as what was said of it. Names that differ in case alone are one name: where they have several
+    /// values, none of them is to hide another.
+    pub fn add(&mut self, name: &str, value: impl Into<String>) {
+        let value = value.into();
+        match self.values.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            Some((_, values)) if values.contains(&value) => {}
+            Some((_, values)) => values.push(value),
+            None => self.set(name, value),
+        }
+    }
+
     fn all(&self, name: &str) -> Option<&[String]> {
         let found = self.values.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, values)| values.as_slice())
@@ -52,6 +63,11 @@ impl Facts {
             Some([value]) => Some(value),
             _ => None,
         }
+    }
+
+    /// Whether `name` has several values, so that nobody can put in its value.
+    pub(super) fn is_unclear(&self, name: &str) -> bool {
+        self.all(name).is_some_and(|values| values.len() > 1)
     }
 }
 
@@ -190,11 +206,15 @@ impl Condition {
 
     /// The facts that it asks for: by its name, and in its values.
     pub(super) fn asks(&self) -> impl Iterator<Item = &str> {
-        let variables = self.values.iter().flat_map(|value| match value {
+        core::iter::once(&*self.name).chain(self.variables())
+    }
+
+    fn variables(&self) -> impl Iterator<Item = &str> {
+        let variables = self.values.iter().filter_map(|value| match value {
             Value::Like(pattern) | Value::Later(pattern) => Some(pattern.variables()),
             _ => None,
         });
-        core::iter::once(&*self.name).chain(variables.flatten())
+        variables.flatten()
     }
 
     /// Whether it holds. "If the key that you specify in a policy condition is not present in the request context, the values do
@@ -204,7 +224,7 @@ impl Condition {
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html>,
     /// ForAllValues and ForAnyValue.)
     /// With a fact that can not be judged it holds if `unless_known`: so that it counts against the sender, what denies does, and what
-    /// allows does not.
+    /// allows does not. So it is with several values where one is expected and it holds of some of them only.
     pub(super) fn holds(&self, facts: &Facts, unless_known: bool) -> bool {
         let found = facts.all(&self.name);
         if self.compare == Compare::Null {
@@ -219,15 +239,18 @@ impl Condition {
             };
         };
         let is_judged = |value: &String| value.len() <= FACT_BYTES_MAX && self.compare.read(value).is_some();
-        if !found.iter().all(is_judged) {
+        if !found.iter().all(is_judged) || self.variables().any(|name| facts.is_unclear(name)) {
             return unless_known;
         }
         let one = |value: &String| self.fits(value, facts) != self.negated;
         match self.quantifier {
             Quantifier::ForAll => found.iter().all(one),
             Quantifier::ForAny => found.iter().any(one),
-            Quantifier::One if self.negated => found.iter().all(one),
-            Quantifier::One => found.iter().any(one),
+            Quantifier::One => {
+                let mut told = found.iter().map(one);
+                let first = told.next().unwrap_or(self.negated);
+                if told.all(|other| other == first) { first } else { unless_known }
+            }
         }
     }
 
@@ -438,6 +461,35 @@ mod tests {
         assert!(holds("ForAllValues:StringEquals", &["a", "b"], Some(&["b", "a"])));
         assert!(!holds("ForAllValues:StringEquals", &["a"], Some(&["b", "a"])));
         assert!(holds("ForAnyValue:StringLike", &["a*"], Some(&["b", "ab"])));
+    }
+
+    #[test]
+    fn values_that_do_not_agree_count_against_the_sender() {
+        // Of one name, whatever its case, where one value is expected: as itself, negated, and put in for a variable.
+        let mut facts = Facts::default();
+        for (name, value) in [("s3:RequestObjectTag/Env", "prod"), ("s3:RequestObjectTag/env", "dev")] {
+            facts.add(name, value);
+        }
+        facts.add("s3:RequestObjectTag/ENV", "dev");
+        facts.set("aws:username", "dev");
+        for (operator, name, wanted) in [
+            ("StringEquals", "s3:RequestObjectTag/env", "dev"),
+            ("StringEquals", "s3:RequestObjectTag/env", "prod"),
+            ("StringNotEquals", "s3:RequestObjectTag/env", "prod"),
+            ("StringLike", "aws:username", "${s3:RequestObjectTag/env}"),
+            ("StringNotEquals", "aws:username", "${s3:RequestObjectTag/eNv}"),
+        ] {
+            let condition = Condition::new(operator, name, vec![wanted.into()]).unwrap();
+            assert!(!condition.holds(&facts, false) && condition.holds(&facts, true), "{operator} {wanted}");
+        }
+        for (operator, wanted, expected) in
+            [("StringEquals", "test", false), ("StringNotEquals", "test", true), ("StringLike", "*d*", true)]
+        {
+            let condition = Condition::new(operator, "s3:RequestObjectTag/env", vec![wanted.into()]).unwrap();
+            for unless_known in [false, true] {
+                assert_eq!(condition.holds(&facts, unless_known), expected, "{operator} {wanted}");
+            }
+        }
     }
 
     #[test]

@@ -140,9 +140,11 @@ impl Statement {
         };
         let (actions, other_actions) = &self.actions;
         let (resources, other_resources) = &self.resources;
+        // What nobody can put in counts against the sender, as in conditions.
+        let is_unclear = resources.iter().flat_map(Pattern::variables).any(|name| facts.is_unclear(name));
         self.principals.name(subject).filter(|_| {
             any(actions, action) != *other_actions
-                && any(resources, resource) != *other_resources
+                && if is_unclear { !self.allows } else { any(resources, resource) != *other_resources }
                 && self.conditions.iter().all(|condition| condition.holds(facts, !self.allows))
         })
     }
