@@ -14,7 +14,7 @@ use crate::protocol::{
     tagging::TagSet,
     time::{format_iso8601, parse_iso8601},
 };
-use std::{cell::OnceCell, net::SocketAddr};
+use std::{borrow::Cow, cell::OnceCell, net::SocketAddr};
 
 /// Facts that are headers. (<https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>, "Condition keys for
 /// Amazon S3".)
@@ -135,8 +135,8 @@ pub(super) fn gather(source: &Source<'_>) -> Facts {
         facts.set("s3:signatureAge", signed.map_or(UNKNOWN.to_owned(), |signed| age(signed).to_string()));
     }
     for (fact, header) in HEADERS {
-        if let Some(value) = headers.first(header) {
-            facts.set(fact, String::from_utf8_lossy(value));
+        if let Some(value) = joined(headers, header) {
+            facts.set(fact, value);
         }
     }
     for (fact, parameter) in PARAMETERS {
@@ -154,6 +154,13 @@ pub(super) fn gather(source: &Source<'_>) -> Facts {
         set_of_document(&mut facts, request, origin.now_ms);
     }
     facts
+}
+
+/// What the lines of a header are together (RFC 9110 §5.3).
+fn joined<'h>(headers: &'h Headers, name: &str) -> Option<Cow<'h, str>> {
+    let mut lines = headers.all(name).map(String::from_utf8_lossy);
+    let first = lines.next()?;
+    Some(lines.fold(first, |text, line| Cow::Owned(format!("{text}, {line}"))))
 }
 
 /// Facts of the tags that a request brings.

@@ -22,15 +22,26 @@ const REFUSED: [(&str, &str); 6] = [
 /// Headers of which only some values mean what is done anyway.
 const ALLOWED: [(&str, &[&str]); 1] = [("x-amz-bucket-namespace", &["global"])];
 
-/// Checks that no header asks for what no operation here does.
+/// Headers that are lists, so that several lines are one longer list; names of user metadata are their owner's.
+const LISTS: [&str; 3] = ["x-amz-object-attributes", "x-amz-optional-object-attributes", "x-amz-trailer"];
+
+/// Checks that no header asks for what no operation here does, and that none says two things.
+///
+/// Of a header that stands twice, whoever decides about the request might see the one, and whoever performs it the other.
 ///
 /// # Errors
 ///
-/// 501 `NotImplemented`, naming the header.
+/// 501 `NotImplemented`, 400 `InvalidArgument`, naming the header.
 pub fn check_headers(headers: &Headers) -> Result<(), S3Error> {
     for (name, value) in headers.iter().filter(|(name, _)| name.starts_with("x-amz-")) {
         if let Some((_, family)) = REFUSED.iter().find(|(prefix, _)| name.starts_with(prefix)) {
             return Err(S3Error::header_not_implemented(family));
+        }
+        if headers.count(name) > 1 && !name.starts_with("x-amz-meta-") && !LISTS.contains(&name) {
+            let message = "The header may stand in a request once.";
+            return Err(
+                S3Error::with_message(ErrorCode::InvalidArgument, message).field("ArgumentName", name)
+            );
         }
         let Some((header, allowed)) = ALLOWED.iter().find(|(header, _)| *header == name) else { continue };
         if allowed.iter().any(|allowed| value.eq_ignore_ascii_case(allowed.as_bytes())) {
@@ -88,6 +99,23 @@ mod tests {
             ("x-amz-meta-server-side-encryption", "x"),
         ] {
             assert_eq!(check(name, value), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_says_one_thing() {
+        // Twice the same is twice as well; lists and user metadata may have several lines.
+        for (name, expected) in [
+            ("x-amz-acl", Err(ErrorCode::InvalidArgument)),
+            ("x-amz-grant-read", Err(ErrorCode::InvalidArgument)),
+            ("x-amz-object-attributes", Ok(())),
+            ("x-amz-meta-a", Ok(())),
+            ("accept", Ok(())),
+        ] {
+            let mut headers = Headers::default();
+            headers.push(name, b"x");
+            headers.push(name, b"x");
+            assert_eq!(check_headers(&headers).map_err(|error| error.code), expected, "{name}");
         }
     }
 
