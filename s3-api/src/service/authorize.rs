@@ -13,7 +13,7 @@
 use super::{
     Admitted, RequestFacts, Service,
     access::{Access, Decision, ObjectAccess},
-    facts::{Source, set_tags},
+    facts::{Deed, Sender, Source},
     failure,
     identity::Principal,
     settings::BucketState,
@@ -22,8 +22,6 @@ use super::{
 };
 use crate::protocol::{
     error::{ErrorCode, S3Error},
-    http::Headers,
-    names::Query,
     operation::{
         CopySource, OperationName, Request, Resource, actions, check_expected_owner, read_action,
         read_tags_action,
@@ -71,26 +69,27 @@ impl Looked {
     }
 }
 
-/// What actions are asked about with.
+/// What actions are asked about with: one thing, and what will be done to it.
 pub(super) struct Question<'a> {
     principal: &'a Principal,
     bucket: Option<&'a BucketState>,
-    facts: &'a RequestFacts<'a>,
     resource: &'a Resource,
     version_id: Option<&'a str>,
+    facts: RequestFacts<'a>,
     /// Looked at once, for all actions of a request.
     looked: OnceCell<Looked>,
 }
 
 impl<'a> Question<'a> {
     pub(super) fn new(
-        principal: &'a Principal,
+        sender: Sender<'a>,
         bucket: Option<&'a BucketState>,
-        facts: &'a RequestFacts<'a>,
         resource: &'a Resource,
-        version_id: Option<&'a str>,
+        deed: Deed<'a>,
     ) -> Question<'a> {
-        Question { principal, bucket, facts, resource, version_id, looked: OnceCell::new() }
+        let (principal, version_id) = (sender.principal, deed.version_id);
+        let facts = RequestFacts::of(Source { sender, deed });
+        Question { principal, bucket, resource, version_id, facts, looked: OnceCell::new() }
     }
 
     /// What the answers hold for.
@@ -110,7 +109,7 @@ impl Service {
         admitted: &Admitted,
         document: Option<&Request>,
     ) -> Result<(Option<Arc<BucketState>>, Looked), S3Error> {
-        let Admitted { routed, headers, principal, .. } = admitted;
+        let Admitted { routed, headers, .. } = admitted;
         let operation = routed.operation;
         let bucket = match routed.resource.bucket() {
             Some(name) if operation != OperationName::CreateBucket => Some(self.bucket(name).await?),
@@ -122,10 +121,21 @@ impl Service {
         if is_decided_elsewhere(operation) || (document.is_none() && is_decided_by_document(operation)) {
             return Ok((bucket, Looked::Unneeded));
         }
-        let facts = RequestFacts::of(Source { document, ..admitted.source() });
-        let version_id = routed.query.value("versionId");
-        let question = Question::new(principal, bucket.as_deref(), &facts, &routed.resource, version_id);
-        self.authorize_operation(&question, operation, &routed.query, headers).await?;
+        let anew;
+        let request = match (document, &admitted.request) {
+            (None, Some(request)) => request.as_ref().ok(),
+            (None, None) => {
+                anew = admitted.request_of_head().and_then(Result::ok);
+                anew.as_ref()
+            }
+            (document, _) => document,
+        };
+        if request.is_some_and(takes_tags_along) {
+            return Ok((bucket, Looked::Unneeded));
+        }
+        let deed = Deed::of(routed, headers, request);
+        let question = Question::new(admitted.sender(), bucket.as_deref(), &routed.resource, deed);
+        self.authorize_operation(&question, operation, request).await?;
         let looked = question.into_looked();
         Ok((bucket, looked))
     }
@@ -172,10 +182,9 @@ impl Service {
         &self,
         question: &Question<'_>,
         operation: OperationName,
-        query: &Query,
-        headers: &Headers,
+        request: Option<&Request>,
     ) -> Result<(), S3Error> {
-        let actions = actions(operation, query, headers);
+        let actions = actions(operation, question.version_id.is_some(), request);
         self.authorize(question, actions.first, false).await?;
         if let Some(second) = actions.second {
             self.authorize(question, second, false).await?;
@@ -196,7 +205,7 @@ impl Service {
         action: &'static str,
         is_secondary: bool,
     ) -> Result<(), S3Error> {
-        let Question { principal, facts, resource, .. } = *question;
+        let Question { principal, resource, ref facts, .. } = *question;
         let bucket = question.bucket.map(|bucket| &bucket.access);
         let object = ObjectAccess::Unknown;
         let access = Access { principal, action, is_secondary, resource, bucket, object, facts };
@@ -252,42 +261,47 @@ impl Service {
         let bucket = self.bucket(&source.bucket).await?;
         check_expected_owner(&admitted.headers, "x-amz-source-expected-bucket-owner", bucket.owner())?;
         let resource = Resource::Object { bucket: source.bucket.clone(), key: source.key.clone() };
-        let (facts, version_id) = (admitted.facts(), source.version_id.as_deref());
-        let question = Question::new(&admitted.principal, Some(&bucket), &facts, &resource, version_id);
+        let version_id = source.version_id.as_deref();
+        let deed = Deed::to_version(version_id);
+        let question = Question::new(admitted.sender(), Some(&bucket), &resource, deed);
         self.authorize(&question, read_action(version_id.is_some()), false).await?;
         Ok(question.into_looked())
     }
 
-    /// Whether `tags`, which `source` has as it was looked at, may be handed down to its copy.
+    /// Whether `request` may make a copy with `tags`, which `source` has as it was looked at.
     ///
     /// # Errors
-    /// 403 `AccessDenied`: they may not be read there, or not be written here.
-    pub(super) async fn authorize_tags(
+    /// 403 `AccessDenied`: the tags may not be read there, or such an object not be written here.
+    pub(super) async fn authorize_copy(
         &self,
         admitted: &Admitted,
+        request: &Request,
         source: (&CopySource, &ObjectInfo),
         tags: &TagSet,
     ) -> Result<(), S3Error> {
-        let (principal, (source, info)) = (&admitted.principal, source);
+        let Admitted { routed, headers, .. } = admitted;
+        let (bucket, deed) = (admitted.bucket.as_deref(), Deed::of(routed, headers, Some(request)));
+        let deed = Deed { tags: Some(tags), ..deed };
+        let copy = Question::new(admitted.sender(), bucket, &routed.resource, deed);
+        self.authorize_operation(&copy, routed.operation, Some(request)).await?;
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let (source, info) = source;
         let bucket = self.bucket(&source.bucket).await?;
         let resource = Resource::Object { bucket: source.bucket.clone(), key: source.key.clone() };
-        let (facts, version_id) = (admitted.facts(), source.version_id.as_deref());
-        let question = Question::new(principal, Some(&bucket), &facts, &resource, version_id);
+        let version_id = source.version_id.as_deref();
+        let deed = Deed::to_version(version_id);
+        let question = Question::new(admitted.sender(), Some(&bucket), &resource, deed);
         question.looked.set(Looked::Present(Box::new(info.clone()))).ok();
         self.authorize(&question, read_tags_action(version_id.is_some()), false).await?;
-        let mut brought = facts.facts().clone();
-        set_tags(&mut brought, tags);
-        let facts = RequestFacts::ready(brought);
-        let (bucket, resource) = (admitted.bucket.as_deref(), &admitted.routed.resource);
-        self.authorize(&Question::new(principal, bucket, &facts, resource, None), "s3:PutObjectTagging", true)
-            .await
+        self.authorize(&copy, "s3:PutObjectTagging", true).await
     }
 
-    /// Whether the sender asks to pass over governance mode, and may.
-    pub(super) async fn may_bypass(&self, admitted: &Admitted, resource: &Resource, asks: bool) -> bool {
-        let facts = admitted.facts();
-        let question = Question::new(&admitted.principal, admitted.bucket.as_deref(), &facts, resource, None);
-        asks && self.authorize(&question, "s3:BypassGovernanceRetention", false).await.is_ok()
+    /// Whether the sender may pass over governance mode for what is done to `resource`.
+    pub(super) async fn may_bypass(&self, admitted: &Admitted, resource: &Resource, deed: Deed<'_>) -> bool {
+        let question = Question::new(admitted.sender(), admitted.bucket.as_deref(), resource, deed);
+        self.authorize(&question, "s3:BypassGovernanceRetention", false).await.is_ok()
     }
 }
 
@@ -304,4 +318,9 @@ fn is_decided_by_document(operation: OperationName) -> bool {
             | OperationName::PutObjectRetention
             | OperationName::PutObjectLegalHold
     )
+}
+
+/// Whether it is a copy that will have the tags of its source, so that nothing can be said before that was looked at.
+fn takes_tags_along(request: &Request) -> bool {
+    matches!(request, Request::CopyObject(copy) if copy.replace_tags.is_none())
 }

@@ -102,8 +102,8 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<(ObjectHeaders, Op
     Ok((made, missing))
 }
 
-/// `authorize` says whether the source may be read, and which version, and `hand_down` whether its tags may go with it; that it may be written
-/// was decided by the target's bucket.
+/// `authorize` says whether the source may be read, and which version, and `hand_down` whether a copy with these tags of its source may be
+/// made, and take them along. That the target may be written was decided by its bucket.
 ///
 /// Tags are read and written by such a copy as by GetObjectTagging and PutObjectTagging: who may not do these can do without them, and
 /// replace them by none.
@@ -123,7 +123,7 @@ pub(super) async fn copy(
             return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
         }
         let (mut headers, missing) = headers(request, &info)?;
-        if request.replace_tags.is_none() && !headers.tags.is_empty() {
+        if request.replace_tags.is_none() {
             hand_down(&info, &headers.tags).await?;
         }
         stamp(&mut headers)?;

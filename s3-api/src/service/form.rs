@@ -1,8 +1,8 @@
 //! PostObject: a browser's upload.
 
 use super::{
-    Admitted, Principal, Question, RequestFacts, Service, Standing,
-    facts::{self, Origin, Source},
+    Admitted, Deed, Principal, Question, Sender, Service, Signing, Standing,
+    facts::Origin,
     failure::failure,
     reads::expiration,
     settings::BucketState,
@@ -16,12 +16,13 @@ use crate::{
         auth::PayloadMode,
         body::{BodyVerifier, DigestPlan, Digests, Expectations},
         checksum::{Algorithm, ObjectChecksum, request_checksum},
+        conditions::WriteConditions,
         error::{ErrorCode, S3Error},
         form::{FileScanner, FormHead, FormPolicy, FormSignature, boundary_of},
         http::{Headers, is_field_name, is_field_value},
         metadata::ObjectHeaders,
         names::{Query, check_key, encode_listed},
-        operation::{OperationName, Resource},
+        operation::{OperationName, PutObject, Request, Resource, Routed, check_headers},
         reply::{self, Reply},
         tagging::{OBJECT_TAGS_MAX, TagSet},
     },
@@ -99,34 +100,35 @@ impl<'a> Allowed<'a> {
             policy.check(form, &bucket.info.name, &key, came_ms)?;
         }
         let headers = headers_of(form)?;
-        let tags = form.field("tagging").map(|document| TagSet::parse(document.as_bytes(), OBJECT_TAGS_MAX));
-        let tags = tags.transpose()?.unwrap_or_default();
-        let (origin, query) = (Origin { now_ms, ..admitted.origin }, &Query::default());
-        let source =
-            Source { origin, principal: &principal, signed: None, headers: &headers, query, document: None };
-        let mut facts = facts::gather(&source);
-        facts.set("s3:authType", "POST");
-        if form.field("awsaccesskeyid").is_some() {
-            facts.set("s3:signatureversion", "AWS");
-            // "In Signature Version 2, this value is always set to 0."
-            // (<https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html>, s3:signatureAge.)
-            facts.set("s3:signatureAge", "0");
-        }
-        facts::set_tags(&mut facts, &tags);
-        let facts = RequestFacts::ready(facts);
+        let put = put_of(form, &bucket.info.name, &key, &headers);
         let resource = Resource::Object { bucket: bucket.info.name.to_string(), key: key.clone() };
-        let question = Question::new(&principal, Some(&bucket), &facts, &resource, None);
-        service.authorize_operation(&question, OperationName::PutObject, &Query::default(), &headers).await?;
-        if !tags.is_empty() {
-            service.authorize(&question, "s3:PutObjectTagging", true).await?;
-        }
-        crate::protocol::operation::check_headers(&headers)?;
-        let mut object = ObjectHeaders::from_headers(&headers)?;
-        object.tags = tags;
-        let acl = AclRequest::from_headers(&headers)?;
+        let routed = Routed { operation: OperationName::PutObject, resource, query: Query::default() };
+        let sender = Sender {
+            origin: Origin { now_ms, ..admitted.origin },
+            principal: &principal,
+            signing: Signing::Form { is_version_2: form.field("awsaccesskeyid").is_some(), at_seconds: None },
+            headers: &admitted.headers,
+        };
+        // One that can not be read is refused by what it can be: its sender is told no more than others.
+        let request = put.as_ref().ok().map(|put| Request::PutObject(put.clone()));
+        let deed = Deed::of(&routed, &headers, request.as_ref());
+        let question = Question::new(sender, Some(&bucket), &routed.resource, deed);
+        service.authorize_operation(&question, routed.operation, request.as_ref()).await?;
+        let PutObject { headers: mut object, acl, .. } = put?;
         service.stamp(&mut object, acl.as_ref(), &bucket, now_ms, &principal)?;
         Ok(Allowed { admitted, came_ms, bucket, key, policy, headers, object })
     }
+}
+
+/// The PutObject that would do the same.
+fn put_of(form: &FormHead, bucket: &str, key: &str, fields: &Headers) -> Result<PutObject, S3Error> {
+    check_headers(fields)?;
+    let mut headers = ObjectHeaders::from_headers(fields)?;
+    let tags = form.field("tagging").map(|document| TagSet::parse(document.as_bytes(), OBJECT_TAGS_MAX));
+    headers.tags = tags.transpose()?.unwrap_or_default();
+    let (bucket, key) = (bucket.to_owned(), key.to_owned());
+    let (checksum, acl) = (request_checksum(fields)?, AclRequest::from_headers(fields)?);
+    Ok(PutObject { bucket, key, headers, conditions: WriteConditions::default(), checksum, acl })
 }
 
 /// Who signed the form.
@@ -166,6 +168,11 @@ fn headers_of(form: &FormHead) -> Result<Headers, S3Error> {
                 | "x-amz-security-token"
         );
         match name.as_str() {
+            // Tags come in the field of that name.
+            "x-amz-tagging" => {
+                let message = "The tags of an object are the field 'tagging' of a form.";
+                return Err(S3Error::invalid_argument("x-amz-tagging", value.as_str(), message));
+            }
             "acl" => push("x-amz-acl", value)?,
             name if HEADER_FIELDS.contains(&name) || (name.starts_with("x-amz-") && !signs) => {
                 push(name, value)?;

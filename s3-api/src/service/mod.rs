@@ -60,14 +60,14 @@ use crate::protocol::{
     http::{BodyFraming, Headers, Method, RequestHead},
     metadata::ObjectHeaders,
     names::encode_listed,
-    operation::{Resource, Routed, route},
+    operation::{Request, Resource, Routed, route},
     ownership::{ObjectOwnership, PublicAccessBlock},
     remote::{Control, Proposal},
     reply::{Owner, Reply},
 };
 use authorize::{Looked, Question};
 use crossdock::{CoreEngine, Get, reactor::Grant};
-use facts::Source;
+use facts::{Deed, Sender, Signing};
 use keys::KeyCache;
 use remote::Moved;
 use settings::{BucketState, Remembered};
@@ -131,6 +131,8 @@ pub(crate) struct Service {
 pub(crate) struct Admitted {
     pub(crate) routed: Routed,
     pub(crate) headers: Headers,
+    /// The request, or why it is none, until it is performed; none before its document is there.
+    request: Option<Result<Request, S3Error>>,
     principal: Principal,
     standing: Standing,
     /// The bucket it is about, as it was when this was decided last.
@@ -150,19 +152,19 @@ impl Admitted {
         &self.principal
     }
 
-    fn source(&self) -> Source<'_> {
-        Source {
+    fn sender(&self) -> Sender<'_> {
+        Sender {
             origin: self.origin,
             principal: &self.principal,
-            signed: self.signed,
+            signing: Signing::Head(self.signed),
             headers: &self.headers,
-            query: &self.routed.query,
-            document: None,
         }
     }
 
-    fn facts(&self) -> RequestFacts<'_> {
-        RequestFacts::of(self.source())
+    /// The request, if its head is all there is of it.
+    fn request_of_head(&self) -> Option<Result<Request, S3Error>> {
+        let is_whole = self.routed.operation.document_bytes_max().is_none();
+        is_whole.then(|| Request::parse(&self.routed, &self.headers, &[]))
     }
 
     /// The bucket, which every operation on one was admitted with.
@@ -250,9 +252,11 @@ impl Service {
     ) -> Result<Admitted, S3Error> {
         let (payload, signed) = (verified.payload, verified.signed);
         let (bucket, looked, proposal) = (None, Looked::Unneeded, None);
+        let request = None;
         let mut admitted = Admitted {
             routed,
             headers,
+            request,
             principal,
             standing,
             bucket,
@@ -262,6 +266,7 @@ impl Service {
             payload,
             proposal,
         };
+        admitted.request = admitted.request_of_head();
         (admitted.bucket, admitted.looked) = self.decide(&admitted, None).await?;
         let operation = admitted.routed.operation;
         admitted.proposal = Proposal::of(operation, &admitted.headers, framing, &payload)?;

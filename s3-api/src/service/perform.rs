@@ -1,9 +1,9 @@
 //! Performing an admitted operation.
 
 use super::{
-    Admitted, Answer, Looked, Owners, Principal, Question, Service, buckets, configurations, copies, form,
-    listing, object_changes, owner, reads, remote, settings::BucketState, stamp, uploads, versions, writes,
-    writes::Locks,
+    Admitted, Answer, Deed, Looked, Owners, Principal, Question, Service, buckets, configurations, copies,
+    form, listing, object_changes, owner, reads, remote, settings::BucketState, stamp, uploads, versions,
+    writes, writes::Locks,
 };
 use crate::{
     protocol::{
@@ -14,6 +14,7 @@ use crate::{
         operation::{DeleteObjects, OperationName, PutAcl, PutObject, Request, Resource, delete_action},
         reply::Reply,
         tagging::TagSet,
+        xml::ObjectIdentifier,
     },
     server::{Body, Document},
 };
@@ -40,7 +41,10 @@ impl Service {
             None => Document::new(),
         };
         // Its room is held until all that it asks for is done.
-        let request = Request::parse(&admitted.routed, &admitted.headers, &document.bytes)?;
+        let request = match admitted.request.take() {
+            Some(request) => request?,
+            None => Request::parse(&admitted.routed, &admitted.headers, &document.bytes)?,
+        };
         if limit.is_some() {
             self.decide_again(admitted, Some(&request)).await.map_err(|error| error.on(&name))?;
         }
@@ -152,7 +156,7 @@ impl Service {
     /// An operation whose answer is at hand once it is done.
     async fn perform_plain(&self, request: Request, admitted: &Admitted) -> Result<Reply, S3Error> {
         let (engine, region) = (&self.engine, &*self.options.region);
-        let Admitted { routed, principal, .. } = admitted;
+        let Admitted { routed, headers, principal, .. } = admitted;
         let operation = routed.operation;
         // The account that what is listed belongs to, unless it says otherwise.
         let of_bucket = admitted.bucket.as_ref().map(|bucket| bucket.owner().to_owned());
@@ -175,20 +179,22 @@ impl Service {
                 self.as_decided(admitted, None, read).await
             }
             Request::DeleteObject(delete) => {
-                let bypass = self.may_bypass(admitted, &routed.resource, delete.bypass_governance).await;
+                let deed = Deed::of(routed, headers, None);
+                let bypass =
+                    delete.bypass_governance && self.may_bypass(admitted, &routed.resource, deed).await;
                 writes::delete(engine, &delete, locks(admitted, bypass)).await
             }
             Request::DeleteObjects(delete) => self.delete_many(&delete, admitted).await,
-            Request::CopyObject(copy) => {
+            ref request @ Request::CopyObject(ref copy) => {
                 let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
                 let authorize = async || self.authorize_source(admitted, &copy.source).await;
                 let stamp = |headers: &mut ObjectHeaders| {
                     self.stamp(headers, copy.acl.as_ref(), bucket, now_ms, principal)
                 };
                 let hand_down = async |info: &ObjectInfo, tags: &TagSet| {
-                    self.authorize_tags(admitted, (&copy.source, info), tags).await
+                    self.authorize_copy(admitted, request, (&copy.source, info), tags).await
                 };
-                copies::copy(engine, &copy, bucket.info.as_of(), authorize, hand_down, stamp).await
+                copies::copy(engine, copy, bucket.info.as_of(), authorize, hand_down, stamp).await
             }
             Request::UploadPartCopy(copy) => {
                 let authorize = async || self.authorize_source(admitted, &copy.source).await;
@@ -233,7 +239,9 @@ impl Service {
                 self.as_decided(admitted, None, read).await
             }
             ref request @ Request::ChangeObject(ref change) => {
-                let bypass = self.may_bypass(admitted, &routed.resource, change.bypass_governance).await;
+                let deed = Deed::of(routed, headers, Some(request));
+                let bypass =
+                    change.bypass_governance && self.may_bypass(admitted, &routed.resource, deed).await;
                 let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
                 let change = async |looked: &Looked| {
                     object_changes::change(engine, bucket, change, looked, now_ms, bypass).await
@@ -254,13 +262,13 @@ impl Service {
     }
 
     async fn delete_many(&self, delete: &DeleteObjects, admitted: &Admitted) -> Result<Reply, S3Error> {
-        let facts = admitted.facts();
-        let judge = async |resource: &Resource, versioned: bool| {
-            let question =
-                Question::new(&admitted.principal, admitted.bucket.as_deref(), &facts, resource, None);
-            self.authorize(&question, delete_action(versioned), false).await?;
+        let judge = async |object: &ObjectIdentifier, resource: &Resource| {
+            let version_id = object.version_id.as_deref();
+            let deed = Deed { if_match: object.if_match.as_ref(), ..Deed::to_version(version_id) };
+            let question = Question::new(admitted.sender(), admitted.bucket.as_deref(), resource, deed);
+            self.authorize(&question, delete_action(version_id.is_some()), false).await?;
             // Of one key governance may be passed over, of another not.
-            let bypass = self.may_bypass(admitted, resource, delete.bypass_governance).await;
+            let bypass = delete.bypass_governance && self.may_bypass(admitted, resource, deed).await;
             Ok(locks(admitted, bypass))
         };
         writes::delete_many(&self.engine, delete, judge).await

@@ -254,11 +254,11 @@ fn delete_of(bucket: &str, object: &ObjectIdentifier) -> Result<Delete, S3Error>
     Ok(Delete { which, condition, ..Delete::current(object.key.as_bytes()) })
 }
 
-/// `judge` says of a key, and whether a version of it is named, if it may be deleted, and how its locks are judged.
+/// `judge` says of an object, which is this resource, whether it may be deleted, and how its locks are judged.
 pub(super) async fn delete_many(
     engine: &CoreEngine,
     request: &DeleteObjects,
-    judge: impl AsyncFn(&Resource, bool) -> Result<Locks, S3Error>,
+    judge: impl AsyncFn(&ObjectIdentifier, &Resource) -> Result<Locks, S3Error>,
 ) -> Result<Reply, S3Error> {
     let bucket = request.bucket.as_str();
     let objects = &request.delete.objects;
@@ -271,7 +271,7 @@ pub(super) async fn delete_many(
         }
         let resource = Resource::Object { bucket: bucket.into(), key: object.key.clone() };
         let judged = async {
-            let locks = judge(&resource, object.version_id.is_some()).await?;
+            let locks = judge(object, &resource).await?;
             let mut delete = delete_of(bucket, object)?;
             delete.attributes = locks.judge(engine, bucket, &delete.key, delete.which).await?;
             Ok(delete)

@@ -2,12 +2,15 @@
 //!
 //! | the hole | the test that it is none here |
 //! |---|---|
+//! | the version is told of the request, and not of each thing that it is about | `a_version_is_told_by_whatever_way_it_is_reached` |
+//! | headers that an operation passes over are believed all the same | `what_an_operation_passes_over_is_no_fact` |
 //! | a header is judged by its first line and done by all of them | `a_header_that_stands_twice_is_refused` |
 //! | of tags that differ in case one hides the other | `tags_that_differ_in_case_do_not_hide_each_other` |
 
-use crate::bench::{ALICE, BOB, Bench, Client};
+use crate::bench::{ALICE, BOB, Bench, Client, crc32};
 use crossdock_s3::protocol::http::Method::{Delete, Get, Head, Post, Put};
 
+const LOCKS: (&str, &str) = ("x-amz-bucket-object-lock-enabled", "true");
 const ENFORCED: (&str, &str) = ("x-amz-object-ownership", "BucketOwnerEnforced");
 
 fn statement(effect: &str, actions: &str, bucket: &str, condition: &str) -> String {
@@ -23,6 +26,22 @@ fn set_policy(client: &mut Client, bucket: &str, statements: &[String]) {
     assert_eq!(reply.status, 204, "{}", String::from_utf8_lossy(&reply.body));
 }
 
+/// What a DeleteObjects of one object answers.
+fn delete_one(client: &mut Client, bucket: &str, object: &str, headers: &[(&str, &str)]) -> String {
+    let document = format!("<Delete><Object>{object}</Object></Delete>");
+    let sum = crc32(document.as_bytes());
+    let headers = [headers, &[("x-amz-checksum-crc32", &*sum)]].concat();
+    let reply = client.call(Post, &format!("/{bucket}?delete"), &headers, document.as_bytes());
+    String::from_utf8(reply.body).unwrap()
+}
+
+fn begin(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> String {
+    let begun = client.call(Post, &format!("{path}?uploads"), headers, b"");
+    let text = String::from_utf8(begun.body).unwrap();
+    assert_eq!(begun.status, 200, "{text}");
+    text.split_once("<UploadId>").unwrap().1.split_once('<').unwrap().0.to_owned()
+}
+
 fn form(fields: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (name, value) in fields.iter().chain(&[("file", "content")]) {
@@ -35,6 +54,138 @@ fn post(client: &mut Client, bucket: &str, fields: &[(&str, &str)]) -> u16 {
     let headers = [("content-type", "multipart/form-data; boundary=b")];
     let request = client.unsigned(Post, &format!("/{bucket}"), &headers, form(fields).as_bytes());
     client.send(&request).status
+}
+
+#[test]
+fn a_version_is_told_by_whatever_way_it_is_reached() {
+    // In the query, in a document of many, as the source of a copy: what is denied, or allowed, of one version is so by every way.
+    let bench = Bench::of_strangers();
+    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
+    assert_eq!(alice.call(Put, "/kept", &[ENFORCED], b"").status, 200);
+    assert_eq!(bob.call(Put, "/mine", &[], b"").status, 200);
+    let versioning = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    assert_eq!(alice.call(Put, "/kept?versioning", &[], versioning).status, 200);
+    let put = |alice: &mut Client| {
+        let put = alice.call(Put, "/kept/v", &[], b"x");
+        put.header("x-amz-version-id").unwrap().to_owned()
+    };
+    let (first, second) = (put(&mut alice), put(&mut alice));
+    let is = |version: &str| format!("\"StringEquals\":{{\"s3:VersionId\":\"{version}\"}}");
+    let may = |client: &mut Client, version: &str, deletes: bool| {
+        let source = [("x-amz-copy-source", &*format!("/kept/v?versionId={version}"))];
+        let upload = begin(client, "/mine/k", &[]);
+        let part = format!("/mine/k?partNumber=1&uploadId={upload}");
+        let deleted = deletes.then(|| {
+            let object = format!("<Key>v</Key><VersionId>{version}</VersionId>");
+            delete_one(client, "kept", &object, &[]).contains("<Deleted>")
+        });
+        (
+            client.call(Get, &format!("/kept/v?versionId={version}"), &[], b"").status == 200,
+            client.call(Put, "/mine/k", &source, b"").status == 200,
+            client.call(Put, &part, &source, b"").status == 200,
+            deleted,
+        )
+    };
+    let both = "\"s3:GetObjectVersion\",\"s3:DeleteObjectVersion\"";
+    set_policy(&mut alice, "kept", &[statement("Allow", both, "kept", &is(&second))]);
+    assert_eq!(may(&mut bob, &first, true), (false, false, false, Some(false)));
+    assert_eq!(may(&mut bob, &second, false), (true, true, true, None));
+    let third = put(&mut alice);
+    let all = [statement("Allow", both, "kept", ""), statement("Deny", both, "kept", &is(&first))];
+    set_policy(&mut alice, "kept", &all);
+    assert_eq!(may(&mut bob, &first, true), (false, false, false, Some(false)));
+    assert_eq!(alice.call(Delete, &format!("/kept/v?versionId={first}"), &[], b"").status, 403);
+    assert!(may(&mut bob, &third, false).0 && may(&mut bob, &second, true).3 == Some(true));
+    // Whoever names no version is told of none.
+    let none = "\"Null\":{\"s3:VersionId\":\"true\"}";
+    set_policy(&mut alice, "kept", &[statement("Allow", "\"s3:GetObject\"", "kept", none)]);
+    assert_eq!(bob.call(Put, "/mine/k", &[("x-amz-copy-source", "/kept/v")], b"").status, 200);
+}
+
+#[test]
+fn what_an_operation_passes_over_is_no_fact() {
+    // Each header, parameter and field beside a request that does something else, or nothing: what is allowed on its condition is not.
+    let bench = Bench::of_strangers();
+    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
+    assert_eq!(alice.call(Put, "/target", &[ENFORCED, LOCKS], b"").status, 200);
+    assert_eq!(bob.call(Put, "/mine", &[], b"").status, 200);
+    for (key, tags) in [("bare", ""), ("dev", "env=dev"), ("other", "env=prod")] {
+        let tags = [("x-amz-tagging", tags)];
+        assert_eq!(bob.call(Put, &format!("/mine/{key}"), &tags, b"x").status, 200);
+        assert_eq!(alice.call(Put, &format!("/target/{key}"), &tags, b"x").status, 200);
+    }
+    let (dev, prod) = (
+        "<Tagging><TagSet><Tag><Key>env</Key><Value>dev</Value></Tag></TagSet></Tagging>",
+        "<Tagging><TagSet><Tag><Key>env</Key><Value>prod</Value></Tag></TagSet></Tagging>",
+    );
+    let until = ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z");
+    let lock = [("x-amz-object-lock-mode", "GOVERNANCE"), until];
+    let held = "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2999-01-01T00:00:00Z</RetainUntilDate></Retention>";
+    let (none, off) = ("<Retention></Retention>", "<LegalHold><Status>OFF</Status></LegalHold>");
+    let tag = ("x-amz-tagging", "env=dev");
+    let (bare, tagged, other) = (
+        ("x-amz-copy-source", "/mine/bare"),
+        ("x-amz-copy-source", "/mine/dev"),
+        ("x-amz-copy-source", "/mine/other"),
+    );
+    let replace = ("x-amz-tagging-directive", "REPLACE");
+    let by_tag = "\"StringEquals\":{\"s3:RequestObjectTag/env\":\"dev\"}";
+    let by_days = "\"NumericGreaterThan\":{\"s3:object-lock-remaining-retention-days\":\"10\"}";
+    let by_hold = "\"StringEquals\":{\"s3:object-lock-legal-hold\":\"ON\"}";
+    let by_list = "\"StringEquals\":{\"s3:x-amz-acl\":\"private\"}";
+    let by_match = "\"Null\":{\"s3:if-match\":\"false\"}";
+    let by_prefix = "\"StringEquals\":{\"s3:prefix\":\"a\"}";
+    let puts = "\"s3:PutObject\",\"s3:PutObjectTagging\"";
+    for (actions, condition, method, path, headers, body, status) in [
+        (puts, by_tag, Put, "target/dev?tagging", vec![], dev, 200),
+        (puts, by_tag, Put, "target/dev?tagging", vec![tag], prod, 403),
+        (puts, by_tag, Put, "target/dev?tagging", vec![tag], "<Tagging><TagSet></TagSet></Tagging>", 403),
+        (puts, by_tag, Put, "target/new", vec![tag], "x", 200),
+        (puts, by_tag, Put, "target/new", vec![bare, tag], "", 403),
+        (puts, by_tag, Put, "target/new", vec![other, tag], "", 403),
+        (puts, by_tag, Put, "target/new", vec![tagged], "", 200),
+        (puts, by_tag, Put, "target/new", vec![other, replace, tag], "", 200),
+        ("\"s3:PutObjectRetention\"", by_days, Put, "target/dev?retention", vec![], held, 200),
+        ("\"s3:PutObjectRetention\"", by_days, Put, "target/bare?retention", lock.to_vec(), none, 403),
+        (
+            "\"s3:PutObjectLegalHold\"",
+            by_hold,
+            Put,
+            "target/dev?legal-hold",
+            vec![("x-amz-object-lock-legal-hold", "ON")],
+            off,
+            403,
+        ),
+        ("\"s3:GetObject\"", by_list, Get, "target/dev", vec![("x-amz-acl", "private")], "", 403),
+        ("\"s3:GetObject\"", by_prefix, Get, "target/dev?prefix=a", vec![], "", 403),
+        ("\"s3:PutObject\"", by_match, Post, "target/new?uploads", vec![("if-match", "*")], "", 403),
+    ] {
+        set_policy(&mut alice, "target", &[statement("Allow", actions, "target", condition)]);
+        let sum = crc32(body.as_bytes());
+        let mut all = headers.clone();
+        if path.contains('?') && method == Put {
+            all.push(("x-amz-checksum-crc32", &sum));
+        }
+        let reply = bob.call(method, &format!("/{path}"), &all, body.as_bytes());
+        assert_eq!(reply.status, status, "{path} {headers:?} {}", String::from_utf8_lossy(&reply.body));
+    }
+    // A denial that asks for a tag is not got round by a copy that brings it along.
+    let denied =
+        [statement("Allow", puts, "target", ""), statement("Deny", "\"s3:PutObject\"", "target", by_tag)];
+    set_policy(&mut alice, "target", &denied);
+    assert_eq!(bob.call(Put, "/target/new", &[tagged], b"").status, 403);
+    assert_eq!(bob.call(Put, "/target/new", &[bare], b"").status, 200);
+    // Each object of a DeleteObjects has a condition of its own.
+    set_policy(&mut alice, "target", &[statement("Allow", "\"s3:DeleteObject\"", "target", by_match)]);
+    let told = delete_one(&mut bob, "target", "<Key>new</Key>", &[("if-match", "*")]);
+    assert!(told.contains("<Code>AccessDenied"), "{told}");
+    let told = delete_one(&mut bob, "target", "<Key>new</Key><ETag>*</ETag>", &[]);
+    assert!(told.contains("<Deleted>"), "{told}");
+    // A form has a field of its own for tags, and the header that it does not stand for is none of its fields.
+    set_policy(&mut alice, "target", &[statement("Allow", puts, "target", by_tag)]);
+    assert_eq!(post(&mut bob, "target", &[("key", "posted"), ("tagging", dev)]), 204);
+    assert_eq!(post(&mut bob, "target", &[("key", "posted"), ("tagging", prod)]), 403);
+    assert_eq!(post(&mut bob, "target", &[("key", "posted"), ("x-amz-tagging", "env=dev")]), 400);
 }
 
 #[test]

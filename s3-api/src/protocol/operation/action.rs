@@ -3,9 +3,10 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html>; each operation's page in the API
 //! reference, "Permissions".)
 
-use super::OperationName;
-use crate::protocol::http::Headers;
-use crate::protocol::names::Query;
+use super::{OperationName, Request};
+use crate::protocol::acl::AclRequest;
+use crate::protocol::lock::Lock;
+use crate::protocol::tagging::TagSet;
 
 /// The actions that a request is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,43 +20,9 @@ pub struct Actions {
     pub others: Vec<&'static str>,
 }
 
-/// The actions that `operation` is.
-pub fn actions(operation: OperationName, query: &Query, headers: &Headers) -> Actions {
-    let versioned = query.contains("versionId");
-    let first = first_action(operation, versioned);
-    let mut others = Vec::new();
-    let has = |name: &str| headers.contains(name);
-    let grants = headers.iter().any(|(name, _)| name.starts_with("x-amz-grant-"));
-    let writes = matches!(
-        operation,
-        OperationName::PutObject | OperationName::CopyObject | OperationName::CreateMultipartUpload
-    );
-    if writes {
-        if has("x-amz-tagging") {
-            others.push("s3:PutObjectTagging");
-        }
-        if has("x-amz-acl") || grants {
-            others.push("s3:PutObjectAcl");
-        }
-        if has("x-amz-object-lock-mode") || has("x-amz-object-lock-retain-until-date") {
-            others.push("s3:PutObjectRetention");
-        }
-        if has("x-amz-object-lock-legal-hold") {
-            others.push("s3:PutObjectLegalHold");
-        }
-    }
-    if operation == OperationName::CreateBucket {
-        if has("x-amz-acl") || grants {
-            others.push("s3:PutBucketAcl");
-        }
-        if has("x-amz-bucket-object-lock-enabled") {
-            others.push("s3:PutBucketObjectLockConfiguration");
-            others.push("s3:PutBucketVersioning");
-        }
-        if has("x-amz-object-ownership") {
-            others.push("s3:PutBucketOwnershipControls");
-        }
-    }
+/// The actions that a request of `operation` is, which names a version or does not. What it does along the way is known once it is read:
+/// `request` is what will be done, and its head may say more than that.
+pub fn actions(operation: OperationName, versioned: bool, request: Option<&Request>) -> Actions {
     // "If you pass a version ID in your request, you need both the s3:GetObjectVersion and s3:GetObjectVersionAttributes permissions. If
     // you do not pass a version ID in your request, you need the s3:GetObject and s3:GetObjectAttributes permissions."
     // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAttributes.html>, "Permissions".)
@@ -64,7 +31,38 @@ pub fn actions(operation: OperationName, query: &Query, headers: &Headers) -> Ac
         OperationName::GetObjectAttributes => Some("s3:GetObjectAttributes"),
         _ => None,
     };
-    Actions { first, second, others }
+    Actions {
+        first: first_action(operation, versioned),
+        second,
+        others: request.map(others).unwrap_or_default(),
+    }
+}
+
+/// What `request` does along the way.
+fn others(request: &Request) -> Vec<&'static str> {
+    let of_object = |tags: Option<&TagSet>, acl: Option<&AclRequest>, lock: &Lock| {
+        vec![
+            (tags.is_some_and(|tags| !tags.is_empty()), "s3:PutObjectTagging"),
+            (acl.is_some(), "s3:PutObjectAcl"),
+            (lock.retention.is_some(), "s3:PutObjectRetention"),
+            (lock.legal_hold.is_some(), "s3:PutObjectLegalHold"),
+        ]
+    };
+    let done = match request {
+        Request::PutObject(put) => of_object(Some(&put.headers.tags), put.acl.as_ref(), &put.headers.lock),
+        Request::CreateMultipartUpload(create) => {
+            of_object(Some(&create.headers.tags), create.acl.as_ref(), &create.headers.lock)
+        }
+        Request::CopyObject(copy) => of_object(copy.replace_tags.as_ref(), copy.acl.as_ref(), &copy.lock),
+        Request::CreateBucket(create) => vec![
+            (create.acl.is_some(), "s3:PutBucketAcl"),
+            (create.object_lock, "s3:PutBucketObjectLockConfiguration"),
+            (create.object_lock, "s3:PutBucketVersioning"),
+            (create.ownership.is_some(), "s3:PutBucketOwnershipControls"),
+        ],
+        _ => Vec::new(),
+    };
+    done.into_iter().filter(|(does, _)| *does).map(|(_, action)| action).collect()
 }
 
 /// What deleting an object is, with a version named or without.
@@ -134,24 +132,37 @@ fn first_action(operation: OperationName, versioned: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Resource, Routed};
     use super::*;
+    use crate::protocol::http::Headers;
+    use crate::protocol::names::Query;
 
-    fn of(operation: OperationName, query: &str, fields: &[(&str, &str)]) -> Actions {
+    fn first(operation: OperationName, versioned: bool) -> &'static str {
+        actions(operation, versioned, None).first
+    }
+
+    /// What is done along the way of a request with these fields and this document.
+    fn others(operation: OperationName, fields: &[(&str, &str)], document: &str) -> Vec<&'static str> {
         let mut headers = Headers::default();
         fields.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
-        actions(operation, &Query::parse(query).unwrap(), &headers)
+        headers.push("content-md5", b"x");
+        let resource = match operation {
+            OperationName::CreateBucket => Resource::Bucket { bucket: "bucket".into() },
+            _ => Resource::Object { bucket: "bucket".into(), key: "k".into() },
+        };
+        let query = Query::parse("partNumber=1&uploadId=u").unwrap();
+        let routed = Routed { operation, resource, query };
+        let request = Request::parse(&routed, &headers, document.as_bytes()).unwrap();
+        actions(operation, false, Some(&request)).others
     }
 
     #[test]
     fn a_version_is_another_action() {
         // To read, list, tag or delete a version that is named is another permission than to do so to the current one.
-        assert_eq!(of(OperationName::GetObject, "", &[]).first, "s3:GetObject");
-        assert_eq!(of(OperationName::HeadObject, "versionId=1", &[]).first, "s3:GetObjectVersion");
-        assert_eq!(of(OperationName::DeleteObject, "versionId=1", &[]).first, "s3:DeleteObjectVersion");
-        assert_eq!(
-            of(OperationName::PutObjectTagging, "versionId=1", &[]).first,
-            "s3:PutObjectVersionTagging"
-        );
+        assert_eq!(first(OperationName::GetObject, false), "s3:GetObject");
+        assert_eq!(first(OperationName::HeadObject, true), "s3:GetObjectVersion");
+        assert_eq!(first(OperationName::DeleteObject, true), "s3:DeleteObjectVersion");
+        assert_eq!(first(OperationName::PutObjectTagging, true), "s3:PutObjectVersionTagging");
         assert_eq!(read_action(true), "s3:GetObjectVersion");
         assert_eq!(delete_action(false), "s3:DeleteObject");
     }
@@ -160,20 +171,31 @@ mod tests {
     fn every_operation_is_an_action() {
         // Those without a name of their own for it have that of the operation.
         for &operation in OperationName::ALL {
-            assert!(of(operation, "", &[]).first.starts_with("s3:"), "{operation:?}");
+            assert!(first(operation, false).starts_with("s3:"), "{operation:?}");
         }
-        assert_eq!(of(OperationName::GetBucketPolicy, "", &[]).first, "s3:GetBucketPolicy");
+        assert_eq!(first(OperationName::GetBucketPolicy, false), "s3:GetBucketPolicy");
     }
 
     #[test]
     fn what_is_done_along_the_way() {
-        // Tags, lists and locks of an object that is put.
+        // Tags, lists and locks of an object that is put; and nothing that a head says and nobody does.
+        use OperationName as O;
         let fields =
             [("x-amz-tagging", "a=b"), ("x-amz-grant-read", "id=1"), ("x-amz-object-lock-legal-hold", "ON")];
-        let found = of(OperationName::PutObject, "", &fields);
-        assert_eq!(found.others, ["s3:PutObjectTagging", "s3:PutObjectAcl", "s3:PutObjectLegalHold"]);
-        assert!(of(OperationName::UploadPart, "", &fields).others.is_empty());
-        let attributes = of(OperationName::GetObjectAttributes, "versionId=1", &[]);
+        let all = ["s3:PutObjectTagging", "s3:PutObjectAcl", "s3:PutObjectLegalHold"];
+        assert_eq!(others(O::PutObject, &fields, ""), all);
+        assert_eq!(others(O::CreateMultipartUpload, &fields, ""), all);
+        assert!(others(O::UploadPart, &fields, "").is_empty());
+        let source = ("x-amz-copy-source", "bucket/source");
+        let copy = [&fields[..], &[source]].concat();
+        assert_eq!(others(O::CopyObject, &copy, ""), all[1..]);
+        let copy = [&copy[..], &[("x-amz-tagging-directive", "REPLACE")]].concat();
+        assert_eq!(others(O::CopyObject, &copy, ""), all);
+        let lock = |value| [("x-amz-bucket-object-lock-enabled", value)];
+        let both = ["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"];
+        assert_eq!(others(O::CreateBucket, &lock("True"), ""), both);
+        assert!(others(O::CreateBucket, &lock("false"), "").is_empty());
+        let attributes = actions(O::GetObjectAttributes, true, None);
         assert_eq!(attributes.second, Some("s3:GetObjectVersionAttributes"));
     }
 }

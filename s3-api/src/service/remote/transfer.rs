@@ -16,7 +16,7 @@ use crate::{
     service::{Answer, Principal, authorize::Looked, failure::failure, reads, standing::Decided, writes},
 };
 use crossdock::{
-    BucketInfo, Caller, CoreEngine, EntityTag, Put, PutOptions, RemoteError, TransferProgress, Until,
+    Caller, CoreEngine, EntityTag, Put, PutOptions, RemoteError, TransferProgress, Until,
     reactor::{Core, Moment, Sleep},
 };
 use crossdock_transport::remote::{Access, Endpoint, RemoteMemory, RemoteSlice};
