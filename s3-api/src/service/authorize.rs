@@ -314,7 +314,8 @@ fn is_decided_elsewhere(operation: OperationName) -> bool {
 fn is_decided_by_document(operation: OperationName) -> bool {
     matches!(
         operation,
-        OperationName::PutObjectTagging
+        OperationName::CreateBucket
+            | OperationName::PutObjectTagging
             | OperationName::PutObjectRetention
             | OperationName::PutObjectLegalHold
     )

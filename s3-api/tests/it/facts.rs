@@ -6,9 +6,17 @@
 //! | headers that an operation passes over are believed all the same | `what_an_operation_passes_over_is_no_fact` |
 //! | a header is judged by its first line and done by all of them | `a_header_that_stands_twice_is_refused` |
 //! | of tags that differ in case one hides the other | `tags_that_differ_in_case_do_not_hide_each_other` |
+//! | what a new bucket is to be is asked before its document is there | `a_bucket_is_made_as_its_document_says` |
 
 use crate::bench::{ALICE, BOB, Bench, Client, crc32};
-use crossdock_s3::protocol::http::Method::{Delete, Get, Head, Post, Put};
+use crossdock_s3::{
+    protocol::{
+        http::Method::{Delete, Get, Head, Post, Put},
+        policy::{Policy, PolicyPlace},
+    },
+    service::{Account, Credential, Credentials, Identity, Policies, Secret},
+};
+use std::sync::Arc;
 
 const LOCKS: (&str, &str) = ("x-amz-bucket-object-lock-enabled", "true");
 const ENFORCED: (&str, &str) = ("x-amz-object-ownership", "BucketOwnerEnforced");
@@ -258,5 +266,43 @@ fn tags_that_differ_in_case_do_not_hide_each_other() {
         set_policy(&mut alice, "target", &statements);
         assert_eq!(bob.call(Put, "/target/k", &tags, b"x").status, status, "{effect} {operator} {tags:?}");
         assert_eq!(bob.call(Get, "/target/k", &[], b"").status, status, "{effect} {operator} {tags:?}");
+    }
+}
+
+/// A user that may make buckets here, and nothing else.
+struct Maker;
+
+impl Credentials for Maker {
+    fn lookup(&self, access_key: &str) -> Option<Credential> {
+        const MAKE: &[u8] = br#"{"Statement":{"Effect":"Allow","Action":"s3:CreateBucket","Resource":"*",
+            "Condition":{"StringEquals":{"s3:LocationConstraint":"us-east-1"}}}}"#;
+        let policies = vec![Policy::parse(MAKE, PolicyPlace::User).unwrap()];
+        let account = Arc::new(Account { id: "account-a".into(), display_name: "a".into(), email: None });
+        let identity = Arc::new(Identity::user("alice", account, "alice", policies));
+        (access_key == "alice").then(|| Credential { secret: Secret::new(ALICE.1), identity })
+    }
+}
+
+#[test]
+fn a_bucket_is_made_as_its_document_says() {
+    // Where it is to be, and what it is to have, is asked of the document; a lock that is not asked for needs no right, tags do.
+    let bench = Bench::decided_by(Arc::new(Maker), Arc::new(Policies::default()));
+    let mut alice = bench.client(ALICE);
+    let configuration =
+        |inner: &str| format!("<CreateBucketConfiguration>{inner}</CreateBucketConfiguration>");
+    let here = configuration("<LocationConstraint>us-east-1</LocationConstraint>");
+    let tagged = configuration(
+        "<LocationConstraint>us-east-1</LocationConstraint><Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags>",
+    );
+    for (bucket, headers, document, status) in [
+        ("here", vec![], &*here, 200),
+        ("anywhere", vec![], "", 403),
+        ("unlocked", vec![("x-amz-bucket-object-lock-enabled", "false")], &here, 200),
+        ("locked", vec![LOCKS], &here, 403),
+        ("owned", vec![ENFORCED], &here, 403),
+        ("tagged", vec![], &tagged, 403),
+    ] {
+        let reply = alice.call(Put, &format!("/{bucket}"), &headers, document.as_bytes());
+        assert_eq!(reply.status, status, "{bucket} {}", String::from_utf8_lossy(&reply.body));
     }
 }

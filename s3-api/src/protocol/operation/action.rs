@@ -59,6 +59,9 @@ fn others(request: &Request) -> Vec<&'static str> {
             (create.object_lock, "s3:PutBucketObjectLockConfiguration"),
             (create.object_lock, "s3:PutBucketVersioning"),
             (create.ownership.is_some(), "s3:PutBucketOwnershipControls"),
+            // "You must have the s3:TagResource permission to create a general purpose bucket with tags".
+            // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucketConfiguration.html>, Tags.)
+            (!create.tags.is_empty(), "s3:TagResource"),
         ],
         _ => Vec::new(),
     };
@@ -195,6 +198,8 @@ mod tests {
         let both = ["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"];
         assert_eq!(others(O::CreateBucket, &lock("True"), ""), both);
         assert!(others(O::CreateBucket, &lock("false"), "").is_empty());
+        let tags = "<CreateBucketConfiguration><Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags></CreateBucketConfiguration>";
+        assert_eq!(others(O::CreateBucket, &[], tags), ["s3:TagResource"]);
         let attributes = actions(O::GetObjectAttributes, true, None);
         assert_eq!(attributes.second, Some("s3:GetObjectVersionAttributes"));
     }
