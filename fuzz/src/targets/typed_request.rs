@@ -3,6 +3,7 @@
 //! * A write that asks for encryption is never understood: nothing may be stored in the clear that was to be encrypted.
 //! * What names a resource names the same one in the request.
 
+use crossdock_s3::protocol::auth::PayloadMode;
 use crossdock_s3::protocol::operation::{OperationName, Request, Resource, route};
 
 use super::request_head::parse;
@@ -19,7 +20,9 @@ pub fn run(bytes: &[u8]) {
         None => &[],
     };
     let headers = &parsed.head.headers;
-    let Ok(request) = Request::parse(&routed, headers, document) else { return };
+    let hash = headers.first("x-amz-content-sha256").and_then(|value| PayloadMode::parse(value).ok());
+    let payload = hash.unwrap_or(PayloadMode::Unsigned);
+    let Ok(request) = Request::parse(&routed, headers, payload, document) else { return };
     let encrypts = headers.iter().any(|(name, _)| name.starts_with("x-amz-server-side-encryption"));
     let stores = routed.operation.takes_object_body()
         || matches!(

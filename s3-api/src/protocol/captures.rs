@@ -78,7 +78,7 @@ fn meaning(capture: &Capture) -> Meaning {
     adopt_parameters(&claim, &mut parsed.head).unwrap();
     let routed = route(&parsed.head, Resource::path_style(&parsed.head.path).unwrap());
     let routed = routed.unwrap_or_else(|error| panic!("{name}: {error:?}"));
-    let request = Request::parse(&routed, &parsed.head.headers, &payload);
+    let request = Request::parse(&routed, &parsed.head.headers, verified.payload, &payload);
     let request = request.unwrap_or_else(|error| panic!("{name}: {error:?}"));
     // The SDKs of the newer kind say what they mean.
     if let Some(said) = routed.query.value("x-id") {

@@ -14,7 +14,7 @@
 
 use super::identity::Principal;
 use crate::protocol::{
-    auth::{SignaturePlace, Signed},
+    auth::{PayloadMode, SignaturePlace, Signed},
     etag::ETagCondition,
     http::Headers,
     lock::Retention,
@@ -29,11 +29,7 @@ use std::{borrow::Cow, cell::OnceCell, net::SocketAddr};
 
 /// Facts that are headers, whatever is asked. (For all names:
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>, "Condition keys for Amazon S3".)
-const SENDER_HEADERS: [(&str, &str); 3] = [
-    ("aws:Referer", "referer"),
-    ("aws:UserAgent", "user-agent"),
-    ("s3:x-amz-content-sha256", "x-amz-content-sha256"),
-];
+const SENDER_HEADERS: [(&str, &str); 2] = [("aws:Referer", "referer"), ("aws:UserAgent", "user-agent")];
 
 /// Operations that say what an object will have.
 const MAKES: &[O] = &[O::PutObject, O::CopyObject, O::CreateMultipartUpload];
@@ -157,6 +153,8 @@ pub(super) struct Sender<'a> {
     pub(super) origin: Origin,
     pub(super) principal: &'a Principal,
     pub(super) signing: Signing,
+    /// What a signature says of the bytes that come.
+    pub(super) payload: PayloadMode,
     /// Of [`SENDER_HEADERS`] nobody knows whether they are true, and policies ask for them all the same.
     pub(super) headers: &'a Headers,
 }
@@ -225,7 +223,7 @@ fn gather(source: &Source<'_>) -> Facts {
 }
 
 fn tell_sender(facts: &mut Facts, sender: &Sender<'_>) {
-    let Sender { origin, principal, signing, headers } = *sender;
+    let Sender { origin, principal, signing, payload, headers } = *sender;
     facts.set("aws:SourceIp", origin.peer.ip().to_canonical().to_string());
     facts.set("aws:SecureTransport", if origin.secure { "true" } else { "false" });
     facts.set("aws:CurrentTime", format_iso8601(origin.now_ms));
@@ -236,6 +234,9 @@ fn tell_sender(facts: &mut Facts, sender: &Sender<'_>) {
     // No request comes from a service of AWS; those are keys that every request there has.
     facts.set("aws:PrincipalIsAWSService", "false");
     facts.set("aws:ViaAWSService", "false");
+    // "Presigned URLs always have an UNSIGNED_PAYLOAD", if nothing else was signed.
+    // (<https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html>, s3:x-amz-content-sha256.)
+    facts.set("s3:x-amz-content-sha256", payload.text());
     for (fact, header) in SENDER_HEADERS {
         if let Some(value) = joined(headers, header) {
             facts.set(fact, value);
@@ -394,8 +395,9 @@ mod tests {
     fn sent_by(principal: &Principal, headers: &Headers, deed: Deed<'_>) -> Facts {
         let signature = Signature::parse("0".repeat(64).as_bytes()).unwrap();
         let place = SignaturePlace::Query;
-        let signed = Signed { signature, place, at_seconds: 990 };
-        let sender = Sender { origin: ORIGIN, principal, signing: Signing::Head(Some(signed)), headers };
+        let signed = Signed { signature, place, at_seconds: 990, covers_payload: true };
+        let (signing, payload) = (Signing::Head(Some(signed)), PayloadMode::Unsigned);
+        let sender = Sender { origin: ORIGIN, principal, signing, payload, headers };
         gather(&Source { sender, deed })
     }
 
@@ -412,14 +414,13 @@ mod tests {
 
     /// What Ann's request is told to be, as the service reads it.
     fn told(operation: OperationName, query: &str, fields: &[(&str, &str)], document: &str) -> Facts {
-        let vouched = [fields, &[("content-md5", "x")]].concat();
-        let headers = headers(&vouched);
+        let headers = headers(fields);
         let resource = match operation {
             O::CreateBucket | O::ListObjectsV2 => Resource::Bucket { bucket: "bucket".into() },
             _ => Resource::Object { bucket: "bucket".into(), key: "k".into() },
         };
         let routed = Routed { operation, resource, query: Query::parse(query).unwrap() };
-        let request = Request::parse(&routed, &headers, document.as_bytes());
+        let request = Request::parse(&routed, &headers, PayloadMode::Sha256([0; 32]), document.as_bytes());
         sent_by(&ann(), &headers, Deed::of(&routed, &headers, request.as_ref().ok()))
     }
 

@@ -107,6 +107,7 @@ impl<'a> Allowed<'a> {
             origin: Origin { now_ms, ..admitted.origin },
             principal: &principal,
             signing: Signing::Form { is_version_2: form.field("awsaccesskeyid").is_some(), at_seconds: None },
+            payload: PayloadMode::Unsigned,
             headers: &admitted.headers,
         };
         // One that can not be read is refused by what it can be: its sender is told no more than others.

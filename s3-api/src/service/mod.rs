@@ -55,14 +55,17 @@ pub use lifecycle::{Swept, sweep};
 pub use remote::{Declined, RemoteOptions};
 
 use crate::protocol::{
-    auth::{Authentication, PayloadMode, Signed, Verified, adopt_parameters, authenticate, verify_with_key},
+    auth::{
+        Authentication, EMPTY_SHA256_HEX, PayloadMode, Signed, Verified, adopt_parameters, authenticate,
+        verify_with_key,
+    },
     error::{ErrorCode, S3Error},
     http::{BodyFraming, Headers, Method, RequestHead},
     metadata::ObjectHeaders,
     names::encode_listed,
     operation::{Request, Resource, Routed, route},
     ownership::{ObjectOwnership, PublicAccessBlock},
-    remote::{Control, Proposal},
+    remote::{Control, Proposal, TOKEN},
     reply::{Owner, Reply},
 };
 use authorize::{Looked, Question};
@@ -153,10 +156,15 @@ impl Admitted {
     }
 
     fn sender(&self) -> Sender<'_> {
+        // Bytes that do not come in the body are none that a hash of nothing speaks of.
+        let come_elsewhere = self.routed.operation.takes_object_body() && self.headers.contains(TOKEN);
+        let is_signed = self.signed.is_some_and(|signed| signed.covers_payload)
+            && !(come_elsewhere && self.payload.text() == EMPTY_SHA256_HEX);
         Sender {
             origin: self.origin,
             principal: &self.principal,
             signing: Signing::Head(self.signed),
+            payload: if is_signed { self.payload } else { PayloadMode::Unsigned },
             headers: &self.headers,
         }
     }
@@ -164,7 +172,7 @@ impl Admitted {
     /// The request, if its head is all there is of it.
     fn request_of_head(&self) -> Option<Result<Request, S3Error>> {
         let is_whole = self.routed.operation.document_bytes_max().is_none();
-        is_whole.then(|| Request::parse(&self.routed, &self.headers, &[]))
+        is_whole.then(|| Request::parse(&self.routed, &self.headers, self.payload, &[]))
     }
 
     /// The bucket, which every operation on one was admitted with.

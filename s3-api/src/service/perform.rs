@@ -43,7 +43,7 @@ impl Service {
         // Its room is held until all that it asks for is done.
         let request = match admitted.request.take() {
             Some(request) => request?,
-            None => Request::parse(&admitted.routed, &admitted.headers, &document.bytes)?,
+            None => Request::parse(&admitted.routed, &admitted.headers, admitted.payload, &document.bytes)?,
         };
         if limit.is_some() {
             self.decide_again(admitted, Some(&request)).await.map_err(|error| error.on(&name))?;

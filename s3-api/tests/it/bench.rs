@@ -397,6 +397,18 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Vec<u8> {
+        self.signed(&PayloadMode::Unsigned, method, path, headers, body)
+    }
+
+    /// As [`Client::request`], where `payload` is what the signature says of the body.
+    pub(crate) fn signed(
+        &self,
+        payload: &PayloadMode,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Vec<u8> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut head = RequestHead::for_client(method, path, query, &self.host);
         headers.iter().for_each(|(name, value)| head.headers.push(name, value.as_bytes()));
@@ -405,7 +417,7 @@ impl Client {
         }
         let signer =
             Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
-        signer.sign_header(&mut head, &PayloadMode::Unsigned, now());
+        signer.sign_header(&mut head, payload, now());
         wire(&head, body)
     }
 

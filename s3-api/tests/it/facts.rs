@@ -7,10 +7,12 @@
 //! | a header is judged by its first line and done by all of them | `a_header_that_stands_twice_is_refused` |
 //! | of tags that differ in case one hides the other | `tags_that_differ_in_case_do_not_hide_each_other` |
 //! | what a new bucket is to be is asked before its document is there | `a_bucket_is_made_as_its_document_says` |
+//! | a hash that nobody signed and nobody compares passes for one | `a_hash_that_is_not_used_vouches_for_nothing` |
 
 use crate::bench::{ALICE, BOB, Bench, Client, crc32};
 use crossdock_s3::{
     protocol::{
+        auth::{EMPTY_SHA256_HEX, PayloadMode},
         http::Method::{Delete, Get, Head, Post, Put},
         policy::{Policy, PolicyPlace},
     },
@@ -305,4 +307,48 @@ fn a_bucket_is_made_as_its_document_says() {
         let reply = alice.call(Put, &format!("/{bucket}"), &headers, document.as_bytes());
         assert_eq!(reply.status, status, "{bucket} {}", String::from_utf8_lossy(&reply.body));
     }
+}
+
+#[test]
+fn a_hash_that_is_not_used_vouches_for_nothing() {
+    // In a presigned request the parameter decides, which was signed: the header beside it is compared with nothing.
+    let bench = Bench::of_strangers();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/vault", &[LOCKS], b"").status, 200);
+    assert_eq!(alice.call(Put, "/vault/k", &[], b"x").status, 200);
+    let presigned = |alice: &mut Client, method, path: &str, header: &str, body: &str| {
+        let request = String::from_utf8(alice.presigned(method, path, 0)).unwrap();
+        let header = format!("\r\n{header}content-length: {}\r\n", body.len());
+        alice.send((request.replacen("\r\n", &header, 1) + body).as_bytes())
+    };
+    let zeros = format!("x-amz-content-sha256: {}\r\n", "0".repeat(64));
+    let unsigned = "X-Amz-Content-Sha256=UNSIGNED-PAYLOAD";
+    let hold = "<LegalHold><Status>ON</Status></LegalHold>";
+    let delete = "<Delete><Object><Key>k</Key></Object></Delete>";
+    for (method, path, body) in [
+        (Post, format!("/vault?delete&{unsigned}"), delete),
+        (Put, format!("/vault/k?legal-hold&{unsigned}"), hold),
+        (Put, format!("/vault/l?x-amz-object-lock-legal-hold=ON&{unsigned}"), "x"),
+    ] {
+        let reply = presigned(&mut alice, method, &path, &zeros, body);
+        assert_eq!((reply.status, reply.code()), (400, "InvalidRequest".into()), "{path}");
+    }
+    // Nor for content that was to be signed: no header, one beside the parameter, and one that is true and that nobody signed.
+    let condition = "\"StringEquals\":{\"s3:x-amz-content-sha256\":\"UNSIGNED-PAYLOAD\"}";
+    set_policy(&mut alice, "vault", &[statement("Deny", "\"s3:PutObject\"", "vault", condition)]);
+    let empty = format!("x-amz-content-sha256: {EMPTY_SHA256_HEX}\r\n");
+    for (path, header) in
+        [("/vault/l", ""), (&*format!("/vault/l?{unsigned}"), &*zeros), ("/vault/l", &empty)]
+    {
+        assert_eq!(presigned(&mut alice, Put, path, header, "").status, 403, "{path} {header}");
+    }
+    // Nor for bytes that come another way: the hash is that of the body there is not.
+    let nothing = PayloadMode::parse(EMPTY_SHA256_HEX.as_bytes()).unwrap();
+    let token = [("x-amz-rdma-token", "anything")];
+    let request = alice.signed(&nothing, Put, "/vault/l", &token, b"");
+    assert_eq!(alice.send(&request).code(), "AccessDenied");
+    let request = alice.signed(&nothing, Put, "/vault/l", &[], b"");
+    assert_eq!(alice.send(&request).status, 200);
+    assert_eq!(alice.call(Delete, "/vault?policy", &[], b"").status, 204);
+    assert_eq!(presigned(&mut alice, Put, "/vault/l", &empty, "").status, 200);
 }

@@ -38,6 +38,8 @@ pub struct Signed {
     pub place: SignaturePlace,
     /// When it says that it was made, in seconds since 1970.
     pub at_seconds: u64,
+    /// Whether it covers [`Verified::payload`]. Beside a presigned request that says nothing of its body anybody may describe it.
+    pub covers_payload: bool,
 }
 
 impl Verified {
@@ -89,7 +91,9 @@ pub fn verify_with_key(
         .has_signed_chunks()
         .then(|| ChunkSigner::new(key.clone(), claim.timestamp, claim.scope.clone(), claim.signature));
     let (signature, place, at_seconds) = (claim.signature, claim.place, claim.timestamp.seconds());
-    let signed = Some(Signed { signature, place, at_seconds });
+    let covers_payload = place == SignaturePlace::Header
+        || PayloadMode::parse(claim.payload_text.as_bytes()).is_ok_and(|signed| signed == claim.payload);
+    let signed = Some(Signed { signature, place, at_seconds, covers_payload });
     Ok(Verified { payload: claim.payload, chunk_signer, signed })
 }
 

@@ -137,6 +137,7 @@ fn first_action(operation: OperationName, versioned: bool) -> &'static str {
 mod tests {
     use super::super::{Resource, Routed};
     use super::*;
+    use crate::protocol::auth::PayloadMode;
     use crate::protocol::http::Headers;
     use crate::protocol::names::Query;
 
@@ -148,14 +149,14 @@ mod tests {
     fn others(operation: OperationName, fields: &[(&str, &str)], document: &str) -> Vec<&'static str> {
         let mut headers = Headers::default();
         fields.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
-        headers.push("content-md5", b"x");
         let resource = match operation {
             OperationName::CreateBucket => Resource::Bucket { bucket: "bucket".into() },
             _ => Resource::Object { bucket: "bucket".into(), key: "k".into() },
         };
         let query = Query::parse("partNumber=1&uploadId=u").unwrap();
         let routed = Routed { operation, resource, query };
-        let request = Request::parse(&routed, &headers, document.as_bytes()).unwrap();
+        let request =
+            Request::parse(&routed, &headers, PayloadMode::Sha256([0; 32]), document.as_bytes()).unwrap();
         actions(operation, false, Some(&request)).others
     }
 

@@ -15,6 +15,7 @@ use super::multipart::{AbortMultipartUpload, CompleteMultipartUpload, CreateMult
 use super::object::{DeleteObject, DeleteObjects, GetObjectAttributes, PutObject, ReadObject};
 use super::refused::check_headers;
 use super::{OperationName, Routed};
+use crate::protocol::auth::PayloadMode;
 use crate::protocol::checksum::{Algorithm, ChecksumType, RequestChecksum, request_checksum};
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::http::Headers;
@@ -62,15 +63,20 @@ pub enum Request {
 }
 
 impl Request {
-    /// Reads the request that `routed` and `headers` describe. `document` is the whole body of an operation that takes
-    /// one ([`OperationName::document_bytes_max`]); it is ignored for all others.
+    /// Reads the request that `routed` and `headers` describe, whose body is checked as `payload` says. `document` is the whole body of
+    /// an operation that takes one ([`OperationName::document_bytes_max`]); it is ignored for all others.
     ///
     /// # Errors
     ///
     /// 501 `NotImplemented` for operations and headers that are not served, 400 codes for what is invalid. The error
     /// names the resource.
-    pub fn parse(routed: &Routed, headers: &Headers, document: &[u8]) -> Result<Request, S3Error> {
-        let input = Input { routed, headers, document };
+    pub fn parse(
+        routed: &Routed,
+        headers: &Headers,
+        payload: PayloadMode,
+        document: &[u8],
+    ) -> Result<Request, S3Error> {
+        let input = Input { routed, headers, payload, document };
         input.request().map_err(|error| error.on(&routed.resource.to_string()))
     }
 }
@@ -83,6 +89,7 @@ const PART_NUMBER_MESSAGE: &str = "Part number must be an integer between 1 and 
 pub(super) struct Input<'a> {
     pub(super) routed: &'a Routed,
     pub(super) headers: &'a Headers,
+    pub(super) payload: PayloadMode,
     pub(super) document: &'a [u8],
 }
 
@@ -182,11 +189,13 @@ impl Input<'_> {
     /// "The Content-MD5 request header is required for all Multi-Object Delete requests"
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>) unless there is a checksum. "The Content-MD5 or
     /// x-amz-sdk-checksum-algorithm header is required for any request to upload an object with a retention period configured using Object
-    /// Lock." (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>, Content-MD5.) The hash that a signature covers vouches for a
-    /// body as well; not for bytes that do not come in it.
+    /// Lock." (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>, Content-MD5.) The hash that the body is compared with
+    /// vouches for it as well; not for bytes that do not come in it.
     pub(super) fn check_integrity(&self) -> Result<(), S3Error> {
-        let hash = self.headers.first("x-amz-content-sha256").unwrap_or_default();
-        let hashed = hash.len() == 64 || hash.starts_with(b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
+        let hashed = match self.payload {
+            PayloadMode::Sha256(_) | PayloadMode::SignedChunks | PayloadMode::SignedChunksTrailer => true,
+            PayloadMode::Unsigned | PayloadMode::UnsignedTrailer => false,
+        };
         let checked = (hashed && !self.headers.contains(TOKEN))
             || self.headers.contains("content-md5")
             || request_checksum(self.headers)? != RequestChecksum::None;

@@ -1,6 +1,7 @@
 //! Requests from the wire's bytes to their typed form, and what is refused on the way.
 
 use super::*;
+use crate::protocol::auth::PayloadMode;
 use crate::protocol::checksum::{Algorithm, ChecksumType};
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::http::{Headers, Method, RequestHead};
@@ -17,7 +18,7 @@ fn parse(method: Method, target: &str, fields: &[(&str, &str)], document: &[u8])
     }
     let head = RequestHead { method, path: path.into(), query: query.into(), version_minor: 1, headers };
     let routed = route(&head, Resource::path_style(&head.path)?)?;
-    Request::parse(&routed, &head.headers, document)
+    Request::parse(&routed, &head.headers, PayloadMode::Unsigned, document)
 }
 
 fn code(method: Method, target: &str, fields: &[(&str, &str)], document: &str) -> ErrorCode {
@@ -36,7 +37,7 @@ fn every_operation_is_served_or_refused_by_name() {
             resource: Resource::Object { bucket: "bucket".into(), key: "key".into() },
             query: Default::default(),
         };
-        match Request::parse(&routed, &Headers::default(), b"") {
+        match Request::parse(&routed, &Headers::default(), PayloadMode::Unsigned, b"") {
             Ok(_) => true,
             Err(error) => error.code != ErrorCode::NotImplemented,
         }

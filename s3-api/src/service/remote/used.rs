@@ -146,7 +146,7 @@ mod tests {
 
     fn signed(number: u64, at_seconds: u64) -> Signed {
         let signature = Signature::parse(format!("{number:016x}{number:048x}").as_bytes()).unwrap();
-        Signed { signature, place: SignaturePlace::Header, at_seconds }
+        Signed { signature, place: SignaturePlace::Header, at_seconds, covers_payload: true }
     }
 
     #[test]
