@@ -17,6 +17,7 @@
 //!     tag 13    retention: mode (u8), until (u64: milliseconds since 1970)
 //!     tag 14    legal hold: 0 off, 1 on
 //!     tag 10    announced checksum of a multipart upload: algorithm (u8), type (u8: 1 full object, 2 composite)
+//!     tag 15    a header that a multipart upload was begun with, once for each: name, a zero byte, value
 //! ```
 //!
 //! Invariants: decoding never panics and refuses what it does not know, so an older program never gives back half of
@@ -46,6 +47,7 @@ const TAG_TAG: u8 = 11;
 const TAG_ACL: u8 = 12;
 const TAG_RETENTION: u8 = 13;
 const TAG_LEGAL_HOLD: u8 = 14;
+const TAG_BEGUN_WITH: u8 = 15;
 
 /// The headers that are stored with an object, in the order of their tags.
 pub const STORED_HEADERS: [&str; 6] = [
@@ -55,6 +57,20 @@ pub const STORED_HEADERS: [&str; 6] = [
     "content-language",
     "content-type",
     "expires",
+];
+
+/// The headers of [`ObjectHeaders::begun_with`].
+pub const JUDGED_HEADERS: [&str; 10] = [
+    "x-amz-acl",
+    "x-amz-grant-full-control",
+    "x-amz-grant-read",
+    "x-amz-grant-read-acp",
+    "x-amz-grant-write",
+    "x-amz-grant-write-acp",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-storage-class",
 ];
 
 /// The storage classes an object may name. All are kept alike: the class is a label that is given back.
@@ -133,6 +149,9 @@ pub struct ObjectHeaders {
     pub checksum: Option<ObjectChecksum>,
     /// What CreateMultipartUpload announced the checksum to be: kept with the upload, not with the object it becomes.
     pub announced: Option<(Algorithm, ChecksumType)>,
+    /// The headers that CreateMultipartUpload came with, of those that policies ask for and that what is stored does not give back as they
+    /// were: kept with the upload, whose parts are judged by them, not with the object it becomes.
+    pub begun_with: Vec<(String, Vec<u8>)>,
     /// Its tags.
     pub tags: TagSet,
     /// Its owner and list; none: the bucket's owner's alone.
@@ -233,6 +252,10 @@ impl ObjectHeaders {
             let kind = if kind == ChecksumType::FullObject { 1 } else { 2 };
             push_field(&mut out, TAG_ANNOUNCED, &[&[algorithm as u8, kind]]);
         }
+        for (name, value) in &self.begun_with {
+            assert!(ends_where_it_is_read_to(name), "a header's name holds no zero byte");
+            push_field(&mut out, TAG_BEGUN_WITH, &[name.as_bytes(), &[0], value]);
+        }
         for (name, value) in &self.tags.tags {
             assert!(ends_where_it_is_read_to(name), "a tag's name holds no control character");
             push_field(&mut out, TAG_TAG, &[name.as_bytes(), &[0], value.as_bytes()]);
@@ -270,7 +293,7 @@ impl ObjectHeaders {
         let mut headers = ObjectHeaders::default();
         for_each_field(bytes, |tag, value| match tag {
             TAG_RETENTION | TAG_LEGAL_HOLD => headers.decode_field(tag, value),
-            1..TAG_RETENTION => Ok(()),
+            1..TAG_RETENTION | TAG_BEGUN_WITH => Ok(()),
             _ => Err(MetadataError::UnknownField),
         })?;
         Ok(headers.lock)
@@ -284,12 +307,13 @@ impl ObjectHeaders {
                 self.storage_class = class.ok_or(MetadataError::Malformed)?;
                 fresh
             }
-            TAG_USER => {
+            TAG_USER | TAG_BEGUN_WITH => {
                 let zero = value.iter().position(|&byte| byte == 0).ok_or(MetadataError::Malformed)?;
                 let (name, value) = value.split_at_checked(zero).ok_or(MetadataError::Malformed)?;
                 let name = core::str::from_utf8(name).map_err(|_| MetadataError::Malformed)?;
-                let fresh = self.user.iter().all(|(other, _)| other != name);
-                self.user.push((name.to_owned(), value.get(1..).unwrap_or_default().to_vec()));
+                let known = if tag == TAG_USER { &mut self.user } else { &mut self.begun_with };
+                let fresh = known.iter().all(|(other, _)| other != name);
+                known.push((name.to_owned(), value.get(1..).unwrap_or_default().to_vec()));
                 fresh
             }
             TAG_CHECKSUM => {
@@ -454,7 +478,7 @@ mod tests {
         assert_eq!(ObjectHeaders::decode(bytes), Ok(object));
         assert_eq!(ObjectHeaders::decode(&[]), Ok(ObjectHeaders::default()));
         assert_eq!(ObjectHeaders::decode(&[2]), Err(MetadataError::Version));
-        assert_eq!(ObjectHeaders::decode(b"\x01\x0f\0\0\0\0"), Err(MetadataError::UnknownField));
+        assert_eq!(ObjectHeaders::decode(b"\x01\x10\0\0\0\0"), Err(MetadataError::UnknownField));
         assert_eq!(ObjectHeaders::decode(b"\x01\x01\0\0\0\0\x01\0\0\0\0"), Err(MetadataError::Malformed));
     }
 
@@ -466,7 +490,7 @@ mod tests {
         assert_eq!(ObjectHeaders::decode_lock(twice), Ok(Lock::default()));
         let held = [&twice[..], b"\x0e\x01\0\0\0\x01"].concat();
         assert_eq!(ObjectHeaders::decode_lock(&held).unwrap().legal_hold, Some(true));
-        for unsure in [&b"\x02"[..], b"\x01\x0f\0\0\0\0", b"\x01\x0e\x01\0\0\0\x02", &held[..held.len() - 1]]
+        for unsure in [&b"\x02"[..], b"\x01\x10\0\0\0\0", b"\x01\x0e\x01\0\0\0\x02", &held[..held.len() - 1]]
         {
             assert!(ObjectHeaders::decode_lock(unsure).is_err(), "{unsure:?}");
         }
@@ -488,6 +512,7 @@ mod tests {
             user in proptest::collection::btree_map("[a-z0-9-]{1,8}", proptest::collection::vec(any::<u8>(), 0..20), 0..4),
             class in 0usize..6, announced in any::<Option<bool>>(), digest in any::<[u8; 32]>(), count in 0u32..3,
             tags in proptest::collection::btree_map("\\PC{1,8}", "\\PC{0,8}", 0..3), until in any::<Option<u64>>(), hold in any::<Option<bool>>(), listed in any::<bool>(),
+            begun_with in proptest::collection::btree_map("[a-z0-9-]{1,8}", proptest::collection::vec(any::<u8>(), 0..20), 0..3),
         ) {
             // Every object's headers survive storage, and no prefix of the bytes is taken for them.
             let headers = ObjectHeaders {
@@ -498,6 +523,7 @@ mod tests {
                     let kind = if composite { ChecksumType::Composite } else { ChecksumType::FullObject };
                     (Algorithm::Crc32c, kind)
                 }),
+                begun_with: begun_with.into_iter().collect(),
                 tags: TagSet { tags: tags.into_iter().collect() },
                 acl: listed.then(|| Acl::private("account")),
                 lock: Lock {

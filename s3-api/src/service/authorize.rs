@@ -17,13 +17,14 @@ use super::{
     failure,
     identity::Principal,
     settings::BucketState,
-    tags::headers_of,
+    tags::{headers_of, parse_upload},
     versions::which,
 };
 use crate::protocol::{
     error::{ErrorCode, S3Error},
+    metadata::ObjectHeaders,
     operation::{
-        CopySource, OperationName, Request, Resource, actions, check_expected_owner, read_action,
+        CopySource, OperationName, Request, Resource, Routed, actions, check_expected_owner, read_action,
         read_tags_action,
     },
     tagging::TagSet,
@@ -88,7 +89,8 @@ impl<'a> Question<'a> {
         deed: Deed<'a>,
     ) -> Question<'a> {
         let (principal, version_id) = (sender.principal, deed.version_id);
-        let facts = RequestFacts::of(Source { sender, deed });
+        let account = bucket.map(BucketState::owner).or(principal.account_id());
+        let facts = RequestFacts::of(Source { sender, account, deed });
         Question { principal, bucket, resource, version_id, facts, looked: OnceCell::new() }
     }
 
@@ -133,7 +135,8 @@ impl Service {
         if request.is_some_and(takes_tags_along) {
             return Ok((bucket, Looked::Unneeded));
         }
-        let deed = Deed::of(routed, headers, request);
+        let upload = self.begun_with(routed).await?;
+        let deed = Deed { upload: upload.as_ref(), ..Deed::of(routed, headers, request) };
         let question = Question::new(admitted.sender(), bucket.as_deref(), &routed.resource, deed);
         self.authorize_operation(&question, operation, request).await?;
         let looked = question.into_looked();
@@ -302,6 +305,26 @@ impl Service {
     pub(super) async fn may_bypass(&self, admitted: &Admitted, resource: &Resource, deed: Deed<'_>) -> bool {
         let question = Question::new(admitted.sender(), admitted.bucket.as_deref(), resource, deed);
         self.authorize(&question, "s3:BypassGovernanceRetention", false).await.is_ok()
+    }
+
+    /// What the upload was begun with that a request adds a part to, or ends: none if there is no such upload.
+    async fn begun_with(&self, routed: &Routed) -> Result<Option<ObjectHeaders>, S3Error> {
+        let Routed { operation, resource: Resource::Object { bucket, key }, query } = routed else {
+            return Ok(None);
+        };
+        let is_of_upload = matches!(
+            operation,
+            OperationName::UploadPart
+                | OperationName::UploadPartCopy
+                | OperationName::CompleteMultipartUpload
+        );
+        let upload = query.value("uploadId").filter(|_| is_of_upload).map(parse_upload);
+        let Some(Ok(upload)) = upload else { return Ok(None) };
+        match self.engine.list_parts(bucket, key.as_bytes(), upload, 0, 0).await {
+            Ok((info, ..)) => headers_of(&info.attributes).map(Some),
+            Err(Error::NoSuchUpload) => Ok(None),
+            Err(error) => Err(failure::failure(error)),
+        }
     }
 }
 

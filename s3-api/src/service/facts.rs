@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!   sender   connection, signature, clock            the same for all that a request asks
-//!   deed     what will be done to it: the version,    for each question by itself
-//!            what is stored with it, where, when
+//!   account  that owns what is asked about         ┐
+//!   deed     what will be done to it: the version, ├  for each question by itself
+//!            what is stored with it, where, when   ┘
 //! ```
 //!
 //! Invariants:
 //! * A fact is what will be done, not what a head says. A header or a parameter is told of the operations that do as it says, by the lists
 //!   below, and of no other; tags and periods come from the request as it was read, its document included.
-//! * Where what is stored comes from elsewhere, it is told from there: of a copy that takes its source's tags along, from the source.
+//! * Where what is stored comes from elsewhere, it is told from there: of a part, from what its upload was begun with; of a copy that takes
+//!   its source's tags along, from the source.
 //! * Nothing that proxies say (`X-Forwarded-For` and the like) is believed.
 
 use super::identity::Principal;
@@ -18,6 +20,7 @@ use crate::protocol::{
     etag::ETagCondition,
     http::Headers,
     lock::Retention,
+    metadata::ObjectHeaders,
     names::decode_path,
     operation::{ObjectChange, OperationName, Request, Routed},
     policy::Facts,
@@ -144,6 +147,8 @@ impl<'a> RequestFacts<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a> {
     pub(super) sender: Sender<'a>,
+    /// The account that owns the bucket, or would own it.
+    pub(super) account: Option<&'a str>,
     pub(super) deed: Deed<'a>,
 }
 
@@ -181,6 +186,8 @@ pub(super) struct Deed<'a> {
     pub(super) head: Option<(&'a Routed, &'a Headers)>,
     /// The request of that head, once all of it is there.
     pub(super) request: Option<&'a Request>,
+    /// What the upload was begun with that it adds to, or ends.
+    pub(super) upload: Option<&'a ObjectHeaders>,
     /// The tags that come from elsewhere than from the request.
     pub(super) tags: Option<&'a TagSet>,
     /// The condition that a document has for this alone.
@@ -211,13 +218,17 @@ impl<'a> Deed<'a> {
             },
             _ => None,
         };
-        self.tags.or(asked)
+        self.tags.or(asked).or(self.upload.map(|upload| &upload.tags))
     }
 }
 
 fn gather(source: &Source<'_>) -> Facts {
     let mut facts = Facts::default();
     tell_sender(&mut facts, &source.sender);
+    if let Some(account) = source.account {
+        facts.set("aws:ResourceAccount", account);
+        facts.set("s3:ResourceAccount", account);
+    }
     tell_deed(&mut facts, &source.deed, source.sender.origin.now_ms);
     facts
 }
@@ -281,6 +292,9 @@ fn tell_deed(facts: &mut Facts, deed: &Deed<'_>, now_ms: u64) {
     }
     if let Some((routed, headers)) = deed.head {
         let operation = routed.operation;
+        if let Some(creates) = creates_object(operation) {
+            facts.set("s3:ObjectCreationOperation", if creates { "true" } else { "false" });
+        }
         for (fact, header, operations) in HEADERS {
             if operations.contains(&operation)
                 && let Some(value) = joined(headers, header)
@@ -292,6 +306,11 @@ fn tell_deed(facts: &mut Facts, deed: &Deed<'_>, now_ms: u64) {
             if let Some(value) = routed.query.value(parameter).filter(|_| operations.contains(&operation)) {
                 facts.set(fact, value);
             }
+        }
+    }
+    for (name, value) in deed.upload.iter().flat_map(|upload| &upload.begun_with) {
+        if let Some((fact, ..)) = HEADERS.iter().find(|(_, header, _)| header == name) {
+            tell_header(facts, fact, &String::from_utf8_lossy(value), now_ms);
         }
     }
     if let Some(condition) = deed.if_match {
@@ -319,6 +338,19 @@ fn tell_deed(facts: &mut Facts, deed: &Deed<'_>, now_ms: u64) {
             }
         }
         _ => {}
+    }
+}
+
+/// Whether an object comes into being by it, of all operations that are `s3:PutObject`.
+///
+/// "For multipart uploads you must specify the s3:ObjectCreationOperation condition key to exempt the CreateMultipartUpload, UploadPart,
+/// and UploadPartCopy operations, as these APIs don't accept conditional headers."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html>.)
+fn creates_object(operation: OperationName) -> Option<bool> {
+    match operation {
+        O::PutObject | O::CopyObject | O::CompleteMultipartUpload => Some(true),
+        O::CreateMultipartUpload | O::UploadPart | O::UploadPartCopy => Some(false),
+        _ => None,
     }
 }
 
@@ -377,8 +409,9 @@ mod tests {
     use super::*;
     use crate::protocol::{
         auth::Signature,
+        metadata::JUDGED_HEADERS,
         names::Query,
-        operation::Resource,
+        operation::{Resource, check_headers},
         policy::{KEYS_TOLD, Policy, PolicyPlace, Subject, Verdict},
     };
     use std::sync::Arc;
@@ -398,7 +431,7 @@ mod tests {
         let signed = Signed { signature, place, at_seconds: 990, covers_payload: true };
         let (signing, payload) = (Signing::Head(Some(signed)), PayloadMode::Unsigned);
         let sender = Sender { origin: ORIGIN, principal, signing, payload, headers };
-        gather(&Source { sender, deed })
+        gather(&Source { sender, account: Some("owner"), deed })
     }
 
     fn ann() -> Principal {
@@ -453,6 +486,9 @@ mod tests {
             assert!(KEYS_TOLD.contains(&fact), "{fact}");
         }
         assert!(facts[0].says("s3:signatureAge", "10000") && facts[0].says("s3:TlsVersion", "1.3"));
+        assert!(
+            facts[0].says("s3:ResourceAccount", "owner") && facts[0].says("aws:ResourceAccount", "owner")
+        );
     }
 
     #[test]
@@ -511,6 +547,26 @@ mod tests {
         assert!(!facts.has(LOCK_MODE) && !facts.has(RETAIN_UNTIL) && !facts.has(days));
         let facts = told(O::PutObjectLegalHold, "", &head, "<LegalHold><Status>OFF</Status></LegalHold>");
         assert!(facts.says(LEGAL_HOLD, "OFF") && !facts.says(LEGAL_HOLD, "ON"));
+    }
+
+    #[test]
+    fn a_part_is_told_what_its_upload_was_begun_with() {
+        // Every header that an upload may be begun with is kept, or refused; and its tags, and the clock is that of the question.
+        for (fact, header, operations) in HEADERS {
+            let refused = check_headers(&headers(&[(header, "x")])).is_err();
+            let kept = JUDGED_HEADERS.contains(&header);
+            assert!(!operations.contains(&O::CreateMultipartUpload) || refused != kept, "{fact}");
+        }
+        let begun =
+            [("x-amz-object-lock-retain-until-date", UNTIL), ("x-amz-acl", "bucket-owner-full-control")];
+        let begun_with = begun.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).into();
+        let tags = TagSet { tags: vec![("a".into(), "b".into())] };
+        let upload = ObjectHeaders { begun_with, tags, ..ObjectHeaders::default() };
+        let deed = Deed { upload: Some(&upload), ..Deed::default() };
+        let facts = sent_by(&ann(), &Headers::default(), deed);
+        assert!(facts.says("s3:x-amz-acl", "bucket-owner-full-control"));
+        assert!(facts.says("s3:object-lock-remaining-retention-days", "2"));
+        assert!(facts.says("s3:RequestObjectTag/a", "b"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | a header is judged by its first line and done by all of them | `a_header_that_stands_twice_is_refused` |
 //! | of tags that differ in case one hides the other | `tags_that_differ_in_case_do_not_hide_each_other` |
 //! | what a new bucket is to be is asked before its document is there | `a_bucket_is_made_as_its_document_says` |
+//! | parts of an upload are judged as if they were objects without headers | `an_upload_is_judged_by_what_it_was_begun_with` |
 //! | a hash that nobody signed and nobody compares passes for one | `a_hash_that_is_not_used_vouches_for_nothing` |
 
 use crate::bench::{ALICE, BOB, Bench, Client, crc32};
@@ -277,7 +278,7 @@ struct Maker;
 impl Credentials for Maker {
     fn lookup(&self, access_key: &str) -> Option<Credential> {
         const MAKE: &[u8] = br#"{"Statement":{"Effect":"Allow","Action":"s3:CreateBucket","Resource":"*",
-            "Condition":{"StringEquals":{"s3:LocationConstraint":"us-east-1"}}}}"#;
+            "Condition":{"StringEquals":{"s3:LocationConstraint":"us-east-1","aws:ResourceAccount":"account-a"}}}}"#;
         let policies = vec![Policy::parse(MAKE, PolicyPlace::User).unwrap()];
         let account = Arc::new(Account { id: "account-a".into(), display_name: "a".into(), email: None });
         let identity = Arc::new(Identity::user("alice", account, "alice", policies));
@@ -306,6 +307,91 @@ fn a_bucket_is_made_as_its_document_says() {
     ] {
         let reply = alice.call(Put, &format!("/{bucket}"), &headers, document.as_bytes());
         assert_eq!(reply.status, status, "{bucket} {}", String::from_utf8_lossy(&reply.body));
+    }
+}
+
+#[test]
+fn an_upload_is_judged_by_what_it_was_begun_with() {
+    // Parts and the end of an upload have no headers of objects: what it was begun with is what will be stored.
+    let bench = Bench::of_strangers();
+    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
+    let full = ("x-amz-acl", "bucket-owner-full-control");
+    let until = ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z");
+    let lock = ("x-amz-object-lock-mode", "GOVERNANCE");
+    assert_eq!(alice.call(Put, "/enforced", &[ENFORCED, LOCKS], b"").status, 200);
+    assert_eq!(alice.call(Put, "/shared", &[LOCKS], b"").status, 200);
+    // What the bucket gives by itself is nobody's wish.
+    let default = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+        <Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>";
+    assert_eq!(
+        crate::bench::checked(&mut alice, Put, "/enforced?object-lock", default.as_bytes()).status,
+        200
+    );
+    let actions = "\"s3:PutObject\",\"s3:PutObjectTagging\",\"s3:PutObjectRetention\"";
+    let list = |etag: &str| {
+        format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        )
+    };
+    for bucket in ["enforced", "shared"] {
+        let path = format!("/{bucket}/k");
+        for (condition, header) in [
+            ("\"StringNotEquals\":{\"s3:x-amz-acl\":\"bucket-owner-full-control\"}", vec![full]),
+            (
+                "\"StringNotEquals\":{\"s3:x-amz-storage-class\":\"STANDARD\"}",
+                vec![("x-amz-storage-class", "STANDARD")],
+            ),
+            ("\"StringNotEquals\":{\"s3:RequestObjectTag/a\":\"b\"}", vec![("x-amz-tagging", "a=b")]),
+            ("\"StringNotEquals\":{\"s3:object-lock-mode\":\"GOVERNANCE\"}", vec![lock, until]),
+            ("\"Null\":{\"s3:object-lock-remaining-retention-days\":\"true\"}", vec![lock, until]),
+        ] {
+            let allow = statement("Allow", actions, bucket, "");
+            set_policy(&mut alice, bucket, std::slice::from_ref(&allow));
+            let other = begin(&mut bob, &path, &[]);
+            set_policy(
+                &mut alice,
+                bucket,
+                &[allow, statement("Deny", "\"s3:PutObject\"", bucket, condition)],
+            );
+            let refused = bob.call(Post, &format!("{path}?uploads"), &[], b"");
+            assert_eq!(refused.status, 403, "{bucket} {condition}");
+            // What a part says of the object is passed over.
+            let part = bob.call(Put, &format!("{path}?partNumber=1&uploadId={other}"), &header, b"x");
+            assert_eq!(part.status, 403, "{bucket} {condition}");
+            let upload = begin(&mut bob, &path, &header);
+            let part = bob.call(Put, &format!("{path}?partNumber=1&uploadId={upload}"), &[], b"x");
+            assert_eq!((part.status, part.code()), (200, String::new()), "{bucket} {condition}");
+            let list = list(part.header("etag").unwrap());
+            let whole = bob.call(Post, &format!("{path}?uploadId={upload}"), &[], list.as_bytes());
+            assert_eq!((whole.status, whole.code()), (200, String::new()), "{bucket} {condition}");
+        }
+    }
+    // As AWS documents it: objects come into being only where there is none, and parts are none.
+    let once = [
+        statement("Allow", "\"s3:PutObject\"", "shared", "\"Null\":{\"s3:if-none-match\":\"false\"}"),
+        statement(
+            "Allow",
+            "\"s3:PutObject\"",
+            "shared",
+            "\"Bool\":{\"s3:ObjectCreationOperation\":\"false\"}",
+        ),
+    ];
+    set_policy(&mut alice, "shared", &once);
+    let absent = [("if-none-match", "*")];
+    assert_eq!(bob.call(Put, "/shared/once", &[], b"x").status, 403);
+    let upload = begin(&mut bob, "/shared/once", &[]);
+    let part = bob.call(Put, &format!("/shared/once?partNumber=1&uploadId={upload}"), &[], b"x");
+    let list = list(part.header("etag").unwrap());
+    let whole = format!("/shared/once?uploadId={upload}");
+    assert_eq!(bob.call(Post, &whole, &[], list.as_bytes()).status, 403);
+    assert_eq!(bob.call(Post, &whole, &absent, list.as_bytes()).status, 200);
+    // Whose the bucket is, by both names.
+    for name in ["s3:ResourceAccount", "aws:ResourceAccount"] {
+        for (owner, status) in [("account-a", 200), ("account-b", 403)] {
+            let condition = format!("\"StringEquals\":{{\"{name}\":\"{owner}\"}}");
+            set_policy(&mut alice, "shared", &[statement("Allow", "\"s3:PutObject\"", "shared", &condition)]);
+            assert_eq!(bob.call(Put, "/shared/owned", &[], b"x").status, status, "{condition}");
+        }
     }
 }
 

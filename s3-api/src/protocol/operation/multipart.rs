@@ -7,7 +7,7 @@ use crate::protocol::checksum::{
 };
 use crate::protocol::conditions::WriteConditions;
 use crate::protocol::error::{ErrorCode, S3Error};
-use crate::protocol::metadata::ObjectHeaders;
+use crate::protocol::metadata::{JUDGED_HEADERS, ObjectHeaders};
 use crate::protocol::xml::{CompletedMultipartUpload, CompletedPart};
 
 /// CreateMultipartUpload. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>
@@ -46,6 +46,9 @@ impl CreateMultipartUpload {
                 Some((algorithm, kind))
             }
         };
+        let judged =
+            |name: &&str| input.headers.first(name).map(|value| ((*name).to_owned(), value.to_vec()));
+        headers.begun_with = JUDGED_HEADERS.iter().filter_map(judged).collect();
         let acl = AclRequest::from_headers(input.headers)?;
         Ok(CreateMultipartUpload { bucket: input.bucket(), key: input.key(), headers, acl })
     }

@@ -93,7 +93,7 @@ fn matched(pattern: &Pattern) -> impl Iterator<Item = On> {
 
 /// The names of facts that a server has to tell of each request that they can be told of: who judges relies on it. Names that end in `/`
 /// are of tags, whose keys follow.
-pub const KEYS_TOLD: [&str; 46] = [
+pub const KEYS_TOLD: [&str; 49] = [
     "aws:CurrentTime",
     "aws:EpochTime",
     "aws:PrincipalAccount",
@@ -101,6 +101,7 @@ pub const KEYS_TOLD: [&str; 46] = [
     "aws:PrincipalIsAWSService",
     "aws:PrincipalType",
     "aws:Referer",
+    "aws:ResourceAccount",
     "aws:SecureTransport",
     "aws:SourceIp",
     "aws:UserAgent",
@@ -108,7 +109,9 @@ pub const KEYS_TOLD: [&str; 46] = [
     "aws:userid",
     "aws:username",
     "s3:LocationConstraint",
+    "s3:ObjectCreationOperation",
     "s3:RequestObjectTagKeys",
+    "s3:ResourceAccount",
     "s3:TlsVersion",
     "s3:VersionId",
     "s3:authType",
@@ -238,7 +241,8 @@ mod tests {
             ("s3:ExistingObjectTag/", false),
             ("s3:ExistingObjectTag", false),
             ("aws:PrincipalTag/team", true),
-            ("aws:ResourceAccount", false),
+            ("aws:ResourceAccount", true),
+            ("aws:ResourceTag/team", false),
             ("prefix", false),
             ("", false),
         ] {
