@@ -106,7 +106,7 @@ impl<'a> Allowed<'a> {
         let sender = Sender {
             origin: Origin { now_ms, ..admitted.origin },
             principal: &principal,
-            signing: Signing::Form { is_version_2: form.field("awsaccesskeyid").is_some(), at_seconds: None },
+            signing: signing(form, policy.as_ref())?,
             payload: PayloadMode::Unsigned,
             headers: &admitted.headers,
         };
@@ -130,6 +130,15 @@ fn put_of(form: &FormHead, bucket: &str, key: &str, fields: &Headers) -> Result<
     let (bucket, key) = (bucket.to_owned(), key.to_owned());
     let (checksum, acl) = (request_checksum(fields)?, AclRequest::from_headers(fields)?);
     Ok(PutObject { bucket, key, headers, conditions: WriteConditions::default(), checksum, acl })
+}
+
+/// How the form is signed. What its signature says of its age counts if the policy, which alone is signed, says it as well.
+fn signing(form: &FormHead, policy: Option<&FormPolicy>) -> Result<Signing, S3Error> {
+    let signature = FormSignature::of(form)?;
+    let at_seconds = signature.as_ref().and_then(|signature| signature.at_seconds);
+    let at_seconds = at_seconds.filter(|_| policy.is_some_and(|policy| policy.fixes("x-amz-date")));
+    let is_version_2 = signature.is_some_and(|signature| signature.is_version_2());
+    Ok(Signing::Form { is_version_2, at_seconds })
 }
 
 /// Who signed the form.

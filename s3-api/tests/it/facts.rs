@@ -9,11 +9,13 @@
 //! | what a new bucket is to be is asked before its document is there | `a_bucket_is_made_as_its_document_says` |
 //! | parts of an upload are judged as if they were objects without headers | `an_upload_is_judged_by_what_it_was_begun_with` |
 //! | a hash that nobody signed and nobody compares passes for one | `a_hash_that_is_not_used_vouches_for_nothing` |
+//! | how old a form's signature is, is not known | `a_form_is_as_old_as_the_date_that_was_signed` |
 
-use crate::bench::{ALICE, BOB, Bench, Client, crc32};
+use crate::bench::{ALICE, BOB, Bench, Client, crc32, now};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crossdock_s3::{
     protocol::{
-        auth::{EMPTY_SHA256_HEX, PayloadMode},
+        auth::{EMPTY_SHA256_HEX, PayloadMode, Scope, SigningKey, Timestamp},
         http::Method::{Delete, Get, Head, Post, Put},
         policy::{Policy, PolicyPlace},
     },
@@ -437,4 +439,38 @@ fn a_hash_that_is_not_used_vouches_for_nothing() {
     assert_eq!(alice.send(&request).status, 200);
     assert_eq!(alice.call(Delete, "/vault?policy", &[], b"").status, 204);
     assert_eq!(presigned(&mut alice, Put, "/vault/l", &empty, "").status, 200);
+}
+
+#[test]
+fn a_form_is_as_old_as_the_date_that_was_signed() {
+    // A signature is over the form's policy alone: where that does not say which date it is, nobody knows how old it is.
+    let bench = Bench::of_strangers();
+    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let condition = "\"NumericGreaterThan\":{\"s3:signatureAge\":\"600000\"}";
+    set_policy(&mut alice, "photos", &[statement("Deny", "\"s3:PutObject\"", "photos", condition)]);
+    let mut posted = |age: u64, operator: &str, start: usize| {
+        let timestamp = Timestamp::from_seconds(now() - age);
+        let date = timestamp.to_string();
+        let (day, start) = (&date[..8], &date[..start]);
+        let credential = format!("alice/{day}/us-east-1/s3/aws4_request");
+        let policy = STANDARD.encode(format!(
+            "{{\"expiration\":\"2999-01-01T00:00:00Z\",\"conditions\":[{{\"bucket\":\"photos\"}},[\"eq\",\"$key\",\"k\"],\
+             {{\"x-amz-algorithm\":\"AWS4-HMAC-SHA256\"}},{{\"x-amz-credential\":\"{credential}\"}},[\"{operator}\",\"$x-amz-date\",\"{start}\"]]}}"
+        ));
+        let scope = Scope { day: day.into(), region: "us-east-1".into() };
+        let signature = SigningKey::derive(ALICE.1, &scope).sign(policy.as_bytes()).hex();
+        let fields = [
+            ("key", "k"),
+            ("policy", &*policy),
+            ("x-amz-algorithm", "AWS4-HMAC-SHA256"),
+            ("x-amz-credential", &*credential),
+            ("x-amz-date", &*date),
+            ("x-amz-signature", core::str::from_utf8(&signature).unwrap()),
+        ];
+        post(&mut bob, "photos", &fields)
+    };
+    assert_eq!(posted(0, "eq", 16), 204);
+    assert_eq!(posted(900, "eq", 16), 403);
+    assert_eq!(posted(0, "starts-with", 8), 403);
 }

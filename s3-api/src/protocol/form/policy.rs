@@ -158,6 +158,13 @@ impl FormPolicy {
         }
     }
 
+    /// Whether a form of this policy can have one value only of the field `name`, which is in lower case.
+    pub fn fixes(&self, name: &str) -> bool {
+        self.conditions
+            .iter()
+            .any(|condition| matches!(condition, Condition::Equals(known, _) if known == name))
+    }
+
     /// The most bytes that the file may have; none: the policy says nothing.
     pub fn bytes_max(&self) -> Option<u64> {
         self.length.map(|(_, most)| most)
@@ -220,6 +227,7 @@ mod tests {
             );
         }
         assert_eq!(policy.bytes_max(), Some(4));
+        assert!(policy.fixes("x-amz-meta-a") && !policy.fixes("key") && !policy.fixes("x-amz-date"));
         let length = |bytes| policy.check_length(bytes).map_err(|error| error.code);
         assert_eq!(length(1), Err(ErrorCode::EntityTooSmall));
         assert_eq!(length(4), Ok(()));

@@ -4,7 +4,7 @@
 //! version 2 (<https://docs.aws.amazon.com/AmazonS3/latest/API/HTTPPOSTForms.html>), which older forms have, with the secret itself.
 
 use super::FormHead;
-use crate::protocol::auth::{Scope, Signature, SigningKey, scope_of_credential};
+use crate::protocol::auth::{Scope, Signature, SigningKey, Timestamp, scope_of_credential};
 use crate::protocol::error::{ErrorCode, S3Error};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,6 +15,9 @@ use sha1::Sha1;
 pub struct FormSignature {
     /// The key.
     pub access_key: String,
+    /// When it says that it was made, in seconds since 1970; none for version 2, which does not say. It covers the form's policy alone: the
+    /// date was signed only if that fixes it ([`FormPolicy::fixes`](super::FormPolicy::fixes)).
+    pub at_seconds: Option<u64>,
     kind: Kind,
 }
 
@@ -52,7 +55,8 @@ impl FormSignature {
         if let Some(access_key) = form.field("awsaccesskeyid") {
             let Some(signature) = form.field("signature") else { return missing("Signature") };
             let bytes = STANDARD.decode(signature.trim()).map_err(|_| ErrorCode::SignatureDoesNotMatch)?;
-            return Ok(Some(FormSignature { access_key: access_key.to_owned(), kind: Kind::V2(bytes) }));
+            let (access_key, kind) = (access_key.to_owned(), Kind::V2(bytes));
+            return Ok(Some(FormSignature { access_key, at_seconds: None, kind }));
         }
         match form.field("x-amz-algorithm") {
             Some("AWS4-HMAC-SHA256") => {}
@@ -69,7 +73,9 @@ impl FormSignature {
         let Some(signature) = form.field("x-amz-signature") else { return missing("X-Amz-Signature") };
         let signature = Signature::parse(signature.as_bytes()).ok_or(ErrorCode::SignatureDoesNotMatch)?;
         let (access_key, scope) = scope_of_credential(credential, date)?;
-        Ok(Some(FormSignature { access_key: access_key.into(), kind: Kind::V4(scope, signature) }))
+        let at_seconds = Timestamp::parse_basic(date.as_bytes()).map(Timestamp::seconds);
+        let (access_key, kind) = (access_key.into(), Kind::V4(scope, signature));
+        Ok(Some(FormSignature { access_key, at_seconds, kind }))
     }
 
     /// The region it is for; none: any.
@@ -78,6 +84,11 @@ impl FormSignature {
             Kind::V4(scope, _) => Some(&scope.region),
             Kind::V2(_) => None,
         }
+    }
+
+    /// Whether it is of version 2.
+    pub fn is_version_2(&self) -> bool {
+        matches!(self.kind, Kind::V2(_))
     }
 
     /// Checks it over `policy`, the field as it was sent, in constant time.
