@@ -179,15 +179,17 @@ impl ObjectHeaders {
     /// Reads the headers of a PutObject, CopyObject or CreateMultipartUpload that are stored. The checksum stays
     /// empty: it is known when the body is.
     ///
-    /// `aws-chunked` describes how the body was sent and is taken out of `Content-Encoding`. A user header that comes
-    /// several times is stored once, its values divided by commas.
+    /// `aws-chunked` describes how the body was sent and is taken out of `Content-Encoding`. A header that comes several
+    /// times is stored once, its values divided by commas (RFC 9110 §5.3).
     ///
     /// # Errors
     ///
     /// 400 `MetadataTooLarge`, `InvalidStorageClass`, `InvalidArgument` for a name that is no header's; 501 `NotImplemented`.
     pub fn from_headers(headers: &Headers) -> Result<ObjectHeaders, S3Error> {
-        let mut stored = STORED_HEADERS
-            .map(|name| headers.first(name).filter(|value| !value.is_empty()).map(<[u8]>::to_vec));
+        let mut stored = STORED_HEADERS.map(|name| {
+            let lines: Vec<&[u8]> = headers.all(name).filter(|value| !value.is_empty()).collect();
+            (!lines.is_empty()).then(|| lines.join(&b", "[..]))
+        });
         let [_, _, encoding, ..] = &mut stored;
         if let Some(text) = encoding.as_deref().and_then(|value| core::str::from_utf8(value).ok()) {
             *encoding = strip_aws_chunked(text).map(String::into_bytes);
@@ -434,7 +436,10 @@ mod tests {
         // Six headers, user metadata in any bytes, repeated names joined, the transfer's own encoding left out.
         let read = ObjectHeaders::from_headers(&headers(&[
             ("Content-Type", b"text/plain"),
-            ("Content-Encoding", b"aws-chunked,gzip"),
+            ("Content-Encoding", b"aws-chunked"),
+            ("Content-Encoding", b"gzip"),
+            ("Cache-Control", b"no-transform"),
+            ("Cache-Control", b"max-age=1"),
             ("X-Amz-Meta-A", b"caf\xe9"),
             ("x-amz-meta-a", b"2"),
             ("x-amz-storage-class", b"STANDARD_IA"),
@@ -442,9 +447,10 @@ mod tests {
             ("Expires", b""),
         ]));
         let read = read.unwrap();
+        assert_eq!(read.stored[0].as_deref(), Some(&b"no-transform, max-age=1"[..]));
         assert_eq!(read.stored[2].as_deref(), Some(&b"gzip"[..]));
         assert_eq!(read.stored[4].as_deref(), Some(&b"text/plain"[..]));
-        assert_eq!(read.stored.iter().flatten().count(), 2);
+        assert_eq!(read.stored.iter().flatten().count(), 3);
         assert_eq!(read.user, [("a".to_owned(), b"caf\xe9,2".to_vec())]);
         assert_eq!(read.storage_class, StorageClass::StandardIa);
         let bare = ObjectHeaders::from_headers(&headers(&[("Content-Encoding", b"aws-chunked")])).unwrap();
