@@ -143,12 +143,13 @@ impl Authorizer for Policies {
         // What is done along the way is done to the object that is written, whoever owns the one that is there.
         let about_object = names_object && !access.is_secondary;
         let by_owner = about_object && (bucket.has_lists() || !is_owner);
+        let by_tags = names_object && asks_for(access, bucket, EXISTING_TAG);
         if matches!(access.object, ObjectAccess::Unknown)
-            && (by_owner || (names_object && asks_for_tags(access, bucket)))
+            && (by_owner || by_tags || is_by_version(access, bucket))
         {
             return Decision::LookAtObject;
         }
-        let facts = with_tags(access, bucket);
+        let facts = if by_tags { with_tags(access) } else { None };
         decide_in(access, bucket, facts.as_ref(), is_owner, about_object)
     }
 
@@ -306,8 +307,12 @@ fn name_of(resource: &Resource) -> String {
     }
 }
 
-fn asks_for_tags(access: &Access<'_>, bucket: &BucketAccess) -> bool {
-    policies(access.principal, Some(bucket)).any(|policy| policy.asks_for("s3:ExistingObjectTag/"))
+/// How names of facts begin that are tags of the object.
+const EXISTING_TAG: &str = "s3:ExistingObjectTag/";
+
+/// Whether a policy that has a say asks for facts that begin like this.
+fn asks_for(access: &Access<'_>, bucket: &BucketAccess, name: &str) -> bool {
+    policies(access.principal, Some(bucket)).any(|policy| policy.asks_for(name))
 }
 
 /// All that can decide about what `principal` does in `bucket`.
@@ -319,13 +324,18 @@ fn policies<'a>(
     own.iter().chain(bucket.and_then(|bucket| bucket.policy.as_ref()))
 }
 
-/// The facts with those of the object, if it has any that a policy asks for.
-fn with_tags(access: &Access<'_>, bucket: &BucketAccess) -> Option<Facts> {
+/// Whether it depends on the name of a version, which is one if the version that is found by it has that name.
+fn is_by_version(access: &Access<'_>, bucket: &BucketAccess) -> bool {
+    const NAME: &str = "s3:VersionId";
+    access.resource.key().is_some() && asks_for(access, bucket, NAME) && access.facts.facts().has(NAME)
+}
+
+/// The facts with the tags of the object, if it has any.
+fn with_tags(access: &Access<'_>) -> Option<Facts> {
     let ObjectAccess::Present { tags, .. } = access.object else { return None };
-    let wanted = !tags.is_empty() && asks_for_tags(access, bucket);
-    let mut facts = wanted.then(|| access.facts.facts().clone())?;
+    let mut facts = (!tags.is_empty()).then(|| access.facts.facts().clone())?;
     for (key, value) in &tags.tags {
-        facts.add(&format!("s3:ExistingObjectTag/{key}"), value.as_str());
+        facts.add(&format!("{EXISTING_TAG}{key}"), value.as_str());
     }
     Some(facts)
 }

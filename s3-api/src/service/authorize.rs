@@ -18,7 +18,7 @@ use super::{
     identity::Principal,
     settings::BucketState,
     tags::{headers_of, parse_upload},
-    versions::which,
+    versions::{NULL, which},
 };
 use crate::protocol::{
     error::{ErrorCode, S3Error},
@@ -245,6 +245,15 @@ impl Service {
             question.looked.set(found).ok();
         }
         let authorizer = &self.options.authorizer;
+        let is_null = match question.looked.get() {
+            Some(Looked::Present(info)) => info.is_null_version,
+            Some(Looked::Absent(Error::DeleteMarker(marker))) => marker.is_null_version,
+            _ => false,
+        };
+        // What policies say of the null version by its name they say of the version, however else it might be found.
+        if is_null && question.version_id.is_some_and(|name| name != NULL) {
+            return Ok(Decision::Deny);
+        }
         match question.looked.get() {
             Some(Looked::Present(info)) => {
                 let headers = headers_of(&info.attributes)?;

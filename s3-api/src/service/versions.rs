@@ -16,7 +16,7 @@ use crossdock::{
 /// What the null version is called: "objects that are stored in your bucket before you set the versioning state have a version
 /// ID of null". (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>, "Unversioned, versioning-enabled, and
 /// versioning-suspended buckets".)
-const NULL: &str = "null";
+pub(super) const NULL: &str = "null";
 
 /// A version as clients see it: "Unicode, UTF-8 encoded, URL-ready, opaque strings that are no more than 1,024 bytes long".
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/versioning-workflows.html>, "Version IDs".)
