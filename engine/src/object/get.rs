@@ -55,8 +55,10 @@ pub struct Get {
     pub(super) straight: Option<PeerLease>,
     /// Until when a device may be told to; there where the memory is.
     pub(super) straight_until: Option<Until>,
+    /// Until it is shared.
+    pin: Option<PinGuard>,
     /// Also held by what reads straight into the peer's memory, until that is done.
-    pin: Rc<PinGuard>,
+    shared_pin: Option<Rc<PinGuard>>,
     _memory: Grant,
     _operation: Grant,
 }
@@ -152,7 +154,8 @@ impl Get {
             with_checksums: false,
             straight: None,
             straight_until: None,
-            pin: Rc::new(pin),
+            pin: Some(pin),
+            shared_pin: None,
             _memory: memory,
             _operation: operation,
         }
@@ -278,7 +281,7 @@ impl Get {
             let cached = self.cached;
             let task = match target.filter(|_| straight).zip(until) {
                 Some((target, until)) => {
-                    let into = Into { target, behind: lease, until, pin: self.pin.clone() };
+                    let into = Into { target, behind: lease, until, pin: self.shared_pin() };
                     self.engine.core().spawn(async move {
                         read_straight(&engine, shard, &piece, span, into, with_checksum).await
                     })
@@ -293,6 +296,14 @@ impl Get {
             self.window.push_back(Ahead::Coming(task));
         }
         Ok(None)
+    }
+
+    /// The pin, for what may read when this is gone. It takes memory of its own only where there is such a read.
+    fn shared_pin(&mut self) -> Rc<PinGuard> {
+        if let Some(pin) = self.pin.take() {
+            self.shared_pin = Some(Rc::new(pin));
+        }
+        self.shared_pin.clone().expect("the pin is one or the other")
     }
 
     /// Goes past a span; the part of the peer's memory that is for it.
