@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The source tree this program was built from.
+#[derive(Clone)]
 pub(crate) struct Tree {
     root: PathBuf,
     target: PathBuf,

@@ -35,6 +35,14 @@ impl fmt::Display for Kernel {
     }
 }
 
+/// Whether what the machine prints is shown while it does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    AsItComes,
+    /// By whoever has it run.
+    AtTheEnd,
+}
+
 /// What runs on this host, and the Debian package it comes in. All of `NEEDED` in `install` that is for soft-RoCE.
 const PROGRAMS: &[&str] = &["qemu-system-x86_64", "busybox", "rdma", "ip", "depmod", "cpio", "zstd", "xz"];
 
@@ -82,9 +90,9 @@ impl<'a> Machine<'a> {
     }
 
     /// Boots, runs the command with bash in the tree's directory, and ends. What it printed, and whether it succeeded.
-    pub(crate) fn run(&self, command: &str, seconds: u64) -> Result<Finished, String> {
+    pub(crate) fn run(&self, command: &str, seconds: u64, show: Show) -> Result<Finished, String> {
         let work = self.tree.target().join(format!("vm-{}", std::process::id()));
-        let done = self.run_in(&work, command, seconds);
+        let done = self.run_in(&work, command, seconds, show);
         // It is under the target directory, where leftovers harm nobody.
         let _ = std::fs::remove_dir_all(&work);
         let Finished { output, .. } = done?;
@@ -93,7 +101,7 @@ impl<'a> Machine<'a> {
         Ok(Finished { success, output })
     }
 
-    fn run_in(&self, work: &Path, command: &str, seconds: u64) -> Result<Finished, String> {
+    fn run_in(&self, work: &Path, command: &str, seconds: u64, show: Show) -> Result<Finished, String> {
         let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
         std::fs::create_dir_all(work).map_err(|error| failed("no directory for the machine", error))?;
         let disk = work.join("disk");
@@ -114,7 +122,7 @@ impl<'a> Machine<'a> {
             return Err(format!("no file system for the machine: {}", joined.output.trim()));
         }
         let drive = format!("file={},if=none,id=disk,format=raw", disk.display());
-        Line::new("timeout", work)
+        let line = Line::new("timeout", work)
             .args(["--kill-after=5", &seconds.to_string(), "qemu-system-x86_64"])
             // The kernel's remarks would land in the middle of the tests' lines; that it died is said all the same.
             // Not KVM: it is rarely allowed inside of another machine, and where it is, it need not work.
@@ -128,8 +136,11 @@ impl<'a> Machine<'a> {
                 "console=ttyS0 panic=-1 quiet loglevel=1 mitigations=off",
             ])
             .args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"])
-            .args(["-drive", &drive, "-device", "nvme,serial=crossdock,drive=disk"])
-            .run()
+            .args(["-drive", &drive, "-device", "nvme,serial=crossdock,drive=disk"]);
+        match show {
+            Show::AsItComes => line.run(),
+            Show::AtTheEnd => line.run_quiet(),
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 
 mod machine;
 
-use machine::{Kernel, Machine};
+use machine::{Kernel, Machine, Show};
 use std::path::PathBuf;
 
 use crate::cargo;
@@ -42,9 +42,10 @@ const TESTS: &[(&str, &str, &str, &str)] = &[
 
 /// Of S3, what hangs on sockets, sessions and the ring. What stalled clients hold is not looked at in the machine: its sockets have room
 /// for whole lists, which then are with the kernel and not with the server.
-const S3_TESTS: &str = "remote:: renewal:: steering:: client:: access_log:: wire::";
-/// What takes its time there: faults of a simulated card, whose likes of the real one are among those of RDMA, and what stands above sockets.
-const S3_TESTS_LONG: &str = "faults:: many_at_once:: http_front:: tls::";
+const S3_TESTS: &str = "remote:: renewal:: steering:: client:: access_log::";
+/// What takes its time there: faults of a simulated card, whose likes of the real one are among those of RDMA, what waits for a limit to pass, and
+/// what stands above sockets.
+const S3_TESTS_LONG: &str = "wire:: faults:: many_at_once:: http_front:: tls::";
 
 /// Test targets that run nowhere else.
 pub(crate) fn elsewhere() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -59,11 +60,12 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
         for kernel in kernels {
             let machine = Machine::prepare(tree, kernel)?;
             println!("on Linux {}", machine.release());
-            success &= machine.run(&options.command.join(" "), SECONDS_MAX)?.success;
+            success &= machine.run(&options.command.join(" "), SECONDS_MAX, Show::AsItComes)?.success;
         }
         return Ok(success);
     }
-    let verdict = tests(tree, &kernels, options.long)?;
+    let programs = programs(tree, options.long)?;
+    let verdict = tests(tree, &kernels, &programs, Show::AsItComes)?.0;
     for note in &verdict.notes {
         println!("{note}");
     }
@@ -71,18 +73,45 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     Ok(verdict.counts.failed == 0)
 }
 
-/// The stage of `cargo xtask test`.
-pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
-    tests(tree, &[Kernel::Newer], false)
+/// The stage of `cargo xtask test`, which goes on beside others: it waits more than it works, and its tests are patient. What is to be built is
+/// built when this returns.
+pub(crate) fn begin(tree: &Tree) -> Result<Beside, String> {
+    let programs = programs(tree, false)?;
+    let tree = tree.clone();
+    #[allow(clippy::disallowed_methods, reason = "this is no core")]
+    let work = std::thread::spawn(move || tests(&tree, &[Kernel::Newer], &programs, Show::AtTheEnd));
+    Ok(Beside(work))
 }
 
-fn tests(tree: &Tree, kernels: &[Kernel], long: bool) -> Result<Verdict, String> {
-    let mut programs: Vec<(PathBuf, String)> = Vec::new();
-    for (package, target, which, besides) in TESTS {
-        let which = if long { format!("{which} {besides}") } else { (*which).to_owned() };
-        programs.push((cargo::test_program(tree, package, target)?, which));
+/// What goes on beside other stages: its verdict, and what it printed.
+pub(crate) struct Beside(std::thread::JoinHandle<Result<(Verdict, String), String>>);
+
+impl Beside {
+    /// Waits for the end, and shows what was printed until then.
+    pub(crate) fn end(self) -> Result<Verdict, String> {
+        let (verdict, output) = self.0.join().map_err(|_| "it ended by a panic".to_owned())??;
+        print!("{output}");
+        Ok(verdict)
     }
-    let mut verdict = Verdict::default();
+}
+
+/// Builds the programs of the tests; with each, which of it are to be run.
+fn programs(tree: &Tree, long: bool) -> Result<Vec<(PathBuf, String)>, String> {
+    let of = |(package, target, which, besides): &(&str, &str, &str, &str)| {
+        let which = if long { format!("{which} {besides}") } else { (*which).to_owned() };
+        Ok((cargo::test_program(tree, package, target)?, which))
+    };
+    TESTS.iter().map(of).collect()
+}
+
+/// The verdict, and what was not shown.
+fn tests(
+    tree: &Tree,
+    kernels: &[Kernel],
+    programs: &[(PathBuf, String)],
+    show: Show,
+) -> Result<(Verdict, String), String> {
+    let (mut verdict, mut output) = (Verdict::default(), String::new());
     for kernel in kernels {
         // One skipped test stands for all of them: how many there are is known in the machine only.
         let machine = match Machine::prepare(tree, *kernel) {
@@ -98,8 +127,11 @@ fn tests(tree: &Tree, kernels: &[Kernel], long: bool) -> Result<Verdict, String>
             format!("{} --test-threads=1 --color=never {which} 2>&1 || failed=1\n", program.display())
         });
         let command = format!("failed=0\n{}exit $failed", runs.collect::<String>());
-        let done = machine.run(&command, SECONDS_MAX)?;
+        let done = machine.run(&command, SECONDS_MAX, show)?;
         verdict.add(Verdict::of_runner(libtest_counts(&done.output), done.success));
+        if show == Show::AtTheEnd {
+            output.push_str(&done.output);
+        }
     }
-    Ok(verdict)
+    Ok((verdict, output))
 }
