@@ -384,10 +384,7 @@ impl Run {
                 self.world.disk.heal();
             }
             End::RotAndPower { seed } => {
-                self.rest_and_verify(busy)?;
-                if !self.may_have_stopped {
-                    self.world.seal().map_err(|stuck| format!("sealing: {stuck}"))?;
-                }
+                self.rest_and_seal(busy)?;
                 let read_by_recovery = self.world.replayed_log();
                 self.world.crash();
                 self.world.disk.heal();
@@ -403,12 +400,7 @@ impl Run {
             End::BadBlocks { after, seed } => {
                 match after {
                     Some(steps) => self.steps(*steps)?,
-                    None => {
-                        self.rest_and_verify(busy)?;
-                        if !self.may_have_stopped {
-                            self.world.seal().map_err(|stuck| format!("sealing: {stuck}"))?;
-                        }
-                    }
+                    None => self.rest_and_seal(busy)?,
                 }
                 let read_by_recovery = self.world.replayed_log();
                 self.world.crash();
@@ -467,6 +459,15 @@ impl Run {
             return Ok(());
         }
         self.verify().map_err(|wrong| format!("at rest: {wrong}"))
+    }
+
+    /// The same; and every log says then that all that was acknowledged is durable, but for those that stopped.
+    fn rest_and_seal(&mut self, busy: &Rc<Cell<usize>>) -> Checked {
+        self.rest_and_verify(busy)?;
+        if !self.may_have_stopped {
+            self.world.seal().map_err(|stuck| format!("sealing: {stuck}"))?;
+        }
+        Ok(())
     }
 
     // ── what is there ──
