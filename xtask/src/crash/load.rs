@@ -1,6 +1,5 @@
 //! A mixed load of several clients, each of whom writes down what he was told.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
@@ -13,7 +12,7 @@ use fastrand::Rng;
 
 use super::client::{Client, Reply, sha256, value_of};
 use super::record::{Record, Ticket, Value};
-use super::uploads::Upload;
+use super::uploads::Uploads;
 use crate::clock;
 
 pub(crate) const BUCKET: &str = "crash";
@@ -30,7 +29,7 @@ pub(crate) struct Journal {
     /// Of the buckets that clients make, change and delete.
     buckets: Mutex<Record>,
     /// Uploads that were begun and not ended, as far as anybody was told.
-    uploads: Mutex<BTreeMap<String, Upload>>,
+    uploads: Mutex<Uploads>,
     /// Clients are to end.
     stopped: AtomicBool,
     /// The server may end at any moment.
@@ -49,7 +48,7 @@ impl Journal {
         self.buckets.lock().expect("no client panics while it holds the record")
     }
 
-    pub(crate) fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
+    pub(crate) fn uploads(&self) -> MutexGuard<'_, Uploads> {
         self.uploads.lock().expect("no client panics while it holds the uploads")
     }
 
@@ -265,13 +264,18 @@ impl Worker {
 
     fn get(&mut self, client: &mut Client) -> std::io::Result<()> {
         let key = self.key();
+        let sent = self.journal.record().tick();
         let reply = client.call("GET", &format!("/{BUCKET}/{key}"), "", &[])?;
         if reply.status == 503 {
             return Ok(());
         }
         match value_of(&reply) {
-            Ok(value) if self.journal.record().knows(&key, value) || value == Value::Absent => {}
-            Ok(value) => self.journal.fault(format!("GET {key}: bytes that nobody wrote: {value:?}")),
+            Ok(value) => {
+                let readable = self.journal.record().readable(&key, sent);
+                if !readable.contains(&value) {
+                    self.journal.fault(format!("GET {key}: {value:?}, where {readable:?} may be"));
+                }
+            }
             Err(error) => self.journal.fault(format!("GET {key}: {error}")),
         }
         Ok(())

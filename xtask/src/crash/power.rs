@@ -15,7 +15,8 @@ use super::disk::{Cut, Disk, FileSystem, Mounted, Served};
 use super::load::{Journal, Load};
 use super::record::Record;
 use super::server::Server;
-use super::verify::verify_with_buckets;
+use super::uploads::{self, Uploads};
+use super::verify::verify_found;
 use super::{Run, faults_error, make_bucket};
 use crate::clock;
 
@@ -93,6 +94,8 @@ struct Image {
     record: Record,
     /// Of the buckets that come and go.
     buckets: Record,
+    /// Uploads that were open around the cut.
+    uploads: Uploads,
     seed: u64,
     lost_count: usize,
 }
@@ -136,18 +139,20 @@ fn take_images(
         // Every other cut loses the whole cache: it finds a missing flush at once.
         let kind = if index % 2 == 0 { Cut::LoseAll } else { Cut::Mixed(seed) };
         let tick = || (journal.record().tick(), journal.buckets().tick());
-        let before = tick();
+        let (before, open_before) = (tick(), journal.uploads().clone());
         let lost_count = rig.cut(&path, kind)?;
-        let after = tick();
+        let (open_after, after) = (journal.uploads().clone(), tick());
         let record = journal.record().clone().into_cut(before.0, after.0);
         let buckets = journal.buckets().clone().into_cut(before.1, after.1);
+        let uploads = uploads::into_cut(open_before, &open_after);
         println!(
-            "cut {} ({kind:?}): {} operations so far, {} keys acknowledged, {lost_count} writes not flushed",
+            "cut {} ({kind:?}): {} operations so far, {} keys acknowledged, {} uploads open, {lost_count} writes not flushed",
             index + 1,
             journal.operation_count(),
-            record.acknowledged_count()
+            record.acknowledged_count(),
+            uploads.len()
         );
-        images.push(Image { path, record, buckets, seed, lost_count });
+        images.push(Image { path, record, buckets, uploads, seed, lost_count });
     }
     load.join();
     let faults = journal.take_faults();
@@ -162,7 +167,8 @@ fn recover(run: &Run, directory: &Path, system: FileSystem, mut image: Image) ->
     let data = found.directory().join("data");
     run.check_left_store(&data, "as the cut left it")?;
     let server = Server::start(&run.program, &data)?;
-    let outcome = verify_with_buckets(server.address(), &mut image.record, &mut image.buckets)?;
+    let uploads = std::mem::take(&mut image.uploads);
+    let outcome = verify_found(server.address(), &mut image.record, &mut image.buckets, uploads)?;
     server.stop()?;
     faults_error("after recovery", &outcome.faults)?;
     run.check_store(&data, "closed after recovery")?;

@@ -117,11 +117,16 @@ impl Record {
         writes.iter().filter(|write| !followed(write)).map(|write| write.value).collect()
     }
 
-    /// Whether some write of `key` was to put `value` there: what any read may return at any time.
-    pub(crate) fn knows(&self, key: &str, value: Value) -> bool {
-        self.keys
-            .get(key)
-            .map_or(value == Value::Absent, |writes| writes.iter().any(|write| write.value == value))
+    /// The values that a read of `key` may give that was sent at `sent` and is answered now: of any write that was not followed, by
+    /// the time the read was sent, by one that was acknowledged.
+    pub(crate) fn readable(&self, key: &str, sent: Moment) -> Vec<Value> {
+        let Some(writes) = self.keys.get(key) else { return vec![Value::Absent] };
+        let is_done = |other: &Write| other.end.is_some_and(|end| end < sent);
+        let followed = |write: &Write| {
+            let after = |end: Moment| writes.iter().any(|other| is_done(other) && other.begin > end);
+            write.end.is_some_and(after)
+        };
+        writes.iter().filter(|write| !followed(write)).map(|write| write.value).collect()
     }
 
     /// The crash is over and `observed` was found: doubts about `key` are settled, and what was found must stay.
@@ -235,6 +240,25 @@ mod tests {
         let _lost = record.begin("k", value(1));
         record.settle("k", value(1));
         assert_eq!(record.allowed("k"), [value(1)]);
-        assert!(record.knows("k", value(1)) && !record.knows("k", value(2)));
+    }
+
+    #[test]
+    fn a_read_gives_what_was_not_replaced_when_it_was_sent() {
+        // Neither a value that was replaced before, nor absence after an acknowledgement; of a write that came beside it, either.
+        let mut record = Record::default();
+        for byte in [1, 2] {
+            let ticket = record.begin("k", value(byte));
+            record.acknowledge(&ticket);
+        }
+        let sent = record.tick();
+        assert_eq!(record.readable("k", sent), [value(2)]);
+        let beside = record.begin("k", Value::Absent);
+        record.acknowledge(&beside);
+        assert_eq!(record.readable("k", sent), [value(2), Value::Absent]);
+        let sent = record.tick();
+        assert_eq!(record.readable("k", sent), [Value::Absent]);
+        let _in_doubt = record.begin("k", value(3));
+        assert_eq!(record.readable("k", sent), [Value::Absent, value(3)]);
+        assert_eq!(record.readable("other", sent), [Value::Absent]);
     }
 }

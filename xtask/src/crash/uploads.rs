@@ -3,19 +3,24 @@
 //! An upload of which a part was acknowledged is there after a crash, with that part, or was completed. Either way completing
 //! it works: one that was completed already answers as it did the first time.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use sha2::{Digest, Sha256};
 
 use super::client::{Client, Reply};
-use super::load::{BUCKET, Journal, Worker, payload};
-use super::record::{Ticket, Value};
+use super::load::{BUCKET, Worker, payload};
+use super::record::{Record, Ticket, Value};
 use super::verify::{elements, encode};
 
 /// The least that S3 takes for a part that is not the last.
 const PART_BYTES_MIN: usize = 5 << 20;
 
+/// Uploads that were begun and not ended, as far as anybody was told, by their names.
+pub(crate) type Uploads = BTreeMap<String, Upload>;
+
 /// An upload that was begun.
+#[derive(Clone)]
 pub(crate) struct Upload {
     key: String,
     /// Entity tags of the parts that were acknowledged, from the first.
@@ -128,9 +133,19 @@ impl Worker {
     }
 }
 
+/// Of the uploads that were open `before` a snapshot of the disk was taken, with the parts that were acknowledged then, those that were
+/// open `after` it too, and that nobody had begun to complete: they are in the snapshot, whatever moment it is of.
+pub(crate) fn into_cut(before: Uploads, after: &Uploads) -> Uploads {
+    let is_open = |id: &String| after.get(id).is_some_and(|upload| upload.completing.is_none());
+    before.into_iter().filter(|(id, _)| is_open(id)).collect()
+}
+
 /// After a restart: brings every upload that is not known to have ended to its end. Says what was not as it must be.
-pub(crate) fn end_uploads(client: &mut Client, journal: &Journal) -> io::Result<Vec<String>> {
-    let uploads = std::mem::take(&mut *journal.uploads());
+pub(crate) fn end_uploads(
+    client: &mut Client,
+    uploads: Uploads,
+    record: &mut Record,
+) -> io::Result<Vec<String>> {
     let mut faults = Vec::new();
     for (id, upload) in uploads {
         if upload.etags.is_empty() {
@@ -144,10 +159,10 @@ pub(crate) fn end_uploads(client: &mut Client, journal: &Journal) -> io::Result<
             continue;
         }
         let ticket = upload.completing.clone();
-        let ticket = ticket.unwrap_or_else(|| journal.record().begin(&upload.key, upload.value()));
+        let ticket = ticket.unwrap_or_else(|| record.begin(&upload.key, upload.value()));
         let reply = upload.complete(client, &id)?;
         match is_done(&reply) {
-            true => journal.record().acknowledge(&ticket),
+            true => record.acknowledge(&ticket),
             false => {
                 let said = String::from_utf8_lossy(&reply.body);
                 let parts = upload.etags.len();
@@ -159,4 +174,31 @@ pub(crate) fn end_uploads(client: &mut Client, journal: &Journal) -> io::Result<
         }
     }
     Ok(faults)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_holds_the_uploads_that_were_open_around_it() {
+        // Neither one that was ended meanwhile nor one that was begun meanwhile, and of parts those from before.
+        let upload = |etags: &[&str]| Upload {
+            key: "k".to_owned(),
+            etags: etags.iter().map(ToString::to_string).collect(),
+            bytes: 0,
+            hash: Sha256::new(),
+            completing: None,
+        };
+        let named = |uploads: &[(&str, &[&str])]| -> Uploads {
+            uploads.iter().map(|(id, etags)| ((*id).to_owned(), upload(etags))).collect()
+        };
+        let before = named(&[("open", &["1"]), ("ended", &["1"]), ("completing", &["1"])]);
+        let mut after = named(&[("open", &["1", "2"]), ("completing", &["1"]), ("begun", &[])]);
+        let ticket = Record::default().begin("k", Value::Absent);
+        after.get_mut("completing").unwrap().completing = Some(ticket);
+        let cut = into_cut(before, &after);
+        assert_eq!(cut.keys().collect::<Vec<_>>(), ["open"]);
+        assert_eq!(cut["open"].etags, ["1"]);
+    }
 }

@@ -7,7 +7,7 @@ use super::buckets::check_buckets;
 use super::client::{Client, value_of};
 use super::load::{BUCKET, Journal};
 use super::record::{Record, Value};
-use super::uploads::end_uploads;
+use super::uploads::{Uploads, end_uploads};
 
 /// What a verification saw.
 #[derive(Default)]
@@ -18,27 +18,26 @@ pub(crate) struct Outcome {
 
 /// As [`verify`], and whatever else the load knows of: uploads, which are ended, and buckets.
 pub(crate) fn verify_all(address: SocketAddr, journal: &Journal) -> Result<Outcome, String> {
-    let failed = |error: std::io::Error| format!("the server did not answer while it was checked: {error}");
-    let mut client = Client::connect(address).map_err(failed)?;
-    let faults = end_uploads(&mut client, journal).map_err(failed)?;
-    drop(client);
-    let mut outcome = verify_with_buckets(address, &mut journal.record(), &mut journal.buckets())?;
-    outcome.faults.extend(faults);
-    Ok(outcome)
+    let uploads = std::mem::take(&mut *journal.uploads());
+    verify_found(address, &mut journal.record(), &mut journal.buckets(), uploads)
 }
 
-/// As [`verify`], and the buckets that the load made.
-pub(crate) fn verify_with_buckets(
+/// The same, of what these say.
+pub(crate) fn verify_found(
     address: SocketAddr,
     record: &mut Record,
     buckets: &mut Record,
+    uploads: Uploads,
 ) -> Result<Outcome, String> {
     let failed = |error: std::io::Error| format!("the server did not answer while it was checked: {error}");
     let mut client = Client::connect(address).map_err(failed)?;
-    let (bucket_count, faults) = check_buckets(&mut client, buckets).map_err(failed)?;
+    let upload_count = uploads.len();
+    let mut faults = end_uploads(&mut client, uploads, record).map_err(failed)?;
+    let (bucket_count, more) = check_buckets(&mut client, buckets).map_err(failed)?;
+    faults.extend(more);
     drop(client);
     let mut outcome = verify(address, record)?;
-    outcome.checked_count += bucket_count;
+    outcome.checked_count += bucket_count + upload_count;
     outcome.faults.extend(faults);
     Ok(outcome)
 }
