@@ -3,7 +3,10 @@
 //! There are two: the ring of a real core, below, and the simulator's, whose clock stands still until told.
 
 use super::{Moment, WakeCore, endpoints::Endpoints};
-use crossdock_transport::{remote::Endpoint, ring::Ring};
+use crossdock_transport::{
+    remote::Endpoint,
+    ring::{Ring, SystemCalls},
+};
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 /// The ground under one core.
@@ -19,8 +22,8 @@ pub trait Driver {
     /// The wall clock, in milliseconds since 1970 (UTC). May jump.
     fn wall_clock_ms(&self) -> u64;
     /// System calls made for turning, parking and waking so far.
-    fn system_calls(&self) -> u64 {
-        0
+    fn system_calls(&self) -> SystemCalls {
+        SystemCalls::default()
     }
     /// This core's part of the transport of that name, if there is one.
     fn endpoint(&self, _transport: &str) -> Option<Rc<dyn Endpoint>> {
@@ -96,8 +99,8 @@ impl Driver for RingDriver {
         nanoseconds(time.tv_sec, time.tv_nsec) / 1_000_000
     }
 
-    fn system_calls(&self) -> u64 {
-        self.ring.syscalls()
+    fn system_calls(&self) -> SystemCalls {
+        self.ring.system_calls()
     }
 
     fn endpoint(&self, transport: &str) -> Option<Rc<dyn Endpoint>> {

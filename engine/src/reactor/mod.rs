@@ -26,7 +26,7 @@ pub use signal::{Budget, Grant, Take};
 pub use timers::{Moment, Sleep};
 
 use crate::memory::MAILBOX_MESSAGES;
-use crossdock_transport::{memory::Pool, remote::Endpoint};
+use crossdock_transport::{memory::Pool, remote::Endpoint, ring::SystemCalls};
 use mailbox::{Message, Outbox};
 use std::{
     any::Any,
@@ -126,8 +126,8 @@ impl Core {
         self.0.driver.wall_clock_ms()
     }
 
-    /// System calls of this core's driver so far.
-    pub fn system_calls(&self) -> u64 {
+    /// System calls of this core's driver so far, and those by which it was woken.
+    pub fn system_calls(&self) -> SystemCalls {
         self.0.driver.system_calls()
     }
 

@@ -44,6 +44,25 @@ pub use files::RingFile;
 pub(crate) use socket::Socket;
 pub use wake::RingWaker;
 
+/// System calls, by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SystemCalls {
+    /// `io_uring_enter`: what turns, parks and posts of an io_uring need. The portable driver has none.
+    pub enters: u64,
+    /// What else the ring's own thread called: all of the portable driver's, registrations, clearing a signal.
+    pub others: u64,
+    /// Writes by which the sleeping ring was woken, whichever thread made them.
+    pub wakes: u64,
+}
+
+impl SystemCalls {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.enters + self.others + self.wakes
+    }
+}
+
 /// Which driver to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -169,9 +188,9 @@ impl Ring {
         on_driver!(&*self.0.driver.borrow(), d => d.describe())
     }
 
-    /// System calls made by turns, parks and posts so far.
-    pub fn syscalls(&self) -> u64 {
-        on_driver!(&*self.0.driver.borrow(), d => d.syscalls())
+    /// System calls made by turns, parks, posts and wakes so far.
+    pub fn system_calls(&self) -> SystemCalls {
+        on_driver!(&*self.0.driver.borrow(), d => d.system_calls())
     }
 
     /// Registers the arena as fixed buffers, so that the kernel need not look up and pin its pages for each operation.

@@ -16,7 +16,7 @@
 #![allow(unsafe_code)]
 
 use super::{
-    Durability, Finished,
+    Durability, Finished, SystemCalls,
     request::{Action, Request, Step, queue_index},
     socket::{Socket, socket_flags},
     wake::{RingWaker, WakeState},
@@ -95,8 +95,8 @@ impl Portable {
         RingWaker::new(self.wake.clone())
     }
 
-    pub(super) fn syscalls(&self) -> u64 {
-        self.syscalls
+    pub(super) fn system_calls(&self) -> SystemCalls {
+        SystemCalls { enters: 0, others: self.syscalls, wakes: self.wake.writes() }
     }
 
     pub(super) fn describe(&self) -> String {

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::{
-    Finished,
+    Finished, SystemCalls,
     buffers::FixedBuffers,
     entries::{Abilities, Manner, entry},
     files::FIXED_FILES,
@@ -77,6 +77,9 @@ pub(super) struct Uring {
     signalled: bool,
     /// The owner may be waiting for the signal.
     waiting: bool,
+    /// Calls of `io_uring_enter`.
+    enters: u64,
+    /// All others.
     syscalls: u64,
 }
 
@@ -130,6 +133,7 @@ impl Uring {
             watched: Vec::new(),
             signalled: false,
             waiting: false,
+            enters: 0,
             syscalls: 0,
         })
     }
@@ -138,8 +142,8 @@ impl Uring {
         RingWaker::new(self.wake.clone())
     }
 
-    pub(super) fn syscalls(&self) -> u64 {
-        self.syscalls
+    pub(super) fn system_calls(&self) -> SystemCalls {
+        SystemCalls { enters: self.enters, others: self.syscalls, wakes: self.wake.writes() }
     }
 
     pub(super) fn describe(&self) -> String {
@@ -439,14 +443,14 @@ impl Uring {
     }
 
     fn flush(&mut self) {
-        self.syscalls += 1;
+        self.enters += 1;
         let result = self.ring.submit();
         self.check(result);
     }
 
     /// One `io_uring_enter`: submits everything, runs deferred work, waits for `want` completions.
     fn enter(&mut self, want: usize, limit: Option<Duration>) {
-        self.syscalls += 1;
+        self.enters += 1;
         let result = if want > 0 {
             let timespec = limit.map(Timespec::from);
             let args = SubmitArgs::new();

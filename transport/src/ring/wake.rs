@@ -101,6 +101,8 @@ pub(super) struct WakeState {
     eventfd: OwnedFd,
     /// The same for a ring whose owner waits in a loop of its own, for this descriptor.
     signal: OnceLock<OwnedFd>,
+    /// System calls made by wakers, of whichever thread. Not loom's: nothing depends on it.
+    writes: std::sync::atomic::AtomicU64,
 }
 
 impl WakeState {
@@ -109,7 +111,12 @@ impl WakeState {
     pub(super) fn new(blocking: bool) -> io::Result<Arc<WakeState>> {
         let mut flags = EventfdFlags::CLOEXEC;
         flags.set(EventfdFlags::NONBLOCK, !blocking);
-        Ok(Arc::new(WakeState { flag: Flag::new(), eventfd: eventfd(0, flags)?, signal: OnceLock::new() }))
+        Ok(Arc::new(WakeState {
+            flag: Flag::new(),
+            eventfd: eventfd(0, flags)?,
+            signal: OnceLock::new(),
+            writes: 0.into(),
+        }))
     }
 
     /// The descriptor for a loop of the owner's, made when first asked for.
@@ -146,6 +153,11 @@ impl WakeState {
         self.flag.end_park();
     }
 
+    /// How often a waker wrote to a descriptor so far.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn wake(&self) {
         let Some(place) = self.flag.notify() else { return };
         let target = match (place, self.signal.get()) {
@@ -153,6 +165,7 @@ impl WakeState {
             // A driver that waits for its eventfd in both places has no signal.
             (Place::Park, _) | (Place::Wait, None) => &self.eventfd,
         };
+        self.writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         loop {
             match rustix::io::write(target, &1u64.to_ne_bytes()) {
                 Err(Errno::INTR) => {}

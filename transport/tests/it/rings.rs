@@ -22,6 +22,7 @@ use std::{
 
 on_both_drivers!(
     an_idle_turn_makes_no_system_call,
+    system_calls_are_counted_by_kind,
     a_park_ends_at_its_limit,
     a_wake_before_the_park_makes_it_return,
     a_wake_from_another_thread_ends_a_park,
@@ -45,16 +46,47 @@ fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::t
     std::thread::spawn(work)
 }
 
+#[expect(clippy::disallowed_methods, reason = "tests wait until another thread sleeps")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// A ring that spins with nothing to do costs no system calls.
 fn an_idle_turn_makes_no_system_call(bench: &Bench) {
     let file = bench.file("idle");
     assert_eq!(bench.run(bench.ring.datasync(bench.slot(), &file)).result, Ok(0));
     bench.ring.turn();
-    let before = bench.ring.syscalls();
+    let before = bench.ring.system_calls();
     for _ in 0..1000 {
         assert_eq!(bench.ring.turn(), 0);
     }
-    assert_eq!(bench.ring.syscalls(), before);
+    assert_eq!(bench.ring.system_calls(), before);
+}
+
+/// Calls are counted by kind: what the ring's thread enters the kernel for, and the write by which another wakes it in its sleep.
+fn system_calls_are_counted_by_kind(bench: &Bench) {
+    let file = bench.file("counted");
+    let before = bench.ring.system_calls();
+    assert_eq!(bench.run(bench.ring.datasync(bench.slot(), &file)).result, Ok(0));
+    let after = bench.ring.system_calls();
+    let is_uring = bench.ring.describe().contains("io_uring");
+    assert_eq!(after.enters > before.enters, is_uring, "{after:?}");
+    // The kernel completes without a call of anybody's; without io_uring a worker may have to wake the ring.
+    assert!(after.wakes - before.wakes <= u64::from(!is_uring), "{after:?}");
+    assert_eq!(after.total(), after.enters + after.others + after.wakes);
+    let before = after;
+    let waker = bench.ring.waker();
+    // Awake, the ring is told by one atomic; asleep, by one call.
+    waker.wake();
+    assert_eq!(bench.ring.system_calls().wakes, before.wakes);
+    bench.ring.park(Some(Duration::from_secs(5)));
+    let other = spawn(move || {
+        pause(Duration::from_millis(200));
+        waker.wake();
+    });
+    bench.ring.park(Some(Duration::from_secs(20)));
+    other.join().unwrap();
+    assert_eq!(bench.ring.system_calls().wakes, before.wakes + 1);
 }
 
 /// A park with a limit and nothing to do sleeps that long and no longer; one of zero does not sleep.
