@@ -7,6 +7,7 @@ mod bench;
 mod client;
 mod conditions;
 mod configurations;
+mod copies;
 mod coverage;
 mod facts;
 mod faults;

@@ -78,7 +78,7 @@ const REPLY: &str = "x-amz-rdma-reply";
 const BYTES: &str = "x-amz-rdma-bytes-transferred";
 const CHECKSUM: &str = "x-amz-rdma-checksum-crc64nvme";
 
-fn pattern(bytes: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn pattern(bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
         state ^= state << 13;
@@ -95,7 +95,7 @@ fn crc64(bytes: &[u8]) -> String {
     hasher.finish().to_string()
 }
 
-fn bucket(bench: &Bench) -> Peer {
+pub(crate) fn bucket(bench: &Bench) -> Peer {
     let mut peer = Peer::new(bench);
     assert_eq!(peer.http.call(Method::Put, "/bucket", &[], b"").status, 200);
     peer
