@@ -67,9 +67,11 @@ pub struct Load<'a> {
     pub requests: u64,
     /// How many objects there are; requests beyond go round again.
     pub objects: u64,
-    /// Requests a second on all connections together, each to be sent at its time whatever became of those before; none:
-    /// as fast as answers come.
+    /// Requests a second on all connections together, at the times of a Poisson process, each to be sent at its time whatever
+    /// became of those before; none: as fast as answers come.
     pub rate: Option<f64>,
+    /// When it ends at the latest, whatever is still to be asked: what was begun is finished.
+    pub time_max: Option<Duration>,
 }
 
 /// What a load came to.
@@ -128,12 +130,13 @@ impl Load<'_> {
             (0..self.connections).map(|_| Connection::open(self.server)).collect();
         let connections = connections.map_err(said)?;
         let before = self.server.cpu_seconds().map_err(said)?;
+        let dues = self.rate.map(|rate| dues(rate, self.requests)).unwrap_or_default();
         let begin = Instant::now();
         let results: Vec<io::Result<(u64, Vec<Duration>)>> = std::thread::scope(|scope| {
-            let next = &next;
+            let (next, dues) = (&next, dues.as_slice());
             let clients: Vec<_> = connections
                 .into_iter()
-                .map(|connection| scope.spawn(move || self.client(connection, next, begin)))
+                .map(|connection| scope.spawn(move || self.client(connection, next, begin, dues)))
                 .collect();
             let panicked = || Err(io::Error::other("a client panicked"));
             clients.into_iter().map(|client| client.join().unwrap_or_else(|_| panicked())).collect()
@@ -159,18 +162,23 @@ impl Load<'_> {
         mut connection: Connection,
         next: &AtomicU64,
         begin: Instant,
+        dues: &[Duration],
     ) -> io::Result<(u64, Vec<Duration>)> {
         let (mut bytes, mut latencies) = (0, Vec::new());
         loop {
+            // Looked at before a number is taken: each number that is taken is asked for.
+            if self.time_max.is_some_and(|most| begin.elapsed() >= most) {
+                return Ok((bytes, latencies));
+            }
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= self.requests {
                 return Ok((bytes, latencies));
             }
-            let due = match self.rate {
+            let due = match dues.get(index as usize) {
                 None => Instant::now(),
-                Some(rate) => {
+                Some(due) => {
                     // A request that is late because others were slow has waited since it was due.
-                    let due = begin + Duration::from_secs_f64(index as f64 / rate);
+                    let due = begin + *due;
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
                     due
                 }
@@ -209,6 +217,18 @@ impl Load<'_> {
             }
         }
     }
+}
+
+/// When each of so many requests is due: gaps are exponential, with the mean of `rate` a second, and the same in every run.
+fn dues(rate: f64, requests: u64) -> Vec<Duration> {
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut due = 0.0;
+    (0..requests)
+        .map(|_| {
+            due -= (1.0 - random.f64()).ln() / rate;
+            Duration::from_secs_f64(due)
+        })
+        .collect()
 }
 
 /// One kept-alive connection.
@@ -332,6 +352,18 @@ mod tests {
         assert_eq!(outcome(100).percentile(50.0), Duration::from_millis(50));
         assert_eq!(outcome(1).percentile(99.9), Duration::from_millis(1));
         assert_eq!(outcome(0).percentile(50.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn times_are_those_of_a_poisson_process() {
+        // In order, with the rate's mean, and gaps that differ as those of such a process: their deviation is their mean.
+        let dues = dues(200.0, 20_000);
+        assert!(dues.is_sorted());
+        let gaps: Vec<f64> = dues.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        assert!((mean * 200.0 - 1.0).abs() < 0.05, "{mean}");
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.05, "{variance}");
     }
 
     #[test]

@@ -57,10 +57,16 @@ pub fn processor_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Memory this process has in use, bytes.
-pub fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
+/// Memory that this process has in use, and the most that it ever had, bytes.
+///
+/// # Panics
+/// Where `/proc` does not tell: nothing is measured there, and 0 bytes would be within every bound.
+pub fn resident_bytes() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let of = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.expect("the kernel counts pages of a process") << 10
+    };
+    (of("VmRSS:"), of("VmHWM:"))
 }

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::load;
 use crate::server::{ACCESS_KEY, REGION, SECRET_KEY, Server};
 
 /// A peer.
@@ -54,6 +55,16 @@ impl Peer {
             Peer::Garage | Peer::GarageDurable => "garage",
         };
         Some(installed.join("bin").join(name)).filter(|program| program.is_file())
+    }
+
+    /// Starts it on an empty directory with the bucket that loads work in.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn start_with_bucket(self, program: &Path, data: &Path) -> Result<Server, String> {
+        let server = self.start(program, data)?;
+        load::create_bucket(&server)?;
+        Ok(server)
     }
 
     /// Starts it on an empty directory.

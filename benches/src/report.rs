@@ -1,7 +1,8 @@
 //! What was measured, beside what it must reach; as a table for people and as a document for the project.
 
-use crate::ratio::Ratio;
+use crate::ratio::{Ratio, median, quantile};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// What a figure must reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,7 +15,7 @@ pub enum Target {
     None,
 }
 
-/// A figure, with the least and the most that single rounds gave.
+/// A figure, with how single rounds differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// What was measured.
@@ -23,8 +24,8 @@ pub struct Row {
     pub target: Target,
     /// The figure.
     pub value: f64,
-    /// The least and the most of single rounds.
-    pub spread: (f64, f64),
+    /// The least of single rounds, the one that a quarter of them do not exceed, the one that three quarters do not, the most.
+    pub spread: [f64; 4],
     /// Of what: "of fio", "keys a second".
     pub unit: String,
     /// What explains it.
@@ -38,7 +39,7 @@ impl Row {
             name: name.into(),
             target,
             value: ratio.value(),
-            spread: ratio.spread(),
+            spread: spread(&ratio.rounds()),
             unit: format!("of {against}"),
             note: String::new(),
         }
@@ -46,14 +47,11 @@ impl Row {
 
     /// A row of a figure that was taken several times; the median counts.
     pub fn figures(name: impl Into<String>, target: Target, figures: &[f64], unit: &str) -> Row {
-        let mut sorted = figures.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
         Row {
             name: name.into(),
             target,
-            value: at(sorted.len() / 2),
-            spread: (at(0), at(sorted.len().saturating_sub(1))),
+            value: median(figures),
+            spread: spread(figures),
             unit: unit.to_owned(),
             note: String::new(),
         }
@@ -66,11 +64,16 @@ impl Row {
         self
     }
 
-    /// Whether it misses its target by more than its rounds differ: if not even the best round reaches it.
+    /// Whether it misses its target by more than its rounds differ: if the median does not reach it, nor the quartile that is better than
+    /// the median. More rounds make neither easier. What is no number was not measured, and is missed whatever the target.
     pub fn is_missed(&self) -> bool {
+        let [_, lower, upper, _] = self.spread;
+        if !self.value.is_finite() || self.spread.iter().any(|figure| !figure.is_finite()) {
+            return true;
+        }
         match self.target {
-            Target::AtLeast(least) => self.value < least && self.spread.1 < least,
-            Target::AtMost(most) => self.value > most && self.spread.0 > most,
+            Target::AtLeast(least) => self.value < least && upper < least,
+            Target::AtMost(most) => self.value > most && lower > most,
             Target::None => false,
         }
     }
@@ -79,11 +82,12 @@ impl Row {
         let reached = match self.target {
             Target::AtLeast(least) => self.value >= least,
             Target::AtMost(most) => self.value <= most,
+            Target::None if self.is_missed() => return "NOT MEASURED",
             Target::None => return "",
         };
         match (reached, self.is_missed()) {
-            (true, _) => "met",
-            (false, true) => "MISSED",
+            (_, true) => "MISSED",
+            (true, false) => "met",
             (false, false) => "within its spread",
         }
     }
@@ -95,6 +99,10 @@ impl Row {
             Target::None => String::new(),
         }
     }
+}
+
+fn spread(rounds: &[f64]) -> [f64; 4] {
+    [0.0, 0.25, 0.75, 1.0].map(|part| quantile(rounds, part))
 }
 
 /// A number with as many digits as mean something.
@@ -125,6 +133,7 @@ pub struct Report {
     sections: Vec<Section>,
     plots: Vec<(String, String)>,
     failed: Vec<String>,
+    times: Vec<(String, Duration)>,
 }
 
 #[derive(Debug)]
@@ -149,14 +158,12 @@ impl Report {
     /// # Panics
     /// When no section was begun.
     pub fn push(&mut self, row: Row) {
-        let (least, most) = row.spread;
         println!(
-            "{:<58} {:>10} {:<22} ({} … {}) {:>10} {}",
+            "{:<58} {:>10} {:<22} ({}) {:>10} {}",
             row.name,
             number(row.value),
             row.unit,
-            number(least),
-            number(most),
+            row.spread.map(number).join(" "),
             row.target_text(),
             row.verdict()
         );
@@ -183,6 +190,21 @@ impl Report {
         self.failed.push(part.to_owned());
     }
 
+    /// A part is done, and took so long.
+    pub fn took(&mut self, part: &str, time: Duration) {
+        println!("({part}: {:.0} s)", time.as_secs_f64());
+        self.times.push((part.to_owned(), time));
+    }
+
+    /// How long each part took, in a sentence.
+    pub fn times(&self) -> String {
+        let total: Duration = self.times.iter().map(|(_, time)| *time).sum();
+        let seconds = |time: Duration| number(time.as_secs_f64().round());
+        let parts: Vec<String> =
+            self.times.iter().map(|(part, time)| format!("{part} {}", seconds(*time))).collect();
+        format!("The run took {} seconds: {}.", seconds(total), parts.join(", "))
+    }
+
     /// The parts that came to no end.
     pub fn failed(&self) -> &[String] {
         &self.failed
@@ -205,7 +227,7 @@ impl Report {
         self.sections.last_mut().expect("a section was begun")
     }
 
-    /// The names of the rows that miss their target by more than their spread.
+    /// The names of the rows that miss their target by more than their rounds differ, or are no numbers.
     pub fn missed(&self) -> Vec<&str> {
         let rows = self.sections.iter().flat_map(|section| &section.rows);
         rows.filter(|row| row.is_missed()).map(|row| row.name.as_str()).collect()
@@ -217,18 +239,18 @@ impl Report {
         for section in &self.sections {
             let _ = write!(text, "\n## {}\n\n{}\n\n", section.title, section.introduction);
             if !section.rows.is_empty() {
-                text.push_str("| what | measured | | rounds | target | |\n|---|---|---|---|---|---|\n");
+                text.push_str(
+                    "| what | measured | | quartiles | rounds | target | |\n|---|---|---|---|---|---|---|\n",
+                );
             }
             for row in &section.rows {
-                let (least, most) = row.spread;
+                let [least, lower, upper, most] = row.spread.map(number);
                 let _ = writeln!(
                     text,
-                    "| {} | {} | {} | {} … {} | {} | {} |",
+                    "| {} | {} | {} | {lower} … {upper} | {least} … {most} | {} | {} |",
                     row.name,
                     number(row.value),
                     row.unit,
-                    number(least),
-                    number(most),
                     row.target_text(),
                     row.verdict()
                 );
@@ -252,22 +274,46 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn row(value: f64, spread: (f64, f64), target: Target) -> Row {
+    fn row(value: f64, spread: [f64; 4], target: Target) -> Row {
         Row { name: "x".into(), target, value, spread, unit: String::new(), note: String::new() }
     }
 
     #[test]
-    fn a_target_is_missed_beyond_the_spread_only() {
-        // Reached; not reached but by the best round; not reached by any round. Both ways round.
+    fn a_target_is_missed_beyond_the_quartiles() {
+        // Reached; not reached but by a quarter of the rounds; not reached but by the best round. Both ways round.
         let at_least = |value, spread| row(value, spread, Target::AtLeast(1.0));
-        assert_eq!(at_least(1.0, (0.5, 1.5)).verdict(), "met");
-        assert_eq!(at_least(0.9, (0.5, 1.5)).verdict(), "within its spread");
-        assert_eq!(at_least(0.9, (0.5, 0.95)).verdict(), "MISSED");
+        assert_eq!(at_least(1.0, [0.5, 0.9, 1.1, 1.5]).verdict(), "met");
+        assert_eq!(at_least(0.9, [0.5, 0.8, 1.0, 1.5]).verdict(), "within its spread");
+        assert_eq!(at_least(0.9, [0.5, 0.8, 0.95, 1.5]).verdict(), "MISSED");
         let at_most = |value, spread| row(value, spread, Target::AtMost(1.0));
-        assert_eq!(at_most(1.0, (0.5, 1.5)).verdict(), "met");
-        assert_eq!(at_most(1.1, (0.9, 1.5)).verdict(), "within its spread");
-        assert!(at_most(1.1, (1.05, 1.5)).is_missed());
-        assert!(!row(9.0, (9.0, 9.0), Target::None).is_missed());
+        assert_eq!(at_most(1.0, [0.5, 0.9, 1.1, 1.5]).verdict(), "met");
+        assert_eq!(at_most(1.1, [0.9, 1.0, 1.2, 1.5]).verdict(), "within its spread");
+        assert!(at_most(1.1, [0.9, 1.05, 1.2, 1.5]).is_missed());
+        assert!(!row(9.0, [9.0; 4], Target::None).is_missed());
+    }
+
+    #[test]
+    fn one_lucky_round_of_many_does_not_help() {
+        // However many rounds there are, one that reaches the target by chance does not turn the verdict.
+        for rounds in [5, 7, 15, 101] {
+            let mut figures = vec![0.9; rounds];
+            figures[rounds / 2] = 1.2;
+            assert!(Row::figures("x", Target::AtLeast(1.0), &figures, "").is_missed(), "{rounds}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_missed() {
+        // No rounds, nothing over nothing, and something over nothing are no figures, whatever the target says.
+        for target in [Target::AtLeast(1.0), Target::AtMost(1.0), Target::None] {
+            for figures in [&[][..], &[0.0 / 0.0], &[1.0, f64::INFINITY, 1.0]] {
+                let row = Row::figures("x", target, figures, "");
+                assert!(row.is_missed(), "{row:?}");
+                assert_eq!(row.verdict(), if target == Target::None { "NOT MEASURED" } else { "MISSED" });
+            }
+            let nothing = Ratio::take(3, || Ok::<f64, ()>(0.0), || Ok(0.0)).unwrap();
+            assert!(Row::ratio("x", target, &nothing, "").is_missed());
+        }
     }
 
     #[test]
@@ -282,7 +328,7 @@ mod tests {
         // Sections, rows with verdicts, explanations, and what is missed.
         let mut report = Report::default();
         report.section("One", "How.");
-        report.push(row(0.5, (0.4, 0.6), Target::AtLeast(1.0)).note("because"));
+        report.push(row(0.5, [0.4, 0.45, 0.55, 0.6], Target::AtLeast(1.0)).note("because"));
         report.text("more");
         let text = report.markdown("# Results\n");
         for part in ["# Results", "## One", "How.", "| x | 0.50 |", "MISSED", "* x: because", "more"] {

@@ -75,18 +75,22 @@ const COMPARISONS: [Comparison; 4] = [
 pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     report.section(
         "The engine beside the device",
-        "Rates of the engine's own API over those of fio: io_uring, the same file system, block size and depth, `O_DIRECT`, \
-         registered buffers and files. The engine verifies every byte it reads, and what it writes is durable when it says so. \
-         It reads and writes past the page cache; every read is of the device.",
+        &format!(
+            "Rates of the engine's own API over those of fio: io_uring, the same file system, block size and depth, `O_DIRECT`, \
+             registered buffers and files. The engine verifies every byte it reads, and what it writes is durable when it says \
+             so. It reads and writes past the page cache; every read is of the device. {} The store's large objects are {} MiB \
+             together, too; the small ones that are read at random are {} MiB, in log zones of a store of more.",
+            plan.yardstick_text()?,
+            (LARGE_OBJECTS * LARGE_BYTES) >> 20,
+            (SMALL_OBJECTS * SMALL_BYTES) >> 20,
+        ),
     );
     let store = Store::open(&plan.directory.join("disk-store"), None)?;
     let opened = store.engine.report();
     println!("{} on {} cores, {:?} pages", opened.driver, store.engine.core_count(), opened.pages);
-    let file = plan.directory.join("yardstick");
     for one in COMPARISONS {
         let fio = Fio {
-            file: &file,
-            file_bytes: LARGE_OBJECTS * LARGE_BYTES,
+            yardstick: plan.yardstick()?,
             pattern: one.pattern,
             block_bytes: one.block_bytes,
             depth: one.depth,
@@ -100,8 +104,7 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
         if one.pattern == Pattern::Read {
             store.fill_large()?;
         }
-        // Lays the file out, and warms up what is made on first use.
-        fio.run()?;
+        // What is made on first use is made then.
         store.run(work, plan.seconds())?;
         let mut counts = Counts::default();
         let mut batches = Vec::new();

@@ -39,7 +39,10 @@ pub(crate) struct Store {
 pub(crate) struct Counts {
     pub(crate) operations: u64,
     pub(crate) elapsed: Duration,
+    /// Of the cores, wakes included.
     pub(crate) system_calls: u64,
+    /// How often a sleeping core was woken by a write to its descriptor.
+    pub(crate) wakes: u64,
     pub(crate) copied_bytes: u64,
     pub(crate) processor: Duration,
     pub(crate) data_syncs: u64,
@@ -53,6 +56,7 @@ impl Counts {
             operations: self.operations - before.operations,
             elapsed: self.elapsed.saturating_sub(before.elapsed),
             system_calls: self.system_calls - before.system_calls,
+            wakes: self.wakes - before.wakes,
             copied_bytes: self.copied_bytes - before.copied_bytes,
             processor: self.processor.saturating_sub(before.processor),
             data_syncs: self.data_syncs - before.data_syncs,
@@ -64,6 +68,7 @@ impl Counts {
         self.operations += other.operations;
         self.elapsed += other.elapsed;
         self.system_calls += other.system_calls;
+        self.wakes += other.wakes;
         self.copied_bytes += other.copied_bytes;
         self.processor += other.processor;
         self.data_syncs += other.data_syncs;
@@ -145,7 +150,9 @@ impl Store {
         let mut counts = Counts::default();
         for core in 0..self.engine.core_count() {
             let calls = self.engine.on_core(core, |engine| async move { Ok(engine.core().system_calls()) });
-            counts.system_calls += block_on(calls).map_err(|error| error.to_string())?;
+            let calls = block_on(calls).map_err(|error| error.to_string())?;
+            counts.system_calls += calls.total();
+            counts.wakes += calls.wakes;
         }
         let reasons = [
             CopyReason::Inline,

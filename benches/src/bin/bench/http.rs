@@ -4,258 +4,409 @@ use crate::Plan;
 use crossdock_benches::{
     load::{self, Load, Operation, Outcome, Pool},
     peers::Peer,
+    ratio::median,
     report::{Report, Row, Target, number},
     server::Server,
 };
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-const CONNECTIONS: usize = 8;
 const LARGE_BYTES: usize = 64 << 20;
 const SMALL_BYTES: usize = 4 << 10;
 /// Large objects that are stored, and read again and again.
 const LARGE_OBJECTS: u64 = 16;
+/// Of all rounds, without and with peers to be measured.
+const BUDGET: Duration = Duration::from_secs(13 * 60);
 
-/// A figure of the best peer, as it was measured in November 2026 on two shared cores of the kind these were run on, by this
-/// load. With `--peers` it is measured again.
-struct Known {
+/// One of the figures that are taken of each server in each round.
+struct Figure {
     name: &'static str,
-    peer: &'static str,
-    value: f64,
-    /// What our figure over the peer's must reach.
-    target: Target,
+    operation: Operation,
+    object_bytes: usize,
+    connections: usize,
     measure: fn(&Outcome) -> f64,
     unit: &'static str,
+    /// What ours over the best peer's must reach.
+    target: Target,
+    /// The best peer, and what it reached in November 2026 under this load on two shared cores of the kind these were run on: shown where
+    /// no peers are measured, and no target then.
+    known: Option<(&'static str, f64)>,
 }
 
-/// In the order they are measured: what is read was stored before.
-const KNOWN: [Known; 4] = [
-    Known {
-        name: "PUT of 64 MiB, with MD5",
-        peer: "s3s-fs 0.14.1, which does not sync",
-        value: 2.55,
-        target: Target::AtMost(1.0 / 3.0),
-        measure: Outcome::seconds_per_gib,
-        unit: "CPU-s/GiB",
-    },
-    Known {
-        name: "GET of 64 MiB",
-        peer: "Garage 2.5.0",
-        value: 1.60,
-        target: Target::AtMost(1.0 / 3.0),
-        measure: Outcome::seconds_per_gib,
-        unit: "CPU-s/GiB",
-    },
-    Known {
-        name: "PUT of 4 KiB",
-        peer: "s3s-fs 0.14.1, which does not sync",
-        value: 1936.0,
-        target: Target::AtLeast(3.0),
-        measure: Outcome::requests_per_cpu_second,
-        unit: "requests for a CPU-second",
-    },
-    Known {
-        name: "GET of 4 KiB",
-        peer: "Garage 2.5.0",
-        value: 4735.0,
-        target: Target::AtLeast(3.0),
-        measure: Outcome::requests_per_cpu_second,
-        unit: "requests for a CPU-second",
-    },
-];
+const PER_GIB: &str = "CPU-s/GiB";
+const PER_SECOND: &str = "requests for a CPU-second";
 
-/// A server, and how much of the load it has had.
+/// In the order they are taken: what is read was stored before.
+const FIGURES: [Figure; 8] = [
+    Figure {
+        name: "PUT of 64 MiB, with MD5",
+        operation: Operation::Put,
+        object_bytes: LARGE_BYTES,
+        connections: 8,
+        measure: Outcome::seconds_per_gib,
+        unit: PER_GIB,
+        target: Target::AtMost(1.0 / 3.0),
+        known: Some(("s3s-fs 0.14.1, which does not sync", 2.55)),
+    },
+    Figure {
+        name: "GET of 64 MiB",
+        operation: Operation::Get,
+        object_bytes: LARGE_BYTES,
+        connections: 8,
+        measure: Outcome::seconds_per_gib,
+        unit: PER_GIB,
+        target: Target::AtMost(1.0 / 3.0),
+        known: Some(("Garage 2.5.0", 1.60)),
+    },
+    small("PUT of 4 KiB", Operation::Put, 8, Target::AtLeast(3.0))
+        .known("s3s-fs 0.14.1, which does not sync", 1936.0),
+    small("GET of 4 KiB", Operation::Get, 8, Target::AtLeast(3.0)).known("Garage 2.5.0", 4735.0),
+    small("GET of 4 KiB, 1 connection", Operation::Get, 1, Target::None),
+    small("GET of 4 KiB, 64 connections", Operation::Get, 64, Target::None),
+    small("LIST of 1000 keys", Operation::List(SMALL_OBJECTS_MIN as u32), 8, Target::None),
+    small("DELETE of 4 KiB", Operation::Delete, 8, Target::None),
+];
+const LARGE_GET: usize = 1;
+const SMALL_GET: usize = 3;
+
+const fn small(name: &'static str, operation: Operation, connections: usize, target: Target) -> Figure {
+    let measure: fn(&Outcome) -> f64 = Outcome::requests_per_cpu_second;
+    let unit = PER_SECOND;
+    Figure { name, operation, object_bytes: SMALL_BYTES, connections, measure, unit, target, known: None }
+}
+
+impl Figure {
+    const fn known(self, peer: &'static str, value: f64) -> Figure {
+        Figure { known: Some((peer, value)), ..self }
+    }
+
+    /// Whether `a` is better than `b`: less of a cost, more of a rate.
+    fn is_better(&self, a: f64, b: f64) -> bool {
+        (self.unit == PER_GIB) == (a < b)
+    }
+}
+
+/// A server that was started anew, and what it holds.
 struct Subject {
     server: Server,
+    data: PathBuf,
+    /// Small objects that were stored.
     small: u64,
 }
 
 impl Subject {
-    fn take(&mut self, index: usize, pool: &Pool, full: bool) -> Result<Outcome, String> {
-        let small_requests = if full { 20_000 } else { 6_000 };
-        let large_gets = if full { 64 } else { 32 };
-        let load = |operation, object_bytes, first, requests, objects| Load {
+    fn ours(plan: &Plan, name: &str, options: &[String]) -> Result<Subject, String> {
+        let data = plan.directory.join(name);
+        let server = Server::start(&plan.programs.join("s3-server"), &data, options)?;
+        load::create_bucket(&server)?;
+        Ok(Subject { server, data, small: 0 })
+    }
+
+    fn peer(peer: Peer, program: &Path, data: PathBuf) -> Result<Subject, String> {
+        let server = peer.start_with_bucket(program, &data)?;
+        Ok(Subject { server, data, small: 0 })
+    }
+
+    /// Takes a figure. Requests for small objects end after a time: a peer that answers one in 40 ms would take minutes for what others do
+    /// in a second, and processor time for each is known then.
+    fn take(&mut self, figure: &Figure, pool: &Pool, full: bool) -> Result<f64, String> {
+        let is_large = figure.object_bytes == LARGE_BYTES;
+        let put_small = figure.operation == Operation::Put && !is_large;
+        let (requests, objects) = match figure.operation {
+            Operation::Put if is_large => (LARGE_OBJECTS, LARGE_OBJECTS),
+            Operation::Get if is_large => (2 * LARGE_OBJECTS, LARGE_OBJECTS),
+            Operation::Put => (SMALL_REQUESTS, SMALL_REQUESTS),
+            // What is removed is not removed twice.
+            Operation::Delete => (self.small, self.small),
+            Operation::Get | Operation::List(_) => (2 * SMALL_REQUESTS, self.small),
+        };
+        let seconds = if full { 3 } else { 2 };
+        let load = Load {
             server: &self.server,
             pool,
-            operation,
-            object_bytes,
-            connections: CONNECTIONS,
-            first,
-            requests,
-            objects,
-            rate: None,
-        };
-        let load = match index {
-            0 => load(Operation::Put, LARGE_BYTES, 0, LARGE_OBJECTS, LARGE_OBJECTS),
-            1 => load(Operation::Get, LARGE_BYTES, 0, large_gets, LARGE_OBJECTS),
-            2 => {
-                let first = self.small;
-                self.small += small_requests;
-                load(Operation::Put, SMALL_BYTES, first, small_requests, small_requests)
-            }
-            _ => load(Operation::Get, SMALL_BYTES, 0, 2 * small_requests, self.small),
-        };
-        load.run()
-    }
-}
-
-/// The read cache in the measurement of hits: room for the objects on each core, of which each reader may take a quarter.
-const CACHE: [&str; 4] = ["--memory", "1280MiB", "--read-cache", "1GiB"];
-/// Large objects that are read from the cache.
-const CACHED_OBJECTS: u64 = 4;
-
-/// What hits in the read cache cost; `peer` is what the best peer's GET of 64 MiB does.
-fn cached(plan: &Plan, report: &mut Report, pool: &Pool, peer: f64) -> Result<(), String> {
-    let options = CACHE.map(str::to_owned);
-    let server =
-        Server::start(&plan.programs.join("s3-server"), &plan.directory.join("http-cached"), &options)?;
-    load::create_bucket(&server)?;
-    let load = |operation, object_bytes, requests, objects| {
-        let connections = CONNECTIONS;
-        Load {
-            server: &server,
-            pool,
-            operation,
-            object_bytes,
-            connections,
+            operation: figure.operation,
+            object_bytes: figure.object_bytes,
+            connections: figure.connections,
             first: 0,
             requests,
             objects,
             rate: None,
+            time_max: (!is_large).then_some(Duration::from_secs(seconds)),
+        };
+        if put_small {
+            // However slow it is: there is to be enough to list.
+            let (requests, objects) = (SMALL_OBJECTS_MIN, SMALL_OBJECTS_MIN);
+            Load { requests, objects, time_max: None, ..load }.run()?;
+        }
+        let outcome = Load { first: if put_small { SMALL_OBJECTS_MIN } else { 0 }, ..load }.run()?;
+        if put_small {
+            self.small = SMALL_OBJECTS_MIN + outcome.requests;
+        }
+        Ok((figure.measure)(&outcome))
+    }
+
+    /// Ends the server, and removes what it stored.
+    fn end(self) -> Result<(), String> {
+        drop(self.server);
+        std::fs::remove_dir_all(&self.data)
+            .map_err(|error| format!("cannot remove {}: {error}", self.data.display()))
+    }
+}
+
+/// Small objects that are stored before any is counted, and as many as a page lists.
+const SMALL_OBJECTS_MIN: u64 = 1000;
+/// Small objects that are stored at most, besides.
+const SMALL_REQUESTS: u64 = 40_000;
+
+/// The read cache in the measurement of hits: room for the objects on each core, of which each reader may take a quarter.
+const CACHE: [&str; 4] = ["--memory", "1280MiB", "--read-cache", "1GiB"];
+/// Objects that are read from the cache.
+const CACHED_OBJECTS: [u64; 2] = [4, 4000];
+
+/// Our server with a read cache that holds all that it is asked for.
+struct Cached(Subject);
+
+impl Cached {
+    fn start(plan: &Plan, pool: &Pool) -> Result<Cached, String> {
+        let cached = Cached(Subject::ours(plan, "http-cached", &CACHE.map(str::to_owned))?);
+        let [large, small] = CACHED_OBJECTS;
+        cached.load(pool, Operation::Put, LARGE_BYTES, large, large)?;
+        cached.load(pool, Operation::Put, SMALL_BYTES, small, small)?;
+        // Connections fall on cores as they do, and each core keeps what it read: twice, so that hardly one has not read them.
+        for _ in 0..2 {
+            cached.load(pool, Operation::Get, LARGE_BYTES, 32 * large, large)?;
+            cached.load(pool, Operation::Get, SMALL_BYTES, 4 * small, small)?;
+        }
+        Ok(cached)
+    }
+
+    fn load(
+        &self,
+        pool: &Pool,
+        operation: Operation,
+        object_bytes: usize,
+        requests: u64,
+        objects: u64,
+    ) -> Result<Outcome, String> {
+        Load {
+            server: &self.0.server,
+            pool,
+            operation,
+            object_bytes,
+            connections: 8,
+            first: 0,
+            requests,
+            objects,
+            rate: None,
+            time_max: None,
         }
         .run()
-    };
-    let small = 4000;
-    load(Operation::Put, LARGE_BYTES, CACHED_OBJECTS, CACHED_OBJECTS)?;
-    load(Operation::Put, SMALL_BYTES, small, small)?;
-    // Connections fall on cores as they do, and each core keeps what it read: twice, so that hardly one has not read them.
-    for _ in 0..2 {
-        load(Operation::Get, LARGE_BYTES, 4 * CACHED_OBJECTS * CONNECTIONS as u64, CACHED_OBJECTS)?;
-        load(Operation::Get, SMALL_BYTES, 4 * small, small)?;
     }
-    let (mut large_costs, mut small_rates) = (Vec::new(), Vec::new());
-    for _ in 0..plan.rounds() {
-        let requests = if plan.full { 64 } else { 32 };
-        large_costs.push(load(Operation::Get, LARGE_BYTES, requests, CACHED_OBJECTS)?.seconds_per_gib());
-        small_rates.push(load(Operation::Get, SMALL_BYTES, 4 * small, small)?.requests_per_cpu_second());
+
+    fn take(&self, index: usize, pool: &Pool) -> Result<f64, String> {
+        let [large, small] = CACHED_OBJECTS;
+        if index == LARGE_GET {
+            return Ok(self
+                .load(pool, Operation::Get, LARGE_BYTES, 2 * LARGE_OBJECTS, large)?
+                .seconds_per_gib());
+        }
+        Ok(self.load(pool, Operation::Get, SMALL_BYTES, 4 * small, small)?.requests_per_cpu_second())
     }
-    report.push(Row::figures("GET of 64 MiB from the read cache", Target::None, &large_costs, "CPU-s/GiB"));
-    let ratios: Vec<f64> = large_costs.iter().map(|cost| cost / peer).collect();
-    let name = "GET of 64 MiB from the read cache, over the best peer";
-    report.push(Row::figures(name, Target::AtMost(0.25), &ratios, "of the peer"));
-    let unit = "requests for a CPU-second";
-    report.push(Row::figures("GET of 4 KiB from the read cache", Target::None, &small_rates, unit));
-    Ok(())
+}
+
+/// Of one server: rounds of each figure.
+type Figures = [Vec<f64>; FIGURES.len()];
+
+/// What was measured.
+#[derive(Default)]
+struct Measured {
+    ours: Figures,
+    peers: Vec<(Peer, Figures)>,
+    cached: Figures,
+    /// What a peer could not do.
+    failures: Vec<(Peer, usize, String)>,
+}
+
+impl Measured {
+    /// Takes a peer's figure, unless it has failed in one of that kind before. A peer that fails in one is compared in the others.
+    fn take_peer(
+        &mut self,
+        (number, subject): (usize, &mut Subject),
+        (index, figure): (usize, &Figure),
+        pool: &Pool,
+        full: bool,
+    ) {
+        let Some((peer, figures)) = self.peers.get_mut(number) else { return };
+        let (peer, figures) = (*peer, figures.get_mut(index).expect("one for each figure"));
+        if self.failures.iter().any(|(failed, at, _)| (*failed, *at) == (peer, index)) {
+            return;
+        }
+        match subject.take(figure, pool, full) {
+            Ok(value) => figures.push(value),
+            Err(error) => {
+                figures.clear();
+                self.failures.push((peer, index, error));
+            }
+        }
+    }
 }
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     report.section(
         "S3 over HTTP, beside peers",
-        "Processor time of the server process, user and system, under signed requests on 8 kept-alive connections; every body \
-         is compared with what was stored. Ours answers a PUT when it is durable, with MD5 as ETag and CRC-64/NVME stored. \
-         Each round is a server just started on an empty directory, or goes on with one in turns with the peers.",
+        "Processor time of the server process, user and system, under signed requests on 8 kept-alive connections (or as many as \
+         it says); every body is compared with what was stored. Ours answers a PUT when it is durable, with MD5 as ETag and \
+         CRC-64/NVME stored. In each round every server, ours and peers, is started anew on an empty directory; each figure is \
+         taken of all of them in turns, forwards and backwards. Small requests end after some seconds, so that a server that is \
+         slow has stored less, lists less and is asked for less. Only our server with the read cache, which is to answer from \
+         memory alone, goes on from round to round.",
     );
     let pool = Pool::new(LARGE_BYTES);
-    let start = |name: &str| -> Result<Subject, String> {
-        let data = plan.directory.join(name);
-        let server = Server::start(&plan.programs.join("s3-server"), &data, &[])?;
-        load::create_bucket(&server)?;
-        Ok(Subject { server, small: 0 })
+    let programs = installed(plan, report);
+    let cached = Cached::start(plan, &pool)?;
+    let mut measured = Measured {
+        peers: programs.iter().map(|(peer, _)| (*peer, Figures::default())).collect(),
+        ..Measured::default()
     };
-    let mut peers = Vec::new();
-    if let Some(installed) = &plan.peers {
-        for peer in Peer::ALL {
-            let Some(program) = peer.program(installed) else {
-                report.text(&format!("{} is not installed: not measured.", peer.name()));
-                continue;
-            };
-            let started = peer.start(&program, &plan.directory.join(format!("peer-{}", peers.len())));
-            match started.and_then(|server| load::create_bucket(&server).map(|()| server)) {
-                Ok(server) => peers.push((peer, Subject { server, small: 0 })),
-                Err(error) => {
-                    report.text(&format!("{} does not start, and is not measured: {error}", peer.name()))
-                }
-            }
-        }
-    }
-    let rounds = plan.rounds();
-    let mut ours: [Vec<f64>; 4] = Default::default();
-    let mut theirs: Vec<[Vec<f64>; 4]> = peers.iter().map(|_| Default::default()).collect();
-    let mut subject = start("http-0")?;
-    for round in 0..rounds {
-        // How connections fall on cores is chance, and stays as it fell: each round is to have its own.
-        if round > 0 {
-            let old = plan.directory.join(format!("http-{}", round - 1));
-            subject = start(&format!("http-{round}"))?;
-            std::fs::remove_dir_all(&old).map_err(|error| error.to_string())?;
-        }
-        for (index, known) in KNOWN.iter().enumerate() {
+    let most = if plan.full { 5 } else { 3 };
+    for round in plan.rounds_within(most, BUDGET) {
+        let mut ours = Subject::ours(plan, &format!("http-{round}"), &[])?;
+        let started = programs.iter().enumerate().map(|(index, (peer, program))| {
+            Subject::peer(*peer, program, plan.directory.join(format!("peer-{round}-{index}")))
+        });
+        let mut peers = started.collect::<Result<Vec<Subject>, String>>()?;
+        for (index, figure) in FIGURES.iter().enumerate() {
             let forwards = round % 2 == 0;
-            let mut own = |ours: &mut [Vec<f64>; 4]| -> Result<(), String> {
-                let figure = (known.measure)(&subject.take(index, &pool, plan.full)?);
-                ours.get_mut(index).expect("one for each figure").push(figure);
+            let of = |figures: &mut Figures, value: f64| {
+                figures.get_mut(index).expect("one for each figure").push(value);
+            };
+            let own = |measured: &mut Measured, ours: &mut Subject| -> Result<(), String> {
+                of(&mut measured.ours, ours.take(figure, &pool, plan.full)?);
+                if index == LARGE_GET || index == SMALL_GET {
+                    of(&mut measured.cached, cached.take(index, &pool)?);
+                }
                 Ok(())
             };
             if forwards {
-                own(&mut ours)?;
+                own(&mut measured, &mut ours)?;
             }
-            for ((_, peer), figures) in peers.iter_mut().zip(&mut theirs) {
-                let figure = (known.measure)(&peer.take(index, &pool, plan.full)?);
-                figures.get_mut(index).expect("one for each figure").push(figure);
+            for peer in peers.iter_mut().enumerate() {
+                measured.take_peer(peer, (index, figure), &pool, plan.full);
             }
             if !forwards {
-                own(&mut ours)?;
+                own(&mut measured, &mut ours)?;
             }
         }
+        ours.end()?;
+        peers.into_iter().try_for_each(Subject::end)?;
     }
-    for (index, known) in KNOWN.iter().enumerate() {
-        let own = ours.get(index).expect("one for each figure");
-        report.push(Row::figures(known.name, Target::None, own, known.unit));
-        // Less is better of costs, more of rates; only peers that promise as little as they come with are the best ones.
-        let measured = theirs.iter().zip(&peers).filter_map(|(figures, (peer, _))| {
-            let figures = figures.get(index).filter(|_| *peer != Peer::GarageDurable)?;
-            Some((peer.name(), figures))
-        });
-        let better = |a: f64, b: f64| matches!(known.target, Target::AtMost(_)) == (a < b);
-        let best =
-            measured.reduce(|best, next| if better(median(next.1), median(best.1)) { next } else { best });
-        let name = format!("{}, over the best peer", known.name);
-        match best {
-            Some((peer, figures)) => {
-                let ratios: Vec<f64> = own.iter().zip(figures).map(|(own, peer)| own / peer).collect();
-                let note = format!("the best is {peer} with {} {}", number(median(figures)), known.unit);
-                report.push(Row::figures(name, known.target, &ratios, "of the peer").note(note));
-            }
-            None => {
-                let ratios: Vec<f64> = own.iter().map(|own| own / known.value).collect();
-                let note =
-                    format!("the peer is {}, measured earlier with {}", known.peer, number(known.value));
-                report.push(Row::figures(name, known.target, &ratios, "of the peer").note(note));
-            }
-        }
+    cached.0.end()?;
+    rows(&measured, report);
+    for (peer, index, error) in &measured.failures {
+        let figure = FIGURES.get(*index).map_or("", |figure| figure.name);
+        report.text(&format!("{} is not compared in {figure}: {error}.", peer.name()));
     }
-    let best_get = theirs.iter().filter_map(|figures| figures.get(1)).map(|figures| median(figures));
-    let best_get = best_get.reduce(f64::min).unwrap_or(KNOWN[1].value);
-    cached(plan, report, &pool, best_get)?;
-    if !peers.is_empty() {
-        let mut text = String::from("| server |");
-        KNOWN.iter().for_each(|known| _ = write!(text, " {}, {} |", known.name, known.unit));
-        text.push_str("\n|---|---|---|---|---|\n");
-        let mut line = |name: &str, figures: &[Vec<f64>; 4]| {
-            let _ = write!(text, "| {name} |");
-            figures.iter().for_each(|figures| _ = write!(text, " {} |", number(median(figures))));
-            text.push('\n');
-        };
-        line("Crossdock, durable", &ours);
-        peers.iter().zip(&theirs).for_each(|((peer, _), figures)| line(peer.name(), figures));
-        text.push('\n');
-        peers.iter().for_each(|(peer, _)| _ = writeln!(text, "* {}: {}.", peer.name(), peer.caveat()));
-        report.text(&text);
+    if !measured.peers.is_empty() {
+        report.text(&table(&measured));
     }
     Ok(())
 }
 
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+/// The peers that are installed and start; the others are named.
+fn installed(plan: &Plan, report: &mut Report) -> Vec<(Peer, PathBuf)> {
+    let mut programs = Vec::new();
+    let Some(installed) = &plan.peers else { return programs };
+    for peer in Peer::ALL {
+        let Some(program) = peer.program(installed) else {
+            report.text(&format!("{} is not installed: not measured.", peer.name()));
+            continue;
+        };
+        let tried = Subject::peer(peer, &program, plan.directory.join("peer-tried")).and_then(Subject::end);
+        match tried {
+            Ok(()) => programs.push((peer, program)),
+            Err(error) => {
+                report.text(&format!("{} does not start, and is not measured: {error}", peer.name()));
+            }
+        }
+    }
+    programs
+}
+
+fn rows(measured: &Measured, report: &mut Report) {
+    let cached = FIGURES.iter().zip(&measured.cached).enumerate();
+    for ((index, figure), own) in FIGURES.iter().enumerate().zip(&measured.ours) {
+        report.push(Row::figures(figure.name, Target::None, own, figure.unit));
+        compare(measured, report, (index, figure), (figure.name, own, figure.target));
+    }
+    for (index, (figure, own)) in cached.filter(|(_, (_, own))| !own.is_empty()) {
+        let name = format!("{} from the read cache", figure.name);
+        report.push(Row::figures(&name, Target::None, own, figure.unit));
+        let target = if index == LARGE_GET { Target::AtMost(0.25) } else { Target::None };
+        compare(measured, report, (index, figure), (&name, own, target));
+    }
+}
+
+/// A row of our figure over the best peer's; where none was measured, over what the best one reached once, and no target.
+fn compare(
+    measured: &Measured,
+    report: &mut Report,
+    (index, figure): (usize, &Figure),
+    (name, own, target): (&str, &[f64], Target),
+) {
+    // Only peers that promise as little as they come with are the best ones: what a sync costs is no fault of a server's.
+    let theirs = measured.peers.iter().filter(|(peer, _)| *peer != Peer::GarageDurable);
+    let theirs = theirs.filter_map(|(peer, figures)| Some((peer.name(), figures.get(index)?)));
+    let theirs = theirs.filter(|(_, figures)| !figures.is_empty());
+    let best = theirs.reduce(
+        |best, next| {
+            if figure.is_better(median(next.1), median(best.1)) { next } else { best }
+        },
+    );
+    match (best, figure.known) {
+        (Some((peer, figures)), _) => {
+            let ratios: Vec<f64> = own.iter().zip(figures).map(|(own, peer)| own / peer).collect();
+            let note = format!("the best is {peer} with {} {}", number(median(figures)), figure.unit);
+            let name = format!("{name}, over the best peer");
+            report.push(Row::figures(name, target, &ratios, "of the peer").note(note));
+        }
+        // Peers were to be measured, and none could be.
+        (None, _) if !measured.peers.is_empty() => {
+            report.push(Row::figures(format!("{name}, over the best peer"), target, &[], "of the peer"));
+        }
+        (None, Some((peer, value))) => {
+            let ratios: Vec<f64> = own.iter().map(|own| own / value).collect();
+            let note = format!(
+                "{peer} reached {} {} once, on another day: no target without `--peers`",
+                number(value),
+                figure.unit
+            );
+            let name = format!("{name}, over what the best peer reached once");
+            report.push(Row::figures(name, Target::None, &ratios, "of the peer").note(note));
+        }
+        (None, None) => {}
+    }
+}
+
+fn table(measured: &Measured) -> String {
+    let mut text = String::from("| server |");
+    FIGURES.iter().for_each(|figure| _ = write!(text, " {}, {} |", figure.name, figure.unit));
+    text.push_str("\n|---|");
+    FIGURES.iter().for_each(|_| text.push_str("---|"));
+    text.push('\n');
+    let mut line = |name: &str, figures: &Figures| {
+        let _ = write!(text, "| {name} |");
+        for figures in figures {
+            let value = if figures.is_empty() { "–".to_owned() } else { number(median(figures)) };
+            let _ = write!(text, " {value} |");
+        }
+        text.push('\n');
+    };
+    line("Crossdock, durable", &measured.ours);
+    measured.peers.iter().for_each(|(peer, figures)| line(peer.name(), figures));
+    text.push('\n');
+    measured.peers.iter().for_each(|(peer, _)| _ = writeln!(text, "* {}: {}.", peer.name(), peer.caveat()));
+    text
 }

@@ -20,14 +20,19 @@ use std::time::Duration;
 /// Operations a second.
 const RATE: u32 = 200;
 const OBJECTS: u64 = 50_000;
+/// Of each of the two operations.
+const BUDGET: Duration = Duration::from_secs(120);
 const PERCENTILES: [&str; 3] = ["p50", "p99", "p99.9"];
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     report.section(
         "Latency at low load",
         &format!(
-            "{RATE} operations of 4 KiB a second, at random times, each timed from when it was due. The device: fio at the same \
-             rate, O_DIRECT, writes O_DSYNC. Microseconds."
+            "{RATE} operations of 4 KiB a second at the times of a Poisson process, drawn beforehand, each timed from when it was \
+             due until it is done (for a request: until its answer is whole). The device: fio at the same rate and kind of times, \
+             `O_DIRECT`, writes `O_DSYNC`, each timed from the beginning of its submission until it is done; what it begins late \
+             is not in its figures. Microseconds. {}",
+            plan.yardstick_text()?
         ),
     );
     let store = Store::open(&plan.directory.join("latency"), None)?;
@@ -35,7 +40,7 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     let server = Server::start(&plan.programs.join("s3-server"), &plan.directory.join("latency-http"), &[])?;
     load::create_bucket(&server)?;
     let pool = Pool::new(SMALL_BYTES as usize);
-    let seconds = if plan.full { 15 } else { 4 };
+    let seconds = if plan.full { 8 } else { 4 };
     let requests = u64::from(RATE * seconds);
     let request = |operation| Load {
         server: &server,
@@ -47,25 +52,22 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
         requests,
         objects: requests,
         rate: Some(f64::from(RATE)),
+        time_max: None,
     };
-    let file = plan.directory.join("latency-yardstick");
     for (what, pattern, operation, asked) in [
         ("PUT", Pattern::RandomDurableWrite, put_small as Operation, Request::Put),
         ("GET", Pattern::RandomRead, get_small as Operation, Request::Get),
     ] {
         let fio = Fio {
-            file: &file,
-            file_bytes: 1 << 30,
+            yardstick: plan.yardstick()?,
             pattern,
             block_bytes: SMALL_BYTES as u32,
             depth: 8,
             seconds,
             rate: Some(RATE),
         };
-        // Lays the file out.
-        Fio { seconds: 1, rate: None, ..fio }.run()?;
         let mut figures: [[Vec<f64>; 3]; 3] = Default::default();
-        for _ in 0..plan.rounds() {
+        for _ in plan.rounds_within(plan.rounds(), BUDGET) {
             let device = fio.run()?.latencies_us;
             let engine = paced(&store, operation, requests)?;
             let served = request(asked).run()?;

@@ -48,6 +48,7 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
         requests,
         objects: requests,
         rate: None,
+        time_max: None,
     };
     load(Operation::Put, 2_000).run()?;
     let pages = if plan.full { 2000 } else { 500 };

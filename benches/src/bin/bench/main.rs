@@ -1,8 +1,8 @@
 //! The benchmarks: every figure beside its yardstick, taken in turns, and compared with what it must reach.
 //!
 //! `cargo xtask bench` builds the programs and runs this. It prints a table as it goes, and writes
-//! `benches/RESULTS.md` and the plots beside it when all is done. It fails if a target is missed by more than the spread of
-//! its rounds.
+//! `benches/RESULTS.md` and the plots beside it when all is done. It fails if a target is missed by more than its rounds
+//! differ.
 
 mod cpu;
 mod digests;
@@ -15,9 +15,11 @@ mod scaling;
 mod shapes;
 mod shared;
 
-use crossdock_benches::{machine, report::Report};
+use crossdock_benches::{fio::Yardstick, machine, report::Report};
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// How it is to be done.
 pub(crate) struct Plan {
@@ -29,9 +31,37 @@ pub(crate) struct Plan {
     pub(crate) peers: Option<PathBuf>,
     /// Many rounds, all sizes and five million objects, instead of a few minutes.
     pub(crate) full: bool,
+    laid_out: OnceCell<Yardstick>,
 }
 
+/// What fio works on: as much as the large objects of a store take together.
+const YARDSTICK_BYTES: u64 = 1 << 30;
+
 impl Plan {
+    /// The file that fio reads and overwrites, written to its end when the first part asks for it.
+    pub(crate) fn yardstick(&self) -> Result<&Yardstick, String> {
+        if let Some(yardstick) = self.laid_out.get() {
+            return Ok(yardstick);
+        }
+        let yardstick = Yardstick::lay_out(&self.directory, YARDSTICK_BYTES)?;
+        Ok(self.laid_out.get_or_init(|| yardstick))
+    }
+
+    /// What must be known of the yardstick, for the introduction of a section.
+    pub(crate) fn yardstick_text(&self) -> Result<String, String> {
+        let yardstick = self.yardstick()?;
+        Ok(format!(
+            "fio works on a file of {} MiB that was written to its end before, so that it reads and overwrites blocks that \
+             exist{}.",
+            yardstick.bytes() >> 20,
+            if yardstick.is_watched() {
+                "; what it reads is compared with what the device says that it read"
+            } else {
+                " (this file system has no device of its own whose counters could confirm that)"
+            }
+        ))
+    }
+
     /// How often each side of a comparison is taken.
     pub(crate) fn rounds(&self) -> usize {
         if self.full { 7 } else { 3 }
@@ -40,6 +70,13 @@ impl Plan {
     /// How long one measurement takes.
     pub(crate) fn seconds(&self) -> u32 {
         if self.full { 5 } else { 2 }
+    }
+
+    /// Rounds of a part that takes what others let it: so many at most, and none is begun beyond `budget` once there are three.
+    #[allow(clippy::disallowed_methods, reason = "a benchmark has no reactor to ask for the time")]
+    pub(crate) fn rounds_within(&self, most: usize, budget: Duration) -> impl Iterator<Item = usize> + use<> {
+        let begin = Instant::now();
+        (0..most).take_while(move |round| *round < 3 || begin.elapsed() < budget)
     }
 }
 
@@ -77,7 +114,13 @@ fn main() -> ExitCode {
 fn run() -> Result<bool, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let programs = program.parent().expect("a program lies in a directory").to_path_buf();
-    let mut plan = Plan { directory: std::env::temp_dir(), programs, peers: None, full: false };
+    let mut plan = Plan {
+        directory: std::env::temp_dir(),
+        programs,
+        peers: None,
+        full: false,
+        laid_out: OnceCell::new(),
+    };
     let (mut only, mut results) = (Vec::new(), None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -100,7 +143,8 @@ fn run() -> Result<bool, String> {
         eprintln!("bench: {} stays behind: {error}", plan.directory.display());
     }
     done?;
-    let load = format!("\nLoad average at the end: {:.1}.\n", machine::load_average());
+    println!("\n{}", report.times());
+    let load = format!("\n{}\nLoad average at the end: {:.1}.\n", report.times(), machine::load_average());
     if let Some(results) = &results {
         let write = |name: &str, text: &str| {
             let path = results.join(name);
@@ -112,15 +156,12 @@ fn run() -> Result<bool, String> {
         write("RESULTS.md", &(report.markdown(&heading) + &load))?;
     }
     let missed = report.missed();
-    println!(
-        "\n{} targets missed by more than their spread{}",
-        missed.len(),
-        if missed.is_empty() { "" } else { ":" }
-    );
+    println!("\n{} rows missed{}", missed.len(), if missed.is_empty() { "" } else { ":" });
     missed.iter().for_each(|name| println!("  {name}"));
     Ok(missed.is_empty() && report.failed().is_empty())
 }
 
+#[allow(clippy::disallowed_methods, reason = "a benchmark has no reactor to ask for the time")]
 fn parts(plan: &Plan, only: &[String], report: &mut Report) -> Result<(), String> {
     if let Some(unknown) = only.iter().find(|name| !PARTS.iter().any(|(part, _)| part == name)) {
         let known: Vec<&str> = PARTS.iter().map(|(part, _)| *part).collect();
@@ -129,10 +170,12 @@ fn parts(plan: &Plan, only: &[String], report: &mut Report) -> Result<(), String
     for (name, part) in
         PARTS.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|only| only == name))
     {
+        let begin = Instant::now();
         if let Err(error) = part(plan, report) {
             // Half an hour of the others is not to be lost.
             report.fail(name, &error);
         }
+        report.took(name, begin.elapsed());
     }
     Ok(())
 }
@@ -140,12 +183,20 @@ fn parts(plan: &Plan, only: &[String], report: &mut Report) -> Result<(), String
 fn heading(plan: &Plan) -> String {
     let machine: Vec<String> =
         machine::describe(&plan.directory).into_iter().map(|line| format!("* {line}\n")).collect();
-    let kind = if plan.full { "`cargo xtask bench --full`" } else { "`cargo xtask bench`" };
+    let kind = match (plan.full, plan.peers.is_some()) {
+        (true, true) => "`cargo xtask bench --full --peers`",
+        (true, false) => "`cargo xtask bench --full`",
+        (false, true) => "`cargo xtask bench --peers`",
+        (false, false) => "`cargo xtask bench`",
+    };
     format!(
         "# Results\n\nWritten by {kind}; run it to get your own. Times of one machine are no figures for another: what counts is \
          each figure beside its yardstick, both taken in turns (A B B A) in this run, or counted in processor time, which does \
-         not count what others use. The figure is the median of the rounds, *rounds* the least and the most of them. A target \
-         counts as missed if no round reached it.\n\n{}* load average at the beginning: {:.1}: above 0.5 the machine was \
+         not count what others use. The figure is the median of the rounds; *quartiles* is what a quarter and three quarters of \
+         the rounds do not exceed, *rounds* the least and the most of them. A target counts as *missed* if the median does not \
+         reach it, nor the better quartile: so one lucky round of many does not help, nor one unlucky one hurt. Where the median \
+         does not reach it and the better quartile does, it is *within its spread*. A figure that came to no number is missed. \
+         Ratios to other servers are targets only where these were measured in the same run (`--peers`).\n\n{}* load average at the beginning: {:.1}: above 0.5 the machine was \
          shared, and what could not be taken in turns is worth less\n",
         machine.concat(),
         machine::load_average()

@@ -11,11 +11,17 @@ use crossdock_benches::{
 };
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::Duration;
 
 const CONNECTIONS: usize = 8;
 /// What one measurement over HTTP moves at most: in bytes, quickly and in full, and in requests.
 const BYTES_MAX: [u64; 2] = [128 << 20, 512 << 20];
 const REQUESTS_MAX: u64 = 4000;
+/// A server that is slow is measured for so long.
+const TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Of the rounds in which shared memory is compared with HTTP.
+const BUDGET: Duration = Duration::from_secs(150);
 
 /// What was measured of one way at one size.
 #[derive(Clone, Copy, Default)]
@@ -33,9 +39,14 @@ type Lines = BTreeMap<(&'static str, String), Vec<(u64, Point)>>;
 pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     report.section(
         "Over sizes",
-        "Signed requests on 8 connections over HTTP (ours and, where they were asked for, peers); one client over shared memory and \
-         over HTTP, by `rdma-client bench`, in turns; and fio at the same block size (at most 1 MiB), 8 in flight. RDMA needs a card, \
-         or the virtual machine of `cargo xtask vm`, where figures mean nothing: it has no line here.",
+        &format!(
+            "Signed requests on 8 connections over HTTP (ours and, where they were asked for, peers, each of a store of its own that \
+             was empty before the smallest size); one client over shared memory and over HTTP, by `rdma-client bench`, in turns; and \
+             fio at the same block size (at most 1 MiB), 8 in flight. {} The lines are single runs, one after the other: they show \
+             shapes, and what counts is in the rows. RDMA needs a card: what the virtual machine of `cargo xtask vm` says of two \
+             emulated ones stands in a part of its own, where it was asked for.",
+            plan.yardstick_text()?
+        ),
     );
     let sizes: &[u64] = if plan.full {
         &[1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20]
@@ -50,18 +61,23 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     let pool = Pool::new(64 << 20);
     let bytes_max = BYTES_MAX[usize::from(plan.full)];
     over_http(&server, "http, 8 connections", &pool, (sizes, bytes_max), &mut lines)?;
-    let ratios = over_transports(plan, &server, &socket, sizes, &mut lines)?;
+    let costs = over_transports(plan, &server, &socket, sizes, &mut lines)?;
     drop(server);
-    let name = "S3 over shared memory: server processor time for a GiB";
-    report.push(Row::figures(name, Target::AtMost(1.0 / 3.0), &ratios, "of our own HTTP path"));
+    for (what, costs) in ["GET", "PUT"].iter().zip(&costs) {
+        let ratios: Vec<f64> = costs.iter().map(|(shm, http)| shm / http).collect();
+        let name = format!("{what} of 64 MiB over shared memory: server processor time for a GiB");
+        report.push(Row::figures(name, Target::AtMost(1.0 / 3.0), &ratios, "of our own HTTP path"));
+        let of = |cost: fn(&(f64, f64)) -> f64| costs.iter().map(cost).collect::<Vec<f64>>();
+        report.push(Row::figures("— over shared memory", Target::None, &of(|cost| cost.0), "CPU-s/GiB"));
+        report.push(Row::figures("— over HTTP", Target::None, &of(|cost| cost.1), "CPU-s/GiB"));
+    }
     if let Some(installed) = &plan.peers {
-        for peer in [Peer::S3sFs, Peer::Garage] {
+        for peer in Peer::ALL {
             let Some(program) = peer.program(installed) else { continue };
             let data = plan.directory.join("shapes-peer");
-            let measured = peer.start(&program, &data).and_then(|server| {
-                load::create_bucket(&server)?;
-                over_http(&server, peer.name(), &pool, (sizes, bytes_max), &mut lines)
-            });
+            let measured = peer
+                .start_with_bucket(&program, &data)
+                .and_then(|server| over_http(&server, peer.name(), &pool, (sizes, bytes_max), &mut lines));
             if let Err(error) = measured {
                 report.text(&format!("{} was not measured to its end: {error}", peer.name()));
             }
@@ -107,7 +123,7 @@ fn over_http(
     lines: &mut Lines,
 ) -> Result<(), String> {
     for &size in sizes {
-        let requests = (bytes_max / size).clamp(CONNECTIONS as u64, REQUESTS_MAX);
+        let mut objects = (bytes_max / size).clamp(CONNECTIONS as u64, REQUESTS_MAX);
         for (what, operation) in
             [("PUT", Operation::Put), ("GET", Operation::Get), ("DELETE", Operation::Delete)]
         {
@@ -118,11 +134,16 @@ fn over_http(
                 object_bytes: size as usize,
                 connections: CONNECTIONS,
                 first: 0,
-                requests,
-                objects: requests,
+                requests: objects,
+                objects,
                 rate: None,
+                time_max: Some(TIME_MAX),
             }
             .run()?;
+            if operation == Operation::Put {
+                // What it had no time to store is not there.
+                objects = outcome.requests;
+            }
             let point = Point {
                 mib_per_second: outcome.bytes as f64 / f64::from(1 << 20) / outcome.elapsed.as_secs_f64(),
                 p50_us: outcome.percentile(50.0).as_secs_f64() * 1e6,
@@ -135,23 +156,26 @@ fn over_http(
     Ok(())
 }
 
-/// Runs `rdma-client bench`; gives the processor time of the largest objects over shared memory, over that of HTTP.
+/// Rounds of what a GiB costs the server over shared memory, and over HTTP.
+type Costs = Vec<(f64, f64)>;
+
+/// Runs `rdma-client bench`; gives what a GiB of the largest objects costs, of GET and of PUT.
 fn over_transports(
     plan: &Plan,
     server: &Server,
     socket: &std::path::Path,
     sizes: &[u64],
     lines: &mut Lines,
-) -> Result<Vec<f64>, String> {
+) -> Result<[Costs; 2], String> {
     let client = plan.programs.join("rdma-client");
     let kib: Vec<String> = sizes.iter().map(|size| (size >> 10).to_string()).collect();
     let largest = kib.last().cloned().unwrap_or_default();
-    let run = |sizes: &str| {
+    let run = |sizes: &str, seconds: u32| {
         let done = Command::new(&client)
             .args(["--server", &server.address().to_string(), "--memory", "128", "--shm"])
             .arg(socket)
             .args(["bench", "s3://bench/transports/", "--sizes", sizes])
-            .args(["--seconds", &plan.seconds().to_string(), "--server-pid", &server.process().to_string()])
+            .args(["--seconds", &seconds.to_string(), "--server-pid", &server.process().to_string()])
             .env("AWS_ACCESS_KEY_ID", server::ACCESS_KEY)
             .env("AWS_SECRET_ACCESS_KEY", server::SECRET_KEY)
             .output()
@@ -161,24 +185,29 @@ fn over_transports(
         }
         Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     };
-    for line in run(&kib.join(","))?.lines() {
+    for line in run(&kib.join(","), if plan.full { 3 } else { 2 })?.lines() {
         if let Some((size, what, way, point)) = parse(line) {
             let name = if way == "http" { "http, 1 client".to_owned() } else { format!("{way}, 1 client") };
             lines.entry((what, name)).or_default().push((size, point));
         }
     }
-    let mut ratios = Vec::new();
-    for _ in 0..plan.rounds() {
-        let text = run(&largest)?;
-        let cost = |wanted: &str| {
-            let of = |(_, _, way, point): (u64, &str, &str, Point)| {
-                (way == wanted).then_some(point.cpu_seconds_per_gib)
-            };
-            text.lines().filter_map(parse).filter_map(of).sum::<f64>()
-        };
-        ratios.push(cost("shm") / cost("http"));
+    let mut costs = [Costs::new(), Costs::new()];
+    for _ in plan.rounds_within(plan.rounds(), BUDGET) {
+        let text = run(&largest, plan.seconds())?;
+        for (what, costs) in ["GET", "PUT"].into_iter().zip(&mut costs) {
+            costs.push((cost(&text, what, "shm")?, cost(&text, what, "http")?));
+        }
     }
-    Ok(ratios)
+    Ok(costs)
+}
+
+/// What a GiB costs the server by a table of `rdma-client bench`, which must have one such line.
+fn cost(text: &str, what: &str, way: &str) -> Result<f64, String> {
+    let mut found = text.lines().filter_map(parse).filter(|line| (line.1, line.2) == (what, way));
+    match (found.next(), found.next()) {
+        (Some((.., point)), None) => Ok(point.cpu_seconds_per_gib),
+        _ => Err(format!("rdma-client bench printed not one line of {what} over {way}: {text}")),
+    }
 }
 
 /// A line of `rdma-client bench`: size, "KiB", operation, way, MiB/s, operations a second, p50, p99, p99.9, and processor
@@ -197,7 +226,6 @@ fn parse(line: &str) -> Option<(u64, &'static str, &str, Point)> {
 }
 
 fn device(plan: &Plan, sizes: &[u64], lines: &mut Lines) -> Result<(), String> {
-    let file = plan.directory.join("shapes-yardstick");
     for &size in sizes.iter().filter(|size| **size >= 4096) {
         let block_bytes = size.min(1 << 20) as u32;
         for (what, pattern) in [
@@ -205,8 +233,8 @@ fn device(plan: &Plan, sizes: &[u64], lines: &mut Lines) -> Result<(), String> {
             ("GET", Pattern::RandomRead),
         ] {
             let depth = CONNECTIONS as u32;
-            let (file, seconds) = (file.as_path(), 1);
-            let fio = Fio { file, file_bytes: 1 << 30, pattern, block_bytes, depth, seconds, rate: None };
+            let yardstick = plan.yardstick()?;
+            let fio = Fio { yardstick, pattern, block_bytes, depth, seconds: 1, rate: None };
             let rates = fio.run()?;
             let whole = size <= 1 << 20;
             let point = Point {
@@ -256,5 +284,17 @@ mod tests {
         assert_eq!((point.mib_per_second, point.p50_us, point.p99_us), (2065.1, 30908.0, 32767.0));
         assert_eq!(point.cpu_seconds_per_gib, 0.25);
         assert!(parse(&format!("{line} 1.0")).is_none());
+    }
+
+    #[test]
+    fn a_line_that_is_not_there_is_no_cost_of_nothing() {
+        // Of a table with a GET over shared memory and none over HTTP, one is a figure and the other an error; so is one that stands twice.
+        let line = "  65536 KiB  GET   shm     2065.1       32.3    30908.0    32767.0    32999.0           0.25           0.11\n";
+        assert_eq!(cost(line, "GET", "shm"), Ok(0.25));
+        for (text, what, way) in
+            [(line, "GET", "http"), (line, "PUT", "shm"), (&line.repeat(2), "GET", "shm")]
+        {
+            assert!(cost(text, what, way).is_err(), "{what} {way}");
+        }
     }
 }

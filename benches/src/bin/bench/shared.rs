@@ -28,32 +28,32 @@ const DEPTH: u32 = 4;
 pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     report.section(
         "S3 over shared memory, beside the device",
-        "One client, one request at a time, whole objects of 64 MiB into or out of one buffer; the server reads past the page \
-         cache and verifies every byte. The rate of the client over that of fio: io_uring, the same file system, blocks of \
-         1 MiB, as many in flight, `O_DIRECT`, registered buffers and files.",
+        &format!(
+            "One client, one request at a time, whole objects of 64 MiB, {LARGE_OBJECTS} of them, into or out of one buffer; the \
+             server reads past the page cache and verifies every byte. The rate of the client over that of fio: io_uring, the \
+             same file system, blocks of 1 MiB, as many in flight, `O_DIRECT`, registered buffers and files. {}",
+            plan.yardstick_text()?
+        ),
     );
     let socket = plan.directory.join("shared.socket");
     let shm = ["--shm".to_owned(), socket.to_string_lossy().into_owned()];
     let server = Server::start(&plan.programs.join("s3-server"), &plan.directory.join("shared"), &shm)?;
     load::create_bucket(&server)?;
     let mut lane = Lane::new(&server, &socket)?;
-    let file = plan.directory.join("shared-yardstick");
     let comparisons: [(&str, f64, Pattern, Step); 2] = [
         ("PUT of 64 MiB over shared memory, durable", 0.90, Pattern::Write { sync_blocks: 64 }, Lane::put),
         ("GET of 64 MiB over shared memory, cold, verified", 0.92, Pattern::Read, Lane::get),
     ];
     for (name, target, pattern, step) in comparisons {
         let fio = Fio {
-            file: &file,
-            file_bytes: LARGE_OBJECTS * LARGE_BYTES,
+            yardstick: plan.yardstick()?,
             pattern,
             block_bytes: MIB as u32,
             depth: DEPTH,
             seconds: plan.seconds(),
             rate: None,
         };
-        // Lays the file out, and stores each object at least once.
-        fio.run()?;
+        // Each object is stored at least once.
         for _ in 0..LARGE_OBJECTS {
             step(&mut lane)?;
         }

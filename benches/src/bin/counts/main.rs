@@ -9,13 +9,15 @@
 //! ```
 //!
 //! `cargo xtask counts` does the first two, and compares with `benches/counts.tsv`. For allocations and instructions the engine
-//! runs on disks in memory with a clock of its own: no kernel, no thread, no chance.
+//! runs on disks in memory with a clock of its own: no kernel, no thread, no chance. Whole S3 requests, from the bytes of the
+//! head to those of the reply, need sockets, and have no count of instructions.
 
 mod operations;
+mod requests;
 mod system_calls;
 
 use crossdock_transport::memory::{CopyReason, copied_bytes};
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 /// Operations before anything is counted: what is made on first use is made then.
 const WARM_UP: u64 = 100;
@@ -28,13 +30,12 @@ fn main() -> ExitCode {
         [] => {
             for (name, make) in operations::ALL {
                 let mut operation = make();
-                operation.repeat(WARM_UP);
-                let copied = all_copied();
-                let allocations = allocation_counter::measure(|| operation.repeat(COUNTED));
-                let per = |count: u64| count as f64 / COUNTED as f64;
-                println!("{name}\tallocations\t{:.2}", per(allocations.count_total));
-                println!("{name}\tallocated-bytes\t{:.0}", per(allocations.bytes_total));
-                println!("{name}\tcopied-bytes\t{:.0}", per(all_copied() - copied));
+                print_memory(name, &mut |times| operation.repeat(times));
+            }
+            let store = store();
+            if let Err(error) = store.and_then(|store| requests::count(&store, print_memory)) {
+                eprintln!("counts: requests: {error}");
+                return ExitCode::FAILURE;
             }
             print_system_calls(&[])
         }
@@ -61,15 +62,31 @@ fn main() -> ExitCode {
     }
 }
 
+/// What one operation takes of the heap, and copies.
+fn print_memory(name: &str, repeat: &mut dyn FnMut(u64)) {
+    repeat(WARM_UP);
+    let copied = all_copied();
+    let allocations = allocation_counter::measure(|| repeat(COUNTED));
+    let per = |count: u64| count as f64 / COUNTED as f64;
+    println!("{name}\tallocations\t{:.2}", per(allocations.count_total));
+    println!("{name}\tallocated-bytes\t{:.0}", per(allocations.bytes_total));
+    println!("{name}\tcopied-bytes\t{:.0}", per(all_copied() - copied));
+}
+
+/// Beside the program, where there is a file system that files are opened on without its cache.
+fn store() -> Result<PathBuf, String> {
+    Ok(std::env::current_exe().map_err(|error| error.to_string())?.with_extension("store"))
+}
+
 /// Of the engine, and of a server with one connection and with each of those counts of them.
 fn print_system_calls(connections: &[usize]) -> ExitCode {
-    // Beside the program, where there is a file system that files are opened on without its cache.
-    let program = std::env::current_exe().map_err(|error| error.to_string());
-    let counts =
-        program.and_then(|program| system_calls::count(&program.with_extension("store"), connections));
+    let counts = store().and_then(|store| system_calls::count(&store, connections));
     match counts {
         Ok(counts) => {
-            counts.iter().for_each(|(name, each)| println!("{name}\tsystem-calls\t{each:.2}"));
+            for (name, each) in &counts {
+                println!("{name}\tring-enters\t{:.2}", each.enters);
+                println!("{name}\tsystem-calls\t{:.2}", each.all);
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -6,11 +6,13 @@
 //!   http-…-64     64 such connections
 //! ```
 //!
+//! Those that enter the ring are counted apart, and writes by which a sleeping core is woken are among all.
+//!
 //! Of several rounds the least counts: what a machine does besides, as a timer that comes due, can only add. With many
 //! connections it is chance how many requests are served by one call, so that those counts are shown and not compared.
 
 use bytes::Bytes;
-use crossdock::{CommitOptions, CoreEngine, Engine, Error, GetOptions, PutOptions};
+use crossdock::{Builder, CommitOptions, CoreEngine, Engine, Error, GetOptions, PutOptions};
 use crossdock_s3::{
     protocol::{
         auth::{PayloadMode, Signer},
@@ -33,17 +35,47 @@ use std::{
 
 const ROUNDS: u64 = 12;
 const EACH: u64 = 50;
-const OBJECT_BYTES: usize = 4096;
+pub(crate) const OBJECT_BYTES: usize = 4096;
 const MEMORY_BYTES: usize = 64 << 20;
 const CAPACITY_BYTES: u64 = 1 << 30;
 const ACCESS_KEY: &str = "counts";
 const SECRET: &str = "counted";
 const REGION: &str = "us-east-1";
 
+/// Where a store is opened: the server's, or one's own.
+pub(crate) fn builder(directory: &Path) -> Builder {
+    Engine::builder().path(directory).memory_bytes(MEMORY_BYTES).capacity_bytes(CAPACITY_BYTES)
+}
+
+/// A server of one core, whose one user may do everything.
+pub(crate) fn server() -> Result<Arc<Server>, Box<dyn std::error::Error>> {
+    let keys = HashMap::from([(ACCESS_KEY.to_owned(), Secret::new(SECRET))]);
+    let service = ServiceOptions {
+        credentials: Arc::new(keys),
+        authorizer: Arc::new(Policies::default()),
+        region: REGION.into(),
+        base_domains: Vec::new(),
+        remote: Arc::new(RemoteOptions::default()),
+        bucket_defaults: BucketDefaults::default(),
+        lifecycle_interval: None,
+    };
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Ok(Arc::new(Server::bind(any, 1, service, ServerLimits::default())?))
+}
+
 type Made = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
-/// An operation's name, and how many system calls one took.
-pub(crate) type Count = (String, f64);
+/// An operation's name, and what one took.
+pub(crate) type Count = (String, Calls);
+
+/// System calls of an operation.
+#[derive(Clone, Copy)]
+pub(crate) struct Calls {
+    /// `io_uring_enter`.
+    pub(crate) enters: f64,
+    /// All, those that woke a core included.
+    pub(crate) all: f64,
+}
 
 /// All of them, in a directory that is made for it and removed. `connections` of the server at once, besides one.
 pub(crate) fn count(directory: &Path, connections: &[usize]) -> Result<Vec<Count>, String> {
@@ -56,18 +88,18 @@ pub(crate) fn count(directory: &Path, connections: &[usize]) -> Result<Vec<Count
     Ok(counts)
 }
 
-/// The least of several rounds, for one operation.
-fn least<E>(each: u64, mut round: impl FnMut() -> Result<u64, E>) -> Result<f64, E> {
-    let mut least = u64::MAX;
+/// The least of several rounds, for one operation: of all calls, and of those that enter a ring.
+fn least<E>(each: u64, mut round: impl FnMut() -> Result<(u64, u64), E>) -> Result<Calls, E> {
+    let mut least = (u64::MAX, u64::MAX);
     for _ in 0..ROUNDS {
-        least = least.min(round()?);
+        let (enters, all) = round()?;
+        least = (least.0.min(enters), least.1.min(all));
     }
-    Ok(least as f64 / each as f64)
+    Ok(Calls { enters: least.0 as f64 / each as f64, all: least.1 as f64 / each as f64 })
 }
 
 fn of_the_engine(directory: &Path) -> Result<Vec<Count>, Box<dyn std::error::Error>> {
-    let builder = Engine::builder().path(directory).memory_bytes(MEMORY_BYTES);
-    let core = builder.capacity_bytes(CAPACITY_BYTES).open_here()?;
+    let core = builder(directory).open_here()?;
     let engine = core.engine().clone();
     let making = engine.clone();
     core.block_on(async move { making.create_bucket("bench", Bytes::new()).await })?;
@@ -83,7 +115,8 @@ fn of_the_engine(directory: &Path) -> Result<Vec<Count>, Box<dyn std::error::Err
                 }
                 Ok::<(), Error>(())
             })?;
-            Ok::<u64, Error>(engine.core().system_calls() - before)
+            let after = engine.core().system_calls();
+            Ok::<_, Error>((after.enters - before.enters, after.total() - before.total()))
         });
         counts.push((name.to_owned(), each?));
     }
@@ -110,24 +143,10 @@ async fn get(engine: CoreEngine, number: u64) -> Result<(), Error> {
 }
 
 fn of_the_server(directory: &Path, many: &[usize]) -> Result<Vec<Count>, Box<dyn std::error::Error>> {
-    let keys = HashMap::from([(ACCESS_KEY.to_owned(), Secret::new(SECRET))]);
-    let service = ServiceOptions {
-        credentials: Arc::new(keys),
-        authorizer: Arc::new(Policies::default()),
-        region: REGION.into(),
-        base_domains: Vec::new(),
-        remote: Arc::new(RemoteOptions::default()),
-        bucket_defaults: BucketDefaults::default(),
-        lifecycle_interval: None,
-    };
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Arc::new(Server::bind(any, 1, service, ServerLimits::default())?);
+    let server = server()?;
     let run = server.clone();
-    let engine = Engine::builder()
-        .path(directory)
+    let engine = builder(directory)
         .cores(1)
-        .memory_bytes(MEMORY_BYTES)
-        .capacity_bytes(CAPACITY_BYTES)
         .on_each_core(move |engine, driver| {
             let server = run.clone();
             async move { server.run(engine, driver).await }
@@ -142,7 +161,8 @@ fn of_the_server(directory: &Path, many: &[usize]) -> Result<Vec<Count>, Box<dyn
     };
     let asking = calls()?;
     // The question itself takes some.
-    let asking = calls()? - asking;
+    let asked = calls()?;
+    let asking = (asked.enters - asking.enters, asked.total() - asking.total());
     let mut counts = Vec::new();
     for connections in std::iter::once(1).chain(many.iter().copied()) {
         let clients: Result<Vec<Client>, _> = (0..connections).map(|_| Client::connect(address)).collect();
@@ -151,7 +171,9 @@ fn of_the_server(directory: &Path, many: &[usize]) -> Result<Vec<Count>, Box<dyn
             let each = least(EACH * connections as u64, || {
                 let before = calls()?;
                 together(&mut clients, method)?;
-                Ok::<u64, String>(calls()?.saturating_sub(before + asking))
+                let after = calls()?;
+                let enters = after.enters.saturating_sub(before.enters + asking.0);
+                Ok::<_, String>((enters, after.total().saturating_sub(before.total() + asking.1)))
             });
             counts.push((format!("http-{verb}-4k-{connections}"), each?));
         }
@@ -178,21 +200,21 @@ fn together(clients: &mut [Client], method: Method) -> Result<(), String> {
 }
 
 /// One connection that is kept alive.
-struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     host: String,
     answer: Vec<u8>,
 }
 
 impl Client {
-    fn connect(address: SocketAddr) -> Result<Client, String> {
+    pub(crate) fn connect(address: SocketAddr) -> Result<Client, String> {
         let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         Ok(Client { stream, host: address.to_string(), answer: vec![0; 2 * OBJECT_BYTES] })
     }
 
     /// Sends a request, in one piece, and takes its answer, which is no longer than an object and a head.
-    fn call(&mut self, method: Method, path: &str, body: &[u8]) -> Result<(), String> {
+    pub(crate) fn call(&mut self, method: Method, path: &str, body: &[u8]) -> Result<(), String> {
         let mut head = RequestHead::for_client(method, path, "", &self.host);
         head.headers.push("content-length", body.len().to_string().as_bytes());
         let signer = Signer { access_key: ACCESS_KEY, secret: SECRET, region: REGION, session_token: None };
