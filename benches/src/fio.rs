@@ -21,16 +21,22 @@ impl Yardstick {
     /// A sentence: fio is not installed or failed, or the file is not there afterwards.
     pub fn lay_out(directory: &Path, bytes: u64) -> Result<Yardstick, String> {
         let file = directory.join("yardstick");
-        let mut arguments = common(&file, bytes, "write", 1 << 20, 4);
-        arguments.push("--end_fsync=1".to_owned());
-        fio(&arguments)?;
+        std::fs::File::create(&file).map_err(|error| format!("cannot make {}: {error}", file.display()))?;
         let metadata = std::fs::metadata(&file)
             .map_err(|error| format!("cannot look at {}: {error}", file.display()))?;
         let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
         let counters = PathBuf::from(format!("/sys/dev/block/{major}:{minor}/stat"));
-        let yardstick = Yardstick { file, bytes, counters: Some(counters) };
-        let counters = yardstick.device_bytes_read().and(yardstick.counters);
-        Ok(Yardstick { counters, ..yardstick })
+        let written = || Moved::of(&counters).map(|moved| moved.written);
+        let before = written();
+        let mut arguments = common(&file, bytes, "write", 1 << 20, 4);
+        arguments.push("--end_fsync=1".to_owned());
+        fio(&arguments)?;
+        // A kernel can be told not to count: what does not see this write would see no read either.
+        let counts = match (before, written()) {
+            (Some(before), Some(after)) => reached(bytes as f64, after.saturating_sub(before) as f64).is_ok(),
+            _ => false,
+        };
+        Ok(Yardstick { file, bytes, counters: counts.then_some(counters) })
     }
 
     /// How big it is, bytes.
@@ -45,18 +51,32 @@ impl Yardstick {
 
     /// What the device has read since the machine started, for whomever.
     fn device_bytes_read(&self) -> Option<u64> {
-        sectors_read(&std::fs::read_to_string(self.counters.as_ref()?).ok()?).map(|sectors| sectors * 512)
+        Moved::of(self.counters.as_ref()?).map(|moved| moved.read)
     }
 }
 
-/// The third number of a block device's `stat`: sectors of 512 bytes that were read.
-///
-/// <https://docs.kernel.org/block/stat.html>
-fn sectors_read(text: &str) -> Option<u64> {
-    text.split_whitespace().nth(2)?.parse().ok()
+/// What a device has moved since the machine started, bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Moved {
+    read: u64,
+    written: u64,
 }
 
-/// What of fio's reads the device must have read. Others that read at the same time only add to it.
+impl Moved {
+    fn of(counters: &Path) -> Option<Moved> {
+        Moved::parse(&std::fs::read_to_string(counters).ok()?)
+    }
+
+    /// The third number of a block device's `stat` is of sectors read, the seventh of sectors written, whatever its blocks are: of 512 bytes.
+    ///
+    /// <https://docs.kernel.org/block/stat.html>
+    fn parse(text: &str) -> Option<Moved> {
+        let bytes = |index| Some(text.split_whitespace().nth(index)?.parse::<u64>().ok()? * 512);
+        Some(Moved { read: bytes(2)?, written: bytes(6)? })
+    }
+}
+
+/// The part of what fio moves that its device must have moved. Others that use it at the same time only add to that.
 const REACHES_DEVICE: f64 = 0.95;
 
 /// What fio is asked to do.
@@ -233,8 +253,8 @@ mod tests {
     fn reads_that_reach_no_device_are_no_yardstick() {
         // As much as fio read, and what others read besides, is right; a small part of it, as of a file that was never written, is not.
         let stat = "  184034    12  8388608   90 1 2 3 4 5 6 7\n";
-        assert_eq!(sectors_read(stat), Some(8_388_608));
-        assert_eq!(sectors_read("1 2"), None);
+        assert_eq!(Moved::parse(stat), Some(Moved { read: 8_388_608 * 512, written: 3 * 512 }));
+        assert_eq!(Moved::parse("1 2 3"), None);
         assert!(reached(1000.0, 1000.0).is_ok() && reached(1000.0, 5000.0).is_ok());
         assert!(reached(767_942_656.0, 2829.0 * 4096.0).is_err());
     }

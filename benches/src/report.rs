@@ -306,7 +306,7 @@ mod tests {
     fn what_was_not_measured_is_missed() {
         // No rounds, nothing over nothing, and something over nothing are no figures, whatever the target says.
         for target in [Target::AtLeast(1.0), Target::AtMost(1.0), Target::None] {
-            for figures in [&[][..], &[0.0 / 0.0], &[1.0, f64::INFINITY, 1.0]] {
+            for figures in [&[][..], &[f64::NAN], &[1.0, f64::INFINITY, 1.0]] {
                 let row = Row::figures("x", target, figures, "");
                 assert!(row.is_missed(), "{row:?}");
                 assert_eq!(row.verdict(), if target == Target::None { "NOT MEASURED" } else { "MISSED" });

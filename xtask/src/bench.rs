@@ -10,7 +10,7 @@ use crate::tree::Tree;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// All sizes, more rounds and five million objects: about forty minutes on two cores, instead of some minutes
+    /// All sizes, more rounds and five million objects: about fifty minutes on two cores (with peers), instead of some minutes
     #[arg(long)]
     full: bool,
     /// Install other S3 servers below target/peers, and measure them beside ours (the first time that takes ten minutes)

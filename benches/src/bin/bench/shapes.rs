@@ -43,8 +43,8 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
             "Signed requests on 8 connections over HTTP (ours and, where they were asked for, peers, each of a store of its own that \
              was empty before the smallest size); one client over shared memory and over HTTP, by `rdma-client bench`, in turns; and \
              fio at the same block size (at most 1 MiB), 8 in flight. {} The lines are single runs, one after the other: they show \
-             shapes, and what counts is in the rows. RDMA needs a card: what the virtual machine of `cargo xtask vm` says of two \
-             emulated ones stands in a part of its own, where it was asked for.",
+             shapes, and what counts is in the rows. RDMA needs a card, or the virtual machine of `cargo xtask vm`, where figures mean \
+             nothing: it has no line here.",
             plan.yardstick_text()?
         ),
     );
