@@ -181,12 +181,10 @@ impl Report {
         after.push('\n');
     }
 
-    /// A part of the run came to no end: says so where its rows would be.
-    ///
-    /// # Panics
-    /// When no section was begun.
+    /// A part of the run came to no end: says so in a section of its own, behind what was measured of it.
     pub fn fail(&mut self, part: &str, error: &str) {
-        self.text(&format!("\n**{part} was not measured to its end**: {error}"));
+        self.section(&format!("Not measured to its end: {part}"), error);
+        println!("{error}");
         self.failed.push(part.to_owned());
     }
 
@@ -199,10 +197,9 @@ impl Report {
     /// How long each part took, in a sentence.
     pub fn times(&self) -> String {
         let total: Duration = self.times.iter().map(|(_, time)| *time).sum();
-        let seconds = |time: Duration| number(time.as_secs_f64().round());
-        let parts: Vec<String> =
-            self.times.iter().map(|(part, time)| format!("{part} {}", seconds(*time))).collect();
-        format!("The run took {} seconds: {}.", seconds(total), parts.join(", "))
+        let parts = self.times.iter().map(|(part, time)| format!("{part} {:.0}", time.as_secs_f64()));
+        let parts: Vec<String> = parts.collect();
+        format!("The run took {:.0} seconds: {}.", total.as_secs_f64(), parts.join(", "))
     }
 
     /// The parts that came to no end.
@@ -335,5 +332,14 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert_eq!(report.missed(), ["x"]);
+        // What fails before it has begun a section has one, too.
+        let mut report = Report::default();
+        report.fail("disk", "no fio");
+        report.took("disk", Duration::from_secs(3));
+        assert_eq!(report.failed(), ["disk"]);
+        let text = report.markdown("") + &report.times();
+        for part in ["## Not measured to its end: disk", "no fio", "The run took 3 seconds: disk 3."] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
     }
 }

@@ -18,8 +18,8 @@ const LARGE_BYTES: usize = 64 << 20;
 const SMALL_BYTES: usize = 4 << 10;
 /// Large objects that are stored, and read again and again.
 const LARGE_OBJECTS: u64 = 16;
-/// Of all rounds, without and with peers to be measured.
-const BUDGET: Duration = Duration::from_secs(13 * 60);
+/// Of all rounds.
+const BUDGET: Duration = Duration::from_secs(11 * 60);
 
 /// One of the figures that are taken of each server in each round.
 struct Figure {

@@ -25,13 +25,15 @@ const BUDGET: Duration = Duration::from_secs(120);
 const PERCENTILES: [&str; 3] = ["p50", "p99", "p99.9"];
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
+    let seconds = if plan.full { 8 } else { 4 };
+    let requests = u64::from(RATE * seconds);
     report.section(
         "Latency at low load",
         &format!(
             "{RATE} operations of 4 KiB a second at the times of a Poisson process, drawn beforehand, each timed from when it was \
              due until it is done (for a request: until its answer is whole). The device: fio at the same rate and kind of times, \
              `O_DIRECT`, writes `O_DSYNC`, each timed from the beginning of its submission until it is done; what it begins late \
-             is not in its figures. Microseconds. {}",
+             is not in its figures. Microseconds; a round has {requests} operations of each, of which the slowest one or two are p99.9. {}",
             plan.yardstick_text()?
         ),
     );
@@ -40,8 +42,6 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     let server = Server::start(&plan.programs.join("s3-server"), &plan.directory.join("latency-http"), &[])?;
     load::create_bucket(&server)?;
     let pool = Pool::new(SMALL_BYTES as usize);
-    let seconds = if plan.full { 8 } else { 4 };
-    let requests = u64::from(RATE * seconds);
     let request = |operation| Load {
         server: &server,
         pool: &pool,

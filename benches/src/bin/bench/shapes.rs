@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 8;
 const BYTES_MAX: [u64; 2] = [128 << 20, 512 << 20];
 const REQUESTS_MAX: u64 = 4000;
 /// A server that is slow is measured for so long.
-const TIME_MAX: Duration = Duration::from_secs(3);
+const TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Of the rounds in which shared memory is compared with HTTP.
 const BUDGET: Duration = Duration::from_secs(150);
