@@ -3,7 +3,7 @@
 //! and none of the client's, which has a thread of its own.
 
 use crate::system_calls::{Client, OBJECT_BYTES, builder, server};
-use crossdock_s3::protocol::http::Method;
+use crossdock_s3::{protocol::http::Method, server::Server};
 use std::{
     path::Path,
     sync::mpsc::{Receiver, Sender, TryRecvError, channel},
@@ -29,9 +29,8 @@ pub(crate) fn count(directory: &Path, print: fn(&str, &mut dyn FnMut(u64))) -> R
     let core = builder.open_here().map_err(|error| error.to_string())?;
     let (ask, asked) = channel();
     let (tell, told) = channel();
-    let address = server.local_addr();
     let outcome = std::thread::scope(|scope| {
-        scope.spawn(move || client(address, &asked, &tell));
+        scope.spawn(move || client(&server, &asked, &tell));
         // The core makes progress only here, and the client only meanwhile.
         let mut failed = None;
         let mut wait = || loop {
@@ -63,12 +62,15 @@ pub(crate) fn count(directory: &Path, print: fn(&str, &mut dyn FnMut(u64))) -> R
 }
 
 /// Makes the bucket, and then does what is wanted until nothing is; says each time when it is done.
-fn client(address: std::net::SocketAddr, asked: &Receiver<Wanted>, tell: &Sender<Result<(), String>>) {
+fn client(server: &Server, asked: &Receiver<Wanted>, tell: &Sender<Result<(), String>>) {
     let mut connection = None;
     let mut call = |method, path: &str, body: &[u8]| -> Result<(), String> {
         let client = match &mut connection {
             Some(client) => client,
-            none => none.insert(Client::connect(address)?),
+            none => {
+                server.wait_until_listening().map_err(|error| error.to_string())?;
+                none.insert(Client::connect(server.local_addr())?)
+            }
         };
         client.call(method, path, body)
     };
