@@ -69,34 +69,46 @@ fn what_is_read_over_tcp_is_not_copied() {
     assert!(count < 2 * PACKED_BLOCK, "the edges of a range of a packed object: {count}");
 }
 
+/// How often a byte of an object of that size is copied at most when it is stored. Whole blocks of the log and extents are written
+/// from the lease that they came into; what is less is copied again, to where it lies beside others, in the index or in a log write.
+fn stores(bytes: usize) -> u64 {
+    if (bytes as u64).is_multiple_of(PACKED_BLOCK) || bytes as u64 >= EXTENT_BLOCK { 1 } else { 2 }
+}
+
 #[test]
-fn what_is_written_over_tcp_is_copied_once_at_most() {
-    // Shows the same of bodies that come plain, and in chunks with signatures and without: what lies in extents is received where it is
-    // written from, but for what came with the head; of small objects each byte is copied once at most.
+fn what_is_written_over_tcp_is_copied_as_often_as_it_must_be() {
+    // Shows, of bodies that come plain, and in chunks with signatures and without, that what lies in extents is received where it is
+    // written from, but for what came with the head; and of small objects, which come with their head, that each byte is taken out
+    // from behind it once, and once more put beside others where it has no blocks of its own.
     let bench = Bench::new();
     let mut client = bench.client(ALICE);
     assert_eq!(client.call(Method::Put, "/bucket", &[], b"").status, 200);
     for bytes in [1, 700, 1024, 5000, 4096, 64 << 10, 200_000, LARGE] {
         let (path, body) = (format!("/bucket/{bytes}"), pattern(bytes, 3));
         let plain = copied(|| assert_eq!(client.call(Method::Put, &path, &[], &body).status, 200));
-        let most = if bytes == LARGE { INPUT } else { bytes as u64 };
+        let most = if bytes == LARGE { INPUT } else { stores(bytes) * bytes as u64 };
         assert!(plain <= most, "{bytes} bytes: {plain} copied");
         for signed in [true, false] {
             let chunks: Vec<&[u8]> = body.chunks(128 << 10).collect();
+            let mut wire = 0;
             let count = copied(|| {
                 let streamed = client.streamed(&path, signed, &chunks);
-                let request = streamed.with(&streamed.pieces.concat(), 0);
-                assert_eq!(client.send(&request).status, 200);
+                let body = streamed.pieces.concat();
+                wire = body.len() as u64;
+                assert_eq!(client.send(&streamed.with(&body, 0)).status, 200);
             });
-            assert!(count <= bytes as u64, "{bytes} bytes in chunks, signed: {signed}: {count} copied");
+            // What frames the chunks is taken out from behind the head with them.
+            let most = stores(bytes) * bytes as u64 + wire - bytes as u64;
+            assert!(count <= most, "{bytes} bytes in chunks, signed: {signed}: {count} copied");
         }
         get(&mut client, &path, None, &body);
     }
 }
 
 #[test]
-fn what_is_written_from_shared_memory_is_copied_once_at_most() {
-    // Shows that bytes of a client that could change them meanwhile are taken over once, whichever way they are stored.
+fn what_is_written_from_shared_memory_is_taken_over_once() {
+    // Shows that bytes of a client that could change them meanwhile are taken over once, whichever way they are stored, and copied no
+    // more than others after that.
     let bench = Bench::new();
     let mut peer: Peer = bucket(&bench);
     for bytes in [700, 5000, 64 << 10, LARGE] {
@@ -105,7 +117,10 @@ fn what_is_written_from_shared_memory_is_copied_once_at_most() {
             let reply = peer.put(&path, &body, &[]);
             assert_eq!((reply.status, reply.header("x-amz-rdma-reply")), (200, Some("200")));
         });
-        assert!((1..=bytes as u64).contains(&count), "{bytes} bytes: {count} copied");
+        assert!(
+            (bytes as u64..=stores(bytes) * bytes as u64).contains(&count),
+            "{bytes} bytes: {count} copied"
+        );
         get(&mut peer.http, &path, None, &body);
     }
 }
