@@ -198,21 +198,23 @@ impl RangeCondition {
 pub struct WriteConditions {
     /// Only if there is an object and its tag is one of these.
     pub if_match: Option<ETagCondition>,
-    /// Only if there is no object: `If-None-Match: *`.
-    pub if_absent: bool,
+    /// Only if there is no object whose tag is one of these; of `*`: if there is no object.
+    pub if_none_match: Option<ETagCondition>,
 }
 
 impl WriteConditions {
     /// Reads `If-Match` and `If-None-Match` of a write.
     ///
-    /// "Uploads the object only if the object key name does not already exist in the bucket specified. … Expects the '*' (asterisk)
-    /// character." (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>, If-None-Match.) A policy that asks for the
-    /// header asks for objects that are written once: a list of tags, by which objects are replaced, would pass it.
+    /// Of `If-None-Match` S3 "expects the '*' (asterisk) character"
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>, If-None-Match). A list of tags is taken as well, and says what it
+    /// says of every request: "If the field value is a list of entity tags, the condition is false if one of the listed tags matches the
+    /// entity tag of the selected representation." (RFC 9110 §13.1.2.) Policies that ask for the header ask for objects that are
+    /// written once, and are told of `*` alone.
     ///
     /// # Errors
     ///
-    /// 400 `InvalidArgument` if a value can not be read, 501 `NotImplemented` for both at once, for tags in `If-None-Match`, and for
-    /// dates, which S3 does not evaluate in writes.
+    /// 400 `InvalidArgument` if a value can not be read, 501 `NotImplemented` for both at once, and for dates, which S3 does not evaluate in
+    /// writes.
     pub fn from_headers(headers: &Headers) -> Result<Self, S3Error> {
         for name in ["if-modified-since", "if-unmodified-since"] {
             if headers.contains(name) {
@@ -220,15 +222,11 @@ impl WriteConditions {
             }
         }
         let if_match = etags(headers, "if-match")?;
-        let if_absent = match etags(headers, "if-none-match")? {
-            None => false,
-            Some(ETagCondition::Any) => true,
-            Some(ETagCondition::Tags(_)) => return Err(S3Error::header_not_implemented("If-None-Match")),
-        };
-        if if_match.is_some() && if_absent {
+        let if_none_match = etags(headers, "if-none-match")?;
+        if if_match.is_some() && if_none_match.is_some() {
             return Err(S3Error::header_not_implemented("If-Match and If-None-Match"));
         }
-        Ok(WriteConditions { if_match, if_absent })
+        Ok(WriteConditions { if_match, if_none_match })
     }
 
     /// Whether there is any.
@@ -239,7 +237,7 @@ impl WriteConditions {
     /// The header that the condition came in: there is one at most.
     pub fn header(&self) -> Option<&'static str> {
         let if_match = self.if_match.as_ref().map(|_| "If-Match");
-        if_match.or(self.if_absent.then_some("If-None-Match"))
+        if_match.or(self.if_none_match.as_ref().map(|_| "If-None-Match"))
     }
 
     /// What they say when `current` is the tag (without quotes) of the current object, `None` if there is none.
@@ -259,8 +257,10 @@ impl WriteConditions {
             }
             _ => {}
         }
-        match (self.if_absent, current) {
-            (true, Some(_)) => Err(S3Error::precondition_failed("If-None-Match")),
+        match (&self.if_none_match, current) {
+            (Some(tags), Some(etag)) if tags.matches_weakly(etag) => {
+                Err(S3Error::precondition_failed("If-None-Match"))
+            }
             _ => Ok(()),
         }
     }
@@ -358,14 +358,34 @@ mod tests {
         let of = |result: Result<(), S3Error>| result.unwrap_err().code;
         assert!(code(&[("If-None-Match", "*")], None).is_ok());
         assert_eq!(of(code(&[("If-None-Match", "*")], Some("a"))), ErrorCode::PreconditionFailed);
-        for tags in ["b", "\"b\"", "W/\"b\"", "\"b\", \"c\"", "\"*\""] {
-            assert_eq!(of(code(&[("If-None-Match", tags)], Some("a"))), ErrorCode::NotImplemented, "{tags}");
+        for (tags, fails) in [
+            ("b", false),
+            ("\"b\", \"c\"", false),
+            ("\"*\"", false),
+            ("\"\"", false),
+            ("a", true),
+            ("\"b\", \"a\"", true),
+            ("W/\"a\"", true),
+        ] {
+            let judged = code(&[("If-None-Match", tags)], Some("a"));
+            assert_eq!(
+                judged.err().map(|error| error.code),
+                fails.then_some(ErrorCode::PreconditionFailed),
+                "{tags}"
+            );
+            assert!(code(&[("If-None-Match", tags)], None).is_ok(), "{tags}");
+        }
+        for bad in ["", ",", "*, *", "a, *", "a b"] {
+            assert_eq!(of(code(&[("If-None-Match", bad)], None)), ErrorCode::InvalidArgument, "{bad}");
         }
         assert!(code(&[("If-Match", "\"a\"")], Some("a")).is_ok());
         assert_eq!(of(code(&[("If-Match", "W/\"a\"")], Some("a"))), ErrorCode::PreconditionFailed);
         assert_eq!(of(code(&[("If-Match", "a")], None)), ErrorCode::NoSuchKey);
         assert_eq!(of(code(&[("If-Match", "*")], None)), ErrorCode::NoSuchKey);
-        assert_eq!(of(code(&[("If-Match", "a"), ("If-None-Match", "*")], None)), ErrorCode::NotImplemented);
+        for tags in ["*", "b"] {
+            let both = [("If-Match", "a"), ("If-None-Match", tags)];
+            assert_eq!(of(code(&both, Some("a"))), ErrorCode::NotImplemented);
+        }
         assert_eq!(of(code(&[("If-Unmodified-Since", SAME)], None)), ErrorCode::NotImplemented);
         assert_eq!(of(code(&[("If-Match", "a b")], None)), ErrorCode::InvalidArgument);
     }

@@ -47,6 +47,8 @@ const LISTS: &[O] = &[
 ];
 /// Operations whose source is a header.
 const COPIES: &[O] = &[O::CopyObject, O::UploadPartCopy];
+/// Operations that write on a condition.
+const CONDITIONAL_WRITES: &[O] = &[O::PutObject, O::CopyObject, O::CompleteMultipartUpload, O::DeleteObject];
 /// Operations that are done on a condition.
 const CONDITIONAL: &[O] = &[
     O::PutObject,
@@ -82,7 +84,7 @@ const HEADERS: [(&str, &str, &[O]); 19] = [
     (RETAIN_UNTIL, "x-amz-object-lock-retain-until-date", MAKES),
     (LEGAL_HOLD, "x-amz-object-lock-legal-hold", MAKES),
     (IF_MATCH, "if-match", CONDITIONAL),
-    ("s3:if-none-match", "if-none-match", CONDITIONAL),
+    (IF_NONE_MATCH, "if-none-match", CONDITIONAL),
 ];
 
 /// Facts that are parameters, and the operations that read these.
@@ -102,6 +104,7 @@ const PARAMETERS: [(&str, &str, &[O]); 3] = [
 
 const COPY_SOURCE: &str = "s3:x-amz-copy-source";
 const IF_MATCH: &str = "s3:if-match";
+const IF_NONE_MATCH: &str = "s3:if-none-match";
 const LEGAL_HOLD: &str = "s3:object-lock-legal-hold";
 const LOCK_MODE: &str = "s3:object-lock-mode";
 const RETAIN_UNTIL: &str = "s3:object-lock-retain-until-date";
@@ -298,6 +301,7 @@ fn tell_deed(facts: &mut Facts, deed: &Deed<'_>, now_ms: u64) {
         for (fact, header, operations) in HEADERS {
             if operations.contains(&operation)
                 && let Some(value) = joined(headers, header)
+                && (fact != IF_NONE_MATCH || writes_once(operation, &value))
             {
                 tell_header(facts, fact, &value, now_ms);
             }
@@ -352,6 +356,14 @@ fn creates_object(operation: OperationName) -> Option<bool> {
         O::CreateMultipartUpload | O::UploadPart | O::UploadPartCopy => Some(false),
         _ => None,
     }
+}
+
+/// Whether `If-None-Match` with this value is what policies mean that ask for it: of a read it is whatever it says.
+///
+/// Of a write policies demand it so that no object is written over (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html>).
+/// A list of tags keeps nobody from that where the object has none of them: who sends one has not sent what is demanded.
+fn writes_once(operation: OperationName, value: &str) -> bool {
+    !CONDITIONAL_WRITES.contains(&operation) || value.trim_ascii() == "*"
 }
 
 /// What the lines of a header are together (RFC 9110 §5.3).
@@ -463,7 +475,9 @@ mod tests {
     fn every_name_that_a_policy_may_use_is_told() {
         // By each header and parameter there is a fact for, those of whoever signed, and those of documents; but for the tags of the
         // object itself. And nothing is told that no policy may ask for.
-        let all: Vec<(&str, &str)> = HEADERS.iter().map(|(_, header, _)| (*header, UNTIL)).collect();
+        let value = |fact| if fact == IF_NONE_MATCH { "*" } else { UNTIL };
+        let all: Vec<(&str, &str)> =
+            HEADERS.iter().map(|(fact, header, _)| (*header, value(*fact))).collect();
         let all = [&all[..], &SENDER_HEADERS.map(|(_, header)| (header, "x"))].concat();
         let query: Vec<String> =
             PARAMETERS.iter().map(|(_, parameter, _)| format!("{parameter}=1")).collect();
@@ -533,6 +547,16 @@ mod tests {
             assert!(!has(days) || facts.says(days, "2"));
             assert!(!has(COPY_SOURCE) || facts.says(COPY_SOURCE, source.1));
             assert!(!has(COPY_SOURCE) || facts.says(COPY_SOURCE, "/bucket/k?versionId=1"));
+        }
+        // Of a list of tags a policy hears when something is read.
+        for (tags, of_write) in
+            [("*", true), ("\"a\"", false), ("\"*\"", false), ("*, *", false), ("", false)]
+        {
+            for operation in [O::PutObject, O::CopyObject, O::CompleteMultipartUpload, O::GetObject] {
+                let is_told =
+                    told(operation, "uploadId=u", &[("if-none-match", tags)], "").has(IF_NONE_MATCH);
+                assert_eq!(is_told, of_write || operation == O::GetObject, "{operation:?} {tags}");
+            }
         }
         let facts = told(O::PutObjectTagging, "versionId=1", &[("x-amz-tagging", "c=d")], TAGGING);
         assert!(facts.says("s3:RequestObjectTagKeys", "a") && !facts.says("s3:RequestObjectTagKeys", "c"));

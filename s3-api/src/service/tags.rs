@@ -4,7 +4,7 @@ use crate::protocol::{
     checksum::{Algorithm, Checksum, ObjectChecksum},
     conditions::WriteConditions,
     error::{ErrorCode, S3Error},
-    etag::ETagCondition,
+    etag::{ETag, ETagCondition},
     lock::Lock,
     metadata::{MetadataError, ObjectHeaders},
 };
@@ -20,21 +20,23 @@ pub(super) fn text(tag: &EntityTag) -> Cow<'_, str> {
 pub(super) fn condition(conditions: &WriteConditions) -> WriteCondition {
     WriteCondition {
         if_match: conditions.if_match.as_ref().map(tag_match),
-        if_none_match: conditions.if_absent.then_some(TagMatch::Any),
+        if_none_match: conditions.if_none_match.as_ref().map(|tags| tags_match(tags, |_| true)),
     }
 }
 
-/// The engine's form of a list of tags one of which an object is to have. A weak tag matches nothing strongly, so it is left out; a tag
-/// longer than any stored one matches nothing.
+/// The engine's form of a list of tags one of which an object is to have. A weak tag matches nothing strongly, so it is left out.
 pub(super) fn tag_match(condition: &ETagCondition) -> TagMatch {
+    tags_match(condition, |tag| !tag.is_weak)
+}
+
+/// Those of the tags that count. One longer than any stored one matches nothing.
+fn tags_match(condition: &ETagCondition, counts: impl Fn(&ETag) -> bool) -> TagMatch {
     match condition {
         ETagCondition::Any => TagMatch::Any,
-        ETagCondition::Tags(tags) => TagMatch::Tags(
-            tags.iter()
-                .filter(|tag| !tag.is_weak)
-                .filter_map(|tag| EntityTag::new(tag.opaque.as_bytes()))
-                .collect(),
-        ),
+        ETagCondition::Tags(tags) => {
+            let counted = tags.iter().filter(|tag| counts(tag));
+            TagMatch::Tags(counted.filter_map(|tag| EntityTag::new(tag.opaque.as_bytes())).collect())
+        }
     }
 }
 
@@ -84,15 +86,16 @@ pub(super) fn parse_upload(text: &str) -> Result<UploadId, S3Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::etag::ETag;
 
     #[test]
-    fn weak_tags_match_nothing() {
-        // If-Match leaves a weak tag out, so that nothing is left to match.
+    fn weak_tags_match_nothing_strongly() {
+        // If-Match leaves a weak tag out, so that nothing is left to match; If-None-Match compares it as any other.
         let tag = |is_weak| ETagCondition::Tags(vec![ETag { opaque: "e".into(), is_weak }]);
         assert_eq!(tag_match(&tag(true)), TagMatch::Tags(Vec::new()));
         assert_eq!(tag_match(&tag(false)), TagMatch::Tags(vec![EntityTag::new(b"e").unwrap()]));
         assert_eq!(tag_match(&ETagCondition::Any), TagMatch::Any);
+        let conditions = WriteConditions { if_none_match: Some(tag(true)), ..Default::default() };
+        assert_eq!(condition(&conditions).if_none_match, Some(tag_match(&tag(false))));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Conditional requests, from end to end.
 
 use crate::{
-    bench::{ALICE, BOB, Bench, Strangers},
+    bench::{ALICE, BOB, Bench, Client, Strangers, checked},
     remote::Peer,
     revoked::Behind,
     withheld::held_back,
 };
 use bytes::Bytes;
+use crossdock::{CommitOptions, EntityTag, PutOptions};
 use crossdock_s3::protocol::http::Method::{Delete, Get, Head, Post, Put};
 use crossdock_transport::remote::SessionId;
 use futures_lite::future::block_on;
@@ -95,7 +96,7 @@ fn a_range_is_of_the_object_that_the_client_has() {
 #[test]
 fn what_may_be_written_once_is_not_replaced() {
     // Bob may write where a condition keeps him from writing over what is there. A list of tags that the object has none of is no such
-    // condition, in one line or beside others.
+    // condition, in one line or beside others; whether it is put, copied or joined.
     let bench = Bench::of_strangers();
     let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
     let owned = [("x-amz-object-ownership", "BucketOwnerEnforced")];
@@ -111,9 +112,70 @@ fn what_may_be_written_once_is_not_replaced() {
     let (all, none) = (("if-none-match", "\"*\""), ("if-none-match", "\"\""));
     for fields in [vec![other], vec![other, other], vec![all], vec![none]] {
         let reply = bob.call(Put, "/ledger/k", &fields, b"second");
-        assert_eq!((reply.status, reply.code()), (501, "NotImplemented".into()), "{fields:?}");
+        assert_eq!((reply.status, reply.code()), (403, "AccessDenied".into()), "{fields:?}");
+        let copied = [&fields[..], &[("x-amz-copy-source", "/ledger/k")]].concat();
+        assert_eq!(bob.call(Put, "/ledger/l", &copied, b"").code(), "AccessDenied", "{fields:?}");
+        let joined = bob.call(Post, "/ledger/k?uploadId=0", &fields, b"");
+        assert_eq!(joined.code(), "AccessDenied", "{fields:?}");
     }
     assert_eq!(alice.call(Get, "/ledger/k", &[], b"").body, b"first");
+}
+
+#[test]
+fn a_write_says_what_it_does_not_replace() {
+    // Put, copied or joined: refused where one of the tags is that of the object, also a weak one or in a line of its own; done where none
+    // is, and where there is no object, for which a delete marker counts.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let versioned = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    assert_eq!(checked(&mut alice, Put, "/photos?versioning", versioned).status, 200);
+    let source = alice.call(Put, "/photos/source", &[], b"copied");
+    let copied = source.header("etag").unwrap().to_owned();
+    let write = |alice: &mut Client, way: &str, fields: &[(&str, &str)]| match way {
+        "put" => alice.call(Put, "/photos/k", fields, b"second"),
+        "copy" => {
+            let fields = [fields, &[("x-amz-copy-source", "/photos/source")]].concat();
+            alice.call(Put, "/photos/k", &fields, b"")
+        }
+        _ => {
+            let begun = String::from_utf8(alice.call(Post, "/photos/k?uploads", &[], b"").body).unwrap();
+            let upload = begun.split_once("<UploadId>").unwrap().1.split_once('<').unwrap().0;
+            let part = alice.call(Put, &format!("/photos/k?partNumber=1&uploadId={upload}"), &[], b"part");
+            let etag = part.header("etag").unwrap();
+            let list = format!(
+                "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+            );
+            alice.call(Post, &format!("/photos/k?uploadId={upload}"), fields, list.as_bytes())
+        }
+    };
+    for way in ["put", "copy", "join"] {
+        let first = alice.call(Put, "/photos/k", &[], b"first");
+        let etag = first.header("etag").unwrap().to_owned();
+        let (weak, listed) = (format!("W/{etag}"), format!("\"zz\", {etag}"));
+        let name = "if-none-match";
+        for fields in [
+            vec![(name, &*etag)],
+            vec![(name, &*weak)],
+            vec![(name, &*listed)],
+            vec![(name, "\"zz\""), (name, &*etag)],
+            vec![(name, etag.trim_matches('"'))],
+        ] {
+            let reply = write(&mut alice, way, &fields);
+            assert_eq!((reply.status, reply.code()), (412, "PreconditionFailed".into()), "{way} {fields:?}");
+            let told = String::from_utf8(reply.body).unwrap();
+            assert!(told.contains("<Condition>If-None-Match</Condition>"), "{way} {fields:?}: {told}");
+            assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"first", "{way} {fields:?}");
+        }
+        let other = [(name, "\"zz\""), (name, &copied)];
+        let reply = write(&mut alice, way, &other);
+        assert_eq!((reply.status, reply.code()), (200, String::new()), "{way}");
+        assert_ne!(alice.call(Get, "/photos/k", &[], b"").body, b"first", "{way}");
+        let now = alice.call(Head, "/photos/k", &[], b"").header("etag").unwrap().to_owned();
+        assert_eq!(write(&mut alice, way, &[(name, &*now)]).status, 412, "{way}");
+        assert_eq!(alice.call(Delete, "/photos/k", &[], b"").status, 204);
+        assert_eq!(write(&mut alice, way, &[(name, &*now)]).status, 200, "{way}");
+    }
 }
 
 #[test]
@@ -171,13 +233,18 @@ fn a_condition_is_judged_when_the_bytes_are_there() {
     let key = (0..).map(|number| format!("k{number}")).find(is_there).unwrap();
     let path = format!("/photos/{key}");
     let put = move |engine: &crossdock::Engine, key: &str, bytes: &'static [u8]| {
-        block_on(engine.put_bytes("photos", key.as_bytes(), Bytes::from_static(bytes))).unwrap();
+        let write = async {
+            let mut put = engine.put("photos", key.as_bytes(), PutOptions::default()).await?;
+            put.write(Bytes::from_static(bytes)).await?;
+            put.finish(CommitOptions { etag: EntityTag::new(b"theirs"), ..CommitOptions::default() }).await
+        };
+        block_on(write).unwrap();
     };
-    for condition in ["if-none-match", "if-match"] {
+    for (condition, tags) in [("if-none-match", "*"), ("if-none-match", "\"theirs\""), ("if-match", "")] {
         for over_http in [true, false] {
             assert_eq!(alice.call(Delete, &path, &[], b"").status, 204);
-            let mut value = "*".to_owned();
-            if condition == "if-match" {
+            let mut value = tags.to_owned();
+            if tags.is_empty() {
                 let first = alice.call(Put, &path, &[], b"first");
                 value = first.header("etag").unwrap().to_owned();
             }

@@ -127,7 +127,7 @@ pub struct DeleteObject {
 impl DeleteObject {
     pub(super) fn parse(input: &Input<'_>) -> Result<Self, S3Error> {
         let conditions = WriteConditions::from_headers(input.headers)?;
-        if conditions.if_absent {
+        if conditions.if_none_match.is_some() {
             return Err(S3Error::header_not_implemented("If-None-Match"));
         }
         let version_id = input.version_id()?;

@@ -4,6 +4,7 @@ use super::*;
 use crate::protocol::auth::PayloadMode;
 use crate::protocol::checksum::{Algorithm, ChecksumType};
 use crate::protocol::error::{ErrorCode, S3Error};
+use crate::protocol::etag::ETagCondition;
 use crate::protocol::http::{Headers, Method, RequestHead};
 use crate::protocol::range::ByteRange;
 use crate::protocol::xml::VersioningStatus;
@@ -62,7 +63,7 @@ fn a_put_carries_headers_conditions_and_checksum() {
     };
     assert_eq!((put.bucket.as_str(), put.key.as_str()), ("bucket", "a b"));
     assert_eq!(put.headers.user, [("mtime".to_owned(), b"1".to_vec())]);
-    assert!(put.conditions.if_absent);
+    assert_eq!(put.conditions.if_none_match, Some(ETagCondition::Any));
     assert_eq!(put.checksum.algorithm(), Some(Algorithm::Crc32));
     assert_eq!(
         code(Put, "/bucket/k", &[("x-amz-server-side-encryption", "AES256")], ""),
@@ -234,7 +235,9 @@ fn deletes_are_bounded_and_vouched_for() {
     assert_eq!(code(Post, target, &md5, &many(0)), ErrorCode::MalformedXml);
     let sized = "<Delete><Object><Key>k</Key><Size>1</Size></Object></Delete>";
     assert_eq!(code(Post, target, &md5, sized), ErrorCode::NotImplemented);
-    assert_eq!(code(Delete, "/bucket/k", &[("If-None-Match", "*")], ""), ErrorCode::NotImplemented);
+    for tags in ["*", "\"a\""] {
+        assert_eq!(code(Delete, "/bucket/k", &[("If-None-Match", tags)], ""), ErrorCode::NotImplemented);
+    }
 }
 
 #[test]
