@@ -268,7 +268,7 @@ fn tell_sender(facts: &mut Facts, sender: &Sender<'_>) {
     facts.set("aws:PrincipalArn", identity.arn());
     facts.set("aws:PrincipalAccount", &*identity.account.id);
     facts.set("aws:PrincipalType", if identity.user.is_some() { "User" } else { "Account" });
-    facts.set("aws:userid", identity.user.as_deref().unwrap_or(&identity.account.id));
+    facts.set("aws:userid", identity.id());
     if let Some(user) = &identity.user {
         facts.set("aws:username", &**user);
     }
@@ -499,6 +499,11 @@ mod tests {
         for fact in listed.chain(SENDER_HEADERS.map(|row| row.0)) {
             assert!(KEYS_TOLD.contains(&fact), "{fact}");
         }
+        assert!(facts[0].says("aws:username", "ann") && !facts[0].says("aws:userid", "ann"));
+        let account = Arc::new(Account { id: "1".into(), display_name: "1".into(), email: None });
+        let root = Principal::Identity(Arc::new(Identity::root("k", account)));
+        let facts_of_root = sent_by(&root, &Headers::default(), Deed::default());
+        assert!(facts_of_root.says("aws:userid", "1") && !facts_of_root.has("aws:username"));
         assert!(facts[0].says("s3:signatureAge", "10000") && facts[0].says("s3:TlsVersion", "1.3"));
         assert!(
             facts[0].says("s3:ResourceAccount", "owner") && facts[0].says("aws:ResourceAccount", "owner")

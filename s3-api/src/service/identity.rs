@@ -1,6 +1,7 @@
 //! Who sends requests: accounts, their users, and the keys they sign with.
 
 use crate::protocol::policy::{Policy, Subject};
+use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     fmt,
@@ -64,25 +65,59 @@ pub struct Identity {
     /// What the user may do: nothing without.
     pub policies: Vec<Policy>,
     arn: Box<str>,
+    id: Box<str>,
 }
+
+/// Bytes of an identifier that is made of names, as those that AWS gives to users have.
+const ID_BYTES: usize = 21;
 
 impl Identity {
     /// The account itself.
     pub fn root(access_key: &str, account: Arc<Account>) -> Identity {
         let arn = format!("arn:aws:iam::{}:root", account.id).into();
-        Identity { access_key: access_key.into(), account, user: None, policies: Vec::new(), arn }
+        let (access_key, id) = (access_key.into(), account.id.clone());
+        Identity { access_key, account, user: None, policies: Vec::new(), arn, id }
     }
 
-    /// A user of it.
+    /// A user of it. Its identifier is made of its account and its name: see [`Identity::with_id`].
     pub fn user(access_key: &str, account: Arc<Account>, user: &str, policies: Vec<Policy>) -> Identity {
         let arn = format!("arn:aws:iam::{}:user/{user}", account.id).into();
-        Identity { access_key: access_key.into(), account, user: Some(user.into()), policies, arn }
+        let (access_key, id) = (access_key.into(), made_id(&account.id, user));
+        Identity { access_key, account, user: Some(user.into()), policies, arn, id }
+    }
+
+    /// The same, by another identifier: for users who keep theirs when their name changes. No two users may have the same, and none that of
+    /// an account.
+    pub fn with_id(self, id: &str) -> Identity {
+        Identity { id: id.into(), ..self }
     }
 
     /// `arn:aws:iam::account:user/name`, or `…:root`.
     pub fn arn(&self) -> &str {
         &self.arn
     }
+
+    /// What policies call `aws:userid`: of an account itself its identifier; of a user one that no other user has, whatever it is called in
+    /// another account. All keys of a user have the same.
+    ///
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html>, "Principal key values": the account's
+    /// identifier of its root user, the "unique ID" of an IAM user.)
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// `AIDA` and 17 letters and digits, as AWS has them, of the account and the name: the same on every server, for as long as they are.
+fn made_id(account: &str, user: &str) -> Box<str> {
+    const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    // The lengths divide: no other account and name together are the same bytes.
+    let mut hash = Sha256::new();
+    for name in [account, user] {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+    }
+    let digits = hash.finalize().into_iter().map(|byte| char::from(DIGITS[usize::from(byte % 32)]));
+    "AIDA".chars().chain(digits).take(ID_BYTES).collect::<String>().into()
 }
 
 /// A key: its secret, and whose it is.
@@ -168,5 +203,27 @@ impl Principal {
                 Subject::User { account: &identity.account.id, arn: &identity.arn }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_is_of_one_user() {
+        // Of the same user by each of its keys, of another name or account another; of an account itself its own. It is what it was, whatever
+        // the server: policies name it.
+        let account = |id: &str| Arc::new(Account { id: id.into(), display_name: id.into(), email: None });
+        let of = |key: &str, id: &str, name: &str| Identity::user(key, account(id), name, Vec::new());
+        let ann = of("k", "1", "ann");
+        assert_eq!((ann.id(), ann.id().len()), ("AIDA5YIP7CFGVWFZ574L5", ID_BYTES));
+        assert_eq!(of("other", "1", "ann").id(), ann.id());
+        for other in [of("k", "1", "bob"), of("k", "2", "ann"), of("k", "1a", "nn"), of("k", "", "1ann")] {
+            assert_ne!(other.id(), ann.id(), "{other:?}");
+        }
+        let renamed = of("k", "1", "anna").with_id(ann.id());
+        assert_eq!((renamed.id(), renamed.arn()), (ann.id(), "arn:aws:iam::1:user/anna"));
+        assert_eq!(Identity::root("k", account("1")).id(), "1");
     }
 }

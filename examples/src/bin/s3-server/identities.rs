@@ -16,6 +16,7 @@
 //! secret-key = "…"
 //! account = "111122223333"
 //! name = "ann"                # how policies name it: arn:aws:iam::111122223333:user/ann
+//! # id = "AIDAJQABLZS4A3QDU576Q"   # its aws:userid, for one that it keeps when its name changes; else made of account and name
 //! access = "read"             # or "full"; for more than that, a policy:
 //! buckets = ["photos"]        # only these; left out: all
 //! # policy = '{"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::photos/*"}}'
@@ -64,6 +65,8 @@ struct User {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     access: Option<Access>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     buckets: Option<Vec<String>>,
@@ -74,13 +77,27 @@ struct User {
 impl User {
     fn full(access_key: &str, secret_key: &str) -> User {
         let (access_key, secret_key) = (access_key.into(), secret_key.into());
-        User { access_key, secret_key, account: None, name: None, access: None, buckets: None, policy: None }
+        User {
+            access_key,
+            secret_key,
+            account: None,
+            name: None,
+            id: None,
+            access: None,
+            buckets: None,
+            policy: None,
+        }
     }
 
     fn identity(&self, account: Arc<Account>) -> Result<Identity, String> {
         let limited = self.access == Some(Access::Read) || self.buckets.is_some() || self.policy.is_some();
         if !limited && self.name.is_none() {
-            return Ok(Identity::root(&self.access_key, account));
+            return match &self.id {
+                None => Ok(Identity::root(&self.access_key, account)),
+                Some(_) => {
+                    Err(format!("{}: an account itself has no other id than its own", self.access_key))
+                }
+            };
         }
         if self.policy.is_some() && (self.access.is_some() || self.buckets.is_some()) {
             return Err(format!("{}: a policy says it all, without access and buckets", self.access_key));
@@ -89,7 +106,12 @@ impl User {
         let policy = Policy::parse(text.as_bytes(), PolicyPlace::User)
             .map_err(|error| format!("{}: the policy: {error}", self.access_key))?;
         let name = self.name.as_deref().unwrap_or(&self.access_key);
-        Ok(Identity::user(&self.access_key, account, name, vec![policy]))
+        let identity = Identity::user(&self.access_key, account, name, vec![policy]);
+        match &self.id {
+            None => Ok(identity),
+            Some(id) if is_user_id(id) => Ok(identity.with_id(id)),
+            Some(id) => Err(format!("{}: {id:?} is no id of a user", self.access_key)),
+        }
     }
 
     /// The policy that access and buckets mean.
@@ -110,6 +132,12 @@ impl User {
         })
         .to_string()
     }
+}
+
+/// "Length Constraints: Minimum length of 16. Maximum length of 128. Pattern: [\w]+"
+/// (<https://docs.aws.amazon.com/IAM/latest/APIReference/API_User.html>, UserId.)
+fn is_user_id(text: &str) -> bool {
+    (16..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -152,6 +180,7 @@ impl Table {
             }
         }
         let mut keys = HashMap::new();
+        let mut users = Users::default();
         for user in file.user {
             if user.access_key.is_empty() || user.secret_key.is_empty() {
                 return Err(wrong("a user without a key".into()));
@@ -160,6 +189,7 @@ impl Table {
             let account =
                 accounts.get(name).cloned().ok_or_else(|| wrong(format!("there is no account {name}")))?;
             let identity = Arc::new(user.identity(account).map_err(wrong)?);
+            users.add(&identity, &accounts).map_err(wrong)?;
             let secret = Secret::new(user.secret_key);
             if keys.insert(user.access_key.clone(), Credential { secret, identity }).is_some() {
                 return Err(wrong(format!("the access key {} twice", user.access_key)));
@@ -169,6 +199,29 @@ impl Table {
             return Err(wrong("no user".into()));
         }
         Ok(Table { keys, accounts })
+    }
+}
+
+/// Users by account and name, and by what policies tell them apart by.
+#[derive(Default)]
+struct Users {
+    ids: HashMap<(Box<str>, Box<str>), Box<str>>,
+    names: HashMap<Box<str>, (Box<str>, Box<str>)>,
+}
+
+impl Users {
+    /// Refuses what would have two users be one for policies, or one be two.
+    fn add(&mut self, identity: &Identity, accounts: &HashMap<String, Arc<Account>>) -> Result<(), String> {
+        let Some(user) = &identity.user else { return Ok(()) };
+        let (name, id) = ((identity.account.id.clone(), user.clone()), Box::<str>::from(identity.id()));
+        if self.ids.insert(name.clone(), id.clone()).is_some_and(|other| other != id) {
+            return Err(format!("the user {user} of {} with two ids", identity.account.id));
+        }
+        let is_other = |other: (Box<str>, Box<str>)| other != name;
+        if accounts.contains_key(&*id) || self.names.insert(id.clone(), name.clone()).is_some_and(is_other) {
+            return Err(format!("the id {id} twice"));
+        }
+        Ok(())
     }
 }
 
@@ -360,6 +413,39 @@ mod tests {
         assert!(identities(&format!("{user}policy = '{{}}'")).is_err_and(|error| error.contains("policy")));
         assert!(identities(&format!("{user}policy = '{{}}'\naccess = 'read'")).is_err());
         assert!(identities(&format!("[[account]]\nid = 'a:b'\n{user}")).is_err());
+    }
+
+    #[test]
+    fn an_id_is_of_one_user() {
+        // One that is given stays with another name, and is all keys' of the user; two users can not have one, nor one user two, nor an
+        // account that of a user.
+        let id = "AIDAJQABLZS4A3QDU576Q";
+        let account = "[[account]]\nid = '111122223333'\n";
+        let user = |key: &str, name: &str, rest: &str| {
+            format!("[[user]]\naccess-key = '{key}'\nsecret-key = 's'\nname = '{name}'\n{rest}\n")
+        };
+        let (with_id, elsewhere) = (format!("id = '{id}'"), "account = '111122223333'");
+        let id_of = |text: &str, key: &str| {
+            identities(text).map(|all| all.lookup(key).unwrap().identity.id().to_owned())
+        };
+        for name in ["ann", "anna"] {
+            let both = user("a", name, &with_id) + &user("b", name, &with_id);
+            assert_eq!((id_of(&both, "a").unwrap(), id_of(&both, "b").unwrap()), (id.into(), id.into()));
+        }
+        let both = account.to_owned() + &user("a", "ann", "") + &user("b", "ann", elsewhere);
+        let (here, there) = (id_of(&both, "a").unwrap(), id_of(&both, "b").unwrap());
+        assert!(here != there && is_user_id(&here) && is_user_id(&there), "{here} {there}");
+        for (text, error) in [
+            (user("a", "ann", &with_id) + &user("b", "bob", &with_id), "twice"),
+            (user("a", "ann", "") + &user("b", "bob", &format!("id = '{here}'")), "twice"),
+            (user("a", "ann", &with_id) + &user("b", "ann", ""), "two ids"),
+            (format!("[[account]]\nid = '{id}'\n{}", user("a", "ann", &with_id)), "twice"),
+            (user("a", "ann", "id = 'anonymous'"), "no id"),
+            (user("a", "ann", "id = 'AIDAJQABLZS4A3QDU57:Q'"), "no id"),
+            (format!("[[user]]\naccess-key = 'a'\nsecret-key = 's'\n{with_id}\n"), "no other id"),
+        ] {
+            assert!(identities(&text).is_err_and(|found| found.contains(error)), "{text}");
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub(super) struct Condition {
     quantifier: Quantifier,
     pub(super) name: String,
     values: Vec<Value>,
-    /// Whether the values are without wildcards, variables and wide networks.
+    /// Whether the values are without wildcards, variables, wide networks and what strangers are called.
     are_fixed: bool,
 }
 
@@ -195,7 +195,9 @@ impl Condition {
         };
         let fixed = |value: &String| {
             let broad = Network::parse(value).is_some_and(|network| network.is_broad());
-            !(value.contains(['*', '?', '$']) || compare == Compare::Address && broad)
+            // Who did not sign has an identifier as well.
+            let stranger = name.eq_ignore_ascii_case("aws:userid") && value.to_lowercase() == "anonymous";
+            !(value.contains(['*', '?', '$']) || compare == Compare::Address && broad || stranger)
         };
         let are_fixed = values.iter().all(fixed);
         let values: Vec<Value> = values.iter().map(|value| compare.wanted(value)).collect::<Option<_>>()?;
@@ -293,11 +295,8 @@ impl Condition {
 
     /// Whether it narrows a statement down to fixed values, so that not everybody is meant: see
     /// [`Policy::is_public`](super::Policy::is_public).
-    ///
-    /// `aws:userid` is on Amazon's list and not on this one: there it is an identifier that no two users have, and none without an account.
-    /// Here it is what an account calls its user, and who did not sign has one as well: anybody can have it.
     pub(super) fn is_fixed(&self) -> bool {
-        const KEYS: [&str; 10] = [
+        const KEYS: [&str; 11] = [
             "aws:sourceip",
             "aws:sourcearn",
             "aws:sourcevpc",
@@ -307,6 +306,7 @@ impl Condition {
             "aws:principalorgid",
             "aws:principalaccount",
             "aws:principalarn",
+            "aws:userid",
             "s3:dataaccesspointarn",
         ];
         KEYS.contains(&self.name.to_ascii_lowercase().as_str())

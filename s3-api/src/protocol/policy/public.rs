@@ -44,13 +44,14 @@ mod tests {
         assert!(of("\"*\"", "\"StringEqualsIfExists\":{\"aws:SourceVpc\":\"v\"}"));
         assert!(of("\"*\"", "\"StringLike\":{\"aws:PrincipalArn\":\"arn:aws:iam::1:user/*\"}"));
         assert!(!of("\"*\"", "\"StringLike\":{\"aws:PrincipalArn\":\"arn:aws:iam::1:user/ann\"}"));
-        // Who did not sign has an identifier as well, and users of two accounts may have the same.
-        for name in ["anonymous", "ann", "Anonymous"] {
-            for operator in ["StringEquals", "StringEqualsIgnoreCase", "ForAnyValue:StringLike"] {
-                assert!(
-                    of("\"*\"", &format!("\"{operator}\":{{\"AWS:userid\":\"{name}\"}}")),
-                    "{operator} {name}"
-                );
+        // An identifier is one user's; but who did not sign has one as well.
+        for operator in ["StringEquals", "StringEqualsIgnoreCase", "ForAnyValue:StringLike"] {
+            let by_id = |ids: &str| of("\"*\"", &format!("\"{operator}\":{{\"AWS:userid\":{ids}}}"));
+            assert!(!by_id("\"AIDAJQABLZS4A3QDU576Q\"") && !by_id("[\"AIDAJQABLZS4A3QDU576Q\",\"1\"]"));
+            for ids in
+                ["\"anonymous\"", "\"Anonymous\"", "[\"1\",\"anonymous\"]", "\"AIDA*\"", "\"${aws:userid}\""]
+            {
+                assert!(by_id(ids), "{operator} {ids}");
             }
         }
         assert!(!of("\"*\"", "\"StringEquals\":{\"aws:PrincipalOrgID\":\"o\"}"));
