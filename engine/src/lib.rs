@@ -95,11 +95,11 @@ pub use object::{
     put::Put,
     remote::{Delivered, RemoteError},
     types::{
-        ATTRIBUTES_BYTES_MAX, BucketChange, BucketInfo, BucketOptions, BucketRevision, BucketUsage,
-        CommitOptions, DOCUMENTS_BYTES_MAX, Delete, DeleteMarker, Deleted, ExpiredUploads, GetOptions,
-        LIST_LIMIT_DEFAULT, ListItem, ListOptions, ListStart, Listing, NamedPart, ObjectInfo, PartInfo,
-        PutOptions, Select, TagMatch, UploadInfo, UploadItem, UploadListing, VersionItem, VersionKind,
-        VersionListing, Which, WriteCondition,
+        ATTRIBUTES_BYTES_MAX, AttributesChange, BucketChange, BucketInfo, BucketOptions, BucketRevision,
+        BucketUsage, CommitOptions, DOCUMENTS_BYTES_MAX, Delete, DeleteMarker, Deleted, ExpiredUploads,
+        GetOptions, LIST_LIMIT_DEFAULT, ListItem, ListOptions, ListStart, Listing, NamedPart, ObjectInfo,
+        PartInfo, PutOptions, Select, TagMatch, UploadInfo, UploadItem, UploadListing, UploadOptions,
+        VersionItem, VersionKind, VersionListing, Which, WriteCondition,
     },
     until::{TransferProgress, Until},
 };

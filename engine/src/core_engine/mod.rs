@@ -25,9 +25,9 @@ use crate::{
         piece::Name,
         put::{Put, Target},
         types::{
-            BucketRevision, CommitOptions, Delete, Deleted, ExpiredUploads, GetOptions, ListOptions, Listing,
-            NamedPart, ObjectInfo, PartInfo, PutOptions, Select, UploadInfo, UploadListing, VersionListing,
-            Which, WriteCondition,
+            AttributesChange, BucketRevision, CommitOptions, Delete, Deleted, ExpiredUploads, GetOptions,
+            ListOptions, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select, UploadInfo,
+            UploadListing, UploadOptions, VersionListing, Which, WriteCondition,
         },
     },
     reactor::{Core, Grant, Signal},
@@ -336,7 +336,7 @@ impl CoreEngine {
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`]; [`Error::ConditionFailed`], [`Error::NoSuchKey`] if a tag was to match; [`Error::Changed`] if
-    /// [`Delete::attributes`] were to be others; [`Error::Full`] for a marker that would take room; [`Error::Busy`], [`Error::ReadOnly`],
+    /// [`Delete::attributes`], [`Delete::version`] or the bucket were to be others; [`Error::Full`] for a marker that would take room; [`Error::Busy`], [`Error::ReadOnly`],
     /// [`Error::ShardUnavailable`], and [`Error::Device`] of a device that failed before: nothing is deleted then. After
     /// [`Error::OutcomeUnknown`] and [`Error::Closed`] it may be.
     pub async fn delete(&self, bucket: &str, delete: Delete) -> Result<Deleted, Error> {
@@ -366,9 +366,23 @@ impl CoreEngine {
         judged_by: Option<Bytes>,
         attributes: Bytes,
     ) -> Result<Version, Error> {
+        let change = AttributesChange { attributes, judged_by, decided_by: None };
+        self.set_attributes_with(bucket, key, which, change).await
+    }
+
+    /// As [`CoreEngine::set_attributes`], with all that it may depend on.
+    ///
+    /// # Errors
+    /// As there; [`Error::Changed`] also if the bucket is not the one that was decided by.
+    pub async fn set_attributes_with(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        which: Which,
+        change: AttributesChange,
+    ) -> Result<Version, Error> {
         let _operation = self.admit().await?;
-        let request =
-            AttributesRequest { bucket: bucket.into(), key: key.into(), which, judged_by, attributes };
+        let request = AttributesRequest { bucket: bucket.into(), key: key.into(), which, change };
         let shard = self.shard_of(bucket, key);
         self.on_shard(shard, move |shard| async move { shard.set_attributes(request).await }).await
     }
@@ -492,13 +506,27 @@ impl CoreEngine {
         key: &[u8],
         attributes: Bytes,
     ) -> Result<UploadInfo, Error> {
+        self.create_upload_with(bucket, key, UploadOptions { attributes, decided_by: None }).await
+    }
+
+    /// As [`CoreEngine::create_upload`], with all that it may depend on.
+    ///
+    /// # Errors
+    /// As there; [`Error::Changed`] if the bucket is not the one that was decided by.
+    pub async fn create_upload_with(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        options: UploadOptions,
+    ) -> Result<UploadInfo, Error> {
         let _operation = self.admit().await?;
         let upload = upload_id(self.core().random(), self.core().random());
         let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         let shard = self.shard_of(&bucket, &key);
-        self.on_shard(shard, move |shard| async move {
-            shard.create_upload(&bucket, &key, upload, attributes).await
-        })
+        self.on_shard(
+            shard,
+            move |shard| async move { shard.create_upload(&bucket, &key, upload, options).await },
+        )
         .await
     }
 
@@ -575,11 +603,41 @@ impl CoreEngine {
     /// # Errors
     /// [`Error::NoSuchUpload`].
     pub async fn abort_upload(&self, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), Error> {
+        self.abort_upload_decided(bucket, key, upload, None).await
+    }
+
+    /// As [`CoreEngine::abort_upload`], by a bucket that was decided by: see [`CommitOptions::decided_by`].
+    ///
+    /// # Errors
+    /// As there; [`Error::Changed`] if the bucket is another by now.
+    pub async fn abort_upload_decided(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        by: Option<BucketRevision>,
+    ) -> Result<(), Error> {
         let _operation = self.admit().await?;
         let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         let shard = self.shard_of(&bucket, &key);
-        self.on_shard(shard, move |shard| async move { shard.abort_upload(&bucket, &key, upload).await })
+        self.on_shard(shard, move |shard| async move { shard.abort_upload(&bucket, &key, upload, by).await })
             .await
+    }
+
+    /// What an upload was completed to, as a repetition of its completion is told.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`]; [`Error::NoSuchUpload`] if it is still open, never was, or what it became is gone.
+    pub async fn completed_upload(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+    ) -> Result<ObjectInfo, Error> {
+        let _operation = self.admit().await?;
+        let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let shard = self.shard_of(&bucket, &key);
+        self.ask_shard(shard, move |shard| shard.completed_upload(&bucket, &key, upload)).await
     }
 
     /// Gives up every upload, of all buckets, that was begun before a moment (milliseconds since 1970 UTC), and frees its parts:

@@ -23,9 +23,9 @@ use crate::{
     layout::{UploadId, Version, Versioning},
     metrics::CoreMetrics,
     object::types::{
-        BucketChange, BucketInfo, BucketOptions, BucketUsage, CommitOptions, Delete, Deleted, ExpiredUploads,
-        GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, UploadInfo,
-        UploadListing, VersionListing, Which,
+        AttributesChange, BucketChange, BucketInfo, BucketOptions, BucketUsage, CommitOptions, Delete,
+        Deleted, ExpiredUploads, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo,
+        PutOptions, UploadInfo, UploadListing, UploadOptions, VersionListing, Which,
     },
     reactor::Address,
     shard::{
@@ -296,6 +296,24 @@ impl Engine {
         .await
     }
 
+    /// Gives a version other attributes: see [`CoreEngine::set_attributes_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn set_attributes_with(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        which: Which,
+        change: AttributesChange,
+    ) -> Result<Version, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move {
+            engine.set_attributes_with(&name, &wanted, which, change).await
+        })
+        .await
+    }
+
     /// Makes a bucket with all that it can have from the first: see [`CoreEngine::create_bucket_with`].
     ///
     /// # Errors
@@ -364,6 +382,23 @@ impl Engine {
         let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         self.on_key(bucket, key, move |engine| async move {
             engine.create_upload(&name, &wanted, attributes).await
+        })
+        .await
+    }
+
+    /// Begins an upload in parts: see [`CoreEngine::create_upload_with`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Changed`].
+    pub async fn create_upload_with(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        options: UploadOptions,
+    ) -> Result<UploadInfo, Error> {
+        let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        self.on_key(bucket, key, move |engine| async move {
+            engine.create_upload_with(&name, &wanted, options).await
         })
         .await
     }

@@ -112,6 +112,8 @@ pub struct Delete {
     /// The version that the caller judged: if another is there by now, even one with the same bytes, it stays. Decided as the
     /// attributes are.
     pub version: Option<Version>,
+    /// As [`CommitOptions::decided_by`]: if the bucket was changed since, or another has its name, the version stays.
+    pub decided_by: Option<BucketRevision>,
 }
 
 impl Delete {
@@ -123,6 +125,7 @@ impl Delete {
             condition: WriteCondition::default(),
             attributes: None,
             version: None,
+            decided_by: None,
         }
     }
 }
@@ -237,6 +240,26 @@ pub struct BucketOptions {
     pub versioning: Versioning,
     /// The embedder's own documents: at most [`DOCUMENTS_BYTES_MAX`] with their names.
     pub documents: Documents,
+}
+
+/// How an upload in parts is begun.
+#[derive(Clone, Debug, Default)]
+pub struct UploadOptions {
+    /// The embedder's own bytes, at most [`ATTRIBUTES_BYTES_MAX`].
+    pub attributes: Bytes,
+    /// As [`CommitOptions::decided_by`]: if the bucket was changed since, or another has its name, nothing is begun.
+    pub decided_by: Option<BucketRevision>,
+}
+
+/// A change of a version's attributes.
+#[derive(Clone, Debug, Default)]
+pub struct AttributesChange {
+    /// What they become, at most [`ATTRIBUTES_BYTES_MAX`].
+    pub attributes: Bytes,
+    /// Those that the version must have: if it has others by now, they stay. None: whatever they are.
+    pub judged_by: Option<Bytes>,
+    /// As [`CommitOptions::decided_by`]: if the bucket was changed since, or another has its name, they stay.
+    pub decided_by: Option<BucketRevision>,
 }
 
 /// Entity tags to compare with: `*` or a list.

@@ -68,7 +68,7 @@ impl Shard {
         if let Err(error) = self.check_writable(state).and_then(|()| check_key(&delete.key)) {
             return at_once(error);
         }
-        let (bucket, versioning) = match self.known_bucket(state, bucket) {
+        let (bucket, versioning) = match self.bucket_decided_by(state, bucket, delete.decided_by) {
             Ok(bucket) => (bucket.record.bucket, bucket.record.versioning),
             Err(error) => return at_once(error),
         };

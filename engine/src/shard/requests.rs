@@ -15,7 +15,8 @@ use crate::{
     },
     log::Proposal,
     object::types::{
-        ATTRIBUTES_BYTES_MAX, BucketRevision, CommitOptions, DeleteMarker, ObjectInfo, Which, WriteCondition,
+        ATTRIBUTES_BYTES_MAX, AttributesChange, BucketRevision, CommitOptions, DeleteMarker, ObjectInfo,
+        Which, WriteCondition,
     },
     planted::{Point, reach},
 };
@@ -85,9 +86,7 @@ pub(crate) struct AttributesRequest {
     pub(crate) bucket: Box<str>,
     pub(crate) key: Box<[u8]>,
     pub(crate) which: Which,
-    /// The attributes that the version must have.
-    pub(crate) judged_by: Option<Bytes>,
-    pub(crate) attributes: Bytes,
+    pub(crate) change: AttributesChange,
 }
 
 impl Shard {
@@ -289,12 +288,13 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let now = |error| (error, None);
-        let AttributesRequest { bucket, key, which, judged_by, attributes } = request;
+        let AttributesRequest { bucket, key, which, change } = request;
+        let AttributesChange { attributes, judged_by, decided_by } = change;
         self.check_writable(state).map_err(now)?;
         check_key(&key).map_err(now)?;
         check_attributes(&attributes).map_err(now)?;
         self.check_room(state).map_err(now)?;
-        let bucket = self.bucket_id(state, &bucket).map_err(now)?;
+        let bucket = self.bucket_decided_by(state, &bucket, decided_by).map_err(now)?.record.bucket;
         let (found, pending) = state.overlay.version(&state.catalog, bucket, &key, which);
         let ticket = pending.then(|| Self::newest_ticket(state));
         let absent = match which {

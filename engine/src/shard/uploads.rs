@@ -11,13 +11,13 @@ use crate::{
     error::Error,
     index::Index,
     layout::{
-        BucketId, Content, EntityTag, Entry, PARTS_BYTES_MAX, Part, Record, UploadId, UploadRecord,
-        Versioning, checksum_combine,
+        Content, EntityTag, Entry, PARTS_BYTES_MAX, Part, Record, UploadId, UploadRecord, Versioning,
+        checksum_combine,
     },
     log::Proposal,
     object::types::{
         BucketRevision, CommitOptions, ExpiredUploads, NamedPart, ObjectInfo, PARTS_MAX, PartInfo,
-        UploadInfo, Which, WriteCondition,
+        UploadInfo, UploadOptions, Which, WriteCondition,
     },
     planted::{Point, reach},
 };
@@ -58,7 +58,7 @@ impl Shard {
         bucket: &str,
         key: &[u8],
         upload: UploadId,
-        attributes: Bytes,
+        UploadOptions { attributes, decided_by }: UploadOptions,
     ) -> Result<UploadInfo, Error> {
         self.ready_to_add(bucket).await;
         let (ticket, info) = {
@@ -68,7 +68,7 @@ impl Shard {
             check_key(key)?;
             check_attributes(&attributes)?;
             self.check_room(state)?;
-            let bucket = self.bucket_id(state, bucket)?;
+            let bucket = self.bucket_decided_by(state, bucket, decided_by)?.record.bucket;
             let created_ms = self.core.wall_clock_ms();
             let attributes = own(attributes);
             let record = UploadRecord { upload, bucket, key: key.into(), created_ms, attributes };
@@ -177,10 +177,7 @@ impl Shard {
             let state = &mut *state;
             self.check_writable(state)?;
             if let Err(error) = self.find_upload(state, &request.bucket, &request.key, request.upload) {
-                let bucket = &self.known_bucket(state, &request.bucket)?.record;
-                return made_by(state, bucket.bucket, &request)
-                    .map(|record| ObjectInfo::of(record, bucket.versioning))
-                    .ok_or(error);
+                return self.made_by(state, &request.bucket, &request.key, request.upload)?.ok_or(error);
             }
             state.overlay.completing.insert(request.upload);
         }
@@ -277,12 +274,45 @@ impl Shard {
         Ok((ticket, info))
     }
 
-    pub(crate) async fn abort_upload(&self, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), Error> {
+    /// The version that the upload has become, as a repetition of its completion would be told.
+    pub(crate) fn completed_upload(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+    ) -> Result<ObjectInfo, Error> {
+        let state = self.state.borrow();
+        let made = self.made_by(&state, bucket, key, upload)?;
+        made.ok_or_else(|| self.unless_hole(&state, Error::NoSuchUpload))
+    }
+
+    /// The version that the upload has become, as long as it is among the newest of its key.
+    fn made_by(
+        &self,
+        state: &State,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+    ) -> Result<Option<ObjectInfo>, Error> {
+        let bucket = &self.known_bucket(state, bucket)?.record;
+        let mut newest = state.catalog.index.versions(bucket.bucket, key).take(REPETITION_VERSIONS_MAX);
+        let made = newest.find(|record| record.upload == Some(upload));
+        Ok(made.map(|record| ObjectInfo::of(record, bucket.versioning)))
+    }
+
+    pub(crate) async fn abort_upload(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        upload: UploadId,
+        decided_by: Option<BucketRevision>,
+    ) -> Result<(), Error> {
         self.bucket_decided(bucket).await;
         let ticket = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             self.check_writable(state)?;
+            self.bucket_decided_by(state, bucket, decided_by)?;
             self.find_upload(state, bucket, key, upload)?;
             let entry = Entry::AbortUpload { upload };
             self.sequence(state, Proposal { entry, payload: None, touches_data: false })
@@ -354,10 +384,4 @@ pub(super) fn upload_info(record: &UploadRecord) -> UploadInfo {
         created_ms: record.created_ms,
         attributes: record.attributes.clone(),
     }
-}
-
-/// The version that the upload has become, as long as it is among the newest of its key.
-fn made_by<'a>(state: &'a State, bucket: BucketId, request: &CompleteRequest) -> Option<&'a Record> {
-    let mut newest = state.catalog.index.versions(bucket, &request.key).take(REPETITION_VERSIONS_MAX);
-    newest.find(|record| record.upload == Some(request.upload))
 }

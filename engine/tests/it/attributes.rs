@@ -3,8 +3,9 @@
 use super::{inspect::killed, open, reopen, some_bytes};
 use bytes::Bytes;
 use crossdock::{
-    BucketChange, BucketOptions, BucketRevision, CommitOptions, CompleteOptions, DOCUMENTS_BYTES_MAX, Delete,
-    Error, GetOptions, NamedPart, PutOptions, Versioning, Which,
+    AttributesChange, BucketChange, BucketOptions, BucketRevision, CommitOptions, CompleteOptions,
+    CoreEngine, DOCUMENTS_BYTES_MAX, Delete, Error, GetOptions, NamedPart, PutOptions, UploadOptions,
+    Versioning, Which,
 };
 use futures_lite::future::block_on;
 use std::sync::Arc;
@@ -108,7 +109,8 @@ fn documents_of_buckets() {
 }
 
 /// What was decided by a bucket as it was is not committed once it was changed, or once another has its name: objects, parts, copies with
-/// and without their bytes, and completions. What was decided by the change is; and a change that is meant for one is not made of the other.
+/// and without their bytes, completions, uploads begun and given up, deletes, attributes. What was decided by the change is; and a change
+/// that is meant for one is not made of the other.
 #[test]
 fn a_commit_is_of_the_bucket_that_was_decided_by() {
     let directory = tempfile::tempdir().unwrap();
@@ -144,6 +146,33 @@ fn a_commit_is_of_the_bucket_that_was_decided_by() {
             let parts = vec![NamedPart { number: 1, etag: None }];
             engine.complete_upload("b", b"up", upload, parts, options).await.map(drop)
         };
+        let set = async |key: u8, decided_by: BucketRevision| {
+            let change = AttributesChange { decided_by: Some(decided_by), ..AttributesChange::default() };
+            engine.set_attributes_with("b", &[key], Which::Current, change).await.map(drop)
+        };
+        let delete = async |key: u8, decided_by| {
+            let delete = Delete { decided_by: Some(decided_by), ..Delete::current(&[key]) };
+            let alone = engine.delete("b", delete.clone()).await;
+            let among = engine.delete_many("b", vec![delete]).await.unwrap().remove(0);
+            assert_eq!(alone.clone().err(), among.err());
+            alone.map(|deleted| deleted.removed.is_some())
+        };
+        let begin = async |key: u8, decided_by| {
+            let options = UploadOptions { decided_by: Some(decided_by), ..UploadOptions::default() };
+            engine.create_upload_with("b", &[key], options).await.map(|begun| begun.upload)
+        };
+        let abort = async |key: u8, upload, decided_by| {
+            let core = engine.core_of(engine.shard_of("b", &[key]));
+            let work = move |engine: CoreEngine| async move {
+                engine.abort_upload_decided("b", &[key], upload, Some(decided_by)).await
+            };
+            engine.on_core(core, work).await
+        };
+        let completed = async |upload| {
+            let work =
+                move |engine: CoreEngine| async move { engine.completed_upload("b", b"up", upload).await };
+            engine.on_core(0, work).await
+        };
         for round in 0..2 {
             let now = match round {
                 0 => engine.change_bucket("b", change("policy", Some("1"), None)).await.unwrap().as_of(),
@@ -164,10 +193,19 @@ fn a_commit_is_of_the_bucket_that_was_decided_by() {
                     made
                 }
             };
+            assert_eq!(completed(upload).await, Err(Error::NoSuchUpload));
             // On every shard: keys are spread.
             for key in 0..8 {
                 assert_eq!(put(key, by(first)).await, Err(Error::Changed));
                 assert_eq!(put(key, by(now)).await, Ok(()));
+                assert_eq!(set(key, first).await, Err(Error::Changed));
+                assert_eq!(set(key, now).await, Ok(()));
+                assert_eq!(delete(key, first).await, Err(Error::Changed));
+                assert_eq!(delete(key, now).await, Ok(true));
+                assert_eq!(begin(key, first).await, Err(Error::Changed));
+                let begun = begin(key, now).await.unwrap();
+                assert_eq!(abort(key, begun, first).await, Err(Error::Changed));
+                assert_eq!(abort(key, begun, now).await, Ok(()));
                 for from in [&b"large"[..], b"small"] {
                     assert_eq!(copy(from, key, by(first)).await, Err(Error::Changed));
                     assert_eq!(copy(from, key, by(now)).await, Ok(()));
@@ -183,6 +221,8 @@ fn a_commit_is_of_the_bucket_that_was_decided_by() {
             assert_eq!(complete(upload, now).await, Ok(()));
             // A repetition changes nothing, whatever it was decided by.
             assert_eq!(complete(upload, first).await, Ok(()));
+            let made = completed(upload).await.unwrap();
+            assert_eq!(made, engine.head("b", b"up", Which::Current).await.unwrap());
         }
         let meant = BucketChange { bucket: Some(first.bucket), ..change("policy", Some("2"), None) };
         assert_eq!(engine.change_bucket("b", meant).await, Err(Error::Changed));
