@@ -150,7 +150,7 @@ pub struct ObjectHeaders {
     /// What CreateMultipartUpload announced the checksum to be: kept with the upload, not with the object it becomes.
     pub announced: Option<(Algorithm, ChecksumType)>,
     /// The headers that CreateMultipartUpload came with, of those that policies ask for and that what is stored does not give back as they
-    /// were: kept with the upload, whose parts are judged by them, not with the object it becomes.
+    /// were: kept with the upload, whose parts are judged by them, and with the object it becomes, as its completion may be repeated.
     pub begun_with: Vec<(String, Vec<u8>)>,
     /// Its tags.
     pub tags: TagSet,

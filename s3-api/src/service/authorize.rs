@@ -317,6 +317,9 @@ impl Service {
     }
 
     /// What the upload was begun with that a request adds a part to, or ends: none if there is no such upload.
+    ///
+    /// One that was completed is judged by that as well, as far as the object that it is has kept it: whoever repeats a completion because
+    /// its answer was lost is told the same. Tags are those that the object has by now.
     async fn begun_with(&self, routed: &Routed) -> Result<Option<ObjectHeaders>, S3Error> {
         let Routed { operation, resource: Resource::Object { bucket, key }, query } = routed else {
             return Ok(None);
@@ -329,8 +332,15 @@ impl Service {
         );
         let upload = query.value("uploadId").filter(|_| is_of_upload).map(parse_upload);
         let Some(Ok(upload)) = upload else { return Ok(None) };
-        match self.engine.list_parts(bucket, key.as_bytes(), upload, 0, 0).await {
-            Ok((info, ..)) => headers_of(&info.attributes).map(Some),
+        let key = key.as_bytes();
+        let attributes = match self.engine.list_parts(bucket, key, upload, 0, 0).await {
+            Err(Error::NoSuchUpload) if *operation == OperationName::CompleteMultipartUpload => {
+                self.engine.completed_upload(bucket, key, upload).await.map(|made| made.attributes)
+            }
+            found => found.map(|(info, ..)| info.attributes),
+        };
+        match attributes {
+            Ok(attributes) => headers_of(&attributes).map(Some),
             Err(Error::NoSuchUpload) => Ok(None),
             Err(error) => Err(failure::failure(error)),
         }

@@ -84,8 +84,11 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<(ObjectHeaders, Op
     let mut checksum = stored.checksum.filter(|checksum| checksum.part_count.is_none());
     let mut made = match &request.replace_headers {
         Some(headers) => headers.clone(),
-        // The storage class is not among what is copied: it is STANDARD unless named.
-        None => ObjectHeaders { storage_class: request.storage_class, announced: None, ..stored.clone() },
+        // The storage class is not among what is copied: it is STANDARD unless named. Nor is how an upload was begun.
+        None => {
+            let (storage_class, begun_with) = (request.storage_class, Vec::new());
+            ObjectHeaders { storage_class, announced: None, begun_with, ..stored.clone() }
+        }
     };
     made.tags = request.replace_tags.clone().unwrap_or(stored.tags);
     // Lists and locks are not handed down: they are the request's, or the bucket's defaults.

@@ -92,12 +92,15 @@ pub(super) fn stamp(
 }
 
 /// Has what an upload was begun with be what it would be if it began now: its bucket may have come to keep objects, to block what is
-/// public, or to own everything.
+/// public, to own everything, or what its writer gives to its owner. What was the bucket's owner's when the upload was begun stays so.
 ///
 /// # Errors
 /// 403 `AccessDenied` and 400 `AccessControlListNotSupported` for a list that would be refused now. It is not left out instead: an object
 /// that is not what was asked for would be there.
 pub(super) fn settle(headers: &mut ObjectHeaders, bucket: &BucketState, now_ms: u64) -> Result<(), S3Error> {
+    if gives_away(headers) && bucket.access.ownership == ObjectOwnership::BucketOwnerPreferred {
+        headers.acl = None;
+    }
     match &headers.acl {
         Some(acl) if bucket.access.has_lists() => check_public(acl, bucket)?,
         Some(acl) if acl.reaches_beyond(&[&acl.owner, bucket.owner()]) => {
@@ -108,6 +111,16 @@ pub(super) fn settle(headers: &mut ObjectHeaders, bucket: &BucketState, now_ms: 
     }
     keep(&mut headers.lock, bucket, now_ms);
     Ok(())
+}
+
+/// Whether an upload was begun with the list by which its writer has the bucket's owner own what it becomes, where that is preferred.
+///
+/// "Bucket owner preferred – The bucket owner owns and has full control over new objects that other accounts write to the bucket with the
+/// bucket-owner-full-control canned ACL."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html>, "Object Ownership settings".)
+fn gives_away(headers: &ObjectHeaders) -> bool {
+    let canned = headers.begun_with.iter().find(|(name, _)| name == "x-amz-acl");
+    canned.is_some_and(|(_, value)| CannedAcl::parse(value) == Ok(CannedAcl::BucketOwnerFullControl))
 }
 
 /// Has an object kept as long as its bucket keeps those that say nothing, if it says nothing.

@@ -101,7 +101,6 @@ fn part_checksum(part: &PartInfo, algorithm: Algorithm) -> Result<Option<Checksu
 fn join(upload: &UploadInfo, there: &[PartInfo], named: &[CompletedPart]) -> Result<Whole, S3Error> {
     let mut headers = headers_of(&upload.attributes)?;
     let announced = headers.announced.take();
-    headers.begun_with.clear();
     let (algorithm, kind) = announced.unwrap_or((Algorithm::Crc64Nvme, ChecksumType::FullObject));
     let by_number: HashMap<u16, &PartInfo> = there.iter().map(|part| (part.number, part)).collect();
     let (mut sums, mut size) = (Vec::new(), 0u64);

@@ -236,6 +236,27 @@ fn an_upload_ends_as_its_bucket_is_set_by_then() {
         assert_eq!(alice.send(&stranger).body, b"part", "{setting}");
         assert_eq!(alice.call(Delete, "/photos/k", &[], b"").status, 204);
     }
+    // Who gives what it writes to the bucket's owner has it be its own where nobody takes it, and the owner's where that is preferred by then.
+    let preferred = enforced.replace("Enforced", "Preferred");
+    let writers = "<ID>account-b</ID>";
+    for (list, owner) in [("bucket-owner-full-control", "account-a"), ("bucket-owner-read", "account-b")] {
+        let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":["s3:PutObject","s3:GetObjectAcl"],"Resource":"arn:aws:s3:::photos/*"}}"#;
+        assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
+        let uploads = [(); 2].map(|()| begin(&mut bob, "k", &[("x-amz-acl", list)]));
+        let parts = uploads.each_ref().map(|upload| part(&mut bob, upload));
+        assert_eq!(complete(&mut bob, "k", &uploads[0], &parts[0]).status, 200);
+        let acl = bob.call(Get, "/photos/k?acl", &[], b"").body;
+        assert!(String::from_utf8(acl).unwrap().contains(writers), "{list}");
+        let path = "/photos?ownershipControls";
+        assert_eq!(checked(&mut alice, Put, path, preferred.as_bytes()).status, 200);
+        assert_eq!(complete(&mut bob, "k", &uploads[1], &parts[1]).status, 200);
+        let whose = if owner == "account-a" { &mut alice } else { &mut bob };
+        let acl = String::from_utf8(whose.call(Get, "/photos/k?acl", &[], b"").body).unwrap();
+        assert!(acl.contains(&format!("<Owner><ID>{owner}</ID>")), "{list}: {acl}");
+        assert_eq!(acl.contains(writers), owner == "account-b", "{list}: {acl}");
+        assert_eq!(alice.call(Delete, path, &[], b"").status, 204);
+        assert_eq!(alice.call(Delete, "/photos/k", &[], b"").status, 204);
+    }
     // Who owns what it writes when it begins does not where the bucket's owner owns everything at the end.
     let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::photos/*"}}"#;
     assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
