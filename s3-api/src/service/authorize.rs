@@ -33,7 +33,7 @@ use crossdock::{Error, ObjectInfo, Which};
 use std::{cell::OnceCell, sync::Arc};
 
 /// How often something is decided anew because what it was decided by is gone.
-const ATTEMPTS: usize = 16;
+pub(super) const ATTEMPTS: usize = 16;
 
 /// The version that a request was decided by.
 #[derive(Clone, Debug, Default)]
@@ -159,7 +159,7 @@ impl Service {
         Ok(())
     }
 
-    /// Has `work` done to what the request was decided by; where that is gone by then, it is decided anew.
+    /// Has `work` done to what the request was decided by, in the bucket as it was then; where that is gone by then, it is decided anew.
     ///
     /// # Errors
     /// Those of `work`, and of [`Service::decide`]; 409 `OperationAborted` if it is gone again and again.
@@ -167,13 +167,19 @@ impl Service {
         &self,
         admitted: &Admitted,
         document: Option<&Request>,
-        work: impl AsyncFn(&Looked) -> Result<T, S3Error>,
+        work: impl AsyncFn(&BucketState, &Looked) -> Result<T, S3Error>,
     ) -> Result<T, S3Error> {
         let mut anew = None;
         for _ in 0..ATTEMPTS {
-            let looked = anew.as_ref().unwrap_or(&admitted.looked);
-            match work(looked).await {
-                Err(error) if looked.is_past(&error) => anew = Some(self.decide(admitted, document).await?.1),
+            let (bucket, looked) = match &anew {
+                None => (admitted.bucket()?, &admitted.looked),
+                Some((bucket, looked)) => (bucket, looked),
+            };
+            match work(bucket, looked).await {
+                Err(error) if looked.is_past(&error) => {
+                    let (bucket, looked) = self.decide(admitted, document).await?;
+                    anew = Some((bucket.ok_or(ErrorCode::NoSuchBucket)?, looked));
+                }
                 done => return done,
             }
         }
@@ -311,8 +317,14 @@ impl Service {
     }
 
     /// Whether the sender may pass over governance mode for what is done to `resource`.
-    pub(super) async fn may_bypass(&self, admitted: &Admitted, resource: &Resource, deed: Deed<'_>) -> bool {
-        let question = Question::new(admitted.sender(), admitted.bucket.as_deref(), resource, deed);
+    pub(super) async fn may_bypass(
+        &self,
+        admitted: &Admitted,
+        bucket: &BucketState,
+        resource: &Resource,
+        deed: Deed<'_>,
+    ) -> bool {
+        let question = Question::new(admitted.sender(), Some(bucket), resource, deed);
         self.authorize(&question, "s3:BypassGovernanceRetention", false).await.is_ok()
     }
 

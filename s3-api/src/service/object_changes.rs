@@ -22,7 +22,7 @@ use crate::protocol::{
     reply::Reply,
 };
 use bytes::Bytes;
-use crossdock::{CoreEngine, Error, ObjectInfo, Versioning, Which};
+use crossdock::{AttributesChange, CoreEngine, Error, ObjectInfo, Versioning, Which};
 use std::borrow::Cow;
 
 async fn look(
@@ -109,8 +109,7 @@ pub(super) async fn change(
         let message = "The retain until date must be in the future!";
         return Err(S3Error::with_message(ErrorCode::InvalidArgument, message));
     }
-    let object = (request.bucket.as_str(), request.key.as_str());
-    let reply = edit(engine, object, request.version_id.as_deref(), looked, |headers| {
+    let reply = edit(engine, bucket, &request.key, request.version_id.as_deref(), looked, |headers| {
         match &request.change {
             ObjectChange::Tags(tags) => headers.tags = tags.clone(),
             ObjectChange::LegalHold(on) => headers.lock.legal_hold = Some(*on),
@@ -131,14 +130,14 @@ pub(super) async fn change(
 /// Gives a version a list.
 pub(super) async fn put_acl(
     engine: &CoreEngine,
-    object: (&str, &str),
+    bucket: &BucketState,
+    key: &str,
     version_id: Option<&str>,
     looked: &Looked,
-    bucket_owner: &str,
     resolve: impl Fn(&str) -> Result<Acl, S3Error>,
 ) -> Result<Reply, S3Error> {
-    edit(engine, object, version_id, looked, |headers| {
-        let owner = headers.acl.as_ref().map_or(bucket_owner, |acl| acl.owner.as_str()).to_owned();
+    edit(engine, bucket, key, version_id, looked, |headers| {
+        let owner = headers.acl.as_ref().map_or(bucket.owner(), |acl| acl.owner.as_str()).to_owned();
         headers.acl = Some(resolve(&owner)?);
         Ok(())
     })
@@ -147,21 +146,22 @@ pub(super) async fn put_acl(
 
 async fn edit(
     engine: &CoreEngine,
-    (bucket, key): (&str, &str),
+    bucket: &BucketState,
+    key: &str,
     version_id: Option<&str>,
     looked: &Looked,
     change: impl Fn(&mut ObjectHeaders) -> Result<(), S3Error>,
 ) -> Result<Reply, S3Error> {
     let which = which(version_id)?;
-    let (info, mut headers) = look(engine, bucket, key, which, looked).await?;
+    let (name, decided_by) = (&*bucket.info.name, Some(bucket.info.as_of()));
+    let (info, mut headers) = look(engine, name, key, which, looked).await?;
     change(&mut headers)?;
-    let attributes = Bytes::from(headers.encode());
+    let (attributes, judged_by) = (Bytes::from(headers.encode()), Some(info.attributes.clone()));
+    let change = AttributesChange { attributes, judged_by, decided_by };
     let version = Which::Version(info.version);
-    let set =
-        engine.set_attributes(bucket, key.as_bytes(), version, Some(info.attributes.clone()), attributes);
-    match set.await {
+    match engine.set_attributes_with(name, key.as_bytes(), version, change).await {
         Ok(_) => Ok(with_version(Reply::new(200), &info)),
-        // Another change came between, or another version, or the version is gone.
+        // Another change came between, of the bucket too, or another version, or the version is gone.
         Err(Error::Changed | Error::NoSuchVersion) => Err(ErrorCode::OperationAborted.into()),
         Err(error) => Err(failure(error)),
     }
@@ -172,25 +172,13 @@ pub(super) fn protected() -> S3Error {
     S3Error::with_message(ErrorCode::AccessDenied, "Access Denied because object protected by object lock.")
 }
 
-/// The attributes of a version that may be deleted; none if there is no such version, or if it is a delete marker.
+/// Refuses to delete a version with these attributes while it is kept.
 ///
 /// # Errors
-/// 403 `AccessDenied` while it is kept; 500 if nobody can tell.
-pub(super) async fn unlocked(
-    engine: &CoreEngine,
-    bucket: &str,
-    key: &[u8],
-    which: Which,
-    now_ms: u64,
-    may_bypass: bool,
-) -> Result<Option<Bytes>, S3Error> {
-    let info = match engine.head(bucket, key, which).await {
-        Ok(info) => info,
-        Err(Error::NoSuchVersion | Error::NoSuchKey | Error::DeleteMarker(_)) => return Ok(None),
-        Err(error) => return Err(failure(error)),
-    };
-    match lock_of(&info.attributes)?.allows_delete(now_ms, may_bypass) {
-        true => Ok(Some(info.attributes)),
+/// 403 `AccessDenied`; 500 if nobody can tell.
+pub(super) fn check_unlocked(attributes: &[u8], now_ms: u64, may_bypass: bool) -> Result<(), S3Error> {
+    match lock_of(attributes)?.allows_delete(now_ms, may_bypass) {
+        true => Ok(()),
         false => Err(protected()),
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Admitted, Answer, Deed, Looked, Owners, Principal, Question, Service, buckets, configurations, copies,
     form, listing, object_changes, owner, reads, remote, settings::BucketState, stamp, uploads, versions,
-    writes, writes::Locks,
+    writes, writes::DeleteDecided,
 };
 use crate::{
     protocol::{
@@ -76,15 +76,9 @@ impl Service {
         let (now_ms, principal) = (admitted.origin.now_ms, &admitted.principal);
         // What the request says of locks, before its bucket's own word is added.
         let mut own_lock = Lock::default();
-        match &mut request {
-            Request::PutObject(put) => {
-                own_lock = put.headers.lock;
-                self.stamp(&mut put.headers, put.acl.as_ref(), admitted.bucket()?, now_ms, principal)?;
-            }
-            Request::CreateMultipartUpload(create) => {
-                self.stamp(&mut create.headers, create.acl.as_ref(), admitted.bucket()?, now_ms, principal)?;
-            }
-            _ => {}
+        if let Request::PutObject(put) = &mut request {
+            own_lock = put.headers.lock;
+            self.stamp(&mut put.headers, put.acl.as_ref(), admitted.bucket()?, now_ms, principal)?;
         }
         if let Some(proposal) = &admitted.proposal {
             return self.perform_remote(request, admitted, proposal, begun).await;
@@ -92,7 +86,7 @@ impl Service {
         let reply = match request {
             Request::GetObject(get) => {
                 let lifecycle = admitted.bucket()?.lifecycle.as_deref();
-                let read = async |looked: &Looked| {
+                let read = async |_: &BucketState, looked: &Looked| {
                     reads::get(&self.engine, &get, looked, principal, lifecycle).await
                 };
                 return self.as_decided(admitted, None, read).await;
@@ -144,7 +138,8 @@ impl Service {
         };
         match request {
             Request::GetObject(get) => {
-                self.as_decided(admitted, None, async |looked| remote::get(&asked, &get, looked).await).await
+                let read = async |_: &BucketState, looked: &Looked| remote::get(&asked, &get, looked).await;
+                self.as_decided(admitted, None, read).await
             }
             Request::PutObject(put) => remote::put(&asked, put, self.decided(admitted)?).await,
             Request::UploadPart(part) => remote::put_part(&asked, part, self.decided(admitted)?).await,
@@ -170,21 +165,30 @@ impl Service {
         match request {
             Request::HeadObject(head) => {
                 let lifecycle = admitted.bucket()?.lifecycle.as_deref();
-                let read =
-                    async |looked: &Looked| reads::head(engine, &head, looked, principal, lifecycle).await;
+                let read = async |_: &BucketState, looked: &Looked| {
+                    reads::head(engine, &head, looked, principal, lifecycle).await
+                };
                 self.as_decided(admitted, None, read).await
             }
             Request::GetObjectAttributes(get) => {
-                let read = async |looked: &Looked| reads::attributes(engine, &get, looked).await;
+                let read =
+                    async |_: &BucketState, looked: &Looked| reads::attributes(engine, &get, looked).await;
                 self.as_decided(admitted, None, read).await
             }
             Request::DeleteObject(delete) => {
                 let deed = Deed::of(routed, headers, None);
-                let bypass =
-                    delete.bypass_governance && self.may_bypass(admitted, &routed.resource, deed).await;
-                writes::delete(engine, &delete, locks(admitted, bypass)).await
+                let delete = async |bucket: &BucketState, looked: &Looked| {
+                    let may_bypass = delete.bypass_governance
+                        && self.may_bypass(admitted, bucket, &routed.resource, deed).await;
+                    let (looked, now_ms) = (looked.clone(), admitted.origin.now_ms);
+                    let decided = DeleteDecided { bucket: bucket.info.as_of(), looked, now_ms, may_bypass };
+                    writes::delete(engine, &delete, decided).await
+                };
+                self.as_decided(admitted, None, delete).await
             }
-            Request::DeleteObjects(delete) => self.delete_many(&delete, admitted).await,
+            ref request @ Request::DeleteObjects(ref delete) => {
+                self.delete_many(delete, request, admitted).await
+            }
             ref request @ Request::CopyObject(ref copy) => {
                 let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
                 let authorize = async || self.authorize_source(admitted, &copy.source).await;
@@ -200,13 +204,27 @@ impl Service {
                 let authorize = async || self.authorize_source(admitted, &copy.source).await;
                 copies::copy_part(engine, &copy, admitted.bucket()?.info.as_of(), authorize).await
             }
-            Request::CreateMultipartUpload(create) => uploads::create(engine, &create).await,
-            Request::CompleteMultipartUpload(complete) => {
-                let location = self.location(admitted, &complete.bucket, &complete.key);
-                let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
-                uploads::complete(engine, complete, &location, bucket, now_ms).await
+            Request::CreateMultipartUpload(create) => {
+                let begin = async |bucket: &BucketState, _: &Looked| {
+                    let (mut headers, acl) = (create.headers.clone(), create.acl.as_ref());
+                    self.stamp(&mut headers, acl, bucket, admitted.origin.now_ms, principal)?;
+                    uploads::create(engine, &create, &headers, bucket.info.as_of()).await
+                };
+                self.as_decided(admitted, None, begin).await
             }
-            Request::AbortMultipartUpload(abort) => uploads::abort(engine, &abort).await,
+            ref request @ Request::CompleteMultipartUpload(ref complete) => {
+                let location = self.location(admitted, &complete.bucket, &complete.key);
+                let join = async |bucket: &BucketState, _: &Looked| {
+                    uploads::complete(engine, complete, &location, bucket, admitted.origin.now_ms).await
+                };
+                self.as_decided(admitted, Some(request), join).await
+            }
+            Request::AbortMultipartUpload(abort) => {
+                let give_up = async |bucket: &BucketState, _: &Looked| {
+                    uploads::abort(engine, &abort, bucket.info.as_of()).await
+                };
+                self.as_decided(admitted, None, give_up).await
+            }
             Request::ListParts(list) => uploads::list_parts(engine, &list, &owners).await,
             Request::ListMultipartUploads(list) => uploads::list(engine, &list, &owners).await,
             Request::ListObjects(list) => listing::list(engine, &list, &owners).await,
@@ -233,26 +251,26 @@ impl Service {
                 configurations::delete(engine, admitted.bucket()?, &delete).await
             }
             Request::GetObjectSetting(get) => {
-                let (bucket, name_of) = (admitted.bucket()?, |id: &str| self.name_of(id));
-                let read =
-                    async |looked: &Looked| object_changes::get(engine, bucket, &get, looked, name_of).await;
+                let name_of = |id: &str| self.name_of(id);
+                let read = async |bucket: &BucketState, looked: &Looked| {
+                    object_changes::get(engine, bucket, &get, looked, name_of).await
+                };
                 self.as_decided(admitted, None, read).await
             }
             ref request @ Request::ChangeObject(ref change) => {
                 let deed = Deed::of(routed, headers, Some(request));
-                let bypass =
-                    change.bypass_governance && self.may_bypass(admitted, &routed.resource, deed).await;
-                let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
-                let change = async |looked: &Looked| {
+                let now_ms = admitted.origin.now_ms;
+                let change = async |bucket: &BucketState, looked: &Looked| {
+                    let bypass = change.bypass_governance
+                        && self.may_bypass(admitted, bucket, &routed.resource, deed).await;
                     object_changes::change(engine, bucket, change, looked, now_ms, bypass).await
                 };
                 self.as_decided(admitted, Some(request), change).await
             }
             ref request @ Request::PutAcl(ref put) => {
-                self.as_decided(admitted, Some(request), async |looked| {
-                    self.put_acl(put, looked, admitted).await
-                })
-                .await
+                let put =
+                    async |bucket: &BucketState, looked: &Looked| self.put_acl(put, looked, bucket).await;
+                self.as_decided(admitted, Some(request), put).await
             }
             // Performed before this is asked.
             Request::GetObject(_) | Request::PutObject(_) | Request::UploadPart(_) => {
@@ -261,21 +279,42 @@ impl Service {
         }
     }
 
-    async fn delete_many(&self, delete: &DeleteObjects, admitted: &Admitted) -> Result<Reply, S3Error> {
-        let judge = async |object: &ObjectIdentifier, resource: &Resource| {
-            let version_id = object.version_id.as_deref();
-            let deed = Deed { if_match: object.if_match.as_ref(), ..Deed::to_version(version_id) };
-            let question = Question::new(admitted.sender(), admitted.bucket.as_deref(), resource, deed);
-            self.authorize(&question, delete_action(version_id.is_some()), false).await?;
-            // Of one key governance may be passed over, of another not.
-            let bypass = delete.bypass_governance && self.may_bypass(admitted, resource, deed).await;
-            Ok(locks(admitted, bypass))
+    async fn delete_many(
+        &self,
+        delete: &DeleteObjects,
+        request: &Request,
+        admitted: &Admitted,
+    ) -> Result<Reply, S3Error> {
+        let anew = async || {
+            let (bucket, _) = self.decide(admitted, Some(request)).await?;
+            bucket.ok_or_else(|| ErrorCode::NoSuchBucket.into())
         };
-        writes::delete_many(&self.engine, delete, judge).await
+        let judge = async |bucket: &BucketState, object: &ObjectIdentifier, resource: &Resource| {
+            self.judge_delete(delete, admitted, bucket, object, resource).await
+        };
+        writes::delete_many(&self.engine, delete, admitted.bucket()?.clone(), anew, judge).await
     }
 
-    async fn put_acl(&self, put: &PutAcl, looked: &Looked, admitted: &Admitted) -> Result<Reply, S3Error> {
-        let bucket = admitted.bucket()?;
+    /// Whether one key of a list may be deleted.
+    async fn judge_delete(
+        &self,
+        delete: &DeleteObjects,
+        admitted: &Admitted,
+        bucket: &BucketState,
+        object: &ObjectIdentifier,
+        resource: &Resource,
+    ) -> Result<DeleteDecided, S3Error> {
+        let version_id = object.version_id.as_deref();
+        let deed = Deed { if_match: object.if_match.as_ref(), ..Deed::to_version(version_id) };
+        let question = Question::new(admitted.sender(), Some(bucket), resource, deed);
+        self.authorize(&question, delete_action(version_id.is_some()), false).await?;
+        // Of one key governance may be passed over, of another not.
+        let may_bypass = delete.bypass_governance && self.may_bypass(admitted, bucket, resource, deed).await;
+        let (looked, now_ms) = (question.into_looked(), admitted.origin.now_ms);
+        Ok(DeleteDecided { bucket: bucket.info.as_of(), looked, now_ms, may_bypass })
+    }
+
+    async fn put_acl(&self, put: &PutAcl, looked: &Looked, bucket: &BucketState) -> Result<Reply, S3Error> {
         stamp::check_lists(&put.acl, bucket)?;
         if !bucket.access.has_lists() {
             // What is asked for is so already.
@@ -285,13 +324,7 @@ impl Service {
         if put.key.is_empty() {
             return configurations::put_acl(&self.engine, bucket, &resolve(bucket.owner())?).await;
         }
-        let object = (put.bucket.as_str(), put.key.as_str());
         let version = put.version_id.as_deref();
-        object_changes::put_acl(&self.engine, object, version, looked, bucket.owner(), resolve).await
+        object_changes::put_acl(&self.engine, bucket, &put.key, version, looked, resolve).await
     }
-}
-
-/// How locks are judged.
-fn locks(admitted: &Admitted, may_bypass: bool) -> Locks {
-    Locks { now_ms: admitted.origin.now_ms, may_bypass }
 }

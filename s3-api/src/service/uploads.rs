@@ -24,8 +24,8 @@ use crate::protocol::{
 };
 use bytes::Bytes;
 use crossdock::{
-    CompleteOptions, CoreEngine, EntityTag, Error, ListOptions, ListStart, NamedPart, PartInfo, UploadId,
-    UploadInfo, UploadItem,
+    BucketRevision, CompleteOptions, CoreEngine, EntityTag, Error, ListOptions, ListStart, NamedPart,
+    PartInfo, UploadId, UploadInfo, UploadItem, UploadOptions,
 };
 use std::collections::HashMap;
 
@@ -33,11 +33,18 @@ use std::collections::HashMap;
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>)
 const PART_BYTES_MIN: u64 = 5 << 20;
 
-pub(super) async fn create(engine: &CoreEngine, request: &CreateMultipartUpload) -> Result<Reply, S3Error> {
+/// `headers` are the request's, with all that an object gets beyond.
+pub(super) async fn create(
+    engine: &CoreEngine,
+    request: &CreateMultipartUpload,
+    headers: &ObjectHeaders,
+    decided_by: BucketRevision,
+) -> Result<Reply, S3Error> {
     let (bucket, key) = (request.bucket.as_str(), request.key.as_str());
-    let attributes = Bytes::from(request.headers.encode());
-    let upload = engine.create_upload(bucket, key.as_bytes(), attributes).await.map_err(failure)?;
-    let announced = request.headers.announced;
+    let (attributes, decided_by) = (Bytes::from(headers.encode()), Some(decided_by));
+    let options = UploadOptions { attributes, decided_by };
+    let upload = engine.create_upload_with(bucket, key.as_bytes(), options).await.map_err(failure)?;
+    let announced = headers.announced;
     Ok(reply::create_multipart_upload(bucket, key, &upload_text(upload.upload), announced))
 }
 
@@ -167,7 +174,7 @@ fn check_claims(
 
 pub(super) async fn complete(
     engine: &CoreEngine,
-    request: CompleteMultipartUpload,
+    request: &CompleteMultipartUpload,
     location: &str,
     decided_by: &BucketState,
     now_ms: u64,
@@ -179,7 +186,7 @@ pub(super) async fn complete(
     let attributes = match engine.list_parts(bucket, key, upload, 0, usize::from(PARTS_MAX)).await {
         Ok((info, there, _)) => {
             let mut whole = join(&info, &there, &request.parts)?;
-            check_claims(&request, whole.checksum, whole.size)?;
+            check_claims(request, whole.checksum, whole.size)?;
             stamp::settle(&mut whole.headers, decided_by, now_ms)?;
             Some(Bytes::from(whole.headers.encode()))
         }
@@ -201,16 +208,21 @@ pub(super) async fn complete(
     if made.etag != etag {
         return Err(ErrorCode::InvalidPart.into());
     }
-    check_claims(&request, checksum, made.size)?;
+    check_claims(request, checksum, made.size)?;
     let etag = text(&made.etag);
     let version = super::versions::written_id(&made);
     let (key, version) = (&request.key, version.as_deref());
     Ok(reply::complete_multipart_upload(location, bucket, key, &etag, version, Some(&checksum)))
 }
 
-pub(super) async fn abort(engine: &CoreEngine, request: &AbortMultipartUpload) -> Result<Reply, S3Error> {
+pub(super) async fn abort(
+    engine: &CoreEngine,
+    request: &AbortMultipartUpload,
+    decided_by: BucketRevision,
+) -> Result<Reply, S3Error> {
     let upload = parse_upload(&request.upload_id)?;
-    engine.abort_upload(&request.bucket, request.key.as_bytes(), upload).await.map_err(failure)?;
+    let (bucket, key) = (request.bucket.as_str(), request.key.as_bytes());
+    engine.abort_upload_decided(bucket, key, upload, Some(decided_by)).await.map_err(failure)?;
     Ok(Reply::new(204))
 }
 

@@ -1,8 +1,9 @@
 //! PutObject, UploadPart, and deletes.
 
 use super::{
+    authorize::{ATTEMPTS, Looked},
     failure::{conditional_failure, failure},
-    object_changes::unlocked,
+    object_changes::check_unlocked,
     reads::expiration,
     settings::BucketState,
     tags::{checksum_of, condition, crc64, parse_upload, tag_match, text},
@@ -26,8 +27,8 @@ use crate::{
 };
 use bytes::Bytes;
 use crossdock::{
-    BucketRevision, CommitOptions, CoreEngine, Delete, EntityTag, Error, Put, PutOptions, Which,
-    WriteCondition,
+    BucketRevision, CommitOptions, CoreEngine, Delete, Deleted, EntityTag, Error, Put, PutOptions, TagMatch,
+    Which, WriteCondition,
 };
 use std::sync::Arc;
 
@@ -195,51 +196,74 @@ pub(super) async fn commit_part(
 pub(super) async fn delete(
     engine: &CoreEngine,
     request: &DeleteObject,
-    locks: Locks,
+    decided: DeleteDecided,
 ) -> Result<Reply, S3Error> {
     let which = which(request.version_id.as_deref())?;
-    let mut attempts = 0;
-    let deleted = loop {
-        let attributes = locks.judge(engine, &request.bucket, request.key.as_bytes(), which).await?;
-        let condition = condition(&request.conditions);
-        attempts += 1;
-        let delete = Delete { which, condition, attributes, ..Delete::current(request.key.as_bytes()) };
-        match engine.delete(&request.bucket, delete).await {
-            Err(Error::Changed) if attempts < ATTEMPTS => {}
-            deleted => break deleted.map_err(|error| conditional_failure(&request.conditions, error))?,
-        }
-    };
+    let condition = condition(&request.conditions);
+    let delete = Delete { which, condition, ..Delete::current(request.key.as_bytes()) };
+    let delete = decided.bind(engine, &request.bucket, delete).await?;
+    let deleted = decided.answer(engine.delete(&request.bucket, delete).await);
+    let deleted = deleted.map_err(|error| conditional_failure(&request.conditions, error))?;
     let version = request.version_id.clone().or_else(|| deleted.marker.as_ref().map(marker_text));
     Ok(reply::delete_object(version.as_deref(), deleted.marker.is_some()))
 }
 
-/// How often a delete is judged anew because what goes with the version changed.
-const ATTEMPTS: usize = 16;
-
 /// How many objects of a DeleteObjects are judged before others have their turn.
 const JUDGED_AT_ONCE: usize = 16;
 
-/// How versions are judged that may be locked: by what they have themselves, whatever their bucket was set to when the request came.
-#[derive(Clone, Copy)]
-pub(super) struct Locks {
+/// By what a delete was decided.
+pub(super) struct DeleteDecided {
+    pub(super) bucket: BucketRevision,
+    pub(super) looked: Looked,
     pub(super) now_ms: u64,
     /// The sender may pass over governance mode, and says so.
     pub(super) may_bypass: bool,
 }
 
-impl Locks {
-    async fn judge(
-        self,
-        engine: &CoreEngine,
-        bucket: &str,
-        key: &[u8],
-        which: Which,
-    ) -> Result<Option<Bytes>, S3Error> {
-        // Where there are locks a delete that names no version leaves a marker, and removes nothing.
-        if which == Which::Current {
-            return Ok(None);
+impl DeleteDecided {
+    /// Has a delete be done only if what it was decided by is still so. A version that may be locked is judged by what it has itself,
+    /// whatever its bucket was set to when the request came.
+    ///
+    /// # Errors
+    /// 403 `AccessDenied` for a version that is kept; 500 if nobody can tell.
+    async fn bind(&self, engine: &CoreEngine, bucket: &str, delete: Delete) -> Result<Delete, S3Error> {
+        let mut delete = Delete { decided_by: Some(self.bucket), ..delete };
+        let found;
+        let judged = match &self.looked {
+            Looked::Present(info) => {
+                delete.version = Some(info.version);
+                Some(&**info)
+            }
+            Looked::Absent(_) => {
+                delete.condition.if_none_match = Some(TagMatch::Any);
+                None
+            }
+            // Where there are locks a delete that names no version leaves a marker, and removes nothing.
+            Looked::Unneeded if delete.which == Which::Current => None,
+            Looked::Unneeded => match engine.head(bucket, &delete.key, delete.which).await {
+                Ok(info) => {
+                    found = info;
+                    Some(&found)
+                }
+                Err(Error::NoSuchVersion | Error::NoSuchKey | Error::DeleteMarker(_)) => None,
+                Err(error) => return Err(failure(error)),
+            },
+        };
+        if let Some(info) = judged {
+            if delete.which != Which::Current {
+                check_unlocked(&info.attributes, self.now_ms, self.may_bypass)?;
+            }
+            delete.attributes = Some(info.attributes.clone());
         }
-        unlocked(engine, bucket, key, which, self.now_ms, self.may_bypass).await
+        Ok(delete)
+    }
+
+    /// What became of it: [`Error::Changed`] if it is to be decided anew, as it is too where there was nothing and now is something.
+    fn answer(&self, deleted: Result<Deleted, Error>) -> Result<Deleted, Error> {
+        match (deleted, &self.looked) {
+            (Err(Error::ConditionFailed), Looked::Absent(_)) => Err(Error::Changed),
+            (deleted, _) => deleted,
+        }
     }
 }
 
@@ -254,48 +278,71 @@ fn delete_of(bucket: &str, object: &ObjectIdentifier) -> Result<Delete, S3Error>
     Ok(Delete { which, condition, ..Delete::current(object.key.as_bytes()) })
 }
 
-/// `judge` says of an object, which is this resource, whether it may be deleted, and how its locks are judged.
+/// `judge` says of an object, which is this resource, whether it may be deleted, in `bucket` or in what `anew` says that it has become. Where
+/// that or the object changed before the delete, it is judged again.
 pub(super) async fn delete_many(
     engine: &CoreEngine,
     request: &DeleteObjects,
-    judge: impl AsyncFn(&ObjectIdentifier, &Resource) -> Result<Locks, S3Error>,
+    mut bucket: Arc<BucketState>,
+    anew: impl AsyncFn() -> Result<Arc<BucketState>, S3Error>,
+    judge: impl AsyncFn(&BucketState, &ObjectIdentifier, &Resource) -> Result<DeleteDecided, S3Error>,
 ) -> Result<Reply, S3Error> {
-    let bucket = request.bucket.as_str();
+    let name = request.bucket.as_str();
     let objects = &request.delete.objects;
-    let mut deletes = Vec::with_capacity(objects.len());
-    let mut refusals = Vec::with_capacity(objects.len());
-    for (index, object) in objects.iter().enumerate() {
-        // A policy may be long, and each key is judged by all of it: others have their turn between.
-        if index % JUDGED_AT_ONCE == JUDGED_AT_ONCE - 1 {
-            yield_now().await;
-        }
-        let resource = Resource::Object { bucket: bucket.into(), key: object.key.clone() };
-        let judged = async {
-            let locks = judge(object, &resource).await?;
-            let mut delete = delete_of(bucket, object)?;
-            delete.attributes = locks.judge(engine, bucket, &delete.key, delete.which).await?;
-            Ok(delete)
-        };
-        match judged.await {
-            Ok(delete) => {
-                deletes.push(delete);
-                refusals.push(None);
+    let mut results = vec![Err(S3Error::from(ErrorCode::OperationAborted)); objects.len()];
+    let mut due: Vec<_> = objects.iter().zip(&mut results).collect();
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            match anew().await {
+                Ok(now) => bucket = now,
+                Err(error) => {
+                    due.iter_mut().for_each(|(_, result)| **result = Err(error.clone()));
+                    break;
+                }
             }
-            Err(refusal) => refusals.push(Some(refusal)),
+        }
+        let mut deletes = Vec::with_capacity(due.len());
+        let mut decided = Vec::with_capacity(due.len());
+        for (index, (object, result)) in due.into_iter().enumerate() {
+            // A policy may be long, and each key is judged by all of it: others have their turn between.
+            if index % JUDGED_AT_ONCE == JUDGED_AT_ONCE - 1 {
+                yield_now().await;
+            }
+            let resource = Resource::Object { bucket: name.into(), key: object.key.clone() };
+            let judged = async {
+                let decided = judge(&bucket, object, &resource).await?;
+                let delete = decided.bind(engine, name, delete_of(name, object)?).await?;
+                Ok((decided, delete))
+            };
+            match judged.await {
+                Ok((by, delete)) => {
+                    deletes.push(delete);
+                    decided.push((by, object, result));
+                }
+                Err(refusal) => *result = Err(refusal),
+            }
+        }
+        // All at once, so that they share batches of the log; the answers are in the order of the request.
+        let answers = match engine.delete_many(name, deletes).await {
+            Ok(answers) => answers,
+            Err(error) if attempt == 0 => return Err(failure(error)),
+            // Some are gone by now, and are told so.
+            Err(error) => vec![Err(error); decided.len()],
+        };
+        due = Vec::new();
+        for ((by, object, result), answer) in decided.into_iter().zip(answers) {
+            match by.answer(answer) {
+                Err(Error::Changed) => due.push((object, result)),
+                answer => {
+                    let marker = |deleted: Deleted| deleted.marker.as_ref().map(marker_text);
+                    *result = answer.map(marker).map_err(failure);
+                }
+            }
+        }
+        if due.is_empty() {
+            break;
         }
     }
-    // All at once, so that they share batches of the log; the answers are in the order of the request.
-    let mut answers = engine.delete_many(bucket, deletes).await.map_err(failure)?.into_iter();
-    let results: Vec<Result<Option<String>, S3Error>> = refusals
-        .into_iter()
-        .map(|refusal| match refusal {
-            Some(refusal) => Err(refusal),
-            None => {
-                let deleted = answers.next().unwrap_or(Err(Error::Closed)).map_err(failure)?;
-                Ok(deleted.marker.as_ref().map(marker_text))
-            }
-        })
-        .collect();
     let outcomes = objects.iter().zip(&results).map(|(object, result)| DeleteOutcome {
         key: &object.key,
         version_id: object.version_id.as_deref(),

@@ -7,21 +7,27 @@ use crate::{
     withheld::{held_back, signed_form},
 };
 use base64::Engine as _;
+use bytes::Bytes;
+use crossdock::{CommitOptions, PutOptions};
 use crossdock_s3::{
     protocol::{
-        http::Method::{Get, Post, Put},
+        http::Method::{Delete, Get, Post, Put},
+        metadata::ObjectHeaders,
         policy::{Policy, PolicyPlace},
+        tagging::TagSet,
     },
     service::{
         Access, Account, Authorizer, BucketAccess, Credential, Credentials, Decision, Identity, ObjectAccess,
         Policies, Principal, Secret,
     },
 };
+use futures_lite::future::block_on;
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
 };
 
@@ -274,4 +280,123 @@ fn a_transfer_is_decided_about_when_its_bytes_are_there() {
         behind.is_closed.store(false, Ordering::SeqCst);
     }
     assert_eq!(bob.call(Get, "/photos/k", &[], b"").body, [7; 100_000]);
+}
+
+/// Decides as [`Policies`] do, tells of its first decision about a delete, and takes its time with each until it need not: others have
+/// their turns between.
+#[derive(Default)]
+struct Slow {
+    first: Mutex<Option<mpsc::Sender<()>>>,
+    is_slow: AtomicBool,
+}
+
+impl Authorizer for Slow {
+    fn decide(&self, access: &Access<'_>) -> Decision {
+        if access.action == "s3:DeleteObject" {
+            if let Some(first) = self.first.lock().unwrap().take() {
+                first.send(()).unwrap();
+            }
+            if self.is_slow.load(Ordering::SeqCst) {
+                pause(2);
+            }
+        }
+        Policies::default().decide(access)
+    }
+}
+
+const TAGGED: &str = r#"{"Effect":"Deny","Principal":"*","Action":"s3:DeleteObject","Resource":"arn:aws:s3:::photos/*",
+    "Condition":{"StringEquals":{"s3:ExistingObjectTag/state":"final"}}}"#;
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a client that does two things at once")]
+fn a_list_of_keys_is_judged_by_what_is_so_when_they_go() {
+    // While the rest of a long list is judged, the first key is forbidden by a policy, or another object takes its place, which may not be
+    // deleted: it stays, and whoever sent the list is told. What may be deleted goes.
+    let forbidden =
+        r#"{"Effect":"Deny","Principal":"*","Action":"s3:DeleteObject","Resource":"arn:aws:s3:::photos/k"}"#;
+    let slow = Arc::new(Slow::default());
+    let bench = Bench::decided_by(Keys::new(ALL), slow.clone());
+    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let objects: String = (0..999).map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
+    let list = format!("<Delete><Object><Key>k</Key></Object>{objects}</Delete>");
+    let policy = |statements: &[&str]| format!("{{\"Statement\":[{}]}}", statements.join(","));
+    for statement in [Some(forbidden), None] {
+        assert_eq!(alice.call(Put, "/photos?policy", &[], policy(&[TAGGED]).as_bytes()).status, 204);
+        for key in ["k", "7"] {
+            assert_eq!(alice.call(Put, &format!("/photos/{key}"), &[], b"first").status, 200);
+        }
+        let (told, first) = mpsc::channel();
+        *slow.first.lock().unwrap() = Some(told);
+        slow.is_slow.store(true, Ordering::SeqCst);
+        let request = bob.request(
+            Post,
+            "/photos?delete",
+            &[("x-amz-checksum-crc32", &*crc32(list.as_bytes()))],
+            list.as_bytes(),
+        );
+        let reply = std::thread::scope(|scope| {
+            let sent = scope.spawn(|| bob.send(&request));
+            first.recv().unwrap();
+            match statement {
+                Some(statement) => {
+                    let policy = policy(&[TAGGED, statement]);
+                    assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
+                    assert_eq!(alice.call(Put, "/photos/k", &[], b"kept").status, 200);
+                }
+                None => {
+                    let tags = [("x-amz-tagging", "state=final")];
+                    assert_eq!(alice.call(Put, "/photos/k", &tags, b"kept").status, 200);
+                }
+            }
+            slow.is_slow.store(false, Ordering::SeqCst);
+            sent.join().unwrap()
+        });
+        let text = String::from_utf8(reply.body).unwrap();
+        assert!(text.contains("<Error><Key>k</Key><Code>AccessDenied</Code>"), "{text}");
+        assert_eq!(text.matches("<Deleted>").count(), 999, "{text}");
+        assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"kept");
+        assert_eq!(alice.call(Get, "/photos/7", &[], b"").status, 404);
+    }
+}
+
+#[test]
+fn what_is_deleted_is_what_was_looked_at() {
+    // Right behind the decision about an object, or about none, one takes its place that may not be deleted.
+    let behind = Arc::new(Behind::default());
+    let bench = Bench::decided_by(Keys::new(ALL), behind.clone());
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
+    let policy = format!("{{\"Statement\":{TAGGED}}}");
+    assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
+    // It comes from the core that the connection is not on.
+    let (told, core) = mpsc::channel();
+    behind.act(0, move || told.send(std::thread::current().id()).unwrap());
+    assert_eq!(alice.call(Get, "/photos", &[], b"").status, 200);
+    let (engine, ours) = (bench.engine().clone(), core.recv().unwrap());
+    let thread_of =
+        |core| block_on(engine.on_core(core, |_| async { Ok(std::thread::current().id()) })).unwrap();
+    let is_beside =
+        |key: &String| thread_of(engine.core_of(engine.shard_of("photos", key.as_bytes()))) != ours;
+    let keys: Vec<String> = (0..).map(|number| format!("k{number}")).filter(is_beside).take(2).collect();
+    for (key, is_there) in keys.into_iter().zip([true, false]) {
+        let path = format!("/photos/{key}");
+        if is_there {
+            assert_eq!(alice.call(Put, &path, &[], b"first").status, 200);
+        }
+        let engine = engine.clone();
+        behind.act(1, move || {
+            let tags = TagSet { tags: vec![("state".into(), "final".into())] };
+            let attributes = ObjectHeaders { tags, ..ObjectHeaders::default() }.encode().into();
+            let write = async {
+                let mut put = engine.put("photos", key.as_bytes(), PutOptions::default()).await?;
+                put.write(Bytes::from_static(b"kept")).await?;
+                put.finish(CommitOptions { attributes, ..CommitOptions::default() }).await
+            };
+            block_on(write).unwrap();
+        });
+        let reply = alice.call(Delete, &path, &[], b"");
+        assert_eq!((reply.status, reply.code()), (403, "AccessDenied".into()), "{is_there}");
+        assert_eq!(alice.call(Get, &path, &[], b"").body, b"kept", "{is_there}");
+    }
 }
