@@ -143,7 +143,7 @@ def test_many_are_deleted_in_one_request(s3, bucket):
     assert "Deleted" not in quiet and "Errors" not in quiet
 
 
-@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256", "SHA512", "MD5"])
 def test_a_named_checksum_is_kept(wire, s3, bucket, algorithm):
     """A checksum the client sends is verified, stored, and given back when it is asked for."""
     body = payload(70000)
@@ -177,6 +177,8 @@ CHECKSUMS = {
     "CRC64NVME": lambda body: _reflected_crc(body, 0x9A6C9329AC4BC9B5, 64),
     "SHA1": lambda body: base64.b64encode(hashlib.sha1(body).digest()).decode(),
     "SHA256": lambda body: base64.b64encode(hashlib.sha256(body).digest()).decode(),
+    "SHA512": lambda body: base64.b64encode(hashlib.sha512(body).digest()).decode(),
+    "MD5": lambda body: base64.b64encode(hashlib.md5(body).digest()).decode(),
 }
 
 

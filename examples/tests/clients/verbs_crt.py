@@ -29,8 +29,9 @@ def put():
     for size in (0, 1, 5000, 300_000):
         reply = s3.put_object(Bucket=bucket, Key=f"sizes/{size}", Body=payload(size), ChecksumAlgorithm="CRC64NVME")
         assert reply["ChecksumType"] == "FULL_OBJECT" and reply["ChecksumCRC64NVME"]
-    for algorithm in ("CRC32", "CRC32C", "SHA1", "SHA256"):
-        s3.put_object(Bucket=bucket, Key="a b+c/é", Body=body, ChecksumAlgorithm=algorithm)
+    for algorithm in ("CRC32", "CRC32C", "SHA1", "SHA256", "SHA512", "XXHASH64", "XXHASH3", "XXHASH128"):
+        reply = s3.put_object(Bucket=bucket, Key="a b+c/é", Body=body, ChecksumAlgorithm=algorithm)
+        assert reply[f"Checksum{algorithm}"], algorithm
     refused(
         lambda: s3.put_object(Bucket=bucket, Key="wrong", Body=b"x", ChecksumCRC64NVME="AAAAAAAAAAA="),
         ClientError, "BadDigest",

@@ -6,8 +6,7 @@ use crossdock_s3::protocol::names::{Query, check_bucket_name, check_key, decode_
 use crossdock_s3::protocol::range::{ByteRange, parse_copy_range, resolve_copy_range};
 use crossdock_s3::protocol::time::{format_http_date, format_iso8601, parse_http_date, parse_iso8601};
 
-const ALGORITHMS: &[Algorithm] =
-    &[Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme, Algorithm::Sha1, Algorithm::Sha256];
+const ALGORITHMS: &[Algorithm] = &Algorithm::ALL;
 
 /// Tries one input as each of them.
 pub fn run(bytes: &[u8]) {

@@ -122,6 +122,7 @@ pub struct BodyVerifier {
     supplied: Option<Algorithm>,
     algorithm: Option<Algorithm>,
     payload_bytes: u64,
+    /// Serves the ETag, `Content-MD5` and `x-amz-checksum-md5` alike.
     md5: Option<Md5>,
     /// Serves `x-amz-content-sha256` and `x-amz-checksum-sha256` alike.
     sha256: Option<Sha256>,
@@ -135,14 +136,16 @@ impl BodyVerifier {
         let supplied = plan.supplied.filter(|&supplied| algorithm == Some(supplied));
         let computed = if supplied.is_some() { None } else { algorithm };
         let sha256 = expected.content_sha256.is_some() || computed == Some(Algorithm::Sha256);
+        let md5 = plan.md5 || expected.content_md5.is_some() || computed == Some(Algorithm::Md5);
+        let is_other = |algorithm: &Algorithm| !matches!(algorithm, Algorithm::Sha256 | Algorithm::Md5);
         BodyVerifier {
             expected,
             supplied,
             algorithm,
             payload_bytes: 0,
-            md5: (plan.md5 || expected.content_md5.is_some()).then(Md5::new),
+            md5: md5.then(Md5::new),
             sha256: sha256.then(Sha256::new),
-            checksum: computed.filter(|&algorithm| algorithm != Algorithm::Sha256).map(Hasher::new),
+            checksum: computed.filter(is_other).map(Hasher::new),
         }
     }
 
@@ -159,6 +162,7 @@ impl BodyVerifier {
         self.algorithm = Some(algorithm);
         match algorithm {
             Algorithm::Sha256 => drop(self.sha256.get_or_insert_with(Sha256::new)),
+            Algorithm::Md5 => drop(self.md5.get_or_insert_with(Md5::new)),
             algorithm => self.checksum = Some(Hasher::new(algorithm)),
         }
     }
@@ -248,6 +252,9 @@ impl BodyVerifier {
             }
             (Some(_), None) => match self.checksum {
                 Some(hasher) => Some(hasher.finish()),
+                None if self.algorithm == Some(Algorithm::Md5) => {
+                    md5.and_then(|hash| Checksum::new(Algorithm::Md5, &hash))
+                }
                 None => sha256.and_then(|hash| Checksum::new(Algorithm::Sha256, &hash)),
             },
         };

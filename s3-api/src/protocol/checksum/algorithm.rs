@@ -16,12 +16,35 @@ pub enum Algorithm {
     Sha1 = 4,
     /// SHA-256: 32 bytes.
     Sha256 = 5,
+    /// SHA-512: 64 bytes.
+    Sha512 = 6,
+    /// MD5: 16 bytes.
+    Md5 = 7,
+    /// XXH64, seed 0: 8 bytes.
+    XxHash64 = 8,
+    /// The 64-bit XXH3, seed 0: 8 bytes.
+    XxHash3 = 9,
+    /// The 128-bit XXH3, seed 0: 16 bytes.
+    XxHash128 = 10,
 }
+
+/// Bytes of the longest value.
+pub(super) const DIGEST_BYTES_MAX: usize = 64;
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Algorithm; 5] =
-        [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme, Algorithm::Sha1, Algorithm::Sha256];
+    pub const ALL: [Algorithm; 10] = [
+        Algorithm::Crc32,
+        Algorithm::Crc32c,
+        Algorithm::Crc64Nvme,
+        Algorithm::Sha1,
+        Algorithm::Sha256,
+        Algorithm::Sha512,
+        Algorithm::Md5,
+        Algorithm::XxHash64,
+        Algorithm::XxHash3,
+        Algorithm::XxHash128,
+    ];
 
     /// The name in `x-amz-checksum-algorithm` and in XML.
     pub fn name(self) -> &'static str {
@@ -31,6 +54,11 @@ impl Algorithm {
             Algorithm::Crc64Nvme => "CRC64NVME",
             Algorithm::Sha1 => "SHA1",
             Algorithm::Sha256 => "SHA256",
+            Algorithm::Sha512 => "SHA512",
+            Algorithm::Md5 => "MD5",
+            Algorithm::XxHash64 => "XXHASH64",
+            Algorithm::XxHash3 => "XXHASH3",
+            Algorithm::XxHash128 => "XXHASH128",
         }
     }
 
@@ -47,6 +75,11 @@ impl Algorithm {
             Algorithm::Crc64Nvme => "x-amz-checksum-crc64nvme",
             Algorithm::Sha1 => "x-amz-checksum-sha1",
             Algorithm::Sha256 => "x-amz-checksum-sha256",
+            Algorithm::Sha512 => "x-amz-checksum-sha512",
+            Algorithm::Md5 => "x-amz-checksum-md5",
+            Algorithm::XxHash64 => "x-amz-checksum-xxhash64",
+            Algorithm::XxHash3 => "x-amz-checksum-xxhash3",
+            Algorithm::XxHash128 => "x-amz-checksum-xxhash128",
         }
     }
 
@@ -58,6 +91,11 @@ impl Algorithm {
             Algorithm::Crc64Nvme => "ChecksumCRC64NVME",
             Algorithm::Sha1 => "ChecksumSHA1",
             Algorithm::Sha256 => "ChecksumSHA256",
+            Algorithm::Sha512 => "ChecksumSHA512",
+            Algorithm::Md5 => "ChecksumMD5",
+            Algorithm::XxHash64 => "ChecksumXXHASH64",
+            Algorithm::XxHash3 => "ChecksumXXHASH3",
+            Algorithm::XxHash128 => "ChecksumXXHASH128",
         }
     }
 
@@ -70,9 +108,11 @@ impl Algorithm {
     pub const fn digest_bytes(self) -> usize {
         match self {
             Algorithm::Crc32 | Algorithm::Crc32c => 4,
-            Algorithm::Crc64Nvme => 8,
+            Algorithm::Crc64Nvme | Algorithm::XxHash64 | Algorithm::XxHash3 => 8,
+            Algorithm::Md5 | Algorithm::XxHash128 => 16,
             Algorithm::Sha1 => 20,
             Algorithm::Sha256 => 32,
+            Algorithm::Sha512 => DIGEST_BYTES_MAX,
         }
     }
 
@@ -137,7 +177,12 @@ mod tests {
             assert!(algorithm.allows(algorithm.default_type()));
         }
         assert!(!Algorithm::Crc64Nvme.allows(ChecksumType::Composite));
-        assert!(!Algorithm::Sha256.allows(ChecksumType::FullObject));
+        for hash in Algorithm::ALL.into_iter().filter(|algorithm| !algorithm.is_crc()) {
+            assert!(
+                !hash.allows(ChecksumType::FullObject) && hash.allows(ChecksumType::Composite),
+                "{hash:?}"
+            );
+        }
         assert!(Algorithm::Crc32c.allows(ChecksumType::FullObject));
         assert_eq!(ChecksumType::from_name("full_object"), Some(ChecksumType::FullObject));
         assert_eq!(Algorithm::from_header(b"x-amz-checksum-mode"), None);

@@ -7,7 +7,7 @@
 //!              type of a multipart object's checksum          one part after another
 //!   CRC64NVME  FULL_OBJECT                                    combine
 //!   CRC32(C)   COMPOSITE (default) or FULL_OBJECT             hash of part checksums, or combine
-//!   SHA*       COMPOSITE                                      hash of part checksums
+//!   others     COMPOSITE                                      hash of part checksums
 //! ```
 
 mod algorithm;

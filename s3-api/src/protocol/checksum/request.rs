@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(of(&[crc32, ("x-amz-trailer", "x-amz-checksum-crc32")]), Err(ChecksumError::Multiple));
         let short = ("x-amz-checksum-sha256", "AAAAAA==");
         assert_eq!(of(&[short]), Err(ChecksumError::InvalidValue(Algorithm::Sha256)));
-        assert_eq!(of(&[("x-amz-checksum-md5", "AAAAAA==")]), Err(ChecksumError::UnsupportedAlgorithm));
+        assert_eq!(of(&[("x-amz-checksum-md4", "AAAAAA==")]), Err(ChecksumError::UnsupportedAlgorithm));
         assert_eq!(of(&[crc32, sdk("SHA1")]), Err(ChecksumError::SdkAlgorithm));
         assert_eq!(of(&[crc32, sdk("FOO")]), Err(ChecksumError::SdkAlgorithm));
         assert_eq!(of(&[sdk("SHA1")]), Err(ChecksumError::SdkAlgorithmAlone));

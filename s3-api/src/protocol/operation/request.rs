@@ -257,18 +257,14 @@ impl Input<'_> {
 
     /// `x-amz-checksum-algorithm`.
     pub(super) fn checksum_algorithm(&self) -> Result<Option<Algorithm>, S3Error> {
-        const LATER: [&str; 5] = ["SHA512", "MD5", "XXHASH64", "XXHASH3", "XXHASH128"];
         let Some(value) = self.headers.first("x-amz-checksum-algorithm") else { return Ok(None) };
         let value = String::from_utf8_lossy(value);
         match Algorithm::from_name(&value) {
             Some(algorithm) => Ok(Some(algorithm)),
-            None if LATER.iter().any(|later| value.eq_ignore_ascii_case(later)) => {
-                Err(S3Error::header_not_implemented("x-amz-checksum-algorithm"))
-            }
             None => Err(S3Error::with_message(
                 ErrorCode::InvalidRequest,
                 "Checksum algorithm provided is unsupported. Please try again with any of the valid types: \
-                 [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
+                 [CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5, XXHASH64, XXHASH3, XXHASH128]",
             )),
         }
     }

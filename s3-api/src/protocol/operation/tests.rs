@@ -182,7 +182,8 @@ fn a_multipart_upload_is_announced_and_completed() {
         Err(ErrorCode::InvalidRequest)
     );
     assert_eq!(create(&[("x-amz-checksum-type", "COMPOSITE")]), Err(ErrorCode::InvalidRequest));
-    assert_eq!(create(&[algorithm("XXHASH64")]), Err(ErrorCode::NotImplemented));
+    assert_eq!(create(&[algorithm("XXHASH64")]), Ok(Some((Algorithm::XxHash64, ChecksumType::Composite))));
+    assert_eq!(create(&[algorithm("XXHASH32")]), Err(ErrorCode::InvalidRequest));
     let body = "<CompleteMultipartUpload><Part><ETag>&#34;a&quot;</ETag><PartNumber> 1\n</PartNumber></Part>\
                 <Unknown/><Part><PartNumber>3</PartNumber><ChecksumCRC32>AAAAAA==</ChecksumCRC32><ETag>b</ETag>\
                 </Part></CompleteMultipartUpload>";
