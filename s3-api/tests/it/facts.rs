@@ -407,8 +407,8 @@ fn an_upload_is_judged_by_what_it_was_begun_with() {
     ];
     set_policy(&mut alice, "shared", &once);
     // A copy was begun with nothing of what its source was.
-    let copy = [("x-amz-copy-source", "/shared/k")];
-    assert_eq!(alice.call(Put, "/shared/copy", &copy, b"").status, 200);
+    let copy = [("x-amz-copy-source", "/shared/k"), ("if-none-match", "*")];
+    assert_eq!(bob.call(Put, "/shared/copy", &copy, b"").status, 200);
     let begun_with = |key: &str| {
         let info = block_on(bench.engine().head("shared", key.as_bytes(), Which::Current)).unwrap();
         ObjectHeaders::decode(&info.attributes).unwrap().begun_with.len()
