@@ -289,62 +289,6 @@ fn a_transfer_is_decided_about_when_its_bytes_are_there() {
     assert_eq!(bob.call(Get, "/photos/k", &[], b"").body, [7; 100_000]);
 }
 
-/// Decides as [`Policies`] do, tells of its first decision about a delete, and takes its time with each until it need not: others have
-/// their turns between.
-#[derive(Default)]
-struct Slow {
-    first: Mutex<Option<mpsc::Sender<()>>>,
-    is_slow: AtomicBool,
-}
-
-impl Authorizer for Slow {
-    fn decide(&self, access: &Access<'_>) -> Decision {
-        if access.action == "s3:DeleteObject" {
-            if let Some(first) = self.first.lock().unwrap().take() {
-                first.send(()).unwrap();
-            }
-            if self.is_slow.load(Ordering::SeqCst) {
-                pause(2);
-            }
-        }
-        Policies::default().decide(access)
-    }
-}
-
-#[test]
-#[allow(clippy::disallowed_methods, reason = "a client that does two things at once")]
-fn a_list_of_keys_is_judged_by_what_is_so_when_they_go() {
-    // While the rest of a long list is judged a policy forbids the first key: it stays, and whoever sent the list is told. The others go.
-    let slow = Arc::new(Slow::default());
-    let bench = Bench::decided_by(Keys::new(ALL), slow.clone());
-    let (mut alice, mut bob) = (bench.client(ALICE), bench.client(BOB));
-    assert_eq!(alice.call(Put, "/photos", &[], b"").status, 200);
-    for key in ["k", "7"] {
-        assert_eq!(alice.call(Put, &format!("/photos/{key}"), &[], b"first").status, 200);
-    }
-    let objects: String = (0..999).map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
-    let list = format!("<Delete><Object><Key>k</Key></Object>{objects}</Delete>");
-    let sum = crc32(list.as_bytes());
-    let request = bob.request(Post, "/photos?delete", &[("x-amz-checksum-crc32", &*sum)], list.as_bytes());
-    let (told, first) = mpsc::channel();
-    *slow.first.lock().unwrap() = Some(told);
-    slow.is_slow.store(true, Ordering::SeqCst);
-    let reply = std::thread::scope(|scope| {
-        let sent = scope.spawn(|| bob.send(&request));
-        first.recv().unwrap();
-        let policy = r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:DeleteObject","Resource":"arn:aws:s3:::photos/k"}}"#;
-        assert_eq!(alice.call(Put, "/photos?policy", &[], policy.as_bytes()).status, 204);
-        assert_eq!(alice.call(Put, "/photos/k", &[], b"kept").status, 200);
-        slow.is_slow.store(false, Ordering::SeqCst);
-        sent.join().unwrap()
-    });
-    let text = String::from_utf8(reply.body).unwrap();
-    assert!(text.contains("<Error><Key>k</Key><Code>AccessDenied</Code>"), "{text}");
-    assert_eq!(text.matches("<Deleted>").count(), 999, "{text}");
-    assert_eq!(alice.call(Get, "/photos/k", &[], b"").body, b"kept");
-    assert_eq!(alice.call(Get, "/photos/7", &[], b"").status, 404);
-}
-
 #[test]
 fn what_is_deleted_is_what_was_looked_at() {
     // Right behind the decision about an object, or about none, one takes its place that may not be deleted.
