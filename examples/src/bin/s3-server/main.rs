@@ -9,6 +9,7 @@
 //! has the files of users and certificates read again, which also happens when they change.
 
 mod identities;
+mod local_users;
 mod options;
 mod reload;
 mod tls;
@@ -18,9 +19,10 @@ use crossdock_s3::{
     server::Server,
     service::{Policies, ServiceOptions},
 };
-use crossdock_transport::rdma::{Rdma, RdmaOptions};
-use crossdock_transport::shm::{Shm, ShmOptions};
+use crossdock_transport::rdma::{Rdma, RdmaError, RdmaOptions, Unavailable};
+use crossdock_transport::shm::{Admission, Shm, ShmOptions};
 use identities::Identities;
+use local_users::LocalUsers;
 use options::{Options, RdmaChoice};
 use reload::Watched;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -30,7 +32,10 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
-    io::IsTerminal,
+    fs::{self, Permissions},
+    io::{self, IsTerminal},
+    os::unix::fs::PermissionsExt,
+    path::Path,
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -181,7 +186,7 @@ fn open(
         builder = builder.shards(count);
     }
     if let Some(path) = &options.shm {
-        let shm = Shm::listen(path, ShmOptions::default())
+        let shm = open_shm(path, options.shm_users.as_ref())
             .map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
         builder = builder.transport(Arc::new(shm));
     }
@@ -196,7 +201,25 @@ fn open(
     Ok(engine)
 }
 
-/// The cards. With `auto` a host without any is nothing to talk about, but with the log at `debug`.
+/// The socket for memory of clients. Whoever connects is known by the kernel's word, and what it may do with objects by its signature.
+fn open_shm(path: &Path, users: Option<&LocalUsers>) -> io::Result<Shm> {
+    let mut options = ShmOptions::default();
+    if let Some(users) = users.cloned() {
+        let usual = options.admit;
+        options.admit = Arc::new(move |peer| match users.has(peer.user) {
+            true => Admission::Wait,
+            false => usual(peer),
+        });
+    }
+    let shm = Shm::listen(path, options)?;
+    if users.is_some() {
+        // To connect is to write, which the mask that most processes have keeps from others.
+        fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    }
+    Ok(shm)
+}
+
+/// The cards. With `auto` a host without any is nothing to talk about, but with the log at `debug`; one whose cards can not be used is.
 fn open_rdma(choice: &RdmaChoice) -> Result<Option<Rdma>, String> {
     let options = match choice {
         RdmaChoice::Off => return Ok(None),

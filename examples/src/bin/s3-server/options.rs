@@ -1,5 +1,6 @@
 //! Options: from the command line, the environment and a file, in this order.
 
+use crate::local_users::LocalUsers;
 use clap::{Parser, ValueEnum};
 use crossdock_s3::{
     server::{ACCESS_LOG, ServerLimits},
@@ -83,9 +84,12 @@ struct Given {
     /// Region that signatures name, and that buckets are in [default: us-east-1]
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     region: Option<String>,
-    /// Socket where clients of this host hand over memory that objects are moved to and from
+    /// Socket where processes of this user and of root hand over memory that objects are moved to and from; others with --shm-users
     #[arg(long, value_name = "PATH", help_heading = "Network")]
     shm: Option<PathBuf>,
+    /// Users of this host, by number or name, whose processes may hand memory over besides [default: none]
+    #[arg(long, value_name = "any|USER,…", help_heading = "Network")]
+    shm_users: Option<String>,
     /// RDMA: auto (any device that is there), off, or names of devices that have to be, with commas between [default: auto]
     #[arg(long, value_name = "auto|off|DEVICE,…", help_heading = "Network")]
     rdma: Option<String>,
@@ -212,6 +216,8 @@ pub(crate) struct Options {
     pub(crate) bucket_defaults: BucketDefaults,
     pub(crate) domains: Vec<String>,
     pub(crate) shm: Option<PathBuf>,
+    /// None: processes of the server's own user and of root only.
+    pub(crate) shm_users: Option<LocalUsers>,
     pub(crate) rdma: RdmaChoice,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) log: String,
@@ -314,6 +320,11 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
     let memory_max = given.memory_max.or(file.memory_max).map(|text| parse_size(&text)).transpose()?;
     let read_cache = given.read_cache.or(file.read_cache).map(|text| parse_size(&text)).transpose()?;
     let scrub_rate = given.scrub_rate.or(file.scrub_rate).map(|text| parse_size(&text)).transpose()?;
+    let shm_users = given
+        .shm_users
+        .or(file.shm_users)
+        .map(|text| LocalUsers::parse(&text).map_err(|error| format!("--shm-users {error}")));
+    let shm_users = shm_users.transpose()?;
     Ok(Options {
         data,
         must_exist: given.must_exist || file.must_exist,
@@ -336,6 +347,7 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
         },
         domains: list(given.domains, file.domains),
         shm: given.shm.or(file.shm),
+        shm_users,
         rdma: RdmaChoice::parse(given.rdma.or(file.rdma).as_deref().unwrap_or("auto"))?,
         metrics: given.metrics.or(file.metrics),
         log: given.log.or(file.log).unwrap_or_else(|| "info".into()),
@@ -416,6 +428,9 @@ mod tests {
         assert!(parse(&["--data", "x"], "access-key = 'k'").is_err());
         assert!(parse(&["--data", "x"], "acces-key = 'k'").unwrap_err().contains("acces-key"));
         assert!(parse(&["--data", "x", "--memory", "many"], "").unwrap_err().contains("many"));
+        assert!(
+            parse(&["--data", "x", "--shm-users", "no such user"], "").unwrap_err().contains("--shm-users")
+        );
     }
 
     #[test]
