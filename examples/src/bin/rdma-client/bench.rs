@@ -1,21 +1,18 @@
 //! PUT and GET by RDMA, over shared memory and over HTTP, in turns, so that all meet the same noise.
 
 use crate::{
+    crew::Crew,
     options::{Bench, Options},
     plot::{self, Row},
-    session::{self, Carrier},
+    session::{self, Means, Worker},
 };
 use crossdock_s3::{
-    client::{Client, Fallback, Policy, Way},
+    client::{Policy, Way},
     protocol::http::Method,
-};
-use crossdock_transport::{
-    exposure::{Buffer, Session},
-    loopback::{LoopbackLink, LoopbackPeer},
 };
 use std::time::{Duration, Instant};
 
-/// Objects of one size that are written and read in turn.
+/// Objects of one size that are written and read in turn, by each worker.
 const OBJECTS: usize = 16;
 /// Turns that the time of one size and way is divided into.
 const TURNS: u32 = 4;
@@ -29,116 +26,23 @@ struct Measured {
     own: Duration,
 }
 
-/// One way of moving bytes.
-trait Lane {
-    fn name(&self) -> &'static str;
-
-    /// A buffer for objects of so many bytes.
-    fn prepare(&mut self, bytes: usize) -> Result<(), String>;
-
-    /// One object; the buffer's first byte is changed before if `fresh` says so.
-    fn put(&mut self, bucket: &str, key: &str, fresh: bool) -> Result<(), String>;
-
-    fn get(&mut self, bucket: &str, key: &str) -> Result<(), String>;
-
-    fn delete(&mut self, path: &str) -> Result<(), String>;
-
-    fn finish(self: Box<Self>);
-}
-
-struct Over<L: Carrier> {
-    client: Client,
-    session: Session<L>,
-    buffer: Option<Buffer<L>>,
-    way: Way,
-    finish: fn(&mut Client, Session<L>),
-}
-
-/// Buffers that nobody else reaches, for HTTP.
-impl Carrier for LoopbackLink {
-    const NAME: &'static str = "http";
-    const SPOKEN: &'static str = "HTTP";
-}
-
-impl<L: Carrier> Over<L> {
-    fn take(&mut self) -> Result<Buffer<L>, String> {
-        self.buffer.take().ok_or_else(|| "the buffer is in quarantine".to_owned())
-    }
-
-    fn back(&mut self, key: &str, buffer: Buffer<L>, way: Way) -> Result<(), String> {
-        self.buffer = Some(buffer);
-        if way == self.way { Ok(()) } else { Err(format!("{key} went another way: {way:?}")) }
-    }
-}
-
-impl<L: Carrier> Lane for Over<L> {
-    fn name(&self) -> &'static str {
-        L::NAME
-    }
-
-    fn prepare(&mut self, bytes: usize) -> Result<(), String> {
-        self.buffer = None;
-        self.buffer = Some(self.session.buffer(bytes).map_err(|error| error.to_string())?);
-        Ok(())
-    }
-
-    fn put(&mut self, bucket: &str, key: &str, fresh: bool) -> Result<(), String> {
-        let mut buffer = self.take()?;
-        if let (true, Some(byte)) = (fresh, buffer.first_mut()) {
-            *byte = byte.wrapping_add(1);
-        }
-        let bytes = buffer.len();
-        match self.client.put_from(bucket, key, &[], buffer, bytes) {
-            Ok(stored) => self.back(key, stored.buffer, stored.way),
-            Err(failed) => Err(failed.error.to_string()),
-        }
-    }
-
-    fn get(&mut self, bucket: &str, key: &str) -> Result<(), String> {
-        let buffer = self.take()?;
-        let wanted = buffer.len();
-        match self.client.get_into(bucket, key, None, buffer) {
-            Ok(got) if got.bytes == wanted => self.back(key, got.buffer, got.way),
-            Ok(got) => Err(format!("{key}: {} bytes came", got.bytes)),
-            Err(failed) => Err(failed.error.to_string()),
-        }
-    }
-
-    fn delete(&mut self, path: &str) -> Result<(), String> {
-        self.client.exchange(Method::Delete, path, &[], &[]).map(drop).map_err(|error| error.to_string())
-    }
-
-    fn finish(self: Box<Self>) {
-        let Over { mut client, session, buffer, finish, .. } = *self;
-        drop(buffer);
-        finish(&mut client, session);
-    }
-}
-
 /// What the options name, and HTTP.
-fn lanes(options: &Options, memory: usize) -> Result<Vec<Box<dyn Lane>>, String> {
-    let mut lanes: Vec<Box<dyn Lane>> = Vec::new();
-    if let Some(wanted) = options.rdma() {
-        let mut client = session::plain(options, Policy::Require);
-        let session = session::over_rdma(&mut client, options, &wanted, memory)?;
-        let finish = session::end_rdma;
-        lanes.push(Box::new(Over { client, session, buffer: None, way: Way::Transport, finish }));
-    }
-    if let Some(path) = &options.shm {
-        let mut client = session::plain(options, Policy::Require);
-        let session = session::over_shm(&mut client, path, memory)?;
-        let finish = |_: &mut Client, session| drop(session);
-        lanes.push(Box::new(Over { client, session, buffer: None, way: Way::Transport, finish }));
-    }
-    let client = session::plain(options, Policy::Off);
-    let session = Session::new(LoopbackLink::new(LoopbackPeer::new(0)));
-    let finish = |_: &mut Client, session| drop(session);
-    lanes.push(Box::new(Over { client, session, buffer: None, way: Way::Http(Fallback::Off), finish }));
-    Ok(lanes)
+fn lanes(options: &Options, depth: usize, memory: usize) -> Result<Vec<Crew>, String> {
+    let rdma = options.rdma().map(Means::Rdma);
+    let shm = options.shm.clone().map(Means::Shm);
+    let lane = |means: Means| {
+        let crew = Crew::hire(options, &means, Policy::Require, depth, memory / depth)?;
+        match crew.len() == depth {
+            true => Ok(crew),
+            false => Err(format!("{} has no room for {depth} at a time", means.spoken())),
+        }
+    };
+    rdma.into_iter().chain(shm).chain([Means::Http]).map(lane).collect()
 }
 
 pub(crate) fn run(options: &Options, wanted: &Bench, memory: usize) -> Result<(), String> {
-    let mut lanes = lanes(options, memory)?;
+    let depth = wanted.depth.max(1);
+    let lanes = lanes(options, depth, memory)?;
     let mut plain = session::plain(options, Policy::Off);
     let bucket = format!("/{}", wanted.target.bucket);
     let (head, _) = plain.exchange(Method::Put, &bucket, &[], &[]).map_err(|error| error.to_string())?;
@@ -150,38 +54,65 @@ pub(crate) fn run(options: &Options, wanted: &Bench, memory: usize) -> Result<()
     );
     let mut rows = Vec::new();
     for kib in &wanted.sizes {
-        let bytes = kib.checked_mul(1024).filter(|bytes| *bytes <= memory);
-        let bytes = bytes.ok_or_else(|| format!("{kib} KiB do not fit in --memory"))?;
-        lanes.iter_mut().try_for_each(|lane| lane.prepare(bytes))?;
+        let bytes = kib.checked_mul(1024).filter(|bytes| *bytes <= memory / depth);
+        let bytes = bytes.ok_or_else(|| format!("{depth} times {kib} KiB do not fit in --memory"))?;
+        for lane in &lanes {
+            all(lane.each(depth, move |_, worker| worker.prepare(bytes)))?;
+        }
         for what in ["PUT", "GET"] {
             let mut measured: Vec<_> = lanes.iter().map(|_| Measured::default()).collect();
             for _ in 0..TURNS {
-                for (lane, measured) in lanes.iter_mut().zip(&mut measured) {
-                    Turn { wanted, bytes, what }.take(&mut **lane, measured)?;
+                for (lane, measured) in lanes.iter().zip(&mut measured) {
+                    Turn { wanted, bytes, what }.take(lane, measured)?;
                 }
             }
             for (lane, measured) in lanes.iter().zip(&mut measured) {
-                rows.push(measured.print(*kib, what, lane.name(), bytes, wanted.server_pid.is_some()));
+                rows.push(measured.print(
+                    *kib,
+                    what,
+                    lane.means().name(),
+                    bytes,
+                    wanted.server_pid.is_some(),
+                ));
             }
         }
-        for lane in &mut lanes {
-            for index in 0..OBJECTS {
-                let key = key(&wanted.target.key, bytes, lane.name(), index);
-                lane.delete(&format!("{bucket}/{key}"))?;
-            }
+        for lane in &lanes {
+            let (bucket, objects) = (bucket.clone(), Objects::of(lane, wanted, bytes));
+            all(lane.each(depth, move |number, worker| {
+                (0..OBJECTS).try_for_each(|index| {
+                    let path = format!("{bucket}/{}", objects.key(number, index));
+                    let deleted = worker.client().exchange(Method::Delete, &path, &[], &[]);
+                    deleted.map(drop).map_err(|error| error.to_string())
+                })
+            }))?;
         }
     }
-    for lane in lanes {
-        lane.finish();
-    }
+    drop(lanes);
     if let Some(path) = &wanted.plot {
         std::fs::write(path, plot::svg(&rows)).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }
 
-fn key(prefix: &str, bytes: usize, name: &str, index: usize) -> String {
-    format!("{prefix}bench-{bytes}-{name}-{index}")
+/// What all of them said.
+fn all<T>(said: Vec<Result<T, String>>) -> Result<Vec<T>, String> {
+    said.into_iter().collect()
+}
+
+/// Names of the objects of one size that go one way.
+#[derive(Clone)]
+struct Objects {
+    front: String,
+}
+
+impl Objects {
+    fn of(lane: &Crew, wanted: &Bench, bytes: usize) -> Objects {
+        Objects { front: format!("{}bench-{bytes}-{}", wanted.target.key, lane.means().name()) }
+    }
+
+    fn key(&self, worker: usize, index: usize) -> String {
+        format!("{}-{worker}-{index}", self.front)
+    }
 }
 
 /// One stretch of one way.
@@ -193,23 +124,32 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     #[allow(clippy::disallowed_methods, reason = "a benchmark has the system's clock")]
-    fn take(&self, lane: &mut dyn Lane, measured: &mut Measured) -> Result<(), String> {
+    fn take(&self, lane: &Crew, measured: &mut Measured) -> Result<(), String> {
         let limit = Duration::from_secs_f64((self.wanted.seconds / f64::from(TURNS)).max(0.01));
         let (server, own) = (self.server_time(), own_time());
+        let (bucket, objects) =
+            (self.wanted.target.bucket.clone(), Objects::of(lane, self.wanted, self.bytes));
+        let (what, bytes, over_http) = (self.what, self.bytes, matches!(lane.means(), Means::Http));
         let begin = Instant::now();
-        let bucket = &self.wanted.target.bucket;
-        let mut index = 0;
-        // Each object at least once, so that there is something to get.
-        while begin.elapsed() < limit || (self.what == "PUT" && index < OBJECTS) {
-            let key = key(&self.wanted.target.key, self.bytes, lane.name(), index % OBJECTS);
-            let one = Instant::now();
-            match self.what {
-                "PUT" => lane.put(bucket, &key, index % OBJECTS == 0)?,
-                _ => lane.get(bucket, &key)?,
+        let latencies = lane.each(lane.len(), move |number, worker| {
+            let (mut index, mut latencies) = (0, Vec::new());
+            // Each object at least once, so that there is something to get.
+            while begin.elapsed() < limit || (what == "PUT" && index < OBJECTS) {
+                let key = objects.key(number, index % OBJECTS);
+                let one = Instant::now();
+                let way = match what {
+                    "PUT" => put(worker, (&bucket, &key), bytes, index % OBJECTS == 0)?,
+                    _ => get(worker, (&bucket, &key), bytes)?,
+                };
+                latencies.push(one.elapsed());
+                if (way == Way::Transport) == over_http {
+                    return Err(format!("{key} went another way: {way:?}"));
+                }
+                index += 1;
             }
-            measured.latencies.push(one.elapsed());
-            index += 1;
-        }
+            Ok(latencies)
+        });
+        measured.latencies.extend(all(latencies)?.into_iter().flatten());
         measured.elapsed += begin.elapsed();
         measured.server += self.server_time().saturating_sub(server);
         measured.own += own_time().saturating_sub(own);
@@ -221,6 +161,22 @@ impl Turn<'_> {
             .server_pid
             .and_then(|pid| processor_time(&format!("/proc/{pid}/stat")))
             .unwrap_or_default()
+    }
+}
+
+/// One object; the buffer's first byte is changed before if `fresh` says so.
+fn put(worker: &mut dyn Worker, object: (&str, &str), bytes: usize, fresh: bool) -> Result<Way, String> {
+    if let (true, Some(byte)) = (fresh, worker.bytes()?.first_mut()) {
+        *byte = byte.wrapping_add(1);
+    }
+    worker.put(object, bytes).map(|done| done.way)
+}
+
+fn get(worker: &mut dyn Worker, object: (&str, &str), bytes: usize) -> Result<Way, String> {
+    let done = worker.get(object, None)?;
+    match done.bytes == bytes {
+        true => Ok(done.way),
+        false => Err(format!("{}: {} bytes came", object.1, done.bytes)),
     }
 }
 
@@ -272,6 +228,8 @@ impl Measured {
             way: name,
             mib_per_second: moved / f64::from(1 << 20) / seconds,
             p50_us: at(0.5) as f64,
+            p99_us: at(0.99) as f64,
+            own: per_gib(self.own),
             server: with_server.then(|| per_gib(self.server)),
         }
     }

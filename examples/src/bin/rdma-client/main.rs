@@ -7,6 +7,9 @@
 //! ```
 
 mod bench;
+mod crew;
+#[path = "../s3-server/local_users.rs"]
+mod local_users;
 mod options;
 mod plot;
 mod session;
@@ -14,10 +17,8 @@ mod transfer;
 mod upload;
 
 use clap::Parser;
-use crossdock_s3::client::Client;
-use crossdock_transport::exposure::Session;
 use options::{Command, Options};
-use session::Carrier;
+use session::Means;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -33,36 +34,18 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), String> {
     let memory = options.memory_bytes()?;
-    if let Command::Bench(wanted) = &options.command {
-        return bench::run(options, wanted, memory);
-    }
-    let mut client = session::plain(options, options.policy());
-    match (options.rdma(), &options.shm) {
-        (Some(wanted), None) => {
-            let session = session::over_rdma(&mut client, options, &wanted, memory)?;
-            let result = transfer(options, &mut client, &session, memory);
-            session::end_rdma(&mut client, session);
-            result
-        }
-        (None, Some(path)) => {
-            let session = session::over_shm(&mut client, path, memory)?;
-            transfer(options, &mut client, &session, memory)
-        }
-        _ => Err("say how the bytes go: --rdma, or --shm PATH".to_owned()),
-    }
-}
-
-fn transfer<L: Carrier>(
-    options: &Options,
-    client: &mut Client,
-    session: &Session<L>,
-    memory: usize,
-) -> Result<(), String> {
+    let means = match (options.rdma(), options.shm.clone()) {
+        _ if matches!(options.command, Command::Bench(_)) => None,
+        (Some(wanted), None) => Some(Means::Rdma(wanted)),
+        (None, Some(path)) => Some(Means::Shm(path)),
+        _ => None,
+    };
+    let means = means.ok_or_else(|| "say how the bytes go: --rdma, or --shm PATH".to_owned());
     match &options.command {
         Command::Put { file, target } => {
-            transfer::put(client, session, memory, file, &target.for_file(file)?)
+            transfer::put(options, &means?, memory, file, &target.for_file(file)?)
         }
-        Command::Get { source, file } => transfer::get(client, session, memory, source, file),
-        Command::Bench(_) => unreachable!("it has sessions of its own"),
+        Command::Get { source, file } => transfer::get(options, &means?, memory, source, file),
+        Command::Bench(wanted) => bench::run(options, wanted, memory),
     }
 }

@@ -1,23 +1,27 @@
 //! Options.
 
+use crate::local_users::LocalUsers;
 use crossdock_s3::client::Policy;
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 /// An S3 client whose bytes go past HTTP: by RDMA, or over memory shared with a server on this host
-#[derive(clap::Parser, Debug)]
+#[derive(clap::Parser, Clone, Debug)]
 #[command(version)]
 pub(crate) struct Options {
-    /// Address of the server
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    /// Address or name of the server, and its port. It is spoken to over plain HTTP
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9000", value_parser = resolve)]
     pub(crate) server: SocketAddr,
     /// Go over shared memory, by the socket where the server takes it: its own --shm
     #[arg(long, value_name = "PATH")]
     pub(crate) shm: Option<PathBuf>,
+    /// A user of this host, by number or name, whose server may be trusted with the memory besides one of this user or root
+    #[arg(long, value_name = "USER", requires = "shm", value_parser = LocalUsers::parse)]
+    pub(crate) shm_server_user: Option<LocalUsers>,
     /// Go by RDMA, over the device of that name, or over the one that is nearest to the server
     #[arg(long, value_name = "DEVICE", num_args = 0..=1, require_equals = true)]
     rdma: Option<Option<String>>,
@@ -30,17 +34,20 @@ pub(crate) struct Options {
     /// Region that signatures name
     #[arg(long, env = "AWS_DEFAULT_REGION", default_value = "us-east-1")]
     pub(crate) region: String,
-    /// Fail rather than go over HTTP
+    /// Fail rather than go over HTTP: also if there is no session to be had
     #[arg(long)]
     pub(crate) require: bool,
-    /// Memory to share, in MiB
+    /// Memory for the bytes, in MiB, divided by those who move them
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     pub(crate) memory: usize,
+    /// Pieces of a file that are moved at a time, each over a session of its own with at least 8 MiB of the memory
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) jobs: usize,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-#[derive(clap::Subcommand, Debug)]
+#[derive(clap::Subcommand, Clone, Debug)]
 pub(crate) enum Command {
     /// Stores a file
     Put {
@@ -60,7 +67,7 @@ pub(crate) enum Command {
     Bench(Bench),
 }
 
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Bench {
     /// A bucket, and what keys begin with, as s3://bucket/prefix. It is made if it is not there; objects are deleted again
     pub(crate) target: Location,
@@ -70,6 +77,9 @@ pub(crate) struct Bench {
     /// Seconds for each size and way
     #[arg(long, default_value_t = 2.0)]
     pub(crate) seconds: f64,
+    /// Objects that are moved at a time by each way, each over a session of its own with its part of the memory
+    #[arg(long, default_value_t = 1)]
+    pub(crate) depth: usize,
     /// Draw what was measured, as SVG
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
@@ -83,6 +93,12 @@ pub(crate) struct Bench {
 pub(crate) struct RdmaOption {
     /// The device; none: the nearest.
     pub(crate) device: Option<String>,
+}
+
+/// The first address that the name has.
+fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|error| error.to_string())?.next();
+    found.ok_or_else(|| "it has no address".to_owned())
 }
 
 impl Options {

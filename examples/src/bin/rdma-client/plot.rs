@@ -3,7 +3,9 @@
 //! ```text
 //!   ┌ PUT MiB/s ┐ ┌ GET MiB/s ┐      size of objects to the right, both axes logarithmic, a line for each way
 //!   ┌ PUT p50   ┐ ┌ GET p50   ┐
-//!   ┌ PUT s/GiB ┐ ┌ GET s/GiB ┐      processor time of the server, where its process was named
+//!   ┌ PUT p99   ┐ ┌ GET p99   ┐
+//!   ┌ PUT s/GiB ┐ ┌ GET s/GiB ┐      processor time of the client
+//!   ┌ PUT s/GiB ┐ ┌ GET s/GiB ┐      and of the server, where its process was named
 //! ```
 
 use lines::{HEIGHT, Line, WIDTH};
@@ -22,14 +24,19 @@ pub(crate) struct Row {
     pub(crate) way: &'static str,
     pub(crate) mib_per_second: f64,
     pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// Seconds of the client's processors for a GiB.
+    pub(crate) own: f64,
     /// Seconds of the server's processors for a GiB, if they were counted.
     pub(crate) server: Option<f64>,
 }
 
 type Value = fn(&Row) -> Option<f64>;
-const PANELS: [(&str, Value); 3] = [
+const PANELS: [(&str, Value); 5] = [
     ("MiB/s", |row| Some(row.mib_per_second)),
     ("p50, µs", |row| Some(row.p50_us)),
+    ("p99, µs", |row| Some(row.p99_us)),
+    ("client CPU, s/GiB", |row| Some(row.own)),
     ("server CPU, s/GiB", |row| row.server),
 ];
 const WAYS: [&str; 3] = ["rdma", "shm", "http"];
@@ -73,8 +80,10 @@ mod tests {
     #[test]
     fn every_row_is_a_point() {
         // Each way has a line through its rows, inside the picture; what was not counted is not drawn.
-        let row =
-            |kib, what, way, value| Row { kib, what, way, mib_per_second: value, p50_us: 9.0, server: None };
+        let row = |kib, what, way, value| {
+            let (p50_us, p99_us, own) = (9.0, 99.0, 0.5);
+            Row { kib, what, way, mib_per_second: value, p50_us, p99_us, own, server: None }
+        };
         let rows = [
             row(4, "GET", "shm", 10.0),
             row(1024, "GET", "shm", 2000.0),
@@ -82,8 +91,8 @@ mod tests {
             row(4, "PUT", "http", 5.0),
         ];
         let picture = svg(&rows);
-        assert_eq!(picture.matches("<circle").count(), 2 * rows.len(), "{picture}");
-        assert_eq!(picture.matches("<polyline").count(), 6);
+        assert_eq!(picture.matches("<circle").count(), 4 * rows.len(), "{picture}");
+        assert_eq!(picture.matches("<polyline").count(), 12);
         assert!(picture.contains(">1 MiB</text>") && !picture.contains("server CPU"));
         assert_eq!(picture.matches("<svg").count(), picture.matches("</svg>").count());
         assert!(!picture.contains("NaN") && !picture.contains("inf"));

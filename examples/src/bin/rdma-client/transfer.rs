@@ -1,110 +1,351 @@
 //! Files to objects, and objects to files.
 
-use crate::{options::Location, session::Carrier, upload::Upload};
-use crossdock_s3::client::{Client, Got, Way};
-use crossdock_transport::exposure::Session;
+use crate::{
+    crew::Crew,
+    options::{Location, Options},
+    session::{self, Done, Means, Worker},
+    upload::{PARTS_MAX, Upload},
+};
+use crossdock_s3::{
+    client::{Policy, Way},
+    protocol::{auth::encode_path, http::Method},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Bytes asked for at a time: enough that the round trip does not count.
 const PIECE_BYTES: usize = 64 << 20;
+/// Memory that a worker is worth having: S3 wants 5 MiB of the parts of an upload.
+const WORKER_BYTES: usize = 8 << 20;
 
-fn progress(bytes: u64) -> ProgressBar {
+/// How many workers, and bytes of memory for each: all of it, divided by them.
+fn divided(options: &Options, memory: usize) -> (usize, usize) {
+    let count = options.jobs.clamp(1, (memory / WORKER_BYTES).max(1));
+    // Of whole MiB there are whole pages, whichever they are, and buffers that are as large as the session.
+    (count, (memory / count) >> 20 << 20)
+}
+
+/// Workers for so many pieces, whichever way there is: without a session over HTTP, unless that is not wanted. And why over HTTP.
+fn hired(
+    options: &Options,
+    means: &Means,
+    (count, memory): (usize, usize),
+) -> Result<(Crew, Option<String>), String> {
+    match Crew::hire(options, means, options.policy(), count, memory) {
+        Ok(crew) => Ok((crew, None)),
+        Err(reason) if options.policy() == Policy::Prefer => {
+            let crew = Crew::hire(options, &Means::Http, Policy::Off, count, memory)?;
+            Ok((crew, Some(reason)))
+        }
+        Err(reason) => Err(reason),
+    }
+}
+
+/// How long the file is, if it says so. A pipe, a terminal or a device has a length of 0, and so do files that the kernel makes up as they
+/// are read: what is in them is known at their end.
+fn length(metadata: &Metadata) -> Option<u64> {
+    Some(metadata.len()).filter(|bytes| metadata.is_file() && *bytes > 0)
+}
+
+/// Reads until the target is full or there is nothing more. How much came.
+fn read_up_to(
+    mut source: impl FnMut(usize, &mut [u8]) -> io::Result<usize>,
+    target: &mut [u8],
+) -> io::Result<usize> {
+    let mut at = 0;
+    while let Some(rest) = target.get_mut(at..).filter(|rest| !rest.is_empty()) {
+        match source(at, rest) {
+            Ok(0) => break,
+            Ok(read) => at += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(at)
+}
+
+/// A file that changes while it is read would be stored as it never was.
+fn check_length(path: &Path, read: u64, length: Option<u64>) -> Result<(), String> {
+    match length.filter(|length| *length != read) {
+        Some(length) => {
+            Err(format!("{}: it had {length} bytes, and {read} when they were read", path.display()))
+        }
+        None => Ok(()),
+    }
+}
+
+fn progress(length: Option<u64>) -> ProgressBar {
+    let Some(bytes) = length else { return ProgressBar::no_length() };
     let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}");
     // The template is a constant that is good; and on no terminal nothing is drawn.
     ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-pub(crate) fn put<L: Carrier>(
-    client: &mut Client,
-    session: &Session<L>,
+/// What workers do to one object together.
+struct Shared<P> {
+    /// Where the next of them goes on.
+    place: Mutex<P>,
+    /// One failed, and the others need not go on.
+    has_failed: AtomicBool,
+    bar: ProgressBar,
+}
+
+impl<P> Shared<P> {
+    fn new(place: P, bar: &ProgressBar) -> Arc<Shared<P>> {
+        Arc::new(Shared { place: Mutex::new(place), has_failed: AtomicBool::new(false), bar: bar.clone() })
+    }
+
+    fn place(&self) -> MutexGuard<'_, P> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Piece after piece, until there is none.
+    fn work<T>(&self, mut piece: impl FnMut() -> Result<Option<T>, String>) -> Result<Vec<T>, String> {
+        let mut done = Vec::new();
+        while !self.has_failed.load(Ordering::Relaxed) {
+            match piece() {
+                Ok(Some(value)) => done.push(value),
+                Ok(None) => break,
+                Err(error) => {
+                    self.has_failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Which way all of them went: over HTTP, if one did.
+fn ways<'a>(done: impl Iterator<Item = &'a Done>) -> (Option<Way>, Option<Box<str>>) {
+    let (mut way, mut rail) = (None, None);
+    for one in done {
+        way = way.filter(|way| *way != Way::Transport).or(Some(one.way));
+        rail = one.rail.clone().or(rail);
+    }
+    (way, rail)
+}
+
+/// A file that is being read.
+struct Source {
+    file: Arc<File>,
+    length: Option<u64>,
+    at: u64,
+    /// Of the part that comes next, from 1.
+    number: u16,
+    /// Bytes of the first part, which the first worker has read.
+    first: Option<usize>,
+    is_over: bool,
+}
+
+/// Reads the next part into the worker's buffer: its number, and how long it is. None behind the end.
+fn next_part(
+    shared: &Shared<Source>,
+    index: usize,
+    worker: &mut dyn Worker,
+) -> Result<Option<(u16, usize)>, String> {
+    let failed = |error: io::Error| format!("the file: {error}");
+    let mut source = shared.place();
+    if index == 0
+        && let Some(bytes) = source.first.take()
+    {
+        return Ok(Some((1, bytes)));
+    }
+    if source.is_over || source.length.is_some_and(|length| source.at >= length) {
+        return Ok(None);
+    }
+    let target = worker.bytes()?;
+    let number = source.number;
+    if number > PARTS_MAX {
+        let bytes = target.len();
+        return Err(format!(
+            "the file has more than {PARTS_MAX} parts of {bytes} bytes: give it more --memory"
+        ));
+    }
+    let file = source.file.clone();
+    let Some(length) = source.length else {
+        // Whoever reads has it for itself.
+        let bytes = read_up_to(|_, rest| (&*file).read(rest), target).map_err(failed)?;
+        source.is_over = bytes < target.len();
+        source.at += bytes as u64;
+        source.number += u16::from(bytes > 0);
+        return Ok((bytes > 0).then_some((number, bytes)));
+    };
+    let (at, room) = (source.at, target.len());
+    let wanted = usize::try_from(length - at).unwrap_or(room).min(room);
+    source.at += wanted as u64;
+    source.number += 1;
+    drop(source);
+    let target = target.get_mut(..wanted).unwrap_or_default();
+    let bytes = read_up_to(|done, rest| file.read_at(rest, at + done as u64), target).map_err(failed)?;
+    match bytes == wanted {
+        true => Ok(Some((number, bytes))),
+        false => Err(format!("the file ended before its {length} bytes had been read")),
+    }
+}
+
+pub(crate) fn put(
+    options: &Options,
+    means: &Means,
     memory: usize,
     path: &Path,
     target: &Location,
 ) -> Result<(), String> {
-    let named = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut file = File::open(path).map_err(named)?;
-    let bytes = file.metadata().map_err(named)?.len();
-    let piece = usize::try_from(bytes).unwrap_or(usize::MAX).min(PIECE_BYTES).min(memory);
-    let mut buffer = session.buffer(piece).map_err(|error| error.to_string())?;
-    let bar = progress(bytes);
-    if bytes <= piece as u64 {
-        file.read_exact(&mut buffer).map_err(named)?;
-        let stored = client
-            .put_from(&target.bucket, &target.key, &[], buffer, piece)
-            .map_err(|failed| failed.error.to_string())?;
+    let named = |error: io::Error| format!("{}: {error}", path.display());
+    let file = Arc::new(File::open(path).map_err(named)?);
+    let length = length(&file.metadata().map_err(named)?);
+    let (count, memory) = divided(options, memory);
+    let room = PIECE_BYTES.min(memory);
+    // Of a length that is known one more is room to find out that it has grown.
+    let piece = length.map_or(room, |bytes| usize::try_from(bytes + 1).unwrap_or(room).min(room));
+    let needed = length.map_or(count, |bytes| usize::try_from(bytes / piece as u64 + 1).unwrap_or(count));
+    let (crew, fallback) = hired(options, means, (count.min(needed), memory))?;
+    let bar = progress(length);
+    let (read, shown) = (file.clone(), path.display().to_string());
+    let first = crew.first(move |worker| {
+        worker.prepare(piece)?;
+        let read = read_up_to(|_, rest| (&*read).read(rest), worker.bytes()?);
+        read.map_err(|error| format!("{shown}: {error}"))
+    })?;
+    if first < piece {
+        check_length(path, first as u64, length)?;
+        let object = target.clone();
+        let done = crew.first(move |worker| worker.put((&object.bucket, &object.key), first))?;
         bar.finish_and_clear();
-        say::<L>("put", bytes, stored.way, stored.rail.as_deref());
+        say("put", first as u64, &crew, ways([done].iter()), fallback);
         return Ok(());
     }
-    let upload = Upload::begin(client, target)?;
-    let result = upload.parts(client, &mut file, bytes, buffer, &bar);
-    let result = result.and_then(|(parts, went)| upload.complete(client, &parts).map(|()| went));
-    let (way, rail) = match result {
-        Ok(went) => went,
+    let mut client = session::plain(options, Policy::Off);
+    let upload = Upload::begin(&mut client, target)?;
+    let whole = file.clone();
+    let source = Source { file, length, at: first as u64, number: 2, first: Some(first), is_over: false };
+    let stored = put_parts(&crew, piece, target, upload.id(), &Shared::new(source, &bar));
+    let stored = stored.and_then(|(parts, at)| {
+        let now = whole.metadata().ok().filter(|_| length.is_some()).map_or(at, |now| now.len());
+        check_length(path, now, length)?;
+        let tags: Vec<&str> = parts.iter().map(|(_, done)| &*done.etag).collect();
+        upload.complete(&mut client, &tags)?;
+        Ok((parts.iter().map(|(_, done)| done.bytes as u64).sum(), ways(parts.iter().map(|(_, done)| done))))
+    });
+    match stored {
+        Ok((bytes, went)) => {
+            bar.finish_and_clear();
+            say("put", bytes, &crew, went, fallback);
+            Ok(())
+        }
         Err(error) => {
             // What was stored of it would stay for ever.
-            upload.abort(client);
-            return Err(error);
+            upload.abort(&mut client);
+            Err(error)
         }
-    };
-    bar.finish_and_clear();
-    say::<L>("put", bytes, way, rail.as_deref());
-    Ok(())
+    }
 }
 
-pub(crate) fn get<L: Carrier>(
-    client: &mut Client,
-    session: &Session<L>,
+/// Stores the parts, side by side; they, in order, and how far the file was read.
+#[allow(clippy::type_complexity)]
+fn put_parts(
+    crew: &Crew,
+    piece: usize,
+    target: &Location,
+    upload: &str,
+    shared: &Arc<Shared<Source>>,
+) -> Result<(Vec<(u16, Done)>, u64), String> {
+    let (object, upload, together) = (target.clone(), upload.to_owned(), shared.clone());
+    let parts = crew.each(crew.len(), move |index, worker| {
+        if index > 0 {
+            worker.prepare(piece)?;
+        }
+        together.work(|| {
+            let Some((number, bytes)) = next_part(&together, index, worker)? else { return Ok(None) };
+            let done = worker.put_part((&object.bucket, &object.key), &upload, number, bytes)?;
+            together.bar.inc(bytes as u64);
+            Ok(Some((number, done)))
+        })
+    });
+    let mut all = Vec::new();
+    for parts in parts {
+        all.extend(parts?);
+    }
+    all.sort_unstable_by_key(|(number, _)| *number);
+    let at = shared.place().at;
+    Ok((all, at))
+}
+
+pub(crate) fn get(
+    options: &Options,
+    means: &Means,
     memory: usize,
     source: &Location,
     path: &Path,
 ) -> Result<(), String> {
-    let named = |error: std::io::Error| format!("{}: {error}", path.display());
-    let object = format!("/{}/{}", source.bucket, crossdock_s3::protocol::auth::encode_path(&source.key));
-    let head = client.exchange(crossdock_s3::protocol::http::Method::Head, &object, &[], &[]);
-    let (head, _) = head.map_err(|error| error.to_string())?;
+    let named = |error: io::Error| format!("{}: {error}", path.display());
+    let mut client = session::plain(options, Policy::Off);
+    let object = format!("/{}/{}", source.bucket, encode_path(&source.key));
+    let (head, _) = client.exchange(Method::Head, &object, &[], &[]).map_err(|error| error.to_string())?;
     if head.status != 200 {
         return Err(format!("{source}: status {}", head.status));
     }
     let bytes = head.get("content-length").and_then(|length| length.parse::<u64>().ok());
     let bytes = bytes.ok_or_else(|| format!("{source}: the server does not say how long it is"))?;
     let etag = head.get("etag").unwrap_or_default().to_owned();
-    let mut file = Target::create(path).map_err(named)?;
-    let piece = usize::try_from(bytes).unwrap_or(usize::MAX).min(PIECE_BYTES).min(memory);
-    let mut buffer = session.buffer(piece).map_err(|error| error.to_string())?;
-    let bar = progress(bytes);
-    let (mut at, mut way, mut rail) = (0, Way::Transport, None);
-    while at < bytes {
-        let end = bytes.min(at + piece as u64);
-        let got = client.get_into(&source.bucket, &source.key, Some(at..end), buffer);
-        let Got { buffer: back, bytes: came, way: went, rail: over, head } =
-            got.map_err(|failed| failed.error.to_string())?;
-        if head.get("etag") != Some(&etag) {
-            return Err(format!("{source} was replaced while it was read"));
-        }
-        file.file.write_all(back.get(..came).unwrap_or_default()).map_err(named)?;
-        if came as u64 != end - at {
-            return Err(format!("{source}: {came} bytes came where {} were to", end - at));
-        }
-        way = if went == Way::Transport { way } else { went };
-        rail = over.or(rail);
-        (buffer, at) = (back, end);
-        bar.set_position(at);
+    let file = Target::create(path).map_err(named)?;
+    let (count, memory) = divided(options, memory);
+    let piece = usize::try_from(bytes).unwrap_or(usize::MAX).min(PIECE_BYTES).min(memory).max(1);
+    let needed = usize::try_from(bytes.div_ceil(piece as u64)).unwrap_or(count);
+    // What is no file takes bytes in their order.
+    let count = if file.is_seekable() { count.min(needed) } else { 1 };
+    let (crew, fallback) = hired(options, means, (count, memory))?;
+    let bar = progress(Some(bytes));
+    let shared = Shared::new(0, &bar);
+    let (wanted, together, writer) = (source.clone(), shared.clone(), file.writer());
+    let pieces = crew.each(crew.len(), move |_, worker| {
+        worker.prepare(piece)?;
+        together.work(|| {
+            let range = {
+                let mut at = together.place();
+                let begin = *at;
+                *at = bytes.min(begin + piece as u64);
+                begin..*at
+            };
+            if range.is_empty() {
+                return Ok(None);
+            }
+            let done = worker.get((&wanted.bucket, &wanted.key), Some(range.clone()))?;
+            if done.etag != etag {
+                return Err(format!("{wanted} was replaced while it was read"));
+            }
+            let length = range.end - range.start;
+            if done.bytes as u64 != length {
+                return Err(format!("{wanted}: {} bytes came where {length} were to", done.bytes));
+            }
+            let came = worker.bytes()?.get(..done.bytes).unwrap_or_default();
+            writer.write(came, range.start).map_err(|error| format!("the file: {error}"))?;
+            together.bar.inc(length);
+            Ok(Some(done))
+        })
+    });
+    let mut all = Vec::new();
+    for pieces in pieces {
+        all.extend(pieces?);
     }
     file.finish().map_err(named)?;
     bar.finish_and_clear();
-    say::<L>("got", bytes, way, rail.as_deref());
+    say("got", bytes, &crew, ways(all.iter()), fallback);
     Ok(())
 }
 
 /// A file that is to come. What is at its path stays there until it is whole.
 struct Target {
-    file: File,
+    file: Arc<File>,
     /// Where it is meanwhile, and where it goes. None of what is no file, as a pipe, and is written as it is.
     places: Option<(PathBuf, PathBuf)>,
 }
@@ -121,12 +362,13 @@ impl Target {
             found => Some(found?),
         };
         if there.as_ref().is_some_and(|there| !there.is_file()) {
-            return Ok(Target { file: File::options().write(true).open(place)?, places: None });
+            let file = Arc::new(File::options().write(true).open(place)?);
+            return Ok(Target { file, places: None });
         }
         let mut name = place.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let meanwhile = place.with_file_name(name);
-        let file = File::create_new(&meanwhile)?;
+        let file = Arc::new(File::create_new(&meanwhile)?);
         let target = Target { file, places: Some((meanwhile, place)) };
         if let Some(there) = there {
             target.file.set_permissions(there.permissions())?;
@@ -134,13 +376,33 @@ impl Target {
         Ok(target)
     }
 
+    /// Whether its bytes may come in any order.
+    fn is_seekable(&self) -> bool {
+        self.places.is_some()
+    }
+
+    fn writer(&self) -> Writer {
+        Writer { file: self.file.clone(), is_seekable: self.is_seekable() }
+    }
+
     /// It is whole, and takes its place.
     fn finish(mut self) -> io::Result<()> {
-        self.file.flush()?;
         let Some((meanwhile, place)) = &self.places else { return Ok(()) };
         fs::rename(meanwhile, place)?;
         self.places = None;
         Ok(())
+    }
+}
+
+/// Writes to the file that is to come.
+struct Writer {
+    file: Arc<File>,
+    is_seekable: bool,
+}
+
+impl Writer {
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        if self.is_seekable { self.file.write_all_at(bytes, at) } else { (&*self.file).write_all(bytes) }
     }
 }
 
@@ -154,13 +416,20 @@ impl Drop for Target {
     }
 }
 
-fn say<L: Carrier>(what: &str, bytes: u64, way: Way, rail: Option<&str>) {
-    match (way, rail) {
-        (Way::Transport, None) => println!("{what} {bytes} bytes over {}", L::SPOKEN),
-        (Way::Transport, Some(rail)) => {
-            println!("{what} {bytes} bytes over {}, by the server's {rail}", L::SPOKEN);
-        }
-        (Way::Http(why), _) => println!("{what} {bytes} bytes over HTTP: {why}"),
+/// What was done, and which way. Nothing goes no way: then it is told which way it would have gone.
+fn say(
+    what: &str,
+    bytes: u64,
+    crew: &Crew,
+    (way, rail): (Option<Way>, Option<Box<str>>),
+    fallback: Option<String>,
+) {
+    let spoken = crew.means().spoken();
+    match (way, fallback, rail) {
+        (_, Some(why), _) => println!("{what} {bytes} bytes over HTTP: {why}"),
+        (Some(Way::Http(why)), None, _) => println!("{what} {bytes} bytes over HTTP: {why}"),
+        (_, None, Some(rail)) => println!("{what} {bytes} bytes over {spoken}, by the server's {rail}"),
+        (_, None, None) => println!("{what} {bytes} bytes over {spoken}"),
     }
 }
 
@@ -168,19 +437,17 @@ fn say<L: Carrier>(what: &str, bytes: u64, way: Way, rail: Option<&str>) {
 #[allow(clippy::unwrap_used, reason = "a test that gets an error where it wants a value has failed")]
 mod tests {
     use super::*;
-    use crossdock_s3::client::{Credentials, Policy};
-    use crossdock_transport::shm::{ShmClient, ShmLink};
-    use rustix::net::{SendFlags, send};
-    use std::{net::TcpListener, os::fd::OwnedFd, os::unix::fs::PermissionsExt, thread};
+    use clap::Parser;
+    use std::{net::TcpListener, os::unix::fs::PermissionsExt, thread};
 
-    /// A server of one connection that answers each request with the next of these, and hangs up then.
+    /// A server that answers each connection with the next of these.
     #[allow(clippy::disallowed_methods, reason = "a server beside the client that blocks")]
     fn scripted(replies: Vec<&'static str>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
             for reply in replies {
+                let (mut stream, _) = listener.accept().unwrap();
                 let mut seen = Vec::new();
                 while !seen.ends_with(b"\r\n\r\n") {
                     let mut byte = [0];
@@ -193,22 +460,27 @@ mod tests {
         address
     }
 
-    /// Memory that a server has which says nothing more.
-    fn session() -> (Session<ShmLink>, OwnedFd) {
-        let (memory, server) = ShmClient::pair(1 << 20).unwrap();
-        send(&server, format!("session {:032x}", 7).as_bytes(), SendFlags::empty()).unwrap();
-        let session = Session::new(ShmLink::new(memory));
-        session.poll();
-        (session, server)
+    fn fetch(replies: &[&'static str], path: &Path) -> Result<(), String> {
+        let server = scripted(replies.to_vec());
+        let file = path.to_str().unwrap();
+        let line =
+            ["rdma-client", "--access-key=a", "--secret-key=b", "--server", &server, "get", "s3://b/k", file];
+        let options = Options::parse_from(line);
+        let source = Location { bucket: "b".to_owned(), key: "k".to_owned() };
+        get(&options, &Means::Http, 1 << 20, &source, path)
     }
 
-    fn fetch(replies: &[&'static str], path: &Path) -> Result<(), String> {
-        let credentials =
-            Credentials { access_key: "a".into(), secret: "b".into(), region: "us-east-1".into() };
-        let mut client = Client::new(&scripted(replies.to_vec()), credentials, || 0).policy(Policy::Off);
-        let (session, _server) = session();
-        let source = Location { bucket: "b".to_owned(), key: "k".to_owned() };
-        get(&mut client, &session, 1 << 20, &source, path)
+    #[test]
+    fn memory_is_divided_into_whole_mebibytes() {
+        // Shows that nobody has less than a worker is worth having, unless there is less, and that all of them have no more than there is.
+        for (jobs, mebibytes, expected) in
+            [("4", 64, (4, 16)), ("3", 64, (3, 21)), ("8", 16, (2, 8)), ("0", 64, (1, 64)), ("4", 1, (1, 1))]
+        {
+            let line =
+                ["rdma-client", "--access-key=a", "--secret-key=b", "--jobs", jobs, "get", "s3://b/k", "f"];
+            let (count, bytes) = divided(&Options::parse_from(line), mebibytes << 20);
+            assert_eq!((count, bytes), (expected.0, expected.1 << 20), "{jobs} of {mebibytes}");
+        }
     }
 
     const HEAD: &str = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 3\r\n\r\n";
