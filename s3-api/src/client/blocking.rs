@@ -1,7 +1,7 @@
 //! The client for callers without a runtime: each call blocks its thread until it is done.
 
 use super::{
-    AsyncClient, ClientError, Credentials, Failed, Gathered, Got, Parallel, Policy, ReplyHead, Stored,
+    AsyncClient, ClientError, Credentials, Failed, Gathered, Got, Pace, Parallel, Policy, ReplyHead, Stored,
     Uploaded,
     runtime::{Blocking, blocked_on},
 };
@@ -28,6 +28,11 @@ impl Client {
     /// Which way bytes may go. Default: [`Policy::Prefer`].
     pub fn policy(self, policy: Policy) -> Client {
         Client(self.0.policy(policy))
+    }
+
+    /// How long transfers may take. Default: [`Pace::default`].
+    pub fn pace(self, pace: Pace) -> Client {
+        Client(self.0.pace(pace))
     }
 
     /// See [`AsyncClient::bind_shm`].

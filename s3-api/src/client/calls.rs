@@ -1,18 +1,18 @@
 //! The client: one call after the other, or many at a time, over any runtime.
 
 use super::{
-    ClientError, Credentials, Fallback, Policy, ReplyHead, Way,
+    ClientError, Credentials, Fallback, Pace, Policy, ReplyHead, Way,
     connection::Connection,
     contract::{GetVerdict, PutVerdict, judge_body, judge_get, judge_put},
     http::Framing,
     request::{element, object_path, part_path, signed_head},
-    runtime::{Runtime, in_silence},
+    runtime::{Runtime, SILENCE, in_silence},
     sessions::Known,
 };
 use crate::protocol::{
     checksum::{Algorithm, Hasher},
     http::Method,
-    remote::{EXPOSURE, EXPOSURE_ENDED, NO_SESSION, PROTOCOL_STATUS, RAIL, TOKEN},
+    remote::{EXPOSURE, EXPOSURE_ENDED, NO_SESSION, PROTOCOL_STATUS, RAIL, TIMEOUT, TOKEN},
 };
 use crossdock_transport::exposure::{Buffer, Direction, ExposeError, Exposed, Link, Session, Target};
 use std::{
@@ -25,7 +25,8 @@ use std::{
     time::Duration,
 };
 
-/// How long the proof that a buffer is out of reach may take. A transfer has five seconds, and one more to be ended.
+/// How long the proof that a buffer is out of reach may take. No transfer is under way any more then: the server has answered, or it has seen
+/// its connection closed and ends the transfer, for which it has a second.
 const PROOF: Duration = Duration::from_secs(30);
 /// Connections that are kept for later requests.
 const IDLE_MAX: usize = 64;
@@ -47,6 +48,7 @@ pub struct AsyncClient<R: Runtime> {
     host: Box<str>,
     credentials: Credentials,
     policy: Policy,
+    pace: Pace,
     now: Box<dyn Fn() -> u64>,
     idle: RefCell<Vec<Connection<R::Stream>>>,
 }
@@ -131,12 +133,26 @@ impl<R: Runtime> AsyncClient<R> {
         now: impl Fn() -> u64 + 'static,
     ) -> AsyncClient<R> {
         let (host, now) = (host.into(), Box::new(now));
-        AsyncClient { runtime, host, credentials, policy: Policy::default(), now, idle: RefCell::default() }
+        AsyncClient {
+            runtime,
+            host,
+            credentials,
+            policy: Policy::default(),
+            pace: Pace::default(),
+            now,
+            idle: RefCell::default(),
+        }
     }
 
     /// Which way bytes may go. Default: [`Policy::Prefer`].
     pub fn policy(mut self, policy: Policy) -> AsyncClient<R> {
         self.policy = policy;
+        self
+    }
+
+    /// How long transfers may take: what the server is told, and how long its reply is waited for. Default: [`Pace::default`].
+    pub fn pace(mut self, pace: Pace) -> AsyncClient<R> {
+        self.pace = pace;
         self
     }
 
@@ -275,7 +291,7 @@ impl<R: Runtime> AsyncClient<R> {
                 Ok((exposed, _)) => {
                     let token = exposed.token(0..bytes as u64).unwrap_or_default();
                     let result =
-                        self.put_token(path, headers, &token, bytes as u64, checksum.as_deref()).await;
+                        self.put_token(path, headers, &token, (bytes as u64, 0), checksum.as_deref()).await;
                     let ended = result.as_ref().is_ok_and(|(head, _)| is_ended(head));
                     let Some(buffer) = self.proven(exposed, ended).await else {
                         return Err(Failed { error: ClientError::Quarantined, buffer: None });
@@ -336,17 +352,16 @@ impl<R: Runtime> AsyncClient<R> {
         stored.map_err(|error| ClientError::EmptyStored(Box::new(error)))
     }
 
-    /// A PUT whose bytes are named by a token: stored, or why not so.
+    /// A PUT whose `bytes` are named by a token: stored, or why not so. With it `beside` bytes are under way.
     pub(super) async fn put_token(
         &self,
         path: &str,
         headers: &[(&str, &str)],
         token: &str,
-        bytes: u64,
+        (bytes, beside): (u64, u64),
         checksum: Option<&str>,
     ) -> Result<(ReplyHead, Option<Fallback>), ClientError> {
-        let headers = [headers, &[(TOKEN, token)]].concat();
-        let reply = self.call(Method::Put, path, &headers, &[]).await?;
+        let reply = self.propose((Method::Put, path), headers, token, bytes.saturating_add(beside)).await?;
         let (head, document) = self.document(reply).await?;
         let fallback = match judge_put(&head, bytes, checksum) {
             PutVerdict::Stored => None,
@@ -410,7 +425,7 @@ impl<R: Runtime> AsyncClient<R> {
         let room = exposed.len();
         let session = exposed.session().clone();
         let key = exposed.slice(0..0).map(|slice| slice.key().0);
-        let result = self.get_token(path, headers, token).await;
+        let result = self.propose((Method::Get, path), headers, token, room).await;
         let ended = result.as_ref().is_ok_and(|reply| is_ended(&reply.head));
         // Whatever the reply says: first nobody reaches the buffer any more.
         let Some(buffer) = self.proven(exposed, ended).await else {
@@ -440,14 +455,20 @@ impl<R: Runtime> AsyncClient<R> {
         }
     }
 
-    pub(super) async fn get_token(
+    /// Sends a request that names memory, and reads the head of its reply, which may take as long as `bytes` do: its own, and those that are
+    /// under way beside it.
+    pub(super) async fn propose(
         &self,
-        path: &str,
+        (method, path): (Method, &str),
         headers: &[(&str, &str)],
         token: &str,
+        bytes: u64,
     ) -> Result<Reply<R::Stream>, ClientError> {
-        let headers = [headers, &[(TOKEN, token)]].concat();
-        self.call(Method::Get, path, &headers, &[]).await
+        let time = self.pace.time(bytes);
+        let told = Pace::told(time);
+        let mut headers = [headers, &[(TOKEN, token)]].concat();
+        headers.extend(told.as_deref().map(|told| (TIMEOUT, told)));
+        self.call_for(time, (method, path), &headers, &[]).await
     }
 
     /// What a reply to a GET with a token says: bytes that moved and their checksum; or why not, and the reply if its body has them.
@@ -546,13 +567,27 @@ impl<R: Runtime> AsyncClient<R> {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Reply<R::Stream>, ClientError> {
+        self.call_for(Duration::ZERO, (method, path), headers, body).await
+    }
+
+    /// The same of what the server may work on for `time` before it answers.
+    async fn call_for(
+        &self,
+        time: Duration,
+        (method, path): (Method, &str),
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Reply<R::Stream>, ClientError> {
         let request =
             signed_head(&self.credentials, &self.host, (self.now)(), (method, path), headers, body.len());
         let mut connection = match self.idle_connection() {
             Some(connection) => connection,
-            None => Connection::new(in_silence(&self.runtime, self.runtime.connect(&self.host)).await?),
+            None => {
+                let connect = self.runtime.connect(&self.host);
+                Connection::new(in_silence(&self.runtime, SILENCE, connect).await?)
+            }
         };
-        let head = connection.call(&self.runtime, &request, body).await?;
+        let head = connection.call(&self.runtime, &request, body, time).await?;
         Ok(Reply { head, connection })
     }
 

@@ -3,11 +3,11 @@
 use super::{
     ClientError, ReplyHead,
     http::{Framing, HEAD_BYTES_MAX},
-    runtime::{Runtime, in_silence},
+    runtime::{Runtime, SILENCE, in_silence},
 };
 use crate::protocol::http::ChunkedDecoder;
 use futures_io::{AsyncRead, AsyncWrite};
-use std::{future::poll_fn, io, pin::Pin};
+use std::{future::poll_fn, io, pin::Pin, time::Duration};
 
 /// The longest document that is read.
 const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
@@ -19,11 +19,13 @@ pub(super) struct Connection<S> {
     /// Received and not used.
     pending: Vec<u8>,
     keeps_alive: bool,
+    /// How long the server may say nothing, as the request in work needs it.
+    silence: Duration,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn new(stream: S) -> Connection<S> {
-        Connection { stream, pending: Vec::new(), keeps_alive: true }
+        Connection { stream, pending: Vec::new(), keeps_alive: true, silence: SILENCE }
     }
 
     /// Whether it can take another request.
@@ -31,13 +33,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.keeps_alive && self.pending.is_empty() && runtime.is_quiet(&mut self.stream)
     }
 
-    /// Sends a request; gives the head of its reply, whose body is to be read next.
+    /// Sends a request; gives the head of its reply, whose body is to be read next. The server may do something for `time` before it answers.
     pub(super) async fn call<R: Runtime<Stream = S>>(
         &mut self,
         runtime: &R,
         head: &[u8],
         body: &[u8],
+        time: Duration,
     ) -> Result<ReplyHead, ClientError> {
+        self.silence = SILENCE + time;
+        runtime.allow_silence(&mut self.stream, self.silence)?;
         self.send(runtime, head).await?;
         self.send(runtime, body).await?;
         loop {
@@ -62,12 +67,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<(), ClientError> {
         while !bytes.is_empty() {
             let write = poll_fn(|cx| Pin::new(&mut self.stream).poll_write(cx, bytes));
-            match in_silence(runtime, write).await? {
+            match in_silence(runtime, self.silence, write).await? {
                 0 => return Err(ClientError::Connection(io::ErrorKind::WriteZero.into())),
                 sent => bytes = bytes.get(sent..).unwrap_or_default(),
             }
         }
-        in_silence(runtime, poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx))).await
+        in_silence(runtime, self.silence, poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx))).await
     }
 
     async fn receive<R: Runtime<Stream = S>>(&mut self, runtime: &R) -> Result<(), ClientError> {
@@ -84,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         target: &mut [u8],
     ) -> Result<usize, ClientError> {
         let read = poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, target));
-        match in_silence(runtime, read).await? {
+        match in_silence(runtime, self.silence, read).await? {
             0 => Err(ClientError::Connection(io::ErrorKind::UnexpectedEof.into())),
             received => Ok(received),
         }

@@ -34,6 +34,13 @@ impl Default for Parallel {
     }
 }
 
+impl Parallel {
+    /// Bytes of so many parts at a time, which share the way that they go.
+    fn bytes_at_a_time(&self, at_a_time: usize) -> u64 {
+        self.part_bytes.max(1).saturating_mul(at_a_time.max(1)) as u64
+    }
+}
+
 /// Which way the parts of an object went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ways {
@@ -269,20 +276,22 @@ impl<R: Runtime> AsyncClient<R> {
             Ok((exposed, _)) => exposed,
             Err((buffer, fallback)) => return Ok(Pass::none(buffer, parts, fallback)),
         };
+        let at_a_time = parallel.in_flight.min(exposed.session().link().requests_max());
+        let all = parallel.bytes_at_a_time(at_a_time);
         let put = |(part, checksum): (&Part, &String)| {
             let range = part.bytes.start as u64..part.bytes.end as u64;
             let (token, path, checksum) = (exposed.token(range.clone()), path(part), checksum.clone());
             async move {
                 let Some(token) = token else { return Ok(Err(Fallback::NoSession)) };
                 let bytes = range.end - range.start;
-                let stored = self.put_token(&path, &[], &token, bytes, Some(&checksum)).await?;
+                let beside = all.saturating_sub(bytes);
+                let stored = self.put_token(&path, &[], &token, (bytes, beside), Some(&checksum)).await?;
                 Ok(match stored {
                     (head, None) => Ok((head.get("etag").unwrap_or_default().to_owned(), rail_of(&head))),
                     (_, Some(fallback)) => Err(fallback),
                 })
             }
         };
-        let at_a_time = parallel.in_flight.min(exposed.session().link().requests_max());
         let results = side_by_side(at_a_time, parts.iter().zip(&checksums).map(put)).await;
         match self.proven(exposed, false).await {
             Some(buffer) => Pass::of(buffer, parts, results),
@@ -350,13 +359,15 @@ impl<R: Runtime> AsyncClient<R> {
         };
         let session = exposed.session().clone();
         let key = exposed.slice(0..0).map(|slice| slice.key().0);
+        let at_a_time = parallel.in_flight.min(session.link().requests_max());
+        let all = parallel.bytes_at_a_time(at_a_time);
         let get = |part: &Part| {
             let wanted = part.bytes.start as u64..part.bytes.end as u64;
             let (token, range) = (exposed.token(wanted.clone()), range_header(part));
             async move {
                 let Some(token) = token else { return Ok(Err(Fallback::NoSession)) };
                 let headers = [("range", &*range), ("if-match", etag)];
-                let reply = self.get_token(object, &headers, &token).await?;
+                let reply = self.propose((Method::Get, object), &headers, &token, all).await?;
                 let bytes = wanted.end - wanted.start;
                 Ok(match self.judged(object, reply, bytes, Some(&wanted)).await? {
                     Ok((_, count, _)) if count != bytes => {
@@ -367,7 +378,6 @@ impl<R: Runtime> AsyncClient<R> {
                 })
             }
         };
-        let at_a_time = parallel.in_flight.min(session.link().requests_max());
         let results = side_by_side(at_a_time, parts.iter().map(get)).await;
         let Some(buffer) = self.proven(exposed, false).await else {
             return Err(Failed { error: ClientError::Quarantined, buffer: None });

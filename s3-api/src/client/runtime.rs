@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// How long the server may keep silent.
+/// How long the server may keep silent, beside the time that a transfer of its may take.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// Sockets, waiting and time. Everything stays on the thread that asks, so nothing here has to be `Send`.
@@ -33,6 +33,15 @@ pub trait Runtime {
     /// Resolves after that time.
     fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
 
+    /// From now on reads of the stream may take so long, where the runtime limits them by itself. One that does not needs nothing.
+    ///
+    /// # Errors
+    /// The limit can not be set.
+    fn allow_silence(&self, stream: &mut Self::Stream, time: Duration) -> io::Result<()> {
+        let _ = (stream, time);
+        Ok(())
+    }
+
     /// Whether nothing has come on a connection that is kept for the next request: not even that the server closed it. Does not wait.
     fn is_quiet(&self, stream: &mut Self::Stream) -> bool {
         let poll = Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut [0]);
@@ -46,7 +55,11 @@ pub struct Blocking;
 
 /// A connection that blocks.
 #[derive(Debug)]
-pub struct BlockingStream(TcpStream);
+pub struct BlockingStream {
+    socket: TcpStream,
+    /// How long a read may take, as the kernel was told last.
+    silence: Duration,
+}
 
 impl Runtime for Blocking {
     type Stream = BlockingStream;
@@ -56,7 +69,7 @@ impl Runtime for Blocking {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
-        Ok(BlockingStream(stream))
+        Ok(BlockingStream { socket: stream, silence: SILENCE })
     }
 
     async fn readable(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
@@ -78,10 +91,19 @@ impl Runtime for Blocking {
         })
     }
 
+    fn allow_silence(&self, stream: &mut BlockingStream, time: Duration) -> io::Result<()> {
+        // Most requests are as the one before: no call to the kernel then.
+        if stream.silence != time {
+            stream.socket.set_read_timeout(Some(time))?;
+            stream.silence = time;
+        }
+        Ok(())
+    }
+
     fn is_quiet(&self, stream: &mut BlockingStream) -> bool {
         // Before every request on a connection that was kept: one call to the kernel, where two more would make the socket blocking again.
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        matches!(recv(&stream.0, &mut [0; 1], flags), Err(rustix::io::Errno::AGAIN))
+        matches!(recv(&stream.socket, &mut [0; 1], flags), Err(rustix::io::Errno::AGAIN))
     }
 }
 
@@ -95,13 +117,13 @@ impl AsyncRead for BlockingStream {
         _: &mut Context<'_>,
         target: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(in_time(|| io::Read::read(&mut self.0, target)))
+        Poll::Ready(in_time(|| io::Read::read(&mut self.socket, target)))
     }
 }
 
 impl AsyncWrite for BlockingStream {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(in_time(|| io::Write::write(&mut self.0, bytes)))
+        Poll::Ready(in_time(|| io::Write::write(&mut self.socket, bytes)))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -109,7 +131,7 @@ impl AsyncWrite for BlockingStream {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.shutdown(std::net::Shutdown::Write))
+        Poll::Ready(self.socket.shutdown(std::net::Shutdown::Write))
     }
 }
 
@@ -141,9 +163,10 @@ pub(super) fn blocked_on<T>(future: impl Future<Output = T>) -> T {
 /// Waits for `future`, but no longer than the server may keep silent.
 pub(super) async fn in_silence<R: Runtime, T>(
     runtime: &R,
+    silence: Duration,
     future: impl Future<Output = io::Result<T>>,
 ) -> Result<T, ClientError> {
-    let (mut future, mut limit) = (pin!(future), pin!(runtime.sleep(SILENCE)));
+    let (mut future, mut limit) = (pin!(future), pin!(runtime.sleep(silence)));
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.map_err(ClientError::Connection)),
         Poll::Pending => {

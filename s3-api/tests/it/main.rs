@@ -18,6 +18,7 @@ mod identities;
 mod log;
 mod many_at_once;
 mod multipart;
+mod pace;
 mod poison;
 mod pressure;
 mod remote;

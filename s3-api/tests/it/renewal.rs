@@ -23,7 +23,7 @@ use std::{
 };
 
 /// A client of a simulated card. Its memory is good for any of its queue pairs.
-struct SimulatedLink {
+pub(crate) struct SimulatedLink {
     nic: SimulatedNic,
     peer: RefCell<LoopbackPeer>,
     link: RefCell<LoopbackLink>,
@@ -122,6 +122,14 @@ impl Link for SimulatedLink {
     }
 }
 
+/// A session of the client's with the server that has the card.
+pub(crate) fn connected(nic: &SimulatedNic, client: &mut Client) -> Session<SimulatedLink> {
+    let link = SimulatedLink::new(nic);
+    let offer = nic.offer(&link.peer.borrow());
+    link.renewed(&client.connect(&offer).unwrap()).unwrap();
+    Session::new(link)
+}
+
 struct World {
     bench: Bench,
     nic: SimulatedNic,
@@ -140,10 +148,7 @@ impl World {
     }
 
     fn session(&self) -> Session<SimulatedLink> {
-        let link = SimulatedLink::new(&self.nic);
-        let offer = self.nic.offer(&link.peer.borrow());
-        link.renewed(&self.client(Policy::Require).connect(&offer).unwrap()).unwrap();
-        Session::new(link)
+        connected(&self.nic, &mut self.client(Policy::Require))
     }
 
     /// The server forgets the session, as one that was not used for long.
