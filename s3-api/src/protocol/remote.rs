@@ -19,6 +19,9 @@ use core::time::Duration;
 
 /// Names the client's memory, and makes a request one of these.
 pub const TOKEN: &str = "x-amz-rdma-token";
+/// What other servers of the field take a token from. They are not read here: nothing says that they are signed. But a PUT without a body that
+/// has one of them means the bytes in its client's memory, and is refused, where an empty object would be stored otherwise.
+pub const FOREIGN_TOKENS: [&str; 2] = ["x-rdma-info", "x-scal-rdma"];
 /// What became of it: a status of its own.
 pub const REPLY: &str = "x-amz-rdma-reply";
 /// How many bytes were moved, in decimal.
@@ -33,7 +36,7 @@ pub const TIMEOUT: &str = "x-amz-rdma-timeout-ms";
 pub const SESSION: &str = "x-amz-rdma-session";
 /// What names of further values of a connect and its answer begin with.
 pub const PARAMETER: &str = "x-amz-rdma-";
-/// Says `unsupported` where a dialect or a kind of token is not served, and [`NO_SESSION`].
+/// Says [`UNSUPPORTED`] where a dialect or a kind of token is not served, and [`NO_SESSION`].
 pub const PROTOCOL_STATUS: &str = "x-amz-rdma-protocol-status";
 
 /// With a reply about bytes that were moved: which of the server's rails they went over, as its list of transports has them. Absent where
@@ -43,6 +46,8 @@ pub const RAIL: &str = "x-amz-rdma-rail";
 pub const EXPOSURE: &str = "x-amz-rdma-exposure";
 /// Its value.
 pub const EXPOSURE_ENDED: &str = "ended";
+/// [`PROTOCOL_STATUS`] of what is not served: not now, and not for another object.
+pub const UNSUPPORTED: &str = "unsupported";
 /// [`PROTOCOL_STATUS`] of a 404 that is about the session and not about the object.
 pub const NO_SESSION: &str = "no-session";
 
@@ -75,7 +80,8 @@ impl Proposal {
     ///
     /// # Errors
     /// 400 `InvalidRDMAToken` for two tokens, or one that is no text; 400 `InvalidRequest` if the request brings a body or says
-    /// that it does; 400 `InvalidArgument` for a timeout that is none.
+    /// that it does, or if it is a PUT that brings none and has a token of [`FOREIGN_TOKENS`] instead; 400 `InvalidArgument` for a timeout
+    /// that is none.
     pub fn of(
         operation: OperationName,
         headers: &Headers,
@@ -86,13 +92,19 @@ impl Proposal {
         if !matches!(operation, O::GetObject | O::PutObject | O::UploadPart) {
             return Ok(None);
         }
+        let is_empty = matches!(framing, BodyFraming::None | BodyFraming::Length(0));
         let mut tokens = headers.all(TOKEN);
-        let Some(token) = tokens.next() else { return Ok(None) };
+        let Some(token) = tokens.next() else {
+            let foreign = FOREIGN_TOKENS.into_iter().find(|name| headers.contains(name));
+            return match foreign.filter(|_| is_empty && operation != O::GetObject) {
+                Some(name) => Err(foreign_token(name)),
+                None => Ok(None),
+            };
+        };
         if tokens.next().is_some() {
             return Err(ErrorCode::InvalidRdmaToken.into());
         }
         let token = core::str::from_utf8(token).map_err(|_| ErrorCode::InvalidRdmaToken)?;
-        let is_empty = matches!(framing, BodyFraming::None | BodyFraming::Length(0));
         let is_plain = matches!(payload, PayloadMode::Unsigned | PayloadMode::Sha256(_));
         if !is_empty || !is_plain || headers.contains("x-amz-trailer") {
             return Err(S3Error::with_message(
@@ -107,6 +119,14 @@ impl Proposal {
         };
         Ok(Some(Proposal { token: Redacted(token.trim().into()), timeout }))
     }
+}
+
+fn foreign_token(name: &'static str) -> S3Error {
+    S3Error::with_message(
+        ErrorCode::InvalidRequest,
+        "The header that names the client's memory is x-amz-rdma-token here. Nothing was stored: send it, or the bytes in a body.",
+    )
+    .field("Header", name)
 }
 
 fn parse_timeout(text: &str) -> Option<Duration> {
@@ -165,8 +185,15 @@ pub enum Control {
     Bind,
     /// `GET /.crossdock/transports`: what this server can move bytes by.
     Transports,
-    /// `/.hipobj-rc/…`: another dialect, which is not spoken.
+    /// `/.hipobj-rc/…`: another dialect, which is not spoken. Its clients sign as this one's do not, so that it is answered whoever asks.
     Foreign,
+}
+
+/// The answer to [`Control::Foreign`].
+pub fn foreign() -> Reply {
+    let mut reply = Reply::new(501).header(PROTOCOL_STATUS, UNSUPPORTED);
+    reply.body = ReplyBody::Empty;
+    reply
 }
 
 impl Control {
@@ -241,6 +268,29 @@ mod tests {
         assert_eq!(of(BodyFraming::Length(0), streaming).unwrap_err().code, ErrorCode::InvalidRequest);
         let trailer = [(TOKEN, "a"), ("x-amz-trailer", "x-amz-checksum-crc32")];
         assert_eq!(propose(OperationName::PutObject, &trailer), Err(ErrorCode::InvalidRequest));
+    }
+
+    #[test]
+    fn tokens_of_other_servers_store_nothing() {
+        // Shows that a PUT whose bytes are in memory that nobody here reads is refused, and not taken for an empty object; that one with a
+        // body is one as any other, and so is a GET, which answers in a body; and that our own header is what counts beside them.
+        let propose_with = |operation, names: &[&str], framing| {
+            let pairs: Vec<(&str, &str)> = names.iter().map(|name| (*name, "a")).collect();
+            let proposal = Proposal::of(operation, &headers(&pairs), framing, &PayloadMode::Unsigned);
+            proposal.map(|proposal| proposal.is_some()).map_err(|error| error.code)
+        };
+        for foreign in FOREIGN_TOKENS {
+            for put in [OperationName::PutObject, OperationName::UploadPart] {
+                for framing in [BodyFraming::None, BodyFraming::Length(0)] {
+                    assert_eq!(propose_with(put, &[foreign], framing), Err(ErrorCode::InvalidRequest));
+                    assert_eq!(propose_with(put, &[foreign, TOKEN], framing), Ok(true));
+                }
+                assert_eq!(propose_with(put, &[foreign], BodyFraming::Length(1)), Ok(false));
+                assert_eq!(propose_with(put, &[foreign], BodyFraming::Chunked), Ok(false));
+            }
+            assert_eq!(propose_with(OperationName::GetObject, &[foreign], BodyFraming::None), Ok(false));
+            assert_eq!(propose_with(OperationName::CopyObject, &[foreign], BodyFraming::None), Ok(false));
+        }
     }
 
     #[test]

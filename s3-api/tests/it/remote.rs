@@ -75,6 +75,7 @@ impl Peer {
 const TOKEN: &str = "x-amz-rdma-token";
 const SESSION: &str = "x-amz-rdma-session";
 const REPLY: &str = "x-amz-rdma-reply";
+const STATUS: &str = "x-amz-rdma-protocol-status";
 const BYTES: &str = "x-amz-rdma-bytes-transferred";
 const CHECKSUM: &str = "x-amz-rdma-checksum-crc64nvme";
 
@@ -198,15 +199,17 @@ fn what_can_not_be_served_is_declined() {
         "0".repeat(6),
         "0".repeat(32)
     );
-    for token in [
-        "something else",
-        &dc,
-        &format!("rc:{}:{}:{}:{}", "0".repeat(32), "0".repeat(16), "0".repeat(8), "0".repeat(8)),
-    ] {
+    // A queue pair, which is good for a connect and no object's bytes.
+    let hip = "0".repeat(88);
+    let rc = format!("rc:{}:{}:{}:{}", "0".repeat(32), "0".repeat(16), "0".repeat(8), "0".repeat(8));
+    for token in ["something else", &dc, &rc, &hip] {
+        let unsupported = (token != "something else").then_some("unsupported");
         let reply = peer.http.call(Method::Get, "/bucket/key", &[(TOKEN, token)], b"");
         assert_eq!((reply.status, reply.header(REPLY)), (200, Some("501")), "{token}");
         assert!(reply.body == body);
+        assert_eq!(reply.header(STATUS), unsupported, "{token}");
         let reply = peer.http.call(Method::Put, "/bucket/new", &[(TOKEN, token)], b"");
+        assert_eq!(reply.header(STATUS), unsupported, "{token}");
         assert_eq!(
             (reply.status, reply.header(REPLY), &*reply.code()),
             (200, Some("501"), "RDMANotSupported")
@@ -222,7 +225,12 @@ fn what_can_not_be_served_is_declined() {
     let reply = peer.http.call(Method::Get, "/bucket/nothing", &[(TOKEN, &token)], b"");
     assert_eq!((reply.status, &*reply.code()), (404, "NoSuchKey"));
     let text = render(bench.server.metrics(), &[], &[]);
-    for line in ["reason=\"unknown_token\"} 2", "reason=\"not_served\"} 4", "reason=\"too_small\"} 1"] {
+    for line in [
+        "connects_total{result=\"made\"} 1",
+        "reason=\"unknown_token\"} 2",
+        "reason=\"not_served\"} 6",
+        "reason=\"too_small\"} 1",
+    ] {
         assert!(text.contains(line), "{line} in {text}");
     }
 }
@@ -447,6 +455,9 @@ fn bad_requests_are_refused() {
     refused(Method::Put, &[(TOKEN, &token), ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")], "BadDigest");
     let reply = peer.http.call(Method::Put, "/bucket/key", &[(TOKEN, &token)], b"body");
     assert_eq!((reply.status, &*reply.code()), (400, "InvalidRequest"));
+    // A token by the name that another server gives it, which would leave an empty object.
+    let reply = peer.http.call(Method::Put, "/bucket/key", &[("x-rdma-info", &token)], b"");
+    assert_eq!((reply.status, &*reply.code()), (400, "InvalidRequest"));
     let mut http = bench.client(ALICE);
     assert_eq!(http.call(Method::Head, "/bucket/key", &[], b"").status, 404, "nothing was stored");
     // The direction is the client's to say: what it offers to be written is not read.
@@ -477,8 +488,17 @@ fn a_server_says_what_it_speaks() {
     let limits = r#""sessions":{"max":1024,"principal_max":64,"in_flight":64,"idle_ms":300000}"#;
     assert!(text.contains(limits) && text.contains("\"cores\":2,"), "{text}");
     assert_eq!(http.call(Method::Post, "/.s3rdma-rc/connect", &[(TOKEN, "x")], b"").status, 405);
-    let reply = http.call(Method::Post, "/.hipobj-rc/prepare", &[], b"");
-    assert_eq!((reply.status, reply.header("x-amz-rdma-protocol-status")), (501, Some("unsupported")));
+    // Its clients sign for another service, and say nothing of a body; some do not sign.
+    let signed = http.request(Method::Post, "/.hipobj-rc/prepare", &[], b"");
+    let as_they_sign =
+        String::from_utf8(signed.clone()).unwrap().replacen("/s3/aws4_request", "/hipobj/aws4_request", 1);
+    let as_they_sign = as_they_sign.replacen("x-amz-content-sha256: UNSIGNED-PAYLOAD\r\n", "", 1);
+    assert!(as_they_sign.len() < signed.len(), "{as_they_sign}");
+    let unsigned = http.unsigned(Method::Post, "/.hipobj-rc/prepare", &[], b"");
+    for request in [&*signed, as_they_sign.as_bytes(), &*unsigned] {
+        let reply = http.send(request);
+        assert_eq!((reply.status, reply.header(STATUS)), (501, Some("unsupported")));
+    }
     assert_eq!(http.call(Method::Get, "/.crossdock-shm/bind", &[], b"").status, 405);
 }
 

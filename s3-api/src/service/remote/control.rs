@@ -6,8 +6,8 @@ use crate::{
         error::{ErrorCode, S3Error},
         http::Headers,
         remote::{
-            Control, PARAMETER, PROTOCOL_STATUS, REPLY, SESSION, TIMEOUT_DEFAULT, TIMEOUT_MAX, TOKEN,
-            format_session, parse_session,
+            Control, PARAMETER, REPLY, SESSION, TIMEOUT_DEFAULT, TIMEOUT_MAX, TOKEN, foreign, format_session,
+            parse_session,
         },
         reply::{Reply, ReplyBody},
     },
@@ -35,11 +35,7 @@ pub(in crate::service) async fn control(
         Control::Disconnect => disconnect(engine, options, principal, headers).await,
         Control::Bind => bind(engine, principal, headers).await,
         Control::Transports => Ok(transports(engine, options)),
-        Control::Foreign => {
-            let mut reply = Reply::new(501).header(PROTOCOL_STATUS, "unsupported");
-            reply.body = ReplyBody::Empty;
-            Ok(reply)
-        }
+        Control::Foreign => Ok(foreign()),
     }
 }
 

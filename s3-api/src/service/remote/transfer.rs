@@ -10,7 +10,10 @@ use crate::{
         http::Headers,
         lifecycle::LifecycleConfiguration,
         operation::{PutObject, ReadObject, UploadPart},
-        remote::{EXPOSURE, EXPOSURE_ENDED, Proposal, RAIL, declined, memory_checksum, moved, taken},
+        remote::{
+            EXPOSURE, EXPOSURE_ENDED, PROTOCOL_STATUS, Proposal, RAIL, UNSUPPORTED, declined,
+            memory_checksum, moved, taken,
+        },
         reply::Reply,
     },
     service::{Answer, Principal, authorize::Looked, failure::failure, reads, standing::Decided, writes},
@@ -258,7 +261,8 @@ pub(in crate::service) async fn get(
     let mut answer =
         reads::get(asked.engine, request, looked, asked.principal, asked.lifecycle.as_deref()).await?;
     if answer.payload.is_some() {
-        answer.reply = declined(answer.reply);
+        let unsupported = (reason == Declined::NotServed).then(|| UNSUPPORTED.to_owned());
+        answer.reply = declined(answer.reply).optional(PROTOCOL_STATUS, unsupported);
     }
     answer.moved = Some(Moved::Declined(reason));
     Ok(answer)
@@ -400,7 +404,8 @@ where
         Declined::Late | Declined::Failed => ErrorCode::RdmaTransferFailed,
         _ => ErrorCode::RdmaNotSupported,
     };
-    Err(S3Error::new(code).field("Reason", reason.as_str()))
+    let error = S3Error::new(code).field("Reason", reason.as_str());
+    Err(if reason == Declined::NotServed { error.header(PROTOCOL_STATUS, UNSUPPORTED) } else { error })
 }
 
 /// Reads the client's memory into what `begin` begins, with a checksum by the algorithm it names if the client brings none, compares it
