@@ -17,6 +17,7 @@ use crate::{
         error::{ErrorCode, S3Error},
         http::{BodyFraming, Headers, Method, RequestHead},
         operation::OperationName,
+        remote::Control,
         reply::{Reply, ReplyBody, ReplyContext},
     },
     service::{
@@ -185,7 +186,13 @@ impl Front {
                 if let Some((_, who)) = &mut asked.logged {
                     *who = principal.identity().map(|identity| identity.arn().to_owned());
                 }
-                return (self.service.control(control, &headers, &principal).await, unread);
+                let came_to = if control == Control::Connect { source.came_to() } else { None };
+                let answer = self.service.control(control, &headers, &principal, came_to).await;
+                if matches!(control, Control::Connect | Control::Bind) {
+                    let status = answer.as_ref().map_or_else(S3Error::status, |answer| answer.reply.status);
+                    self.metrics.count_connected(status);
+                }
+                return (answer, unread);
             }
             Ok(Admission::Operation(admitted, verified)) => (admitted, verified),
         };

@@ -4,7 +4,7 @@ use super::{
     ServerLimits, connection, digester::Digester, exchange::Front, memory::Memory, metrics::ServerMetrics,
     steering::Running, wire,
 };
-use crate::service::{Service, ServiceOptions, Swept, sweep};
+use crate::service::{RemoteOptions, Service, ServiceOptions, Swept, sweep};
 use crossdock::{CoreEngine, reactor::RingDriver};
 use crossdock_transport::{ring::Ring, tcp::TcpListener};
 use rustix::{
@@ -110,6 +110,10 @@ impl Drop for Open {
 }
 
 impl Server {
+    pub(super) fn remote_options(&self) -> &RemoteOptions {
+        &self.service.remote
+    }
+
     /// Reserves `address` for `cores` cores. Port 0 takes any free one: see [`Server::local_addr`].
     ///
     /// # Errors

@@ -71,7 +71,12 @@ pub struct ServerMetrics {
     moved: [[[(Value, Value); RAILS]; 2]; TRANSPORTS.len()],
     /// Proposals declined, by [`Declined::ALL`].
     declined: [Value; Declined::ALL.len()],
+    /// Sessions that clients wanted, by [`CONNECTED`].
+    connected: [Value; CONNECTED.len()],
 }
+
+/// What becomes of a connect or a bind: there is a session; the client is told to wait; the server could not; the client could not.
+const CONNECTED: [&str; 4] = ["made", "too_many", "failed", "refused"];
 
 /// Transports that are told apart.
 const TRANSPORTS: [&str; 4] = ["rdma", "shm", "loopback", "other"];
@@ -95,6 +100,7 @@ impl Default for ServerMetrics {
             latency_sum_us: Value::default(),
             moved: Default::default(),
             declined: Default::default(),
+            connected: Default::default(),
         }
     }
 }
@@ -134,6 +140,19 @@ impl ServerMetrics {
         if let Some((requests, total)) = rails.and_then(|rails| rails.get(rail.min(RAILS - 1))) {
             requests.add(1);
             total.add(bytes);
+        }
+    }
+
+    /// Counts what became of a connect or a bind, by its status.
+    pub(super) fn count_connected(&self, status: u16) {
+        let row = match status {
+            200..300 => 0,
+            503 => 1,
+            500.. => 2,
+            _ => 3,
+        };
+        if let Some(value) = self.connected.get(row) {
+            value.add(1);
         }
     }
 
@@ -202,6 +221,7 @@ pub fn render(
     render_requests(&mut out, server);
     render_latency(&mut out, server);
     render_moved(&mut out, server);
+    render_connected(&mut out, server);
     render_shards(&mut out, shards);
     out
 }
@@ -257,6 +277,22 @@ fn render_moved(out: &mut String, server: &[Arc<ServerMetrics>]) {
             let _ = writeln!(out, "{name}{{reason=\"{}\"}} {count}", reason.as_str());
         }
     }
+}
+
+fn render_connected(out: &mut String, server: &[Arc<ServerMetrics>]) {
+    let name = "crossdock_remote_connects_total";
+    let _ = write!(out, "# HELP {name} Sessions that clients wanted.\n# TYPE {name} counter\n");
+    for (row, result) in CONNECTED.iter().enumerate() {
+        let count: u64 = server.iter().filter_map(|core| core.connected.get(row)).map(Value::get).sum();
+        if count > 0 {
+            let _ = writeln!(out, "{name}{{result=\"{result}\"}} {count}");
+        }
+    }
+}
+
+/// The value of a label, as the format wants it (`\`, `"` and line feeds).
+pub(super) fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn render_latency(out: &mut String, server: &[Arc<ServerMetrics>]) {

@@ -25,6 +25,7 @@ mod steering;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+mod transports;
 mod wire;
 
 pub(crate) use body::Body;

@@ -3,6 +3,7 @@
 use super::{
     Server, render,
     stream::Stream,
+    transports::render_transports,
     wire::{INPUT_BYTES, Wire, unless, within},
 };
 use crate::protocol::http::{HeadLimits, HeadParser, HeadStatus, Method, ReplyHead};
@@ -51,7 +52,10 @@ impl Server {
         };
         let (shards, cores) = (engine.statistics().await, engine.all_metrics().await);
         let (status, text) = match (parsed.head.method, &*parsed.head.path) {
-            (Method::Get | Method::Head, "/metrics") => (200, render(self.metrics(), &cores, &shards)),
+            (Method::Get | Method::Head, "/metrics") => {
+                let transports = render_transports(engine, self.remote_options()).await;
+                (200, render(self.metrics(), &cores, &shards) + &transports)
+            }
             (Method::Get | Method::Head, "/healthz") => {
                 let missing = usize::from(engine.shard_count()) - shards.len();
                 let read_only = shards.iter().filter(|shard| shard.read_only).count();

@@ -6,7 +6,7 @@ use super::wire::{Ended, Wire};
 use crate::protocol::http::CONTINUE;
 use crossdock::reactor::Core;
 use crossdock_transport::memory::BufferLease;
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, net::IpAddr, pin::Pin, time::Duration};
 
 /// The ways in.
 pub(crate) enum Source<'a> {
@@ -32,6 +32,15 @@ impl Source<'_> {
             Source::Wire(wire) => wire.set_in_body(true),
             #[cfg(feature = "http")]
             Source::Pieces(_) => {}
+        }
+    }
+
+    /// The address of this host that the connection came to, if it is one of our own.
+    pub(super) fn came_to(&self) -> Option<IpAddr> {
+        match self {
+            Source::Wire(wire) => wire.came_to(),
+            #[cfg(feature = "http")]
+            Source::Pieces(_) => None,
         }
     }
 

@@ -10,6 +10,7 @@ use crossdock::reactor::{Core, Moment};
 use crossdock_transport::memory::{BufferLease, CopyReason, ScatterList, copy_payload};
 use std::{
     future::{Future, poll_fn},
+    net::IpAddr,
     pin::pin,
     task::Poll,
     time::Duration,
@@ -195,6 +196,11 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// The address of this host that the peer connected to. Asks the kernel.
+    pub(crate) fn came_to(&self) -> Option<IpAddr> {
+        self.stream.socket().local_addr().map(|address| address.ip())
     }
 
     /// Says that nothing more will be sent, within `deadline`.

@@ -75,7 +75,7 @@ use keys::KeyCache;
 use remote::Moved;
 use settings::{BucketState, Remembered};
 use standing::Standing;
-use std::{borrow::Cow, cell::RefCell, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
 
 /// What new buckets are set to that do not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,7 +284,7 @@ impl Service {
         Ok(admitted)
     }
 
-    /// Performs a request about sessions.
+    /// Performs a request about sessions, which came to that address of this host, as far as that is known.
     ///
     /// # Errors
     /// What the client is told.
@@ -293,8 +293,10 @@ impl Service {
         control: Control,
         headers: &Headers,
         principal: &Principal,
+        came_to: Option<IpAddr>,
     ) -> Result<Answer, S3Error> {
-        let reply = remote::control(&self.engine, &self.options.remote, control, principal, headers);
+        let options = &self.options.remote;
+        let reply = remote::control(&self.engine, options, control, (principal, came_to), headers);
         reply.await.map(Answer::from)
     }
 

@@ -290,7 +290,7 @@ pub fn bad_offers_are_refused(subject: &dyn Subject) {
     let tokens = ["", ":", "0", "rc:", "\u{0}", "öäü:öäü", "ffffffffffffffff:ffffffffffffffff", &long];
     for token in tokens {
         let parameters = vec![("psn".to_owned(), token.to_owned()), (token.to_owned(), String::new())];
-        let offer = Offer { token: token.to_owned(), parameters, descriptor: None };
+        let offer = Offer { token: token.to_owned(), parameters, ..Offer::default() };
         let result = world.endpoint.connect(&world.principal, offer);
         let typed = matches!(result, Err(ConnectError::Malformed(_) | ConnectError::Unsupported(_)));
         assert!(typed, "{result:?}");

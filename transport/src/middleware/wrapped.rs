@@ -209,6 +209,10 @@ impl Endpoint for WrappedEndpoint {
         self.inner().rails()
     }
 
+    fn usable_rails(&self) -> Vec<bool> {
+        self.inner().usable_rails()
+    }
+
     fn session_count(&self) -> usize {
         self.inner().session_count()
     }

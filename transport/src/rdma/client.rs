@@ -17,7 +17,7 @@ use super::{
     info::{Gid, GidEntry, GidKind, LinkLayer, PathMtu, PortInfo},
     library::library,
     messages::Messages,
-    path::{READS_MAX, Side, nearest},
+    path::{READS_MAX, Side, Tie, nearest},
     verbs::{
         Completed, Completions, Domain, Path, QueuePair, QueuePairSize, Region, RegionAccess, WorkStatus,
     },
@@ -243,7 +243,7 @@ impl RdmaClient {
         if self.messages.is_some() {
             parameters.push((MESSAGES.to_owned(), MESSAGES_SEND.to_owned()));
         }
-        Offer { token: side.token(), parameters, descriptor: None }
+        Offer { token: side.token(), parameters, ..Offer::default() }
     }
 
     /// Begins anew with another queue pair, over the same memory, whatever became of the first one: that ends here, and every exposure by
@@ -668,9 +668,11 @@ impl RdmaClient {
 /// The port and the address of it to be reached at.
 fn choose<P: Copy>(ports: &[(P, PortInfo)], server: Option<IpAddr>) -> Option<(P, GidEntry)> {
     let all = || ports.iter().map(|(place, port)| (*place, port));
-    let by_server = server.and_then(|server| nearest(all(), &Gid::from_address(server), 0, |_, _| true));
+    let by_server =
+        server.and_then(|server| nearest(all(), &Gid::from_address(server), 0, |_, _| true, &Tie::default()));
     // Without the server's address, one that most servers have one of the kind of.
-    let v4 = || nearest(all(), &Gid::from_address(IpAddr::from([0, 0, 0, 0])), 0, |_, _| true);
+    let v4 =
+        || nearest(all(), &Gid::from_address(IpAddr::from([0, 0, 0, 0])), 0, |_, _| true, &Tie::default());
     let any = || {
         all().find_map(|(place, port)| {
             let kind = match port.link_layer {

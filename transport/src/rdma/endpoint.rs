@@ -8,7 +8,7 @@
 use super::{
     inbox::{INBOX_DEPTH, RECEIVE},
     mailbox::{Letter, Mailbox},
-    path::{READS_MAX, Side, nearest},
+    path::{READS_MAX, Side, Tie, nearest},
     rail::Rail,
     session::{Desk, Session, Terms},
     verbs::{Completed, Completions, Path, QueuePair, QueuePairSize},
@@ -27,7 +27,10 @@ use std::{
     io, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -73,11 +76,35 @@ struct Queues {
     name: Rc<str>,
     /// Made when the first session needs it: it has room for all there may be.
     completions: OnceCell<Completions>,
-    pairs: Cell<usize>,
+    pairs: Pairs,
     /// What of the device's events was noticed.
     events: Cell<u64>,
     /// Its completions can not be had any more: there are no sessions on it.
     failed: Cell<bool>,
+}
+
+/// How many queue pairs this core has on a rail, which the rail counts in.
+struct Pairs {
+    here: Cell<usize>,
+    of_all: Arc<AtomicUsize>,
+}
+
+impl Pairs {
+    fn add(&self) {
+        self.here.set(self.here.get() + 1);
+        self.of_all.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self) {
+        self.here.set(self.here.get() - 1);
+        self.of_all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Pairs {
+    fn drop(&mut self) {
+        self.of_all.fetch_sub(self.here.get(), Ordering::Relaxed);
+    }
 }
 
 impl Queues {
@@ -101,7 +128,7 @@ impl RdmaEndpoint {
         let queues = rails.rails.iter().map(|rail| Queues {
             name: rail.to_string().into(),
             completions: OnceCell::new(),
-            pairs: Cell::new(0),
+            pairs: Pairs { here: Cell::new(0), of_all: Arc::clone(rail.pairs()) },
             events: Cell::new(rail.device().events()),
             failed: Cell::new(false),
         });
@@ -144,15 +171,13 @@ impl Inner {
 
     /// A queue pair of that rail is gone.
     pub(super) fn forget_pair(&self, rail: usize, number: u32) {
-        let pairs = &self.queues[rail].pairs;
-        pairs.set(pairs.get() - 1);
+        self.queues[rail].pairs.remove();
         self.rails.rails[rail].device().take_failed(number);
     }
 
     /// A queue pair of that rail, in which nothing was posted, is nobody's when it comes back.
     pub(super) fn renounce_pair(&self, rail: usize) {
-        let pairs = &self.queues[rail].pairs;
-        pairs.set(pairs.get() - 1);
+        self.queues[rail].pairs.remove();
         self.renounced.set(self.renounced.get() + 1);
     }
 
@@ -168,6 +193,11 @@ impl Inner {
         let wanted =
             self.sessions.borrow().limits().sessions_max.saturating_mul(self.depth(rail) + 1 + INBOX_DEPTH);
         wanted.min(rail.device().info().limits.completions_max)
+    }
+
+    /// How many queue pairs of this core's the rail has room for.
+    fn pairs_max(&self, rail: &Rail) -> usize {
+        (self.entries(rail) / (self.depth(rail) + 1 + INBOX_DEPTH)).max(1)
     }
 
     fn completions(&self, index: usize) -> Result<&Completions, ConnectError> {
@@ -191,15 +221,14 @@ impl Inner {
         }
         self.sessions.borrow().admit(principal)?;
         let ports: Vec<_> = self.rails.rails.iter().map(|rail| (rail, rail.port())).collect();
-        let usable = ports
-            .iter()
-            .enumerate()
-            .filter(|(index, (rail, _))| rail.is_usable() && !self.queues[*index].failed.get());
+        let usable = ports.iter().enumerate().filter(|(index, _)| self.is_usable(*index));
         let usable = usable.map(|(index, (_, port))| (index, &**port));
         let allowed = |index: usize, entry: &_| self.rails.rails[index].allows(entry);
-        let ours = nearest(usable, &peer.gid, peer.lid, allowed);
-        let no_way = ConnectError::Unsupported("no port of this server's is of the client's kind of address");
-        let (index, entry) = ours.ok_or(no_way)?;
+        // Behind the addresses this is what keeps sessions of one network from crowding on the first of its rails.
+        let load = |index: usize| self.rails.rails[index].pairs().load(Ordering::Relaxed);
+        let tie = Tie { came_to: offer.came_to.map(|address| address.to_canonical()), load: Some(&load) };
+        let ours = nearest(usable, &peer.gid, peer.lid, allowed, &tie);
+        let Some((index, entry)) = ours else { return Err(ConnectError::Unsupported(self.why_no_way())) };
         let (rail, port) = &ports[index];
         let depth = self.depth(rail);
         // Whoever connects and goes again leaves queue pairs with the kernel, for up to a second each.
@@ -209,7 +238,7 @@ impl Inner {
         let unwanted = connecting.saturating_sub(self.sessions.borrow().count_of(principal));
         if unwanted >= limits.principal_sessions_max
             || self.renounced.get() >= limits.sessions_max
-            || self.queues[index].pairs.get() >= (self.entries(rail) / (depth + 1 + INBOX_DEPTH)).max(1)
+            || self.queues[index].pairs.here.get() >= self.pairs_max(rail)
         {
             return Err(ConnectError::TooMany);
         }
@@ -269,6 +298,20 @@ impl Inner {
         Ok(Answer { session: id, token: side.token(), parameters })
     }
 
+    /// Whether sessions can be made on the rail of that number.
+    fn is_usable(&self, index: usize) -> bool {
+        self.rails.rails[index].is_usable() && !self.queues[index].failed.get()
+    }
+
+    /// Why a client found no rail: none can be used, or none of those that can is for it.
+    fn why_no_way(&self) -> &'static str {
+        if (0..self.queues.len()).any(|index| self.is_usable(index)) {
+            return "no port of this server's is of the client's kind of address";
+        }
+        let reason = self.rails.rails.iter().find_map(Rail::why_not);
+        reason.unwrap_or("the server's device says nothing of what it completed")
+    }
+
     /// Enters a session, and has its queue pair connected.
     fn enter(
         &self,
@@ -300,8 +343,7 @@ impl Inner {
             return Err(error);
         }
         *self.connecting.borrow_mut().entry(principal.clone()).or_default() += 1;
-        let pairs = &self.queues[terms.rail].pairs;
-        pairs.set(pairs.get() + 1);
+        self.queues[terms.rail].pairs.add();
         session.set_place(number);
         self.sessions.borrow_mut().insert(id, principal, session);
         Ok(id)
@@ -500,12 +542,19 @@ impl Endpoint for RdmaEndpoint {
         self.0.rails.rails.iter().map(ToString::to_string).collect()
     }
 
+    fn usable_rails(&self) -> Vec<bool> {
+        (0..self.0.queues.len()).map(|index| self.0.is_usable(index)).collect()
+    }
+
     fn session_count(&self) -> usize {
         self.0.sessions.borrow().len()
     }
 
     fn limits(&self) -> SessionLimits {
-        *self.0.sessions.borrow().limits()
+        let limits = *self.0.sessions.borrow().limits();
+        // A device may have room for the completions of fewer, on software by far.
+        let room = self.0.rails.rails.iter().map(|rail| self.0.pairs_max(rail)).sum();
+        SessionLimits { sessions_max: limits.sessions_max.min(room), ..limits }
     }
 
     fn poll(&self) -> usize {

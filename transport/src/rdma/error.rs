@@ -34,7 +34,7 @@ pub enum RdmaError {
         /// What libibverbs says.
         source: io::Error,
     },
-    /// There is no device that may be used and has a link; what there is.
+    /// There is no port that may be used; what there is.
     #[error("no RDMA device to use: {0}")]
     NoRail(String),
     /// The kernel or the device refused: what was tried, and its answer.

@@ -125,7 +125,7 @@ pub struct Rdma {
 }
 
 impl Rdma {
-    /// Opens the devices, looks for ports with a link, and starts the thread that watches them. Takes milliseconds for each.
+    /// Opens the devices, and starts the thread that watches them. Takes milliseconds for each. A port without a link is used when it has one.
     ///
     /// # Errors
     /// As [`devices`], [`RdmaError::NoDevice`], [`RdmaError::NoRail`], [`RdmaError::NotOpened`] of one that is named, or that a device refused.

@@ -5,7 +5,7 @@ use crate::{
     remote::{ConnectError, Offer, RemoteKey, RemoteSlice},
     token::{HipToken, HipTransport},
 };
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 /// Names of parameters, as both sides send them.
 pub(super) const SEQUENCE: &str = "psn";
@@ -119,31 +119,60 @@ fn family(gid: &Gid) -> Family {
     }
 }
 
-/// Of the addresses of these ports the one to reach `peer` from: of its family, and the nearest of those. `peer_lid` is 0 on
+/// How near `ours` is to the peer: the bits that both begin with. What identifies an interface is no network, so of addresses that end with
+/// that no more counts than the network, but of the very same.
+fn nearness(ours: &GidEntry, peer: &Gid) -> u32 {
+    let (bits, of_interface) = (ours.gid.common_bits(peer), family(&ours.gid) == Family::LinkLocal);
+    match of_interface || ours.kind == GidKind::InfiniBand {
+        true if bits < 128 => bits.min(64),
+        _ => bits,
+    }
+}
+
+/// What decides between addresses that are equally near.
+pub(super) struct Tie<'a, P> {
+    /// The address of this host that the peer reached it by: that one and its port are known to be on the way.
+    pub(super) came_to: Option<IpAddr>,
+    /// How much each port has to do.
+    pub(super) load: Option<&'a dyn Fn(P) -> usize>,
+}
+
+impl<P> Default for Tie<'_, P> {
+    fn default() -> Self {
+        Tie { came_to: None, load: None }
+    }
+}
+
+/// Of the addresses of these ports the one to reach `peer` from: of its family, and the nearest of those; of several the one that the
+/// peer came to, then one of that port, then one of the port with the least to do, and at last the first. `peer_lid` is 0 on
 /// Ethernet. Packets are RoCE v2, which is routed; nobody makes new networks of v1.
 pub(super) fn nearest<'a, P>(
     ports: impl Iterator<Item = (P, &'a PortInfo)>,
     peer: &Gid,
     peer_lid: u16,
     allowed: impl Fn(P, &GidEntry) -> bool,
+    tie: &Tie<'_, P>,
 ) -> Option<(P, GidEntry)>
 where
     P: Copy,
 {
-    let mut best: Option<(P, GidEntry)> = None;
+    let is_the_way = |entry: &GidEntry| tie.came_to == Some(entry.gid.address());
+    let mut best = None;
     for (place, port) in ports {
+        let is_on_the_way = port.gids.iter().any(is_the_way);
+        let load = Reverse(tie.load.map_or(0, |load| load(place)));
         let fits = |entry: &&GidEntry| match port.link_layer {
             LinkLayer::InfiniBand => peer_lid != 0 && entry.kind == GidKind::InfiniBand,
             _ => peer_lid == 0 && entry.kind == GidKind::RoceV2 && family(&entry.gid) == family(peer),
         };
         for entry in port.gids.iter().filter(fits).filter(|entry| allowed(place, entry)) {
-            let nearer = |known: &(P, GidEntry)| entry.gid.common_bits(peer) > known.1.gid.common_bits(peer);
-            if best.as_ref().is_none_or(nearer) {
-                best = Some((place, *entry));
+            let rank = (nearness(entry, peer), is_the_way(entry), is_on_the_way, load);
+            if best.as_ref().is_none_or(|(known, _)| rank > *known) {
+                best = Some((rank, (place, *entry)));
             }
         }
     }
-    best
+    best.map(|(_, found)| found)
 }
 
 #[cfg(test)]
@@ -181,19 +210,70 @@ mod tests {
         let ports = [port(1, LinkLayer::Ethernet, &first), port(2, LinkLayer::Ethernet, &second)];
         let choose = |peer: &str| {
             let ports = ports.iter().map(|port| (port.number, port));
-            nearest(ports, &gid(peer), 0, |_, _| true).map(|(port, entry)| (port, entry.index))
+            nearest(ports, &gid(peer), 0, |_, _| true, &Tie::default())
+                .map(|(port, entry)| (port, entry.index))
         };
         assert_eq!(choose("10.1.0.9"), Some((1, 3)));
         assert_eq!(choose("10.2.0.9"), Some((2, 1)));
         assert_eq!(choose("fe80::2"), Some((2, 0)), "itself");
         assert_eq!(choose("fd00::99"), Some((2, 2)));
         let only_v4 = [port(1, LinkLayer::Ethernet, &[("10.1.0.1", RoceV2)])];
-        let none = nearest(only_v4.iter().map(|port| ((), port)), &gid("fd00::1"), 0, |_, _| true);
+        let none =
+            nearest(only_v4.iter().map(|port| ((), port)), &gid("fd00::1"), 0, |_, _| true, &Tie::default());
         assert_eq!(none, None, "another family");
-        let none = nearest(only_v4.iter().map(|port| ((), port)), &gid("10.1.0.2"), 7, |_, _| true);
+        let none =
+            nearest(only_v4.iter().map(|port| ((), port)), &gid("10.1.0.2"), 7, |_, _| true, &Tie::default());
         assert_eq!(none, None, "a peer on InfiniBand");
-        let none = nearest(only_v4.iter().map(|port| ((), port)), &gid("10.1.0.2"), 0, |_, _| false);
+        let none = nearest(
+            only_v4.iter().map(|port| ((), port)),
+            &gid("10.1.0.2"),
+            0,
+            |_, _| false,
+            &Tie::default(),
+        );
         assert_eq!(none, None, "nothing is allowed");
+    }
+
+    #[test]
+    fn of_equally_near_ports_the_one_that_is_known_to_work_is_chosen() {
+        // Shows two rails of one network: a client goes by the one whose address it came to, else by the one with less to do; that neither
+        // outdoes a nearer network; and that interface ids, which are random, do not decide where the network is the same.
+        use GidKind::{InfiniBand, RoceV2};
+        let first = [("fe80::aaaa", RoceV2), ("10.0.0.1", RoceV2)];
+        let second = [("fe80::bbbb", RoceV2), ("10.0.0.2", RoceV2), ("10.0.0.3", RoceV2)];
+        let third = [("10.3.0.1", RoceV2)];
+        let ports = [
+            port(1, LinkLayer::Ethernet, &first),
+            port(2, LinkLayer::Ethernet, &second),
+            port(3, LinkLayer::Ethernet, &third),
+        ];
+        let choose = |peer: &str, came_to: Option<&str>, loads: [usize; 3]| {
+            let load = |number: u8| loads[usize::from(number) - 1];
+            let tie = Tie { came_to: came_to.map(|address| address.parse().unwrap()), load: Some(&load) };
+            let ports = ports.iter().map(|port| (port.number, port));
+            let (port, entry) = nearest(ports, &gid(peer), 0, |_, _| true, &tie).unwrap();
+            (port, entry.gid.address().to_string())
+        };
+        let chosen = |port: u8, address: &str| (port, address.to_owned());
+        assert_eq!(choose("10.0.0.10", None, [0, 0, 0]), chosen(1, "10.0.0.1"));
+        assert_eq!(choose("10.0.0.10", None, [1, 0, 0]), chosen(2, "10.0.0.2"));
+        assert_eq!(choose("10.0.0.10", Some("10.0.0.1"), [9, 0, 0]), chosen(1, "10.0.0.1"));
+        assert_eq!(choose("10.0.0.10", Some("10.0.0.3"), [0, 9, 0]), chosen(2, "10.0.0.3"));
+        assert_eq!(choose("10.0.0.10", Some("10.3.0.1"), [9, 9, 0]).0, 1, "another network");
+        assert_eq!(choose("10.0.0.10", Some("192.0.2.1"), [1, 0, 0]).0, 2, "no card's address");
+        assert_eq!(choose("fe80::bbba", None, [0, 0, 0]), chosen(1, "fe80::aaaa"));
+        assert_eq!(choose("fe80::bbba", Some("10.0.0.2"), [0, 9, 0]), chosen(2, "fe80::bbbb"));
+        assert_eq!(choose("fe80::bbbb", Some("10.0.0.1"), [0, 9, 0]), chosen(2, "fe80::bbbb"), "itself");
+
+        let fabric = [
+            port(1, LinkLayer::InfiniBand, &[("fe80::1:0", InfiniBand)]),
+            port(2, LinkLayer::InfiniBand, &[("fe80::2:0", InfiniBand)]),
+        ];
+        let load = |number: u8| usize::from(number == 1);
+        let tie = Tie { came_to: None, load: Some(&load) };
+        let ports = fabric.iter().map(|port| (port.number, port));
+        let found = nearest(ports, &gid("fe80::1:7"), 3, |_, _| true, &tie).unwrap();
+        assert_eq!(found.0, 2);
     }
 
     #[test]
@@ -247,7 +327,7 @@ mod tests {
         ) {
             let mtu = mtu.and_then(PathMtu::from_bytes);
             let side = Side { number, gid: Gid(gid), port, lid, sequence, mtu, reads };
-            let offer = Offer { token: side.token(), parameters: side.parameters(), descriptor: None };
+            let offer = Offer { token: side.token(), parameters: side.parameters(), ..Offer::default() };
             prop_assert_eq!(Side::of_offer(&offer).unwrap(), side);
         }
     }

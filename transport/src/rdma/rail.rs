@@ -17,7 +17,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -103,6 +103,8 @@ pub(super) struct Rail {
     port: Mutex<Arc<PortInfo>>,
     /// Of the server's addresses, those that may be used; all, if it is empty.
     addresses: Arc<[IpAddr]>,
+    /// Queue pairs that all cores have on it.
+    pairs: Arc<AtomicUsize>,
 }
 
 impl Rail {
@@ -114,13 +116,29 @@ impl Rail {
         Arc::clone(&self.port.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// How many queue pairs there are on it, counted by those who make them.
+    pub(super) fn pairs(&self) -> &Arc<AtomicUsize> {
+        &self.pairs
+    }
+
     pub(super) fn allows(&self, entry: &GidEntry) -> bool {
         self.addresses.is_empty() || self.addresses.contains(&entry.gid.address())
     }
 
     /// Whether sessions can be made on it.
     pub(super) fn is_usable(&self) -> bool {
-        self.port().active && !self.device.is_fatal() && self.device.arena_key().is_some()
+        self.why_not().is_none()
+    }
+
+    /// Why no sessions can be made on it, as a client is told; none if they can. What has to be done about it comes before what may pass.
+    pub(super) fn why_not(&self) -> Option<&'static str> {
+        if self.device.is_fatal() {
+            return Some("the server's device failed");
+        }
+        if self.device.arena_key().is_none() {
+            return Some("the server's device did not take the server's memory");
+        }
+        (!self.port().active).then_some("the server's port has no link")
     }
 
     fn ask_again(&self) {
@@ -151,7 +169,7 @@ impl Rails {
     /// Opens what the options name.
     ///
     /// # Errors
-    /// There is no RDMA here; a device that is named is not there; no port has a link.
+    /// There is no RDMA here; a device that is named is not there; all ports have a link and none of the addresses.
     pub(super) fn open(library: &'static Library, options: &RdmaOptions) -> Result<Rails, RdmaError> {
         let addresses: Arc<[IpAddr]> = options.addresses.as_slice().into();
         let (mut devices, mut rails) = (Vec::new(), Vec::new());
@@ -161,21 +179,25 @@ impl Rails {
                 device: Arc::clone(&device),
                 port: Mutex::new(Arc::new(port.clone())),
                 addresses: Arc::clone(&addresses),
+                pairs: Arc::default(),
             }));
             devices.push(device);
         }
         if devices.is_empty() {
             return Err(RdmaError::NoDevice);
         }
-        let usable =
-            |rail: &Rail| rail.port().active && rail.port().gids.iter().any(|entry| rail.allows(entry));
-        if !rails.iter().any(usable) {
-            let names = rails.iter().map(|rail| {
-                let reason = if rail.port().active { "has none of the addresses" } else { "has no link" };
-                format!("{rail} {reason}")
-            });
-            let names: Vec<_> = names.collect();
+        // A port without a link may have an address once it has one: at a host's start links are often seconds late.
+        let hopeless = |rail: &Rail| {
+            let port = rail.port();
+            port.active && !port.gids.iter().any(|entry| rail.allows(entry))
+        };
+        if rails.iter().all(hopeless) {
+            let names: Vec<_> =
+                rails.iter().map(|rail| format!("{rail} has none of the addresses")).collect();
             return Err(RdmaError::NoRail(names.join(", ")));
+        }
+        for rail in rails.iter().filter(|rail| !rail.port().active) {
+            tracing::warn!(%rail, "an RDMA port has no link yet: sessions are made on it when it has");
         }
         Ok(Rails { devices, rails, connector: Connector::default(), mailboxes: Mutex::default() })
     }

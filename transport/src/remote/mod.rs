@@ -199,6 +199,11 @@ pub trait Endpoint {
         Vec::new()
     }
 
+    /// Whether sessions can be made on each of them now. Of a transport without names: on the one that there is.
+    fn usable_rails(&self) -> Vec<bool> {
+        vec![true; self.rails().len().max(1)]
+    }
+
     /// How many sessions there are.
     fn session_count(&self) -> usize;
 

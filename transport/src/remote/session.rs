@@ -2,7 +2,7 @@
 
 use super::{IN_FLIGHT, MESSAGES, MESSAGES_SEND, NOTIFY, NOTIFY_IMMEDIATE};
 use crate::operation::OsError;
-use std::{fmt, io, os::fd::OwnedFd, sync::Arc};
+use std::{fmt, io, net::IpAddr, os::fd::OwnedFd, sync::Arc};
 
 /// Who a session belongs to. A transport only compares principals; what the name means is its user's business.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -64,6 +64,8 @@ pub struct Offer {
     pub parameters: Vec<(String, String)>,
     /// A descriptor that was handed over with it: for shared memory, the socket that brings the memory.
     pub descriptor: Option<OwnedFd>,
+    /// The address of this host that it came to, if it came over a network and that is known: of several ways to the client, one that works.
+    pub came_to: Option<IpAddr>,
 }
 
 impl Offer {

@@ -9,7 +9,8 @@ use crate::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::net::{
-    Shutdown, SocketAddrAny, SocketFlags, SocketType, connect_unspec, ipproto, shutdown, socket_with, sockopt,
+    Shutdown, SocketAddrAny, SocketFlags, SocketType, connect_unspec, getsockname, ipproto, shutdown,
+    socket_with, sockopt,
 };
 use std::{fmt, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -157,6 +158,11 @@ impl TcpStream {
     /// The other end.
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// This end: asks the kernel. None if it does not say.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        getsockname(self.socket.fd()).ok().and_then(|address| address.try_into().ok())
     }
 }
 

@@ -51,7 +51,7 @@ fn a_client_with_a_false_queue_pair_is_only_its_own_problem() {
     let Offer { token, parameters, .. } = stranger.offer();
     // Another number: bytes 1 to 4 of the token, little endian.
     let false_token = format!("{}ffffff00{}", &token[..2], &token[10..]);
-    let offer = Offer { token: false_token, parameters, descriptor: None };
+    let offer = Offer { token: false_token, parameters, ..Offer::default() };
     let answer = side.endpoint.connect(&side.principal, offer).expect("nobody knows yet");
     let session = side.endpoint.session(answer.session, &side.principal).unwrap();
     let slot = session.credits().try_slot().unwrap();
@@ -76,7 +76,7 @@ fn an_address_that_nobody_has_keeps_nobody_waiting() {
     let Offer { token, parameters, .. } = stranger.offer();
     // The last byte of its IPv4 address: bytes 5 to 20 of the token are its GID.
     let nobodys = format!("{}fb{}", &token[..40], &token[42..]);
-    let offer = Offer { token: nobodys, parameters, descriptor: None };
+    let offer = Offer { token: nobodys, parameters, ..Offer::default() };
     let answer = side.endpoint.connect(&side.principal, offer).expect("nobody knows yet");
     let session = side.endpoint.session(answer.session, &side.principal).unwrap();
     let slot = session.credits().try_slot().unwrap();

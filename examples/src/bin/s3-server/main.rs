@@ -228,8 +228,16 @@ fn open_rdma(choice: &RdmaChoice) -> Result<Option<Rdma>, String> {
     };
     match Rdma::open(&options) {
         Ok(rdma) => Ok(Some(rdma)),
-        Err(error) if *choice == RdmaChoice::Auto => {
+        Err(
+            error @ (RdmaError::Unavailable(Unavailable::Static | Unavailable::NotFound(_))
+            | RdmaError::NoKernel { .. }
+            | RdmaError::NoDevice),
+        ) if *choice == RdmaChoice::Auto => {
             tracing::debug!(%error, "no RDMA");
+            Ok(None)
+        }
+        Err(error) if *choice == RdmaChoice::Auto => {
+            tracing::warn!(%error, "no RDMA, though this host has it");
             Ok(None)
         }
         Err(error) => Err(format!("--rdma: {error}")),

@@ -17,6 +17,7 @@ use crossdock::CoreEngine;
 use crossdock_transport::remote::{ConnectError, Offer, SessionId, SessionLimits};
 use std::{
     future::{Future, poll_fn},
+    net::IpAddr,
     pin::pin,
     task::Poll,
     time::Duration,
@@ -27,11 +28,11 @@ pub(in crate::service) async fn control(
     engine: &CoreEngine,
     options: &RemoteOptions,
     control: Control,
-    principal: &Principal,
+    (principal, came_to): (&Principal, Option<IpAddr>),
     headers: &Headers,
 ) -> Result<Reply, S3Error> {
     match control {
-        Control::Connect => connect(engine, options, principal, headers),
+        Control::Connect => connect(engine, options, (principal, came_to), headers),
         Control::Disconnect => disconnect(engine, options, principal, headers).await,
         Control::Bind => bind(engine, principal, headers).await,
         Control::Transports => Ok(transports(engine, options)),
@@ -43,7 +44,7 @@ pub(in crate::service) async fn control(
 fn connect(
     engine: &CoreEngine,
     options: &RemoteOptions,
-    principal: &Principal,
+    (principal, came_to): (&Principal, Option<IpAddr>),
     headers: &Headers,
 ) -> Result<Reply, S3Error> {
     // "A server without RC answers connect with 404 or 405": nothing to connect to.
@@ -54,7 +55,7 @@ fn connect(
         let name = name.strip_prefix(PARAMETER).filter(|_| name != TOKEN)?;
         Some((name.to_owned(), core::str::from_utf8(value).ok()?.to_owned()))
     });
-    let offer = Offer { token, parameters: parameters.collect(), descriptor: None };
+    let offer = Offer { token, parameters: parameters.collect(), descriptor: None, came_to };
     let answer = endpoint.connect(&owner(principal), offer).map_err(refusal)?;
     let mut reply = Reply::new(200)
         .header(SESSION, format_session(answer.session.to_bytes()))
@@ -142,12 +143,18 @@ async fn disconnect(
     Ok(Reply::new(204))
 }
 
-/// What this server moves bytes by, so that no PUT without a body is sent to one that would store an empty object.
+/// What this server can move bytes by now, so that no PUT without a body is sent to one that would store an empty object.
 fn transports(engine: &CoreEngine, options: &RemoteOptions) -> Reply {
     let lines = options.transports.iter().filter_map(|(codec, name)| {
         let endpoint = engine.core().endpoint(name)?;
-        let rails: Vec<String> =
-            endpoint.rails().iter().map(|rail| format!("\"{}\"", rail.escape_default())).collect();
+        // What no session can be made on now is no way to this server.
+        let usable = endpoint.usable_rails();
+        if !usable.contains(&true) {
+            return None;
+        }
+        let rails = endpoint.rails();
+        let rails = rails.iter().zip(usable).filter(|(_, usable)| *usable);
+        let rails: Vec<String> = rails.map(|(rail, _)| format!("\"{}\"", rail.escape_default())).collect();
         let SessionLimits { sessions_max, principal_sessions_max, credits, idle_max } = endpoint.limits();
         // Names of ours, or of the embedder's: escaped all the same.
         let connect = match known_name(name) {

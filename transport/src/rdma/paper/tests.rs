@@ -82,7 +82,7 @@ fn offer(address: [u8; 4]) -> Offer {
     let [a, b, c, _] = address;
     let gid = info::Gid::from_address(IpAddr::from([a, b, c, 99]));
     let side = path::Side { number: 77, gid, port: 1, lid: 0, sequence: 5, mtu: None, reads: 1 };
-    Offer { token: side.token(), parameters: side.parameters(), descriptor: None }
+    Offer { token: side.token(), parameters: side.parameters(), ..Offer::default() }
 }
 
 impl World {
@@ -308,7 +308,8 @@ fn memory_that_a_device_does_not_take() {
     optional.register(&arena()).unwrap();
     let endpoint = optional.open(options(0)).unwrap();
     let none = endpoint.connect(&Principal::new("alice"), offer(FIRST));
-    assert!(matches!(none, Err(ConnectError::Unsupported(_))), "{none:?}");
+    assert!(matches!(none, Err(ConnectError::Unsupported(why)) if why.contains("memory")), "{none:?}");
+    assert_eq!(endpoint.usable_rails(), [false]);
     drop((endpoint, optional, refused));
     assert_eq!(host.objects(), 0);
 }
@@ -329,6 +330,31 @@ fn each_device_has_its_sessions() {
     assert_eq!(completed(&mut stuck), None);
     world.assert_works(&first, 0);
     assert_eq!(completed(&mut stuck), Some(Ok(BYTES as u32)));
+    world.end();
+}
+
+#[test]
+fn equally_near_rails_share_the_sessions() {
+    // Shows that clients of one network are spread over its rails, whichever core they come to; that one which came to a rail's address is
+    // served there; and that what has ended counts no more.
+    let host = Host::new(&[[10, 0, 0, 1], [10, 0, 0, 2]]);
+    let world = open(&host);
+    let another_core = world.transport.open(options(1)).unwrap();
+    let client = [10, 0, 0, 9];
+    let rail = |pair: &Pair| pair.session.rail().unwrap().to_string();
+    let pairs: Vec<Pair> = (0..4).map(|_| world.connect(client)).collect();
+    let rails: Vec<String> = pairs.iter().map(rail).collect();
+    assert_eq!(rails, ["paper0/1", "paper1/1", "paper0/1", "paper1/1"]);
+    let elsewhere = another_core.connect(&world.alice, offer(client)).unwrap();
+    let third = world.connect(client);
+    assert_eq!(rail(&third), "paper1/1", "the other core has one more on the first");
+    let came_to = |address: [u8; 4]| Offer { came_to: Some(address.into()), ..offer(client) };
+    for _ in 0..3 {
+        let pair = world.pair(world.endpoint.connect(&world.alice, came_to([10, 0, 0, 1])).unwrap());
+        assert_eq!(rail(&pair), "paper0/1");
+    }
+    another_core.disconnect(elsewhere.session, &world.alice);
+    drop(another_core);
     world.end();
 }
 
@@ -397,6 +423,30 @@ fn a_port_without_a_link_is_a_rail_that_is_down() {
         let result = world.endpoint.connect(&world.alice, offer(FIRST));
         assert_eq!(result.is_ok(), active, "{result:?}");
     }
+    world.end();
+}
+
+#[test]
+fn a_link_that_comes_late_is_served_when_it_comes() {
+    // Shows that a host whose ports have no link yet is opened, says so, and serves when one has, without being opened again.
+    let host = Host::new(&[FIRST]);
+    host.change(0, |card| card.active = false);
+    let world = open(&host);
+    assert!(world.transport.rails().iter().all(|(_, usable)| !usable));
+    let refused = world.endpoint.connect(&world.alice, offer(FIRST));
+    assert!(matches!(refused, Err(ConnectError::Unsupported(why)) if why.contains("link")), "{refused:?}");
+    assert_eq!(
+        (world.endpoint.rails(), world.endpoint.usable_rails()),
+        (vec!["paper0/1".to_owned()], vec![false])
+    );
+    host.change(0, |card| card.active = true);
+    host.happens(0, IBV_EVENT_PORT_ACTIVE, None);
+    (0..ROUNDS_MAX).find(|_| {
+        pause();
+        world.transport.rails().iter().any(|(_, usable)| *usable)
+    });
+    let pair = world.connect(FIRST);
+    world.assert_works(&pair, 0);
     world.end();
 }
 
