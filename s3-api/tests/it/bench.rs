@@ -111,6 +111,15 @@ impl Bench {
         )
     }
 
+    /// As [`Bench::with`], where everybody may do everything, whether they sign or not.
+    pub(crate) fn open_to_all(transport: Option<Arc<dyn Transport>>) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let identities: (Arc<dyn Credentials>, Arc<dyn Authorizer>) =
+            (accounts(), Arc::new(Policies { anonymous: true }));
+        let defaults = BucketDefaults::default();
+        Bench::of(directory, identities, defaults, transport, |_| {}, |server| server, WAIT)
+    }
+
     /// As [`Bench::with`], where what was begun may take so long to end.
     pub(crate) fn patient(transport: Arc<dyn Transport>, grace: Duration) -> Bench {
         Bench::remote(transport, |remote| remote.grace = grace)

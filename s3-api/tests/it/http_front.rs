@@ -6,8 +6,13 @@ use crossdock_s3::{
     protocol::{
         auth::{PayloadMode, Signer},
         http::{Method, RequestHead},
+        remote::format_session,
     },
     server::{ServerLimits, render},
+};
+use crossdock_transport::{
+    remote::{Access, SessionId},
+    token::ShmToken,
 };
 use futures_lite::future::{block_on, poll_once};
 use http_body::{Body, Frame};
@@ -117,6 +122,40 @@ fn front(bench: &Bench) -> HttpFront {
 
 fn bytes(size: usize) -> Vec<u8> {
     (0..size).map(|at| (at * 11 + at / 97) as u8).collect()
+}
+
+#[test]
+fn tokens_are_served_behind_another_stack() {
+    // Shows that a session is bound, and bytes go both ways over it, by requests that another HTTP stack hands over.
+    let bench = Bench::new();
+    let front = front(&bench);
+    let nothing = || pieces([]);
+    assert_eq!(call(&front, request(ALICE, Method::Put, "/photos", &[], nothing())).status, 200);
+    let (memory, session) = bench.memory(1 << 20);
+    let (body, name) = (bytes(300_000), format_session(session));
+    let bind = [("x-amz-rdma-session", &*name)];
+    assert_eq!(
+        call(&front, request(ALICE, Method::Post, "/.crossdock-shm/bind", &bind, nothing())).status,
+        200
+    );
+    memory.store(0, &body);
+    let token = |access| {
+        let slice = memory.expose(0..body.len(), access).unwrap();
+        ShmToken::new(SessionId::from_bytes(session), slice.address(), slice.bytes()).unwrap().to_string()
+    };
+    let source = token(Access::Read);
+    let named = [("x-amz-rdma-token", &*source)];
+    let put = call(&front, request(ALICE, Method::Put, "/photos/k", &named, nothing()));
+    assert_eq!((put.status, put.headers["x-amz-rdma-reply"].to_str().unwrap()), (200, "200"));
+    memory.store(0, &vec![0; body.len()]);
+    let target = token(Access::Write);
+    let named = [("x-amz-rdma-token", &*target)];
+    let got = call(&front, request(ALICE, Method::Get, "/photos/k", &named, nothing()));
+    assert_eq!((got.status, got.body.len()), (200, 0));
+    assert_eq!(got.headers["x-amz-rdma-bytes-transferred"].to_str().unwrap(), "300000");
+    let mut found = vec![0; body.len()];
+    memory.load(0, &mut found);
+    assert!(found == body);
 }
 
 #[test]

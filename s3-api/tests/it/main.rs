@@ -28,6 +28,7 @@ mod rights;
 mod steering;
 mod tls;
 mod together;
+mod unsigned;
 mod uploads;
 mod vectors;
 mod wire;

@@ -2,10 +2,17 @@
 
 use crate::bench::{ALICE, Bench, Client, connect, pause};
 use crossdock_s3::{
-    protocol::http::Method::{Get, Head, Put},
+    protocol::{
+        http::Method::{Get, Head, Post, Put},
+        remote::format_session,
+    },
     server::{ServerLimits, TlsSettings, render},
 };
-use crossdock_transport::memory::{CopyReason, copied_bytes};
+use crossdock_transport::{
+    memory::{CopyReason, copied_bytes},
+    remote::{Access, SessionId},
+    token::ShmToken,
+};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion,
     crypto::ring::default_provider,
@@ -105,6 +112,38 @@ fn rest(socket: &mut TcpStream) -> Vec<u8> {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => read,
         Err(error) => panic!("the connection lives on: {error}"),
     }
+}
+
+#[test]
+fn tokens_are_served_over_https() {
+    // Shows that a session is bound, and bytes go both ways over it, by requests of encrypted connections; and that such a connection stays
+    // where it is, whichever core has the session.
+    let secure = Secure::new(ServerLimits::default());
+    let mut client = secure.client(&TLS13);
+    assert_eq!(client.call(Put, "/photos", &[], b"").status, 200);
+    let body = bytes(300_000);
+    // One on each core, or two on one: whichever took them.
+    for _ in 0..4 {
+        let (memory, session) = secure.bench.memory(1 << 20);
+        let name = format_session(session);
+        let bound = client.call(Post, "/.crossdock-shm/bind", &[("x-amz-rdma-session", &name)], b"");
+        assert_eq!(bound.status, 200);
+        memory.store(0, &body);
+        let token = |access| {
+            let slice = memory.expose(0..body.len(), access).unwrap();
+            ShmToken::new(SessionId::from_bytes(session), slice.address(), slice.bytes()).unwrap().to_string()
+        };
+        let put = client.call(Put, "/photos/k", &[("x-amz-rdma-token", &token(Access::Read))], b"");
+        assert_eq!((put.status, put.header("x-amz-rdma-reply")), (200, Some("200")));
+        memory.store(0, &vec![0; body.len()]);
+        let got = client.call(Get, "/photos/k", &[("x-amz-rdma-token", &token(Access::Write))], b"");
+        assert_eq!((got.status, got.header("x-amz-rdma-reply"), got.body.len()), (200, Some("200"), 0));
+        let mut found = vec![0; body.len()];
+        memory.load(0, &mut found);
+        assert!(found == body);
+    }
+    assert!(client.call(Get, "/photos/k", &[], b"").body == body);
+    assert_eq!(secure.metric("crossdock_connections_moved_total"), 0);
 }
 
 #[test]
