@@ -7,6 +7,12 @@
 //!                           Fail(error) ─────────────────┘   the inner session never sees it
 //! ```
 //!
+//! There is no fate that drops an operation or lets it pass those before it. Operations of a session complete in the order of their posts, which
+//! users of a session rely on and the conformance suite asks for: one that is overtaken is a transport with a fault, and none that users have to
+//! bear. And one that never completes has its memory for as long as its session lives, which a wrapper can not end: it would take away what it
+//! was lent. Both are what a card does inside: [`simulated`](crate::simulated) loses packets and sends them again, lets sessions
+//! overtake each other, falls silent and breaks connections, by seed. A `Delay` of `u32::MAX` polls is an operation that hangs until its session ends.
+//!
 //! [`Tracer`] writes operations to the log and counts them. [`Recorder`] keeps the last of them. [`Faults`] delays and fails them by seed, the same way in every run.
 
 mod faults;
