@@ -133,7 +133,8 @@ impl<'a> Machine<'a> {
                 "-initrd",
                 "initramfs",
                 "-append",
-                "console=ttyS0 panic=-1 quiet loglevel=1 mitigations=off",
+                // On a host that is busy the kernel finds the timer broken, and gives up before anything has begun.
+                "console=ttyS0 panic=-1 quiet loglevel=1 mitigations=off no_timer_check",
             ])
             .args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"])
             .args(["-drive", &drive, "-device", "nvme,serial=crossdock,drive=disk"]);
@@ -167,8 +168,12 @@ fn make(tree: &Tree, directory: &Path, kernel: Kernel) -> Result<(), String> {
 }
 
 /// As bash reads it.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+pub(super) fn quoted(path: &Path) -> String {
+    quoted_text(&path.display().to_string())
+}
+
+pub(super) fn quoted_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

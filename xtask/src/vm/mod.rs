@@ -11,12 +11,10 @@
 
 mod machine;
 
-use machine::{Kernel, Machine, Show};
-use std::path::PathBuf;
-
-use crate::cargo;
+use crate::cargo::{self, Build};
 use crate::report::{Verdict, libtest_counts};
 use crate::tree::Tree;
+use machine::{Kernel, Machine, Show};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -47,6 +45,10 @@ const S3_TESTS: &str = "remote:: renewal:: steering:: client:: access_log::";
 /// what stands above sockets.
 const S3_TESTS_LONG: &str = "wire:: faults:: many_at_once:: http_front:: tls::";
 
+/// What people run, and what is tried of it in the machine, where there are cards: choice of a card, files, the bench, mistakes.
+const PROGRAMS: &[&str] = &["s3-server", "rdma-client", "crossdock"];
+const SCRIPT: &str = include_str!("programs.sh");
+
 /// Test targets that run nowhere else.
 pub(crate) fn elsewhere() -> impl Iterator<Item = (&'static str, &'static str)> {
     let only_here = TESTS.iter().filter(|(_, target, ..)| *target == "rdma");
@@ -64,7 +66,7 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
         }
         return Ok(success);
     }
-    let programs = programs(tree, options.long)?;
+    let programs = commands(tree, options.long)?;
     let verdict = tests(tree, &kernels, &programs, Show::AsItComes)?.0;
     for note in &verdict.notes {
         println!("{note}");
@@ -76,7 +78,7 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
 /// The stage of `cargo xtask test`, which goes on beside others: it waits more than it works, and its tests are patient. What is to be built is
 /// built when this returns.
 pub(crate) fn begin(tree: &Tree) -> Result<Beside, String> {
-    let programs = programs(tree, false)?;
+    let programs = commands(tree, false)?;
     let tree = tree.clone();
     #[allow(clippy::disallowed_methods, reason = "this is no core")]
     let work = std::thread::spawn(move || tests(&tree, &[Kernel::Newer], &programs, Show::AtTheEnd));
@@ -95,20 +97,31 @@ impl Beside {
     }
 }
 
-/// Builds the programs of the tests; with each, which of it are to be run.
-fn programs(tree: &Tree, long: bool) -> Result<Vec<(PathBuf, String)>, String> {
+/// Builds what is to be run: the programs of the tests, each with which of it, and those that people run, with a script.
+fn commands(tree: &Tree, long: bool) -> Result<Vec<String>, String> {
     let of = |(package, target, which, besides): &(&str, &str, &str, &str)| {
         let which = if long { format!("{which} {besides}") } else { (*which).to_owned() };
-        Ok((cargo::test_program(tree, package, target)?, which))
+        let program = cargo::test_program(tree, package, target)?;
+        Ok(format!("{} --test-threads=1 --color=never {which}", machine::quoted(&program)))
     };
-    TESTS.iter().map(of).collect()
+    let mut commands: Vec<String> = TESTS.iter().map(of).collect::<Result<_, String>>()?;
+    if !Build::Tests.programs(tree, "crossdock-examples", PROGRAMS)? {
+        return Err("the programs do not build".to_owned());
+    }
+    let place = Build::Tests.program(tree, "");
+    commands.push(format!(
+        "bash -c {} programs.sh {}",
+        machine::quoted_text(SCRIPT),
+        machine::quoted(&place)
+    ));
+    Ok(commands)
 }
 
 /// The verdict, and what was not shown.
 fn tests(
     tree: &Tree,
     kernels: &[Kernel],
-    programs: &[(PathBuf, String)],
+    commands: &[String],
     show: Show,
 ) -> Result<(Verdict, String), String> {
     let (mut verdict, mut output) = (Verdict::default(), String::new());
@@ -123,9 +136,7 @@ fn tests(
         };
         println!("on Linux {}", machine.release());
         // One machine for all, each test after the other: there is one card. A failure does not keep the others away.
-        let runs = programs.iter().map(|(program, which)| {
-            format!("{} --test-threads=1 --color=never {which} 2>&1 || failed=1\n", program.display())
-        });
+        let runs = commands.iter().map(|command| format!("{command} 2>&1 || failed=1\n"));
         let command = format!("failed=0\n{}exit $failed", runs.collect::<String>());
         let done = machine.run(&command, SECONDS_MAX, show)?;
         verdict.add(Verdict::of_runner(libtest_counts(&done.output), done.success));

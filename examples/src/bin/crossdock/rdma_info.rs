@@ -35,8 +35,14 @@ pub(crate) fn run(options: &Options, output: &mut dyn Write) -> Result<bool, Fai
     if options.json {
         let devices = found.iter().zip(&registered).map(|(device, registered)| as_json(device, registered));
         let devices: Vec<Value> = devices.collect();
-        let value =
-            json!({ "usable": any, "reason": reason, "locked_bytes_max": locked_max(), "devices": devices });
+        let value = json!({
+            "usable": any,
+            "reason": reason,
+            "locked_bytes_max": locked_max(),
+            "registered_bytes": options.register,
+            "server_bytes": server_bytes(),
+            "devices": devices,
+        });
         writeln!(output, "{value:#}")?;
         return Ok(any);
     }
@@ -54,6 +60,12 @@ pub(crate) fn run(options: &Options, output: &mut dyn Write) -> Result<bool, Fai
 /// Bytes that a process may lock; none if there is no limit.
 fn locked_max() -> Option<u64> {
     getrlimit(Resource::Memlock).current
+}
+
+/// Memory that a server registers on this host if it is told nothing: see its `--memory`.
+fn server_bytes() -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (processors as u64) << 27
 }
 
 /// Whether the device takes memory as a server's is.
@@ -91,6 +103,14 @@ fn print(
         limits.reads_answered_max
     )?;
     match registered {
+        // A limit on locked memory lets little through and refuses a server's.
+        Ok(()) if bytes < server_bytes() => writeln!(
+            output,
+            "  takes {}; s3-server takes {} here unless it is told otherwise, and --register {} tries that",
+            units::size(bytes),
+            units::size(server_bytes()),
+            server_bytes()
+        )?,
         Ok(()) => writeln!(output, "  takes {}", units::size(bytes))?,
         Err(reason) => writeln!(output, "  does not take {}: {reason}", units::size(bytes))?,
     }
