@@ -8,7 +8,12 @@
 //! has their names), so that the sum is held by refusing what would exceed it ([`crate::Error::Busy`]), not by hoping. The index grows with
 //! the store; with [`crate::Builder::memory_max`] it gets what the others leave.
 
-use crate::{cache::table_bytes, error::OpenError, object::OPERATION_BYTES_MAX};
+use crate::{
+    cache::table_bytes,
+    error::OpenError,
+    log::{BATCH_BUFFER_BYTES, memory::buffers_of_core},
+    object::OPERATION_BYTES_MAX,
+};
 use crossdock_transport::memory::LEASE_BYTES_MAX;
 use std::fmt;
 
@@ -89,7 +94,11 @@ impl MemoryPlan {
             MemoryTerm {
                 name: "arena",
                 bytes: whole,
-                formula: format!("leases of {cores} cores: transfers, log buffers, checkpoints"),
+                formula: format!(
+                    "leases of {cores} cores: transfers, checkpoints, {} log buffers of {} KiB each",
+                    buffers_of_core(usize::from(shards).div_ceil(cores)),
+                    BATCH_BUFFER_BYTES >> 10
+                ),
             },
             MemoryTerm {
                 name: "rings",

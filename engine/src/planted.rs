@@ -33,6 +33,8 @@ pub enum Bug {
     FreesCheckpointEarly,
     /// Log zones below a checkpoint are given back before the anchor names it.
     FreesLogEarly,
+    /// Extents are free when the record that removes their object is sequenced, and not when it is durable.
+    FreesExtentsEarly,
     /// Bytes are handed out as they were read.
     TrustsReads,
     /// Where the log can not be read it ends.
@@ -146,7 +148,7 @@ mod build {
 
     impl Bug {
         /// All of them, in the order in which they are tried.
-        pub const ALL: [Bug; 13] = [
+        pub const ALL: [Bug; 14] = [
             Bug::SkipsDataSync,
             Bug::AcknowledgesEarly,
             Bug::ReusesExtents,
@@ -158,6 +160,7 @@ mod build {
             Bug::KeepsEpoch,
             Bug::FreesCheckpointEarly,
             Bug::FreesLogEarly,
+            Bug::FreesExtentsEarly,
             Bug::TrustsReads,
             Bug::EndsAtBadBlocks,
         ];

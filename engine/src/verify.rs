@@ -60,7 +60,7 @@ pub(crate) async fn verify(reading: &Reading, job: &Job, pace: &dyn Pace) -> Vec
     let mut bad = Vec::new();
     match &job.content {
         Content::Parts(parts) => {
-            for part in parts {
+            for part in parts.iter() {
                 verify_one(reading, &part.content, part.crc64, Some(part.number), pace, &mut bad).await;
             }
         }

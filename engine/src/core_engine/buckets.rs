@@ -1,11 +1,12 @@
 //! Buckets, which are on every shard: made, deleted, and made whole again after a crash in the midst of either.
 //!
 //! ```text
-//!   make     name taken at home ─► what is left of an attempt before ─► record on the others ─► record at home: it exists
-//!                                                                                     ─► name let go
+//!   make     name taken at home ─► what is left of an attempt before: a removal is brought to its end, a making gone on with
+//!                                        ─► record on the others ─► record at home: it exists ─► name let go
 //!   change   name taken at home ─► record on the others ─► record at home: all have it ─► name let go
 //!   delete   name taken at home ─► or what is left of an attempt ─► changes wait everywhere ─► empty everywhere?
-//!                                        ─► removed at home: it is gone ─► removed on the others ─► changes go on
+//!                                        ─► others with uploads note that it goes ─► removed at home: it is gone
+//!                                        ─► removed on the others ─► changes go on
 //! ```
 //!
 //! All run to their end once begun, whatever becomes of the caller: a name half taken, or changes made to wait for ever,
@@ -61,12 +62,31 @@ impl CoreEngine {
         self.bucket(name).await
     }
 
-    pub(super) async fn make_everywhere(&self, mut record: BucketRecord, home: u16) -> Result<(), Error> {
-        if let Some(left) = self.left_behind(&record.name, home).await? {
-            record.bucket = left;
-        }
+    pub(super) async fn make_everywhere(&self, record: BucketRecord, home: u16) -> Result<(), Error> {
+        let record = self.taking_over(record, home).await?;
         let shards: Vec<u16> = (0..self.shard_count()).collect();
         self.put_record(&record, &shards).await
+    }
+
+    /// The record of a new bucket, with what is left of its name on other shards taken into account: a removal is brought to its end, a
+    /// making is gone on with.
+    pub(super) async fn taking_over(
+        &self,
+        mut record: BucketRecord,
+        home: u16,
+    ) -> Result<BucketRecord, Error> {
+        while let Some(left) = self.left_behind(&record.name, home).await? {
+            if left.is_going {
+                self.remove_record(left.bucket, home).await?;
+                continue;
+            }
+            record.bucket = left.bucket;
+            // Whatever of it gets how far before the power goes: this record counts, and not the one that was left.
+            let revision = self.on_shard(home, |shard| async move { Ok(shard.revision_after_all()) });
+            record.revision = revision.await?;
+            break;
+        }
+        Ok(record)
     }
 
     /// Logs a bucket's record on some shards: at its home last, because that record decides whether the bucket exists.
@@ -217,7 +237,7 @@ impl CoreEngine {
         let result = match begun.await? {
             Some(bucket) => self.unmake_everywhere(bucket, home).await,
             None => match self.left_behind(name, home).await {
-                Ok(Some(bucket)) => self.unmake_everywhere(bucket, home).await,
+                Ok(Some(left)) => self.unmake_everywhere(left.bucket, home).await,
                 Ok(None) => Err(Error::NoSuchBucket),
                 Err(error) => Err(error),
             },
@@ -239,18 +259,22 @@ impl CoreEngine {
         result
     }
 
-    /// What an attempt to make the bucket that failed on some shard has left on others. Somebody may have written to it
-    /// there and been told that it is there. There is never more than one such.
-    async fn left_behind(&self, name: &str, home: u16) -> Result<Option<BucketId>, Error> {
+    /// What an attempt to make or to remove the bucket that failed on some shard has left on others. If it was to be made somebody may
+    /// have written to it there and been told that it is there. There is never more than one such.
+    async fn left_behind(&self, name: &str, home: u16) -> Result<Option<Left>, Error> {
+        let mut found: Option<Left> = None;
         for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
             let name: Box<str> = name.into();
-            match self.on_shard(shard, move |shard| async move { shard.bucket(&name) }).await {
-                Ok(left) => return Ok(Some(left.bucket)),
+            match self.on_shard(shard, move |shard| async move { shard.left_of_bucket(&name) }).await {
+                Ok((bucket, is_going)) => {
+                    let left = found.get_or_insert(Left { bucket, is_going });
+                    left.is_going |= is_going && left.bucket == bucket;
+                }
                 Err(Error::NoSuchBucket) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// Lets changes wait on every shard, and says whether the bucket is empty then.
@@ -267,7 +291,24 @@ impl CoreEngine {
 
     /// Logs on every shard that the bucket is gone: at its home first, because that decides.
     pub(super) async fn remove_record(&self, bucket: BucketId, home: u16) -> Result<(), Error> {
-        self.on_shard(home, move |shard| async move { shard.remove_bucket(bucket).await }).await?;
+        let mut told = Vec::new();
+        let decided = async {
+            for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
+                let begun =
+                    self.on_shard(shard, move |shard| async move { shard.begin_removal(bucket).await });
+                told.extend(begun.await?.map(|record| (shard, record)));
+            }
+            self.on_shard(home, move |shard| async move { shard.remove_bucket(bucket).await }).await
+        };
+        if let Err(error) = decided.await {
+            // It stays, as far as is known: so nobody may be told that it goes.
+            for (shard, record) in told {
+                if let Err(error) = self.put_record(&record, &[shard]).await {
+                    tracing::warn!(%error, shard, "a bucket that stays is noted as going until the next open");
+                }
+            }
+            return Err(error);
+        }
         reach(Point::BucketHalfGone);
         let mut result = Ok(());
         for shard in (0..self.shard_count()).filter(|shard| *shard != home) {
@@ -287,9 +328,10 @@ impl CoreEngine {
     ///
     /// Records that differ were being changed: the newest may have been acted upon where it was, and is put everywhere.
     ///
-    /// A bucket without a record at home was being made or deleted. If anything is in it, its making was under way
-    /// and somebody already wrote to it on a shard that knew of it: that write was acknowledged, so the making is brought
-    /// to its end. If it is empty it goes, as if it had never been made or was deleted in full.
+    /// A bucket without a record at home was being made or deleted. If anything is in it, and no shard noted that it goes, its making was
+    /// under way and somebody already wrote to it on a shard that knew of it: that write was acknowledged, so the making is brought
+    /// to its end. Else it goes, as if it had never been made or was deleted in full. One with a record at home stays, whoever noted that it
+    /// was to go.
     ///
     /// # Errors
     /// A device failed.
@@ -302,20 +344,26 @@ impl CoreEngine {
                 known.insert(shard, here.into_iter().map(|b| (b.record.bucket, b)).collect());
             }
         }
-        let mut records: BTreeMap<BucketId, (BucketRecord, bool)> = BTreeMap::new();
+        let mut records: BTreeMap<BucketId, Vec<&BucketHere>> = BTreeMap::new();
         for bucket in known.values().flat_map(BTreeMap::values) {
-            let entry = records.entry(bucket.record.bucket).or_insert_with(|| (bucket.record.clone(), false));
-            if bucket.record.revision > entry.0.revision {
-                entry.0 = bucket.record.clone();
-            }
-            entry.1 |= bucket.in_use;
+            records.entry(bucket.record.bucket).or_default().push(bucket);
         }
-        for (bucket, (record, in_use)) in records {
+        for (bucket, all) in records {
+            let newest = |going: bool| {
+                let of_kind = all.iter().map(|here| &here.record).filter(|record| record.is_going() == going);
+                of_kind.rev().max_by_key(|record| record.revision)
+            };
+            let going = newest(true);
+            let Some(record) = newest(false).or(going).cloned() else { continue };
+            let in_use = all.iter().any(|here| here.has_versions || here.has_uploads && going.is_none());
             let home = self.0.placement.home_of(&record.name);
             let here = |shard: &u16| known.get(shard).and_then(|here| here.get(&bucket));
             let has = |shard: &u16| here(shard).is_some();
-            let is_older =
-                |shard: &u16| here(shard).is_some_and(|here| here.record.revision < record.revision);
+            let is_older = |shard: &u16| match here(shard) {
+                Some(here) if here.record.is_going() => has(&home),
+                Some(here) => here.record.revision < record.revision,
+                None => false,
+            };
             let older: Vec<u16> = known.keys().copied().filter(is_older).collect();
             if !older.is_empty() {
                 tracing::info!(name = %record.name, "a bucket that was being changed is changed in full");
@@ -344,6 +392,13 @@ impl CoreEngine {
         }
         Ok(())
     }
+}
+
+/// What is left of a bucket on shards that are not its home.
+struct Left {
+    bucket: BucketId,
+    /// Whether a shard has noted that it is being removed.
+    is_going: bool,
 }
 
 fn name_is_taken(at_home: &BTreeMap<BucketId, BucketHere>, name: &str) -> bool {

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Resource},
     events::{CorruptionEvent, CorruptionEvents, EventHub, FoundBy},
     inspect::Finding,
-    layout::{Geometry, Record, UploadId, Version, Versioning},
+    layout::{Geometry, UploadId, Version},
     metrics::CoreMetrics,
     object::{
         copy,
@@ -302,11 +302,6 @@ impl CoreEngine {
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`], [`Error::DeleteMarker`].
     pub async fn head(&self, bucket: &str, key: &[u8], which: Which) -> Result<ObjectInfo, Error> {
-        let (record, versioning) = self.record(bucket, key, which).await?;
-        Ok(ObjectInfo::of(&record, versioning))
-    }
-
-    async fn record(&self, bucket: &str, key: &[u8], which: Which) -> Result<(Record, Versioning), Error> {
         let _operation = self.admit().await?;
         let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         let shard = self.shard_of(&bucket, &key);
@@ -323,12 +318,16 @@ impl CoreEngine {
         key: &[u8],
         which: Which,
     ) -> Result<(ObjectInfo, Vec<PartInfo>), Error> {
-        let (record, versioning) = self.record(bucket, key, which).await?;
-        let parts = match &record.content {
+        let _operation = self.admit().await?;
+        let (bucket, key) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
+        let shard = self.shard_of(&bucket, &key);
+        let asked = self.ask_shard(shard, move |shard| shard.content_of(&bucket, &key, which));
+        let (info, content) = asked.await?;
+        let parts = match content {
             crate::layout::Content::Parts(parts) => parts.iter().map(PartInfo::of).collect(),
             _ => Vec::new(),
         };
-        Ok((ObjectInfo::of(&record, versioning), parts))
+        Ok((info, parts))
     }
 
     /// Deletes a version for good, or hides the key behind a delete marker if no version is named and the bucket keeps

@@ -1,14 +1,16 @@
 //! What becomes of operations whose caller goes away, and of buckets when the power does.
 
 mod busy;
+mod damage;
+mod removal;
 mod space;
 mod uploads;
 
-use super::{CommitOptions, CoreEngine, Delete, GetOptions, PutOptions, Versioning, Which};
+use super::{CommitOptions, CoreEngine, Delete, GetOptions, PutOptions, Which};
 use crate::{
     Error,
     device::simulated::{Fault, Times},
-    layout::Version,
+    layout::{Version, Versioning},
     object::types::{ListOptions, VersionItem, VersionKind},
     shard::scrub::ScrubRate,
     testing::world::{World, WorldOptions},

@@ -9,7 +9,7 @@ use crate::{
     core_engine::CoreEngine,
     error::OpenError,
     layout::{SecretKey, Superblock},
-    log::memory::LogMemory,
+    log::memory::{LogMemory, buffers_of_core},
     memory::{MemoryPlan, Sizes},
     planted::{Point, reach},
     reactor::{Core, CoreOptions, Driver, RingDriver},
@@ -35,7 +35,7 @@ use std::{
 
 /// Memory of a core when nobody says otherwise.
 const CORE_MEMORY_BYTES: usize = 128 << 20;
-/// The least a core works with: batch buffers, and a few operations of the largest size.
+/// The least a core works with: batch buffers of up to eight shards, and a few operations of the largest size.
 const CORE_MEMORY_BYTES_MIN: usize = 32 << 20;
 /// How long operations wait for a core's memory when nobody says otherwise. A core of 128 MiB has room for five large reads at a time,
 /// and any burst has more: each is through in tens of milliseconds on a network of a gigabit, so that hundreds have had their turn before
@@ -171,8 +171,8 @@ impl Builder {
     }
 
     /// The arena, in bytes, for all cores together: the greatest part of what the engine uses besides its index. All of it is in
-    /// [`OpenReport::memory`]. Default: 128 MiB for each core; at least 32 MiB for each. How many transfers at a time that admits is in
-    /// `engine/docs/limits.md`.
+    /// [`OpenReport::memory`]. Default: 128 MiB for each core; at least 32 MiB for each, and 256 KiB for each of its shards beyond
+    /// eight. How many transfers at a time that admits is in `engine/docs/limits.md`.
     pub fn memory_bytes(mut self, bytes: usize) -> Builder {
         self.memory_bytes = Some(bytes);
         self
@@ -300,6 +300,11 @@ impl Builder {
         OwnCore::open(self.prepare()?)
     }
 
+    /// Bytes of the arena.
+    fn memory(&self, cores: usize) -> usize {
+        self.memory_bytes.unwrap_or(cores * CORE_MEMORY_BYTES)
+    }
+
     /// All that is done before the first core runs.
     fn prepare(self) -> Result<Prepared, OpenError> {
         if self.paths.is_empty() {
@@ -312,16 +317,14 @@ impl Builder {
         if cores == 0 || cores > 1024 {
             return Err(OpenError::Options(format!("{cores} cores")));
         }
-        let memory = self.memory_bytes.unwrap_or(cores * CORE_MEMORY_BYTES);
-        if memory < cores * CORE_MEMORY_BYTES_MIN {
-            let least = (cores * CORE_MEMORY_BYTES_MIN) >> 20;
-            return Err(OpenError::Options(format!("{cores} cores need at least {least} MiB of memory")));
-        }
+        let memory = self.memory(cores);
+        check_memory(memory, cores, 1)?;
         let paths = self.paths.iter().map(|path| DataPath::lock(path, self.create));
         let paths = paths.collect::<Result<Vec<_>, _>>()?;
         let scaffold = Scaffold::new(self.driver, SCAFFOLD_BYTES)?;
         let (superblocks, created) = self.superblocks(&paths, cores, &scaffold)?;
         let first = check_together(&paths, &superblocks)?;
+        check_memory(memory, cores, first.geometry.shard_count)?;
         let shards = open_shards(&paths, &superblocks, &first)?;
         drop(scaffold);
         let mut page_cached = Vec::new();
@@ -456,6 +459,8 @@ impl Builder {
         if shard_count == 0 || shard_count > crate::layout::SHARDS_MAX || shard_count < devices {
             return Err(OpenError::Options(format!("{shard_count} shards on {devices} paths")));
         }
+        // Before there is a store that would then not open.
+        check_memory(self.memory(cores), cores, shard_count)?;
         let mut least = u64::MAX;
         for path in paths {
             least = least.min(path.capacity_bytes()?);
@@ -492,9 +497,9 @@ impl Builder {
                     source,
                 })?;
                 let identity = ShardIdentity { store, shard, geometry, secret: SecretKey(secret) };
-                let memory = LogMemory::reserve(core.pool(), 1)
+                let memory = LogMemory::reserve(core.pool(), 1, 1)
                     .ok_or_else(|| OpenError::Options("too little memory to format with".into()))?;
-                let task = Shard::format(identity, core.clone(), files, memory);
+                let task = Shard::format(identity, core.clone(), files, memory.share());
                 core.block_on(task).map_err(OpenError::Device)?;
                 reach(Point::ShardMade);
             }
@@ -559,6 +564,20 @@ pub(crate) fn check_together(
         }
     }
     Ok(first)
+}
+
+/// Whether so much memory is enough for so many shards on so many cores: batch buffers grow with a core's shards.
+fn check_memory(bytes: usize, cores: usize, shard_count: u16) -> Result<(), OpenError> {
+    let shards = usize::from(shard_count).div_ceil(cores);
+    let more = LogMemory::bytes(buffers_of_core(shards)) - LogMemory::bytes(buffers_of_core(0));
+    let least = cores * (CORE_MEMORY_BYTES_MIN + more);
+    if bytes < least {
+        let least = least.div_ceil(1 << 20);
+        return Err(OpenError::Options(format!(
+            "{cores} cores with {shards} shards each need at least {least} MiB of memory"
+        )));
+    }
+    Ok(())
 }
 
 fn open_shards(
@@ -657,6 +676,23 @@ mod tests {
         unname();
         let refused = prepare();
         assert!(matches!(refused, Err(OpenError::Mismatch(_))), "{:?}", refused.err());
+    }
+
+    /// The memory that is enough for a core is not for one of many shards, each of which has a batch buffer of its own: such a store is not
+    /// made, and not opened. With a quarter of a megabyte for each of them it is.
+    #[test]
+    fn a_core_of_many_shards_needs_more_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let (enough, place) = ((32 << 20) + 12 * (256 << 10), directory.path().join("store"));
+        let builder = |memory| Engine::builder().cores(1).shards(20).memory_bytes(memory).path(&place);
+        let refused = |memory| {
+            let refused = builder(memory).open().err();
+            assert!(matches!(refused, Some(OpenError::Options(_))), "{refused:?}");
+        };
+        refused(enough - 1);
+        assert!(!place.join("superblock").exists());
+        builder(enough).open().unwrap().close();
+        refused(enough - 1);
     }
 
     /// Every shard lives on exactly one device, and none is empty when there are enough.

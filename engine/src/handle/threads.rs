@@ -11,7 +11,7 @@ use crate::{
     error::OpenError,
     events::EventHub,
     layout::SecretKey,
-    log::memory::LogMemory,
+    log::memory::{LogMemory, buffers_of_core},
     memory::STACK_BYTES,
     metrics::CoreMetrics,
     reactor::{Address, Core, CoreOptions, RingDriver},
@@ -47,9 +47,6 @@ pub(super) type FrontEnd =
 
 /// Shards that could not be opened, and why.
 pub(super) type Unavailable = Vec<(u16, Arc<OpenError>)>;
-
-/// Batch buffers of a core. More than one shard's batches in flight would use at once, few enough to be cheap.
-const BATCH_BUFFERS: usize = 16;
 
 /// What every core is made with.
 #[derive(Clone)]
@@ -509,7 +506,9 @@ pub(super) async fn open_core(
     core: Core,
     driver: Rc<RingDriver>,
 ) -> Result<(CoreEngine, Vec<RecoveryReport>, Unavailable), OpenError> {
-    let memory = LogMemory::reserve(core.pool(), BATCH_BUFFERS)
+    let shards_max = plan.placement.shards_of_core_max();
+    let buffers = buffers_of_core(shards_max);
+    let memory = LogMemory::reserve(core.pool(), buffers, shards_max)
         .ok_or_else(|| OpenError::Options("too little memory for the log".into()))?;
     let mut files = Vec::new();
     for shard in plan.shards.iter() {
@@ -529,7 +528,7 @@ pub(super) async fn open_core(
         let mut geometry = plan.placement.geometry;
         geometry.zones_max = plan.shards[usize::from(shard)].zones.unwrap_or(geometry.zones_max);
         let identity = ShardIdentity { store: plan.store, shard, geometry, secret: plan.secret };
-        let opened = Shard::open(identity, core.clone(), files.clone(), plan.tuning, memory.clone()).await;
+        let opened = Shard::open(identity, core.clone(), files.clone(), plan.tuning, memory.share()).await;
         match opened {
             Ok((shard, report)) => {
                 shards.push(Some(shard));
@@ -544,7 +543,7 @@ pub(super) async fn open_core(
             }
         }
     }
-    let spare = core.pool().total_bytes() - LogMemory::bytes(BATCH_BUFFERS);
+    let spare = core.pool().total_bytes() - LogMemory::bytes(buffers);
     let limits = CoreLimits::new(plan.operations_max, spare, plan.admission_wait);
     let metrics = Arc::<CoreMetrics>::default();
     let cache = ReadCache::new(core.pool(), plan.read_cache_bytes, metrics.clone());

@@ -84,7 +84,8 @@ fn content_bytes(content: &Content) -> u64 {
         }
         Content::Parts(parts) => {
             let own: u64 = parts.iter().map(|p| heap(p.attributes.len()) + content_bytes(&p.content)).sum();
-            heap(parts.len().next_power_of_two() * size_of::<Part>()) + own
+            // Shared: two counts lie before them.
+            heap(2 * size_of::<usize>() + size_of_val(&parts[..])) + own
         }
     }
 }

@@ -119,7 +119,7 @@ impl Claims<'_> {
             }
             let whole = match &record.content {
                 Content::Parts(parts) => {
-                    for part in parts {
+                    for part in parts.iter() {
                         let owner = Owner::Object(index);
                         self.content(&part.content, part.bytes, part.crc64, owner, &name(Some(part.number)));
                     }
@@ -439,8 +439,8 @@ mod tests {
             shared: false,
         };
         let identity = ShardIdentity { store: STORE, shard: 0, geometry, secret: SecretKey([3; 16]) };
-        let memory = LogMemory::reserve(core.pool(), 1).unwrap();
-        core.block_on(Shard::format(identity, core.clone(), files.clone(), memory)).unwrap();
+        let memory = LogMemory::reserve(core.pool(), 1, 1).unwrap();
+        core.block_on(Shard::format(identity, core.clone(), files.clone(), memory.share())).unwrap();
         let reading = Reading { identity, core: core.clone(), files, gate: None };
         let looked = reading.clone();
         let mut image = core.block_on(async move { ShardImage::read(&looked).await }).unwrap();

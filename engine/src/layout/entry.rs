@@ -510,7 +510,7 @@ mod tests {
     fn parts_inside_parts_are_not_written() {
         // Shows that what could not be read again is not written.
         let mut part = testing::sample(testing::part());
-        part.content = super::super::Content::Parts(vec![]);
+        part.content = super::super::Content::Parts([].into());
         encoded(&Entry::PutPart { upload: UploadId(1), part });
     }
 }

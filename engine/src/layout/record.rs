@@ -61,8 +61,8 @@ pub enum Content {
         /// CRC64NVME of each [`EXTENT_CHECKSUM_BYTES`] of them.
         checksums: ChecksumTable,
     },
-    /// In parts, each with a content of its own that is not `Parts`; at most [`PARTS_MAX`].
-    Parts(Vec<Part>),
+    /// In parts, each with a content of its own that is not `Parts`; at most [`PARTS_MAX`]. Shared: every reader of the record gets them.
+    Parts(Arc<[Part]>),
 }
 
 /// The checksums of bytes in extents.
@@ -273,7 +273,7 @@ impl Content {
             Content::Parts(parts) => {
                 writer.u8(content_tag::PARTS);
                 writer.count(parts.len(), PARTS_MAX);
-                for part in parts {
+                for part in parts.iter() {
                     part.encode(writer);
                 }
             }
@@ -419,6 +419,15 @@ impl Record {
 }
 
 impl BucketRecord {
+    /// The revision of a record whose bucket is being removed, where something lies that would otherwise say that it is being made. Greater
+    /// than any that a change makes.
+    pub const REVISION_GOING: u64 = u64::MAX;
+
+    /// Whether its bucket is being removed: it is gone as soon as its home has no record of it.
+    pub fn is_going(&self) -> bool {
+        self.revision == BucketRecord::REVISION_GOING
+    }
+
     /// The version of the body that the record is written in. One that was never changed is written as builds did that
     /// knew no versioning, and which can read it; the others they must refuse, for they would not keep versions.
     pub(super) fn body_version(&self) -> u8 {
@@ -568,7 +577,7 @@ mod tests {
             content,
         };
         let place = LogPosition { zone: 9, offset: 64 };
-        let content = Content::Parts(vec![
+        let content = Content::Parts(Arc::new([
             part(Content::Extents {
                 extents: vec![extent(1)],
                 bytes: 5,
@@ -580,7 +589,7 @@ mod tests {
                 bytes: 65_537,
                 checksums: ChecksumTable::Away { extent: extent(4), bytes: 16, checksum: 0 },
             }),
-        ]);
+        ]));
         let (mut extents, mut packed) = (vec![], vec![]);
         content.visit_extents(&mut |extent| extents.push(extent.zone));
         content.visit_packed(&mut |place, bytes| packed.push((place, bytes)));

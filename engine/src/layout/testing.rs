@@ -219,7 +219,7 @@ pub(super) fn part() -> impl Strategy<Value = Part> {
 }
 
 pub(super) fn record() -> impl Strategy<Value = Record> {
-    let content = prop_oneof![4 => content_of_one(), 1 => vec(part(), 0..4).prop_map(Content::Parts)];
+    let content = prop_oneof![4 => content_of_one(), 1 => vec(part(), 0..4).prop_map(|parts| Content::Parts(parts.into()))];
     let flags = (any::<bool>(), any::<bool>(), option::of(any::<u128>().prop_map(UploadId)));
     (any::<[u64; 4]>(), flags, etag(), some_bytes(), content).prop_map(
         |([version, size, modified_ms, crc64], (null, delete_marker, upload), etag, attributes, content)| {

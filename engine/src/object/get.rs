@@ -135,8 +135,8 @@ impl Get {
     ) -> Get {
         let shard = pin.shard;
         let owner = Owner { name, version: record.version, part: None };
-        let pieces = Pieces::of(record);
         let position = range.start;
+        let pieces = Pieces::of(record, position);
         let (memory, operation) = grants;
         let cached = engine.cache().takes(range.end - range.start);
         Get {
@@ -341,9 +341,7 @@ impl Get {
         {
             return Ok(Some(piece.clone()));
         }
-        while self.pieces.first.as_ref().is_some_and(|piece| self.position >= piece.start + piece.bytes) {
-            self.pieces.take();
-        }
+        self.pieces.pass(self.position);
         let whole = "the range lies within the object, which its pieces make up";
         let piece = self.pieces.first.as_ref().expect(whole);
         let table = match &piece.content {

@@ -4,10 +4,10 @@ use super::CHUNK_BYTES;
 use crate::{
     cache::{BlockName, BlockPlace},
     error::Region,
-    layout::{BLOCK_BYTES, Content, Extent, Record, Version},
+    layout::{BLOCK_BYTES, Content, Extent, Part, Record, Version},
 };
 use bytes::Bytes;
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 /// Whose bytes are read, to say so when they do not hold.
 #[derive(Clone)]
@@ -46,33 +46,57 @@ impl Name {
     }
 }
 
-/// What is left of an object: hardly ever more than one piece.
+/// What is left of an object: hardly ever more than one piece. Of parts there may be ten thousand: they stay the index's, and each is
+/// copied when its turn comes.
 pub(super) struct Pieces {
     pub(super) first: Option<Piece>,
-    more: VecDeque<Piece>,
+    parts: Option<Arc<[Part]>>,
+    /// The part behind the first piece, and where it starts.
+    next: usize,
+    start: u64,
 }
 
 impl Pieces {
-    pub(super) fn of(record: Record) -> Pieces {
-        let piece = |part, start, bytes, content| {
-            let piece = Piece { part, start, bytes, content };
-            (bytes > 0).then_some(piece)
-        };
-        let Content::Parts(parts) = record.content else {
-            return Pieces { first: piece(None, 0, record.size, record.content), more: VecDeque::new() };
-        };
-        let mut start = 0;
-        let parts = parts.into_iter().filter_map(|part| {
-            let at = start;
-            start += part.bytes;
-            piece(Some(part.number), at, part.bytes, part.content)
-        });
-        let mut more: VecDeque<Piece> = parts.collect();
-        Pieces { first: more.pop_front(), more }
+    /// Those of an object from a position on.
+    pub(super) fn of(record: Record, position: u64) -> Pieces {
+        let mut pieces = Pieces { first: None, parts: None, next: 0, start: 0 };
+        match record.content {
+            Content::Parts(parts) => {
+                pieces.parts = Some(parts);
+                pieces.first = pieces.part_at(position);
+            }
+            content if record.size > 0 => {
+                pieces.first = Some(Piece { part: None, start: 0, bytes: record.size, content });
+            }
+            _ => {}
+        }
+        pieces
+    }
+
+    /// Goes on to the part that holds this position or starts behind it. None if there is none with bytes.
+    fn part_at(&mut self, position: u64) -> Option<Piece> {
+        for part in self.parts.as_ref()?.iter().skip(self.next) {
+            let start = self.start;
+            self.next += 1;
+            self.start += part.bytes;
+            if part.bytes > 0 && position < self.start {
+                let (number, content) = (Some(part.number), part.content.clone());
+                return Some(Piece { part: number, start, bytes: part.bytes, content });
+            }
+        }
+        None
+    }
+
+    /// Drops the first if it ends before this position.
+    pub(super) fn pass(&mut self, position: u64) {
+        if self.first.as_ref().is_some_and(|first| position >= first.start + first.bytes) {
+            self.first = self.part_at(position);
+        }
     }
 
     pub(super) fn take(&mut self) -> Option<Piece> {
-        std::mem::replace(&mut self.first, self.more.pop_front())
+        let next = self.part_at(self.start);
+        std::mem::replace(&mut self.first, next)
     }
 }
 

@@ -85,7 +85,7 @@ impl Put {
         memory: Grant,
         operation: (Grant, Grant),
     ) -> Put {
-        let extents = ExtentWriter::new(engine.clone(), shard);
+        let extents = ExtentWriter::new(engine.clone(), shard, EXTENTS_MAX);
         Put {
             engine,
             shard,
@@ -349,6 +349,8 @@ type Write = Task<Result<(), DeviceError>>;
 struct ExtentWriter {
     engine: CoreEngine,
     shard: u16,
+    /// Extents at most.
+    extents_max: usize,
     reservations: Vec<Reservation>,
     extents: Vec<Extent>,
     /// Where the next byte goes: which extent, and how far into it.
@@ -361,10 +363,11 @@ struct ExtentWriter {
 }
 
 impl ExtentWriter {
-    fn new(engine: CoreEngine, shard: u16) -> ExtentWriter {
+    fn new(engine: CoreEngine, shard: u16, extents_max: usize) -> ExtentWriter {
         ExtentWriter {
             engine,
             shard,
+            extents_max,
             reservations: Vec::new(),
             extents: Vec::new(),
             extent: 0,
@@ -437,7 +440,7 @@ impl ExtentWriter {
                 self.written.max(bytes).next_power_of_two().clamp(CHUNK_BYTES.min(zone as usize) as u64, zone)
             }
         };
-        let extents_max = EXTENTS_MAX - self.extents.len();
+        let extents_max = self.extents_max - self.extents.len();
         if extents_max == 0 {
             // No zone that is made for it would help.
             return Err(Error::Full { shard: self.shard });
@@ -548,5 +551,45 @@ impl Drop for ExtentWriter {
             });
         })
         .detach();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::world::{World, WorldOptions};
+
+    /// Writes so many bytes of a body of unknown length.
+    async fn write(writer: &mut ExtentWriter, bytes: u64) -> Result<(), Error> {
+        let mut lease = writer.engine.lease(bytes as usize, Resource::WriteMemory).await?;
+        lease.set_len(bytes as usize);
+        lease.as_mut_slice().fill(7);
+        writer.write(lease, None).await
+    }
+
+    /// A body that has all the extents it may have, and more bytes, is refused, with no zone made for it; its space comes back.
+    #[test]
+    fn a_body_that_has_all_its_extents_is_refused() {
+        let mut world = World::new(1, WorldOptions { cores: 1, shards: 1, ..WorldOptions::default() });
+        world.open().unwrap();
+        let engine = world.engine(0);
+        let shard = engine.own_shards().next().expect("it has one").clone();
+        let zone = u64::from(shard.identity.geometry.zone_bytes);
+        world.run(async move {
+            let mut writer = ExtentWriter::new(engine, 0, 2);
+            for _ in 0..2 {
+                write(&mut writer, zone).await.unwrap();
+            }
+            assert_eq!(writer.extents.len(), 2);
+            let there_are = || {
+                let now = shard.statistics();
+                now.extent_bytes_used + now.extent_bytes_free
+            };
+            let before = there_are();
+            assert_eq!(write(&mut writer, 1).await, Err(Error::Full { shard: 0 }));
+            assert_eq!(there_are(), before);
+        });
+        while world.step() {}
+        world.check_at_rest().unwrap();
     }
 }

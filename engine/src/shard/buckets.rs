@@ -4,7 +4,7 @@
 //! home shard lets one such work in at a time, and while it is being decided whether a bucket goes, changes in it wait:
 //! a DeleteBucket that finds the bucket in use must not be noticed by anybody.
 
-use super::Shard;
+use super::{Shard, State};
 use crate::{
     error::Error,
     layout::{BucketId, BucketRecord, DOCUMENTS_MAX, Documents, Entry, Versioning},
@@ -19,8 +19,10 @@ use std::sync::Arc;
 /// A bucket as one shard knows it, for the comparison of all at open.
 pub(crate) struct BucketHere {
     pub(crate) record: BucketRecord,
-    /// Whether versions or uploads of it lie here.
-    pub(crate) in_use: bool,
+    /// Whether versions of it lie here.
+    pub(crate) has_versions: bool,
+    /// Whether uploads of it do.
+    pub(crate) has_uploads: bool,
 }
 
 impl Shard {
@@ -31,6 +33,13 @@ impl Shard {
             Some(bucket) => Ok(bucket_info(&bucket.record)),
             None => Err(self.unless_hole(&state, Error::NoSuchBucket)),
         }
+    }
+
+    /// The bucket that this shard has under a name, and whether it is being removed.
+    pub(crate) fn left_of_bucket(&self, name: &str) -> Result<(BucketId, bool), Error> {
+        let state = self.state.borrow();
+        let record = &self.known_bucket(&state, name)?.record;
+        Ok((record.bucket, record.is_going()))
     }
 
     /// This shard's record of a bucket, if it is one to rely on: a shard that takes no changes does not hear of any.
@@ -63,8 +72,8 @@ impl Shard {
         let state = self.state.borrow();
         self.check_writable(&state).ok()?;
         let buckets = state.catalog.buckets().map(|bucket| {
-            let in_use = bucket.usage.versions > 0 || bucket.usage.uploads > 0;
-            BucketHere { record: bucket.record.clone(), in_use }
+            let (has_versions, has_uploads) = (bucket.usage.versions > 0, bucket.usage.uploads > 0);
+            BucketHere { record: bucket.record.clone(), has_versions, has_uploads }
         });
         Some(buckets.collect())
     }
@@ -184,9 +193,18 @@ impl Shard {
             };
         }
         check_documents(&documents)?;
-        // Never used again on the name's home, where every change of the record begins.
-        let revision = Self::next_version(&mut state).0;
+        let revision = Self::next_revision(&mut state);
         Ok(BucketRecord { versioning, documents, revision, ..record })
+    }
+
+    /// Never used again on the name's home, where every change of a record begins.
+    fn next_revision(state: &mut State) -> u64 {
+        Self::next_version(state).0
+    }
+
+    /// On the name's home shard: a revision for what takes the place of a record that was left elsewhere, and greater than that one's.
+    pub(crate) fn revision_after_all(&self) -> u64 {
+        Self::next_revision(&mut self.state.borrow_mut())
     }
 
     /// Logs the record of a bucket, once the log has room for it.
@@ -243,6 +261,20 @@ impl Shard {
                 (!undecided).then_some(())
             })
             .await;
+    }
+
+    /// Logs that the bucket is being removed, if uploads of it lie here: found after a crash, without a record at home, they would say that it
+    /// is being made. Gives the record as it was.
+    pub(crate) async fn begin_removal(&self, bucket: BucketId) -> Result<Option<BucketRecord>, Error> {
+        let record = {
+            let state = self.state.borrow();
+            let known = state.catalog.bucket(bucket).filter(|known| known.usage.uploads > 0);
+            known.map(|known| known.record.clone())
+        };
+        let Some(record) = record else { return Ok(None) };
+        let revision = BucketRecord::REVISION_GOING;
+        self.put_bucket(BucketRecord { revision, ..record.clone() }).await?;
+        Ok(Some(record))
     }
 
     /// Logs that the bucket is gone, with whatever uploads are left in it, once the log has room for that.

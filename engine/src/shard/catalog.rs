@@ -17,6 +17,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
+    sync::Arc,
 };
 
 /// An upload and the parts it has.
@@ -199,8 +200,8 @@ impl Catalog {
     fn complete(&mut self, upload: UploadId, mut record: Record, numbers: &[u16], freed: &mut Freed) {
         // Already completed: replay over a checkpoint that holds the object.
         let Some(mut upload) = self.take_upload(upload) else { return };
-        let parts: Vec<Part> = numbers.iter().filter_map(|number| upload.parts.remove(number)).collect();
-        for part in &parts {
+        let parts: Arc<[Part]> = numbers.iter().filter_map(|number| upload.parts.remove(number)).collect();
+        for part in parts.iter() {
             // They are counted again with the object, and were written but once.
             packed_of(&part.content, &mut |place, bytes| {
                 let zone = self.packed.entry(place.zone).or_default();
@@ -282,6 +283,18 @@ impl Catalog {
             usage.delete_markers = usage.delete_markers.saturating_sub(record.delete_marker.into());
         }
         release(&mut self.packed, record.content, freed);
+    }
+
+    /// The content of the version that an entry removes, as far as it is applied.
+    pub(crate) fn removed_by(&self, entry: &Entry) -> Option<&Content> {
+        let (bucket, key, version) = match entry {
+            Entry::RemoveVersion { bucket, key, version } => (*bucket, key, *version),
+            Entry::PutObject { bucket, key, record } if record.null => {
+                (*bucket, key, self.index.null_version(*bucket, key)?)
+            }
+            _ => return None,
+        };
+        self.index.version(bucket, key, version).map(|record| &record.content)
     }
 
     /// Bytes of the heap that the catalog takes at most.
@@ -426,7 +439,9 @@ pub(crate) fn packed_of(content: &Content, visit: &mut dyn FnMut(LogPosition, u3
 fn part_of(content: &mut Content, part: Option<u16>) -> Option<&mut Content> {
     match (content, part) {
         (Content::Parts(parts), Some(number)) => {
-            parts.iter_mut().find(|part| part.number == number).map(|part| &mut part.content)
+            let index = parts.iter().position(|part| part.number == number)?;
+            // Where somebody reads them still, he keeps those that he has.
+            Arc::make_mut(parts).get_mut(index).map(|part| &mut part.content)
         }
         (content, _) => Some(content),
     }

@@ -400,7 +400,8 @@ mod tests {
 
             let one = engine.put("b", b"k", PutOptions { size: Some(0) }).await.unwrap();
             one.finish(CommitOptions::default()).await.unwrap();
-            let (like, _) = shard.head_object("b", b"k", Which::Current).unwrap();
+            let (like, _, pin) = shard.open_object("b", b"k", Which::Current).unwrap();
+            shard.close_object(pin);
             let version = Version(like.version.0 + 1);
             let record = Record { version, content: Content::Empty, ..like };
             let made = Entry::CompleteUpload { upload, record, parts: (1..=2100).collect() };

@@ -64,6 +64,11 @@ impl Shard {
             encoded.len() <= ENTRY_BYTES_MAX
         });
         state.overlay.sequence(&state.catalog, &proposal.entry);
+        if planted(Bug::FreesExtentsEarly)
+            && let Some(removed) = state.catalog.removed_by(&proposal.entry)
+        {
+            state.space.free_early(removed);
+        }
         if state.queue.is_empty() {
             state.seal_due = false;
             state.gathering.begin(self.core.now());

@@ -31,7 +31,7 @@ use crate::{
     device::BlockDevice,
     error::{Corruption, DeviceError},
     layout::{Anchor, CheckpointRoot, Entry, Extent, Geometry, LogPosition, MetaHash, SecretKey, Version},
-    log::{Proposal, memory::LogMemory, tail::Tail},
+    log::{Proposal, memory::LogShare, tail::Tail},
     reactor::{Core, Moment, Signal},
 };
 use acknowledge::Acknowledgements;
@@ -73,7 +73,7 @@ pub(crate) struct Shard {
     pub(crate) core: Core,
     pub(crate) files: ShardFiles,
     pub(crate) tuning: Tuning,
-    pub(crate) memory: LogMemory,
+    pub(crate) memory: LogShare,
     state: RefCell<State>,
     /// Something to write, or room to write it.
     work: Signal,

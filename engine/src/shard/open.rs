@@ -15,7 +15,7 @@ use crate::{
     error::{Corruption, DeviceError, OpenError, Region},
     layout::{Anchor, DecodeError, Extent, LogPosition, MetaHash},
     log::{
-        memory::LogMemory,
+        memory::LogShare,
         recover::{Found, Replayed},
         tail::Tail,
     },
@@ -56,7 +56,7 @@ impl Shard {
         identity: ShardIdentity,
         core: Core,
         files: ShardFiles,
-        memory: LogMemory,
+        memory: LogShare,
     ) -> Result<(), DeviceError> {
         let anchor = Anchor {
             store: identity.store,
@@ -83,7 +83,7 @@ impl Shard {
         core: Core,
         files: ShardFiles,
         tuning: Tuning,
-        memory: LogMemory,
+        memory: LogShare,
         state: impl FnOnce(&Weak<Shard>) -> State,
     ) -> Rc<Shard> {
         Rc::new_cyclic(|me| Shard {
@@ -114,7 +114,7 @@ impl Shard {
         core: Core,
         files: ShardFiles,
         tuning: Tuning,
-        memory: LogMemory,
+        memory: LogShare,
     ) -> Result<(Rc<Shard>, RecoveryReport), OpenError> {
         let reading = Reading { identity, core: core.clone(), files: files.clone(), gate: None };
         let (anchor, stale_copies) = reading.anchor().await?;
@@ -328,7 +328,8 @@ mod tests {
             put.write(&mut tail, &[7; PAYLOAD_BYTES]).await.unwrap();
             put.push(tail.expect("it is less than a buffer")).await.unwrap();
             put.finish(CommitOptions::default()).await.unwrap();
-            let (record, _) = sequenced.head_object("b", b"k", Which::Current).unwrap();
+            let (record, _, pin) = sequenced.open_object("b", b"k", Which::Current).unwrap();
+            sequenced.close_object(pin);
             let mut last = None;
             // More than all zones hold, and each of them is to stay.
             for number in 0..100u32 {

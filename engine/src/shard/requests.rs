@@ -104,15 +104,23 @@ impl Shard {
         Ok((record, versioning, pin))
     }
 
-    pub(crate) fn head_object(
+    /// What is known of a version.
+    pub(crate) fn head_object(&self, bucket: &str, key: &[u8], which: Which) -> Result<ObjectInfo, Error> {
+        let state = self.state.borrow();
+        let (record, versioning) = self.find(&state, bucket, key, which)?;
+        Ok(ObjectInfo::of(record, versioning))
+    }
+
+    /// The same, and what it lies in.
+    pub(crate) fn content_of(
         &self,
         bucket: &str,
         key: &[u8],
         which: Which,
-    ) -> Result<(Record, Versioning), Error> {
+    ) -> Result<(ObjectInfo, Content), Error> {
         let state = self.state.borrow();
         let (record, versioning) = self.find(&state, bucket, key, which)?;
-        Ok((record.clone(), versioning))
+        Ok((ObjectInfo::of(record, versioning), record.content.clone()))
     }
 
     pub(crate) fn close_object(&self, pin: Pin) {

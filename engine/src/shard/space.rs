@@ -60,6 +60,9 @@ pub(crate) struct Space {
     /// batch; 0 for those that an open found.
     log_covered: BTreeMap<u32, u64>,
     log_pins: HashMap<u32, u32>,
+    /// Extents that a planted bug gave back before what frees them was durable.
+    #[cfg(planted)]
+    freed_early: BTreeSet<Extent>,
 }
 
 impl Space {
@@ -75,6 +78,8 @@ impl Space {
             log_zones: 0,
             log_covered: BTreeMap::new(),
             log_pins: HashMap::new(),
+            #[cfg(planted)]
+            freed_early: BTreeSet::new(),
         }
     }
 
@@ -155,10 +160,33 @@ impl Space {
 
     /// What a durable record at `sequence` freed.
     pub(crate) fn free(&mut self, freed: Freed, sequence: u64) {
-        freed.extents.into_iter().for_each(|extent| self.deferred.free(extent, sequence));
+        for extent in freed.extents {
+            #[cfg(planted)]
+            if self.freed_early.remove(&extent) {
+                continue;
+            }
+            self.deferred.free(extent, sequence);
+        }
         self.deferred.advance_durable(sequence);
         self.reuse();
     }
+
+    /// What [`Bug::FreesExtentsEarly`](crate::planted::Bug::FreesExtentsEarly) does with a content that a record is to remove, which is not durable:
+    /// nobody waits for that.
+    #[cfg(planted)]
+    pub(crate) fn free_early(&mut self, content: &Content) {
+        extents_of(content, &mut |extent| {
+            // What a copy shares has two records, each of which frees it once.
+            if self.deferred.references(extent) == 1 && self.freed_early.insert(extent) {
+                self.deferred.free(extent, 0);
+            }
+        });
+        self.reuse();
+    }
+
+    /// Nothing of that is in any other build.
+    #[cfg(not(planted))]
+    pub(crate) fn free_early(&mut self, _content: &Content) {}
 
     /// Gives back an extent that no durable record points to any more.
     pub(crate) fn release_extent(&mut self, extent: Extent) {
@@ -430,5 +458,35 @@ impl ZonePool {
 
     fn give_back(&mut self, zone: u32) {
         self.freed.insert(zone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIT: u64 = UNIT_BYTES as u64;
+
+    /// Free space in more pieces than an object may have is none for it: nothing of it is taken, and one more zone is what helps. For an
+    /// object that may have as many it is.
+    #[test]
+    fn space_in_too_many_pieces_is_passed_over() {
+        let mut space = Space::new(16 * UNIT_BYTES as u32, 4, false);
+        let zone = space.next_data_zone().unwrap();
+        space.add_data_zone(zone);
+        let units: Vec<Reservation> = (0..16).map(|_| space.reserve_one(UNIT).unwrap().0).collect();
+        // Every other one comes back: eight pieces, no two of which make one.
+        units.iter().skip(1).step_by(2).for_each(|unit| space.release(*unit));
+        let (used, free) = space.usage();
+        assert_eq!((used, free), (8 * UNIT, 8 * UNIT));
+        assert!(space.reserve(5 * UNIT, 4).is_none());
+        assert!(space.reserve_one(2 * UNIT).is_none());
+        assert_eq!((space.usage(), space.held_extents().len()), ((used, free), 8));
+        let (reserved, extents) = space.reserve(5 * UNIT, 5).unwrap();
+        assert_eq!((extents.len(), space.usage()), (5, (13 * UNIT, 3 * UNIT)));
+        space.release(reserved);
+        space.add_data_zone(space.next_data_zone().unwrap());
+        let (_, extents) = space.reserve(5 * UNIT, 4).unwrap();
+        assert_eq!(extents.len(), 2, "{extents:?}");
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     store::vacant,
 };
 use crossdock_transport::{
-    memory::ScatterList,
+    memory::{Pool, ScatterList},
     ring::{Durability, Ring},
 };
 use std::{
@@ -231,18 +231,10 @@ impl DataPath {
             Some(raw) => raw.clone(),
             None => self.open_file(&self.superblock_file())?,
         };
-        let blocks = self.read_copies(core, ring, &file)?;
-        let decode = |block: &Option<Vec<u8>>| match block {
-            Some(block) => Superblock::decode(block),
-            None => Err(DecodeError::Unreadable),
-        };
-        Ok(blocks.iter().map(decode).collect())
+        Ok(decode_copies(&self.read_copies(core, ring, &file)?))
     }
 
-    /// The blocks where copies of the superblock lie, without those that can not be read.
-    ///
-    /// # Errors
-    /// None of them can be read.
+    /// As [`read_copies`], of this path.
     fn read_copies(
         &self,
         core: &Core,
@@ -250,34 +242,8 @@ impl DataPath {
         file: &OpenFile,
     ) -> Result<Vec<Option<Vec<u8>>>, OpenError> {
         let device = file.on(ring).map_err(io_error("open", &self.path))?;
-        let path = self.path.clone();
-        let pool = core.pool().clone();
-        core.block_on(async move {
-            let (mut blocks, mut failed) = (Vec::new(), None);
-            for copy in 0..COPIES {
-                let lease = pool.acquire(BLOCK_BYTES).await;
-                let slot = device.queue().slot().await;
-                let offset = superblock_offset(copy);
-                let (result, mut lease) = device.read(slot, offset, lease, 0, BLOCK_BYTES).await.into_lease();
-                match result {
-                    Ok(count) => {
-                        lease.set_len((count as usize).min(BLOCK_BYTES));
-                        blocks.push(Some(lease.as_slice().to_vec()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(path = %path.display(), copy, %error, "a copy of the superblock is unreadable");
-                        failed.get_or_insert(error);
-                        blocks.push(None);
-                    }
-                }
-            }
-            match failed {
-                Some(error) if blocks.iter().all(Option::is_none) => {
-                    Err(io_error("read", &path)(error.into()))
-                }
-                _ => Ok(blocks),
-            }
-        })
+        let (path, pool) = (self.path.clone(), core.pool().clone());
+        core.block_on(async move { read_copies(&device, &pool, &path).await })
     }
 
     /// Refuses a device on which something lies. It is to have `count` shards; nothing of it is changed. A directory says by its
@@ -446,6 +412,47 @@ impl OpenShard {
     }
 }
 
+/// The blocks where copies of the superblock lie, without those that can not be read.
+///
+/// # Errors
+/// None of them can be read.
+async fn read_copies(
+    device: &dyn BlockDevice,
+    pool: &Pool,
+    path: &Path,
+) -> Result<Vec<Option<Vec<u8>>>, OpenError> {
+    let (mut blocks, mut failed) = (Vec::new(), None);
+    for copy in 0..COPIES {
+        let lease = pool.acquire(BLOCK_BYTES).await;
+        let slot = device.queue().slot().await;
+        let offset = superblock_offset(copy);
+        let (result, mut lease) = device.read(slot, offset, lease, 0, BLOCK_BYTES).await.into_lease();
+        match result {
+            Ok(count) => {
+                lease.set_len((count as usize).min(BLOCK_BYTES));
+                blocks.push(Some(lease.as_slice().to_vec()));
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), copy, %error, "a copy of the superblock is unreadable");
+                failed.get_or_insert(error);
+                blocks.push(None);
+            }
+        }
+    }
+    match failed {
+        Some(error) if blocks.iter().all(Option::is_none) => Err(io_error("read", path)(error.into())),
+        _ => Ok(blocks),
+    }
+}
+
+fn decode_copies(blocks: &[Option<Vec<u8>>]) -> Vec<Result<Superblock, DecodeError>> {
+    let decode = |block: &Option<Vec<u8>>| match block {
+        Some(block) => Superblock::decode(block),
+        None => Err(DecodeError::Unreadable),
+    };
+    blocks.iter().map(decode).collect()
+}
+
 fn shard_paths(directory: &Path, shard: u16) -> [PathBuf; 2] {
     [directory.join(format!("shard-{shard:03}.log")), directory.join(format!("shard-{shard:03}.data"))]
 }
@@ -460,4 +467,59 @@ fn open_error(error: file::OpenError) -> OpenError {
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_path_buf();
     move |source| OpenError::Io { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::world::{World, WorldOptions};
+    use crossdock_transport::operation::Queue;
+    use std::collections::BTreeSet;
+
+    /// The superblock is found with any two of its copies; one that is left alone is damage, and of none that can be read the device's
+    /// error is told. Which of them can not be read makes no difference.
+    #[test]
+    fn superblock_copies_that_can_not_be_read_are_done_without() {
+        for unreadable in 0u32..1 << COPIES {
+            let is_bad = |copy: &usize| unreadable & 1 << copy != 0;
+            let bad: BTreeSet<usize> = (0..COPIES).filter(is_bad).collect();
+            let mut world = World::new(1, WorldOptions { cores: 1, shards: 1, ..WorldOptions::default() });
+            world.open().unwrap();
+            let geometry = world.engine(0).geometry();
+            let superblock = Superblock {
+                store: 1,
+                epoch: 1,
+                device_index: 0,
+                device_count: 1,
+                shard_first: 0,
+                geometry,
+                secret: [2; 16],
+                features: 0,
+                created_ms: 3,
+            };
+            let (disk, queue) = (world.disk.clone(), Queue::new(8));
+            let file = disk.create_file("superblock", SUPERBLOCK_FILE_BYTES);
+            let device = disk.open(file, &queue);
+            let pool = world.engine(0).core().pool().clone();
+            let block = superblock.encode();
+            let copies = world.run(async move {
+                for copy in 0..COPIES {
+                    let mut lease = pool.acquire(BLOCK_BYTES).await;
+                    lease.set_len(BLOCK_BYTES);
+                    lease.as_mut_slice().copy_from_slice(&block);
+                    let (slot, piece) = (device.queue().slot().await, ScatterList::from(lease.freeze()));
+                    let written = device.write(slot, superblock_offset(copy), piece, Durability::Durable);
+                    assert_eq!(written.await.result.ok(), Some(BLOCK_BYTES as u32));
+                }
+                bad.iter().for_each(|copy| disk.make_bad(file, superblock_offset(*copy)));
+                read_copies(&device, &pool, Path::new("superblock")).await
+            });
+            let chosen = copies.map(|blocks| Superblock::choose(&decode_copies(&blocks)));
+            match COPIES - unreadable.count_ones() as usize {
+                0 => assert!(matches!(chosen, Err(OpenError::Io { .. })), "{:?}", chosen.err()),
+                1 => assert_eq!(chosen.ok(), Some(Err(DecodeError::Disagreement))),
+                _ => assert_eq!(chosen.ok(), Some(Ok(superblock))),
+            }
+        }
+    }
 }

@@ -32,6 +32,11 @@ impl Placement {
         usize::from(shard) % self.core_count
     }
 
+    /// Shards of the core that has most.
+    pub(crate) fn shards_of_core_max(&self) -> usize {
+        usize::from(self.geometry.shard_count).div_ceil(self.core_count)
+    }
+
     fn hash(&self, parts: &[&[u8]]) -> u16 {
         let mut hasher = SipHasher13::new_with_keys(self.store as u64, (self.store >> 64) as u64);
         parts.iter().for_each(|part| hasher.write(part));

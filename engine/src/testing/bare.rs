@@ -102,8 +102,8 @@ impl Bare {
                 shared: false,
             }
         };
-        let memory = LogMemory::reserve(core.pool(), 1).expect("a fresh pool");
-        let formatted = core.block_on(Shard::format(identity, core.clone(), files(), memory));
+        let memory = LogMemory::reserve(core.pool(), 1, 1).expect("a fresh pool");
+        let formatted = core.block_on(Shard::format(identity, core.clone(), files(), memory.share()));
         formatted.expect("a disk in memory can be formatted");
         let placement = Arc::new(Placement::new(geometry, store, 1));
         let tuning = Tuning { checkpoint_log_bytes: u64::MAX, ..Tuning::default() };

@@ -283,8 +283,9 @@ impl World {
         for shard in 0..options.shards {
             let (core, queue) = (world.cores[0].clone(), Queue::new(QUEUE_DEPTH));
             let files = world.files(shard, &queue);
-            let memory = LogMemory::reserve(core.pool(), 1).expect("a fresh pool");
-            let format = Shard::format(world.identity(shard), core, files, memory);
+            let memory = LogMemory::reserve(core.pool(), 1, 1).expect("a fresh pool");
+            let identity = world.identity(shard);
+            let format = Shard::format(identity, core, files, memory.share());
             world.run(format).expect("formatting an undisturbed disk works");
         }
         world.stop_cores();
@@ -747,13 +748,14 @@ pub(super) async fn open_core(
     (tuning, read_cache_bytes): (Tuning, usize),
     events: Arc<EventHub>,
 ) -> Result<CoreEngine, OpenError> {
-    let memory = LogMemory::reserve(core.pool(), BATCH_BUFFERS).expect("a fresh pool");
+    let mine = (0..placement.geometry.shard_count).filter(|shard| placement.core_of(*shard) == core.index());
+    let memory = LogMemory::reserve(core.pool(), BATCH_BUFFERS, mine.count()).expect("a fresh pool");
     let mut shards = Vec::new();
     for (identity, files) in identities.iter().zip(&files) {
         let mine = placement.core_of(identity.shard) == core.index();
         shards.push(match mine {
             true => {
-                let opening = Shard::open(*identity, core.clone(), files.clone(), tuning, memory.clone());
+                let opening = Shard::open(*identity, core.clone(), files.clone(), tuning, memory.share());
                 Some(opening.await?.0)
             }
             false => None,

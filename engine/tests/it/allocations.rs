@@ -2,7 +2,10 @@
 //! of a large one than its task. A bound that is exceeded here is a change of design, and to be argued as one.
 
 use bytes::Bytes;
-use crossdock::{CommitOptions, CoreEngine, Error, GetOptions, PutOptions, testing::bare::Bare};
+use crossdock::{
+    CommitOptions, CompleteOptions, CoreEngine, Error, GetOptions, NamedPart, PutOptions, Select, Which,
+    testing::bare::Bare,
+};
 use crossdock_transport::memory::{Arena, ArenaOptions, PagePolicy};
 
 const ROUNDS: u64 = 64;
@@ -88,4 +91,57 @@ fn of_a_large_object_few_for_each_chunk() {
     let bare = store(CHUNKS << 20, 0);
     let each = for_each(4, |_| assert_eq!(read(&bare), CHUNKS << 20)) / CHUNKS as f64;
     assert!(each <= CHUNK_MAX, "{each} allocations for each chunk");
+}
+
+/// Completes `key` from so many parts of a byte each.
+async fn put_in_parts(engine: &CoreEngine, key: &[u8], parts: u16) -> Result<(), Error> {
+    let upload = engine.create_upload("b", key, Bytes::new()).await?.upload;
+    let mut named = Vec::new();
+    for number in 1..=parts {
+        let mut part = engine.put_part("b", key, upload, number, PutOptions { size: Some(1) }).await?;
+        let mut lease = part.buffer().await?;
+        lease.set_len(1);
+        part.push(lease).await?;
+        let etag = Some(part.finish_part(CommitOptions::default()).await?.etag);
+        named.push(NamedPart { number, etag });
+    }
+    engine.complete_upload("b", key, upload, named, CompleteOptions::default()).await.map(drop)
+}
+
+/// What is told of an object, and its last byte, take no more of the heap where it was made of ten thousand parts than where it was made of one.
+#[test]
+fn of_an_object_of_many_parts_no_more_than_of_one() {
+    const PARTS: u16 = 10_000;
+    let bare = Bare::open();
+    let engine = bare.engine();
+    let made = bare.run(async move {
+        engine.create_bucket("b", Bytes::new()).await?;
+        put_in_parts(&engine, b"one", 1).await?;
+        put_in_parts(&engine, b"all", PARTS).await
+    });
+    made.unwrap();
+    let head = |key: &'static [u8]| {
+        let engine = bare.engine();
+        bare.run(async move { engine.head("b", key, Which::Current).await }).unwrap()
+    };
+    let last = |key: &'static [u8]| {
+        let engine = bare.engine();
+        let options = GetOptions { select: Select::Last(1), ..GetOptions::default() };
+        bare.run(async move {
+            let mut get = engine.get("b", key, options).await?;
+            let chunk = get.next().await.expect("it has a byte")?;
+            Ok::<_, Error>(chunk.len())
+        })
+        .unwrap()
+    };
+    assert_eq!((head(b"all").part_count, head(b"all").size), (PARTS, u64::from(PARTS)));
+    let taken = |work: &dyn Fn(&'static [u8]), key| {
+        work(key);
+        let counted = allocation_counter::measure(|| work(key));
+        (counted.count_total, counted.bytes_total)
+    };
+    let works: [&dyn Fn(&'static [u8]); 2] = [&|key| drop(head(key)), &|key| assert_eq!(last(key), 1)];
+    for work in works {
+        assert_eq!(taken(work, b"all"), taken(work, b"one"));
+    }
 }

@@ -60,7 +60,7 @@ pub(super) fn entries() -> Vec<Entry> {
         bytes: 32,
         checksum: 9,
     });
-    let parts = Content::Parts(vec![part(1, packed.clone()), part(2, here.clone())]);
+    let parts = Content::Parts([part(1, packed.clone()), part(2, here.clone())].into());
     let put = |content| Entry::PutObject { bucket, key: key.clone(), record: record(content) };
     let inline = Content::Inline(b"inline bytes"[..].to_vec().into());
     let photos = BucketRecord {

@@ -1,4 +1,4 @@
-//! What is done beside others who have all there is: of a shard's log, of a core's memory.
+//! What is done beside others who have all there is: of a shard's log, of a core's memory, of its batch buffers.
 
 use super::{put, settle, shards_with_record, space::fill_queue};
 use crate::{
@@ -37,6 +37,46 @@ fn a_deleted_bucket_leaves_nothing_on_a_shard_whose_log_is_busy() {
         drop(waiting);
     });
     assert_eq!(shards_with_record(&mut world), [0u16; 0]);
+}
+
+#[test]
+fn shards_whose_device_hangs_keep_no_buffer_from_the_others() {
+    // Of four shards of a core three have every batch under way that they may have, and none of them ever ends: the fourth commits as before.
+    let mut world = World::new(1, WorldOptions { cores: 1, shards: 4, ..WorldOptions::default() });
+    world.open().unwrap();
+    let engine = world.engine(0);
+    let healthy = engine.0.placement.home_of("b");
+    let keys: Vec<Vec<u8>> = (0..4)
+        .map(|shard| (0..=255).filter(|key| engine.shard_of("b", &[*key]) == shard).collect())
+        .collect();
+    let (work, first) = (engine.clone(), keys.clone());
+    world.run(async move {
+        work.create_bucket("b", Bytes::new()).await.unwrap();
+        // What a shard makes before it is written to for the first time is made.
+        for keys in first {
+            put(&work, &keys[..1], 10).await.unwrap();
+        }
+    });
+    settle(&mut world);
+    let mut hung = Vec::new();
+    for shard in (0..4).filter(|shard| *shard != healthy) {
+        let log = world.disk.find(&format!("log-{shard}")).expect("each shard has one");
+        world.disk.slow_down(log, 0..u64::MAX, u32::MAX);
+        for &key in &keys[usize::from(shard)][1..10] {
+            let work = engine.clone();
+            hung.push(engine.core().spawn(async move { put(&work, &[key], 10).await }));
+            for _ in 0..300 {
+                world.step();
+            }
+        }
+    }
+    let rest = keys[usize::from(healthy)][1..20].to_vec();
+    world.run(async move {
+        for key in rest {
+            put(&engine, &[key], 10).await.unwrap();
+        }
+    });
+    assert!(hung.iter().all(|put| !put.is_finished()), "it did not hang");
 }
 
 #[test]
