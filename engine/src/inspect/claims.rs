@@ -344,6 +344,10 @@ impl Claims<'_> {
             let text = format!("{used} bytes in use and {free} free do not make up {there} in {zones} zones");
             self.say(None, None, Problem::Space(text));
         }
+        if space.lost_zones() != 0 {
+            let text = format!("{} zones are neither free nor in use", space.lost_zones());
+            self.say(None, None, Problem::Space(text));
+        }
     }
 
     /// The count that decides when a log zone is written over must be that of the records.

@@ -294,6 +294,9 @@ impl Shard {
             let missing: Vec<_> = accounted.difference(&used).collect();
             return Err(format!("leaked {leaked:?}, used but free {missing:?}"));
         }
+        if state.space.lost_zones() != 0 {
+            return Err(format!("{} zones are neither free nor in use", state.space.lost_zones()));
+        }
         if !held.is_empty() || state.space.pin_count() > 0 {
             return Err(format!("{held:?} and {} pins are held at rest", state.space.pin_count()));
         }

@@ -357,12 +357,8 @@ impl Space {
             let data: BTreeSet<u32> = extents.iter().map(|extent| extent.zone).collect();
             data.into_iter().for_each(|zone| self.add_data_zone(zone));
         }
-        // What exists and is not in use goes back to the pool as existing; the log's own zones are taken.
-        for zone in 0..zones.existing_log {
-            if self.log_pool.take(zone) {
-                self.log_pool.give_back(zone);
-            }
-        }
+        // What exists and is not in use is the pool's, as existing; the log's own zones are taken.
+        self.log_pool.exist(zones.existing_log);
         for zone in zones.log_in_use {
             self.log_pool.take(zone);
             self.log_zones += 1;
@@ -399,6 +395,12 @@ impl Space {
     pub(crate) fn usage(&self) -> (u64, u64) {
         let unit = UNIT_BYTES as u64;
         (self.extents.used_units() * unit, self.extents.free_units() * unit)
+    }
+
+    /// Zones that exist and are neither free nor in use: of these there are none.
+    pub(crate) fn lost_zones(&self) -> i64 {
+        let there = self.zone_count() as i64;
+        there - i64::from(self.extents.zones()) - i64::from(self.log_zones) - self.log_pool.freed.len() as i64
     }
 
     pub(crate) fn log_zone_count(&self) -> (u32, u32) {
@@ -459,13 +461,39 @@ impl ZonePool {
     fn give_back(&mut self, zone: u32) {
         self.freed.insert(zone);
     }
+
+    /// So many zones exist: those that nobody took are free.
+    fn exist(&mut self, count: u32) {
+        self.freed.extend(self.fresh..count);
+        self.fresh = self.fresh.max(count);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::ChecksumTable;
 
+    const ZONE_BYTES: u32 = 1 << 20;
     const UNIT: u64 = UNIT_BYTES as u64;
+
+    fn in_extents(extents: &[Extent]) -> Content {
+        let bytes = extents.iter().map(|extent| extent.bytes()).sum();
+        Content::Extents { extents: extents.into(), bytes, checksums: ChecksumTable::Here([].into()) }
+    }
+
+    #[test]
+    fn an_open_of_a_window_has_every_zone() {
+        // Shows that zones below one with data, which nothing reaches, are free, and that none belongs to nobody.
+        let mut space = Space::new(ZONE_BYTES, 16, true);
+        let zones = Zones { existing_data: 16, existing_log: 16, log_in_use: vec![3, 4] };
+        let content = in_extents(&[Extent { zone: 9, unit: 0, order: 2 }]);
+        let live = BTreeMap::from([(1, 5000)]);
+        space.rebuild(zones, std::iter::once(&content), &[], &live).unwrap();
+        assert_eq!(space.log_zone_count(), (3, 12));
+        assert_eq!(space.lost_zones(), 0);
+        assert!(space.log_covered.contains_key(&1));
+    }
 
     /// Free space in more pieces than an object may have is none for it: nothing of it is taken, and one more zone is what helps. For an
     /// object that may have as many it is.
