@@ -63,6 +63,8 @@ pub(super) struct CorePlan {
     /// Of each core.
     pub(super) read_cache_bytes: usize,
     pub(super) pin: bool,
+    /// How long a core looks for work before it sleeps.
+    pub(super) busy_poll: Duration,
     pub(super) front_end: Option<FrontEnd>,
     pub(super) tuning: Tuning,
     /// Each has the arena registered.
@@ -404,6 +406,7 @@ pub(super) fn lay_ground(index: usize, plan: &CorePlan) -> Result<Ground, OpenEr
     open_transports(index, plan, &driver)?;
     let options = CoreOptions { index, seed: seed(), shuffle: false };
     let core = Core::new(options, driver.clone(), plan.arena.pool(index));
+    core.set_busy_poll(plan.busy_poll);
     Ok(Ground { core, driver, description, unregistered })
 }
 

@@ -54,6 +54,9 @@ struct State {
     outbox: OnceCell<Outbox>,
     rng: RefCell<fastrand::Rng>,
     local: RefCell<Option<Rc<dyn Any>>>,
+    busy_poll: Cell<Duration>,
+    /// Whether something came for this core since it was last asked.
+    stirred: Cell<bool>,
     stopping: Cell<bool>,
 }
 
@@ -82,6 +85,8 @@ impl Core {
             outbox: OnceCell::new(),
             rng: RefCell::new(rng),
             local: RefCell::new(None),
+            busy_poll: Cell::new(Duration::ZERO),
+            stirred: Cell::new(false),
             stopping: Cell::new(false),
             driver,
             pool,
@@ -216,15 +221,38 @@ impl Core {
         assert!(before.is_none(), "set once");
     }
 
+    /// How long [`Core::block_on`] goes on looking, once nothing is left to do, before it sleeps. Default: not at all.
+    pub fn set_busy_poll(&self, limit: Duration) {
+        self.0.busy_poll.set(limit);
+    }
+
+    /// Whether to look again instead of sleeping; `idle_since` is the first look since something came.
+    fn is_busy_polling(&self, idle_since: &mut Option<Moment>) -> bool {
+        let limit = self.0.busy_poll.get();
+        if limit.is_zero() {
+            return false;
+        }
+        let now = self.now();
+        if self.0.stirred.take() {
+            *idle_since = Some(now);
+        }
+        let is_due = self.next_deadline().is_some_and(|deadline| deadline <= now);
+        is_due || now.since(*idle_since.get_or_insert(now)) < limit
+    }
+
     /// One round of the loop. Says whether there is more to do at once.
     pub fn turn(&self) -> bool {
         let state = &*self.0;
         let _running = state.executor.running();
-        state.driver.turn();
+        let mut stirred = state.driver.turn() > 0;
         state.pool.drain_returns();
         for _ in 0..TASKS_PER_TURN {
             let Some(message) = state.address.pop() else { break };
             message(self);
+            stirred = true;
+        }
+        if stirred {
+            state.stirred.set(true);
         }
         state.timers.fire(self.now());
         let more = state.executor.run(TASKS_PER_TURN);
@@ -251,13 +279,19 @@ impl Core {
             let value = future.await;
             *put.borrow_mut() = Some(value);
         });
+        let mut idle_since = None;
         loop {
             let more = self.turn();
             if let Some(value) = result.borrow_mut().take() {
                 drop(task);
                 return value;
             }
-            if !more {
+            if more {
+                idle_since = None;
+            } else if self.is_busy_polling(&mut idle_since) {
+                std::hint::spin_loop();
+            } else {
+                idle_since = None;
                 let limit = self.next_deadline().map(|deadline| deadline.since(self.now()));
                 // What it reaps is run by the turn that comes next.
                 let _running = self.0.executor.running();
@@ -308,5 +342,88 @@ impl<T> Drop for Detaching<T> {
         if let Some(task) = self.0.take() {
             task.detach();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossdock_transport::memory::{Arena, ArenaOptions, PagePolicy};
+    use std::{
+        future::poll_fn,
+        sync::Arc,
+        task::{Poll, Waker},
+    };
+
+    const LOOKS: u64 = 100;
+
+    /// Each look takes a microsecond; something comes at the looks named, and the last wakes who waits.
+    struct Scripted {
+        looks: Cell<u64>,
+        comes_at: Vec<u64>,
+        slept_at: RefCell<Vec<u64>>,
+        waiting: RefCell<Option<Waker>>,
+    }
+
+    impl Driver for Scripted {
+        fn turn(&self) -> usize {
+            let look = self.looks.get() + 1;
+            self.looks.set(look);
+            if look >= LOOKS {
+                self.waiting.take().into_iter().for_each(Waker::wake);
+            }
+            usize::from(self.comes_at.contains(&look))
+        }
+
+        fn park(&self, _: Option<Duration>) {
+            self.slept_at.borrow_mut().push(self.looks.get());
+        }
+
+        fn waker(&self) -> WakeCore {
+            Arc::new(|| {})
+        }
+
+        fn now(&self) -> Moment {
+            Moment(self.looks.get() * 1000)
+        }
+
+        fn wall_clock_ms(&self) -> u64 {
+            0
+        }
+    }
+
+    /// After which of its looks a core slept.
+    fn sleeps(busy_poll: Duration, comes_at: &[u64]) -> Vec<u64> {
+        let arena = ArenaOptions { bytes: 4 << 20, pools: 1, pages: PagePolicy::Plain, prefault: false };
+        let arena = Arena::map(&arena).unwrap();
+        let driver = Rc::new(Scripted {
+            looks: Cell::new(0),
+            comes_at: comes_at.to_vec(),
+            slept_at: RefCell::default(),
+            waiting: RefCell::default(),
+        });
+        let core =
+            Core::new(CoreOptions { index: 0, seed: 1, shuffle: false }, driver.clone(), arena.pool(0));
+        core.connect(vec![core.address()]);
+        core.set_busy_poll(busy_poll);
+        let waited_for = driver.clone();
+        core.block_on(poll_fn(move |cx| {
+            if waited_for.looks.get() >= LOOKS {
+                return Poll::Ready(());
+            }
+            waited_for.waiting.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        }));
+        driver.slept_at.take()
+    }
+
+    /// Without it a core sleeps after each look that finds nothing; with it only when nothing has come for so long.
+    #[test]
+    fn a_core_looks_again_before_it_sleeps() {
+        assert_eq!(sleeps(Duration::ZERO, &[]).len() as u64, LOOKS - 1);
+        let slept = sleeps(Duration::from_micros(20), &[15, 30]);
+        assert_eq!(slept.first(), Some(&50), "{slept:?}");
+        assert!(slept.len() < 5, "{slept:?}");
+        assert_eq!(sleeps(Duration::from_micros(200), &[]), []);
     }
 }

@@ -193,6 +193,7 @@ fn open(
     if let Some(rdma) = open_rdma(&options.rdma)? {
         builder = builder.transport(Arc::new(rdma));
     }
+    builder = builder.busy_poll(options.busy_poll);
     if options.portable {
         builder = builder.driver(crossdock_transport::ring::DriverChoice::Portable);
     }
