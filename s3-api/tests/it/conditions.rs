@@ -108,13 +108,22 @@ fn what_may_be_written_once_is_not_replaced() {
     assert_eq!(bob.call(Put, "/ledger/k", &[absent], b"first").status, 200);
     assert_eq!(bob.call(Put, "/ledger/k", &[], b"second").code(), "AccessDenied");
     assert_eq!(bob.call(Put, "/ledger/k", &[absent], b"second").code(), "PreconditionFailed");
+    // What he copies is his own to read, so that nothing but the condition can be missing.
+    assert_eq!(bob.call(Put, "/drafts", &[], b"").status, 200);
+    assert_eq!(bob.call(Put, "/drafts/k", &[], b"second").status, 200);
+    let source = ("x-amz-copy-source", "/drafts/k");
+    assert_eq!(bob.call(Put, "/ledger/l", &[absent, source], b"").status, 200);
+    assert_eq!(bob.call(Put, "/ledger/k", &[absent, source], b"").code(), "PreconditionFailed");
+    assert_ne!(bob.call(Post, "/ledger/k?uploadId=0", &[absent], b"").code(), "AccessDenied");
     let other = ("if-none-match", "\"0123456789abcdef0123456789abcdef\"");
     let (all, none) = (("if-none-match", "\"*\""), ("if-none-match", "\"\""));
     for fields in [vec![other], vec![other, other], vec![all], vec![none]] {
         let reply = bob.call(Put, "/ledger/k", &fields, b"second");
         assert_eq!((reply.status, reply.code()), (403, "AccessDenied".into()), "{fields:?}");
-        let copied = [&fields[..], &[("x-amz-copy-source", "/ledger/k")]].concat();
-        assert_eq!(bob.call(Put, "/ledger/l", &copied, b"").code(), "AccessDenied", "{fields:?}");
+        let copied = [&fields[..], &[source]].concat();
+        for path in ["/ledger/k", "/ledger/m"] {
+            assert_eq!(bob.call(Put, path, &copied, b"").code(), "AccessDenied", "{path} {fields:?}");
+        }
         let joined = bob.call(Post, "/ledger/k?uploadId=0", &fields, b"");
         assert_eq!(joined.code(), "AccessDenied", "{fields:?}");
     }
