@@ -56,7 +56,7 @@ impl S3Error {
     }
 
     /// 501 `NotImplemented`, naming the header that asks for what is not there.
-    pub fn header_not_implemented(header: &'static str) -> Self {
+    pub fn header_not_implemented(header: &str) -> Self {
         S3Error::with_message(
             ErrorCode::NotImplemented,
             "A header you provided implies functionality that is not implemented.",

@@ -20,7 +20,22 @@ const REFUSED: [(&str, &str); 6] = [
 ];
 
 /// Headers of which only some values mean what is done anyway.
-const ALLOWED: [(&str, &[&str]); 1] = [("x-amz-bucket-namespace", &["global"])];
+const ALLOWED: [(&str, &[&str]); 2] = [
+    ("x-amz-bucket-namespace", &["global"]),
+    // Whoever owns a bucket can always mend its policy: nobody is shut out of his own, however much he confirms it.
+    ("x-amz-confirm-remove-self-bucket-access", &["false"]),
+];
+
+/// How every header begins that asks for a lock, and those that are known. A kind of lock that came later is none that is kept here.
+const LOCKS: [&str; 2] = ["x-amz-object-lock-", "x-amz-bucket-object-lock-"];
+const KNOWN_LOCKS: [&str; 5] = [
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-bucket-object-lock-enabled",
+    // Of PutObjectLockConfiguration: "A token to allow Object Lock to be enabled for an existing bucket", which needs none here.
+    "x-amz-bucket-object-lock-token",
+];
 
 /// Headers that are lists, so that several lines are one longer list; names of user metadata are their owner's.
 const LISTS: [&str; 3] = ["x-amz-object-attributes", "x-amz-optional-object-attributes", "x-amz-trailer"];
@@ -36,6 +51,9 @@ pub fn check_headers(headers: &Headers) -> Result<(), S3Error> {
     for (name, value) in headers.iter().filter(|(name, _)| name.starts_with("x-amz-")) {
         if let Some((_, family)) = REFUSED.iter().find(|(prefix, _)| name.starts_with(prefix)) {
             return Err(S3Error::header_not_implemented(family));
+        }
+        if LOCKS.iter().any(|prefix| name.starts_with(prefix)) && !KNOWN_LOCKS.contains(&name) {
+            return Err(S3Error::header_not_implemented(name));
         }
         if headers.count(name) > 1 && !name.starts_with("x-amz-meta-") && !LISTS.contains(&name) {
             let message = "The header may stand in a request once.";
@@ -81,13 +99,17 @@ mod tests {
 
     #[test]
     fn a_promise_that_can_not_be_kept_is_refused() {
-        // Encryption and appends are refused; what changes nothing is taken.
+        // Encryption, appends and locks of an unknown kind are refused; what changes nothing is taken.
         for (name, value) in [
             ("x-amz-server-side-encryption", "AES256"),
             ("x-amz-server-side-encryption-customer-key", "k"),
             ("x-amz-copy-source-server-side-encryption-customer-key", "k"),
             ("x-amz-write-offset-bytes", "0"),
             ("x-amz-if-match-size", "1"),
+            ("x-amz-object-lock-event-hold", "ON"),
+            ("x-amz-object-lock-event-hold-retention-days", "1"),
+            ("x-amz-bucket-object-lock-of-next-year", "x"),
+            ("x-amz-confirm-remove-self-bucket-access", "true"),
         ] {
             assert_eq!(check(name, value), Err(ErrorCode::NotImplemented), "{name}");
         }
@@ -96,6 +118,10 @@ mod tests {
             ("x-amz-tagging-directive", "COPY"),
             ("x-amz-request-payer", "requester"),
             ("x-amz-bucket-namespace", "global"),
+            ("x-amz-object-lock-legal-hold", "ON"),
+            ("x-amz-bucket-object-lock-enabled", "true"),
+            ("x-amz-bucket-object-lock-token", "x"),
+            ("x-amz-confirm-remove-self-bucket-access", "False"),
             ("x-amz-meta-server-side-encryption", "x"),
         ] {
             assert_eq!(check(name, value), Ok(()), "{name}");
