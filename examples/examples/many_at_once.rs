@@ -106,7 +106,7 @@ mod tests {
         let service = ServiceOptions {
             credentials: Arc::new(HashMap::from([("key".to_owned(), Secret::new("secret"))])),
             authorizer: Arc::new(Policies::default()),
-            region: "us-east-1".into(),
+            region: None,
             base_domains: Vec::new(),
             remote: Arc::default(),
             bucket_defaults: BucketDefaults::default(),

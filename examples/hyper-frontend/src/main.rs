@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let service = ServiceOptions {
         credentials: Arc::new(keys),
         authorizer: Arc::new(Policies::default()),
-        region: "us-east-1".into(),
+        region: None,
         base_domains: Vec::new(),
         remote: Arc::default(),
         bucket_defaults: BucketDefaults::default(),

@@ -25,9 +25,11 @@ pytestmark = pytest.mark.hostile
 PATIENCE_SECONDS = 30
 
 
-def client(address, access_key=ACCESS_KEY, secret_key=SECRET_KEY, verify=None, style="path", endpoint=None):
+def client(
+    address, access_key=ACCESS_KEY, secret_key=SECRET_KEY, verify=None, style="path", endpoint=None, region=REGION
+):
     return boto3.client(
-        "s3", endpoint_url=endpoint or address, region_name=REGION, aws_access_key_id=access_key,
+        "s3", endpoint_url=endpoint or address, region_name=region, aws_access_key_id=access_key,
         aws_secret_access_key=secret_key, verify=verify,
         config=Config(
             retries={"total_max_attempts": 1}, s3={"addressing_style": style}, signature_version="s3v4", read_timeout=60
@@ -210,6 +212,26 @@ def test_buckets_are_listed_in_pages(program, tmp_path):  # noqa: F811
         assert [bucket["Name"] for page in pages for bucket in page["Buckets"]] == names
         assert [bucket["Name"] for bucket in s3.list_buckets(Prefix="b-", MaxBuckets=2)["Buckets"]] == ["b-0", "b-1"]
         assert s3.list_buckets(BucketRegion="eu-west-3").get("Buckets", []) == []
+
+
+def test_any_region_will_do_unless_one_is_set(program, tmp_path):  # noqa: F811
+    """Clients set to another region make, write and read buckets; with --region they are told which one it is."""
+    with serving(program, tmp_path / "any") as server:
+        for region in ("eu-west-1", "auto"):
+            s3, name = client(server.address, region=region), f"in-{region}"
+            s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+            s3.put_object(Bucket=name, Key="k", Body=b"x")
+            assert s3.get_object(Bucket=name, Key="k")["Body"].read() == b"x"
+            assert s3.head_bucket(Bucket=name)["BucketRegion"] == "us-east-1"
+            assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] is None
+    with serving(program, tmp_path / "one", "--region", "eu-west-1") as server:
+        client(server.address, region="eu-west-1").create_bucket(
+            Bucket="here", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        with pytest.raises(ClientError) as refused:
+            client(server.address).list_buckets()
+        error = refused.value.response["Error"]
+        assert (error["Code"], error["Region"]) == ("AuthorizationHeaderMalformed", "eu-west-1")
 
 
 def test_each_request_is_logged_with_its_identifiers(program, tmp_path):  # noqa: F811

@@ -45,6 +45,20 @@ pub(super) async fn list(
     Ok(reply::list_buckets(owner, page.iter().copied(), &request.prefix, told, next.as_deref()))
 }
 
+/// Whether a bucket may be made that is wanted in `location`, on a server of region `only`; without one it may be wanted anywhere, as
+/// clients name the region that they are set to.
+pub(super) fn check_location(location: Option<&str>, only: Option<&str>) -> Result<(), S3Error> {
+    let (Some(location), Some(only)) = (location, only) else { return Ok(()) };
+    // "EU" is what eu-west-1 was called once (CreateBucketConfiguration, LocationConstraint).
+    if location == only || (location, only) == ("EU", "eu-west-1") {
+        return Ok(());
+    }
+    let message = format!(
+        "The {location} location constraint is incompatible for the region specific endpoint this request was sent to."
+    );
+    Err(S3Error::with_message(ErrorCode::IllegalLocationConstraintException, message))
+}
+
 pub(super) async fn create(
     engine: &CoreEngine,
     request: &CreateBucket,
@@ -53,19 +67,6 @@ pub(super) async fn create(
     principal: &Principal,
     credentials: &dyn Credentials,
 ) -> Result<Reply, S3Error> {
-    // "EU" is what eu-west-1 was called once (CreateBucketConfiguration, LocationConstraint).
-    let matches = match request.location.as_deref() {
-        None => true,
-        Some("EU") => region == "eu-west-1",
-        Some(location) => location == region,
-    };
-    if !matches {
-        let location = request.location.clone().unwrap_or_default();
-        let message = format!(
-            "The {location} location constraint is incompatible for the region specific endpoint this request was sent to."
-        );
-        return Err(S3Error::with_message(ErrorCode::IllegalLocationConstraintException, message));
-    }
     let default = super::identity::Account::default_account();
     let owner = principal.account_id().unwrap_or(&default.id);
     let documents = Arc::new(documents(request, owner, defaults, credentials)?);

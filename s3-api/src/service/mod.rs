@@ -109,8 +109,9 @@ pub struct ServiceOptions {
     pub credentials: Arc<dyn Credentials>,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
-    /// The region that signatures must be scoped to, and that buckets are in.
-    pub region: Box<str>,
+    /// The region that signatures must be scoped to, and that buckets are in, as those of AWS are. None: a signature may name any, as it
+    /// is verified by what it names, and buckets, which may be asked for in any, are in `us-east-1`.
+    pub region: Option<Box<str>>,
     /// Hosts below which a bucket may be a label of its own, as in `bucket.s3.example.com`.
     pub base_domains: Vec<String>,
     /// How bytes go over transports, for clients that propose it.
@@ -119,6 +120,16 @@ pub struct ServiceOptions {
     pub bucket_defaults: BucketDefaults,
     /// How often lifecycle rules are acted on: see [`sweep`]. None: never, because somebody else does.
     pub lifecycle_interval: Option<Duration>,
+}
+
+/// Where buckets are if nobody says.
+const REGION: &str = "us-east-1";
+
+impl ServiceOptions {
+    /// Where buckets are.
+    fn home(&self) -> &str {
+        self.region.as_deref().unwrap_or(REGION)
+    }
 }
 
 /// The service on one core.
@@ -344,15 +355,13 @@ impl Service {
     }
 
     fn check_region(&self, region: &str) -> Result<(), S3Error> {
-        if *region == *self.options.region {
+        let Some(expected) = self.options.region.as_deref().filter(|only| *only != region) else {
             return Ok(());
-        }
+        };
         let message = format!(
-            "The authorization header is malformed; the region '{region}' is wrong; expecting '{}'",
-            self.options.region
+            "The authorization header is malformed; the region '{region}' is wrong; expecting '{expected}'"
         );
-        Err(S3Error::with_message(ErrorCode::AuthorizationHeaderMalformed, message)
-            .field("Region", self.options.region.to_string()))
+        Err(S3Error::with_message(ErrorCode::AuthorizationHeaderMalformed, message).field("Region", expected))
     }
 
     async fn bucket(&self, name: &str) -> Result<Arc<BucketState>, S3Error> {

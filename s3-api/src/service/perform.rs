@@ -150,7 +150,7 @@ impl Service {
 
     /// An operation whose answer is at hand once it is done.
     async fn perform_plain(&self, request: Request, admitted: &Admitted) -> Result<Reply, S3Error> {
-        let (engine, region) = (&self.engine, &*self.options.region);
+        let (engine, region) = (&self.engine, self.options.home());
         let Admitted { routed, headers, principal, .. } = admitted;
         let operation = routed.operation;
         // The account that what is listed belongs to, unless it says otherwise.
@@ -233,6 +233,7 @@ impl Service {
             Request::ListBuckets(list) => buckets::list(engine, &list, region, owner).await,
             Request::CreateBucket(create) => {
                 let (defaults, credentials) = (&self.options.bucket_defaults, &*self.options.credentials);
+                buckets::check_location(create.location.as_deref(), self.options.region.as_deref())?;
                 buckets::create(engine, &create, region, defaults, principal, credentials).await
             }
             Request::HeadBucket(_) => Ok(buckets::head(region)),

@@ -227,12 +227,38 @@ impl Bench {
         let service = ServiceOptions {
             credentials,
             authorizer,
-            region: "us-east-1".into(),
+            region: None,
             base_domains: Vec::new(),
             remote: Arc::new(remote),
             bucket_defaults,
             lifecycle_interval: None,
         };
+        Bench::serve(directory, service, transport, set_up, admission_wait)
+    }
+
+    /// As [`Bench::new`], where the service is as the test sets it.
+    pub(crate) fn set(set_service: impl FnOnce(&mut ServiceOptions)) -> Bench {
+        let (credentials, authorizer) = by_policies(accounts());
+        let mut service = ServiceOptions {
+            credentials,
+            authorizer,
+            region: None,
+            base_domains: Vec::new(),
+            remote: Arc::default(),
+            bucket_defaults: BucketDefaults::default(),
+            lifecycle_interval: None,
+        };
+        set_service(&mut service);
+        Bench::serve(tempfile::tempdir().unwrap(), service, None, |server| server, WAIT)
+    }
+
+    fn serve(
+        directory: tempfile::TempDir,
+        service: ServiceOptions,
+        transport: Option<Arc<dyn Transport>>,
+        set_up: impl FnOnce(Server) -> Server,
+        admission_wait: Duration,
+    ) -> Bench {
         let cores = 2;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(any, cores, service.clone(), ServerLimits::default()).unwrap();
@@ -275,7 +301,7 @@ impl Bench {
         connect: impl Fn() -> Box<dyn Stream> + Send + Sync + 'static,
     ) -> Client {
         let (host, stream) = (self.address.to_string(), BufReader::new(connect()));
-        Client { key, secret, host, stream, connect: Arc::new(connect) }
+        Client { key, secret, region: "us-east-1", host, stream, connect: Arc::new(connect) }
     }
 
     /// How the server's service is set up, for another front end.
@@ -364,6 +390,8 @@ pub(crate) fn now() -> u64 {
 pub(crate) struct Client {
     key: &'static str,
     secret: &'static str,
+    /// What its signatures name.
+    pub(crate) region: &'static str,
     host: String,
     stream: BufReader<Box<dyn Stream>>,
     /// Makes the next connection, when a reply was the last of one.
@@ -398,6 +426,11 @@ impl Reply {
 }
 
 impl Client {
+    fn signer(&self) -> Signer<'_> {
+        let &Client { key: access_key, secret, region, .. } = self;
+        Signer { access_key, secret, region, session_token: None }
+    }
+
     /// The bytes of a signed request. `path` is encoded, and may have a query.
     pub(crate) fn request(
         &self,
@@ -424,8 +457,7 @@ impl Client {
         if !head.headers.contains("transfer-encoding") {
             head.headers.push("content-length", body.len().to_string().as_bytes());
         }
-        let signer =
-            Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
+        let signer = self.signer();
         signer.sign_header(&mut head, payload, now());
         wire(&head, body)
     }
@@ -439,8 +471,7 @@ impl Client {
         head.headers.push("x-amz-trailer", b"x-amz-checksum-crc32");
         head.headers.push("x-amz-decoded-content-length", payload.len().to_string().as_bytes());
         let mode = if signed { PayloadMode::SignedChunksTrailer } else { PayloadMode::UnsignedTrailer };
-        let signer =
-            Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
+        let signer = self.signer();
         let chain = signer.sign_header(&mut head, &mode, now());
         let mut encoder = AwsChunkedEncoder::new(signed.then_some(chain));
         let mut pieces: Vec<Vec<u8>> = Vec::new();
@@ -476,8 +507,7 @@ impl Client {
     pub(crate) fn presigned(&self, method: Method, path: &str, age: u64) -> Vec<u8> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut head = RequestHead::for_client(method, path, query, &self.host);
-        let signer =
-            Signer { access_key: self.key, secret: self.secret, region: "us-east-1", session_token: None };
+        let signer = self.signer();
         signer.presign(&mut head, 60, now() - age);
         wire(&head, b"")
     }

@@ -34,6 +34,52 @@ fn temporary_credentials_are_refused_and_said_to_be() {
 }
 
 #[test]
+fn any_region_is_taken_where_none_is_set() {
+    // As clients have one in their environment: they sign for it and ask for buckets in it. A signature for one holds for no other.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    for (index, region) in ["us-east-1", "eu-west-1", "US", "auto", "garage"].into_iter().enumerate() {
+        alice.region = region;
+        let bucket = format!("/photos-{index}");
+        let wanted = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
+        );
+        assert_eq!(alice.call(Put, &bucket, &[], wanted.as_bytes()).status, 200, "{region}");
+        assert_eq!(alice.call(Put, &format!("{bucket}/k"), &[], region.as_bytes()).status, 200, "{region}");
+        let read = alice.presigned(Get, &format!("{bucket}/k"), 1);
+        assert_eq!(alice.send(&read).body, region.as_bytes());
+        let location = alice.call(Get, &format!("{bucket}?location"), &[], b"");
+        assert!(!String::from_utf8_lossy(&location.body).contains(region), "{region}");
+        let request = String::from_utf8(alice.request(Get, &format!("{bucket}/k"), &[], b"")).unwrap();
+        let moved = request.replacen(&format!("/{region}/s3/"), "/eu-west-3/s3/", 1);
+        assert_eq!(alice.send(moved.as_bytes()).code(), "SignatureDoesNotMatch", "{region}");
+    }
+}
+
+#[test]
+fn the_region_that_is_set_is_the_only_one() {
+    // Another is refused, with the one that is right, as clients that ask again want it told; in a header, and where a bucket is wanted.
+    let bench = Bench::set(|service| service.region = Some("eu-west-1".into()));
+    let mut alice = bench.client(ALICE);
+    let refused = alice.call(Get, "/", &[], b"");
+    assert_eq!((refused.status, refused.code()), (400, "AuthorizationHeaderMalformed".into()));
+    assert!(String::from_utf8_lossy(&refused.body).contains("<Region>eu-west-1</Region>"));
+    let presigned = alice.presigned(Get, "/photos/k", 1);
+    assert_eq!(alice.send(&presigned).status, 400);
+    alice.region = "eu-west-1";
+    let wanted = |region: &str| {
+        format!(
+            "<CreateBucketConfiguration><LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
+        )
+    };
+    let elsewhere = alice.call(Put, "/photos", &[], wanted("eu-west-3").as_bytes());
+    assert_eq!(elsewhere.code(), "IllegalLocationConstraintException");
+    assert_eq!(alice.call(Put, "/photos", &[], wanted("EU").as_bytes()).status, 200);
+    let location = alice.call(Get, "/photos?location", &[], b"");
+    assert!(String::from_utf8_lossy(&location.body).contains("eu-west-1"));
+}
+
+#[test]
 fn who_may_not_is_refused_alike_whichever_way_the_bytes_go() {
     // With a body, with a token of a client's memory, without a signature, by policy: the same status and the same code, and
     // the memory stays as it was. Nobody is asked for a session first.

@@ -53,7 +53,7 @@ pub(crate) fn server() -> Result<Arc<Server>, Box<dyn std::error::Error>> {
     let service = ServiceOptions {
         credentials: Arc::new(keys),
         authorizer: Arc::new(Policies::default()),
-        region: REGION.into(),
+        region: Some(REGION.into()),
         base_domains: Vec::new(),
         remote: Arc::new(RemoteOptions::default()),
         bucket_defaults: BucketDefaults::default(),

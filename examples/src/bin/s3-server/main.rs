@@ -76,7 +76,7 @@ fn run() -> Result<(), String> {
     let service = ServiceOptions {
         credentials: identities.clone(),
         authorizer: Arc::new(Policies { anonymous: options.anonymous }),
-        region: options.region.as_str().into(),
+        region: options.region.as_deref().map(Box::from),
         base_domains: options.domains.clone(),
         remote: Arc::default(),
         bucket_defaults: options.bucket_defaults,

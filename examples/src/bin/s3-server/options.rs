@@ -85,7 +85,7 @@ struct Given {
     #[arg(long = "domain", value_name = "NAME", help_heading = "Network")]
     #[serde(rename = "domain", alias = "domains")]
     domains: Vec<String>,
-    /// Region that signatures name, and that buckets are in [default: us-east-1]
+    /// The one region that signatures may name, and that buckets are in [default: any may be named, and buckets are in us-east-1]
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     region: Option<String>,
     /// Socket where processes of this user and of root hand over memory that objects are moved to and from; others with --shm-users
@@ -216,7 +216,7 @@ pub(crate) struct Options {
     pub(crate) memory_max: Option<u64>,
     pub(crate) read_cache: usize,
     pub(crate) scrub_rate: Option<u64>,
-    pub(crate) region: String,
+    pub(crate) region: Option<String>,
     pub(crate) bucket_defaults: BucketDefaults,
     pub(crate) domains: Vec<String>,
     pub(crate) shm: Option<PathBuf>,
@@ -345,7 +345,7 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
         memory_max: memory_max.map(|bytes| bytes as u64),
         read_cache: read_cache.unwrap_or(0),
         scrub_rate: scrub_rate.map(|rate| rate as u64),
-        region: given.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
+        region: given.region.or(file.region),
         bucket_defaults: match given.bucket_defaults.or(file.bucket_defaults) {
             None | Some(Defaults::Aws) => BucketDefaults::default(),
             Some(Defaults::AwsBefore2023) => BucketDefaults::BEFORE_2023,
@@ -412,7 +412,7 @@ mod tests {
         // Each option may stand in either; what is on the command line is not mixed with what is in the file.
         let file = "data = ['/a']\nlisten = '127.0.0.1:1'\nregion = 'x'\naccess-key = 'k'\nsecret-key = 's'";
         let options = parse(&["--listen", "127.0.0.1:2"], file).unwrap();
-        assert_eq!((options.listen.port(), options.region.as_str()), (2, "x"));
+        assert_eq!((options.listen.port(), options.region.as_deref()), (2, Some("x")));
         assert_eq!(options.data, [PathBuf::from("/a")]);
         assert_eq!(options.keys, Some(("k".into(), "s".into())));
         let options = parse(&["--users", "u", "--data", "/b"], file).unwrap();
