@@ -34,6 +34,8 @@ use tokio::{
 const DRAIN: Duration = Duration::from_secs(30);
 /// How long a head may take.
 const HEAD: Duration = Duration::from_secs(30);
+/// How often lifecycle rules are acted on. They count in days, from midnight on.
+const LIFECYCLE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The S3 service behind hyper
 #[derive(Parser)]
@@ -66,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         base_domains: Vec::new(),
         remote: Arc::default(),
         bucket_defaults: BucketDefaults::default(),
-        lifecycle_interval: None,
+        lifecycle_interval: Some(LIFECYCLE_INTERVAL),
     };
     let front = HttpFront::new(engine.clone(), service, ServerLimits::default());
     tokio::runtime::Builder::new_multi_thread()

@@ -37,7 +37,7 @@ pub use reply::{BrokenOff, ReplyBody};
 
 use crate::{
     protocol::{error::S3Error, http::Method, operation::Resource},
-    server::{Announced, Front, ServerLimits, ServerMetrics, Source},
+    server::{Announced, Front, ServerLimits, ServerMetrics, Source, act_on_rules},
     service::{Origin, Service, ServiceOptions, UNKNOWN},
 };
 use crossdock::{CoreEngine, Engine};
@@ -53,8 +53,10 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Context, Waker},
+    time::Duration,
 };
 
 /// Where a request comes from, as the stack knows it: policies ask about it.
@@ -84,16 +86,47 @@ struct Shared {
     service: Arc<ServiceOptions>,
     limits: ServerLimits,
     metrics: Arc<Vec<Arc<ServerMetrics>>>,
+    rules: Arc<Rules>,
+}
+
+/// What acts on lifecycle rules: one task for all clones of a front, and until the last is gone.
+struct Rules {
+    interval: Option<Duration>,
+    begun: AtomicBool,
+}
+
+impl Rules {
+    /// Begins on this core, unless that was done before.
+    fn begin(self: &Arc<Rules>, engine: &CoreEngine) {
+        let Some(interval) = self.interval else { return };
+        if self.begun.load(Ordering::Relaxed) || self.begun.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Fronts have it, and requests for as long as they take.
+        let fronts = Arc::downgrade(self);
+        let is_wanted = move || fronts.strong_count() > 0;
+        engine.core().spawn(act_on_rules(engine.clone(), interval, is_wanted)).detach();
+    }
 }
 
 impl HttpFront {
     /// The service on `engine`. Of `limits` those of bodies and sending count; connections and heads are the stack's.
     ///
-    /// Lifecycle rules are not acted on here: see [`crate::service::sweep`].
+    /// Lifecycle rules are acted on, as often as the service says, for as long as there is a clone of this.
     pub fn new(engine: Engine, service: ServiceOptions, limits: ServerLimits) -> HttpFront {
         let metrics = (0..engine.core_count()).map(|_| Arc::default()).collect();
-        let shared = Shared { service: Arc::new(service), limits, metrics: Arc::new(metrics) };
-        HttpFront(Arc::new(Inner { engine, shared, next: AtomicUsize::new(0) }))
+        let rules = Arc::new(Rules { interval: service.lifecycle_interval, begun: AtomicBool::new(false) });
+        let (service, metrics) = (Arc::new(service), Arc::new(metrics));
+        let shared = Shared { service, limits, metrics, rules: rules.clone() };
+        let front = HttpFront(Arc::new(Inner { engine, shared, next: AtomicUsize::new(0) }));
+        // Once asked for it is on its way, and nobody waits for it: this may be called on any thread. What a core that is too busy to be
+        // asked leaves undone, the first request does.
+        let begin = front.0.engine.on_core(0, move |engine| async move {
+            rules.begin(&engine);
+            Ok(())
+        });
+        drop(pin!(begin).as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        front
     }
 
     /// Each core's counters, by core.
@@ -118,6 +151,7 @@ impl HttpFront {
         let (sender, mut made) = oneshot::channel();
         let shared = self.0.shared.clone();
         let work = self.0.engine.on_core(core, move |engine| async move {
+            shared.rules.begin(&engine);
             let front = front_of(&engine, &shared);
             serve(&front, head, peer, pieces, sender).await;
             Ok(())

@@ -2,9 +2,9 @@
 
 use super::{
     ServerLimits, connection, digester::Digester, exchange::Front, memory::Memory, metrics::ServerMetrics,
-    steering::Running, wire,
+    rules::act_on_rules, steering::Running, wire,
 };
-use crate::service::{RemoteOptions, Service, ServiceOptions, Swept, sweep};
+use crate::service::{RemoteOptions, Service, ServiceOptions};
 use crossdock::{CoreEngine, reactor::RingDriver};
 use crossdock_transport::{ring::Ring, tcp::TcpListener};
 use rustix::{
@@ -222,7 +222,7 @@ impl Server {
         });
         let running = Running::new(&shared);
         if let Some(interval) = self.service.lifecycle_interval.filter(|_| core.index() == 0) {
-            core.spawn(act_on_rules(engine.clone(), interval)).detach();
+            core.spawn(act_on_rules(engine.clone(), interval, || true)).detach();
         }
         while let Some(accepted) = wire::unless(engine.closing(), listener.accept()).await {
             match accepted {
@@ -258,18 +258,6 @@ impl Server {
         let deadline = core.now().after(self.limits.drain);
         while shared.open.get() > 0 && core.now() < deadline {
             core.sleep(DRAIN_STEP).await;
-        }
-    }
-}
-
-/// Acts on lifecycle rules again and again, until the engine closes.
-async fn act_on_rules(engine: CoreEngine, interval: Duration) {
-    let core = engine.core().clone();
-    while wire::unless(engine.closing(), core.sleep(interval)).await.is_some() {
-        match wire::unless(engine.closing(), sweep(&engine, core.wall_clock_ms())).await {
-            Some(Ok(swept)) if swept != Swept::default() => tracing::info!(?swept, "lifecycle rules"),
-            Some(Err(error)) => tracing::warn!(%error, "lifecycle rules wait"),
-            Some(Ok(_)) | None => {}
         }
     }
 }

@@ -20,6 +20,7 @@ mod listener;
 mod memory;
 mod metrics;
 mod observe;
+mod rules;
 mod source;
 mod steering;
 mod stream;
@@ -43,6 +44,7 @@ pub(crate) use wire::yield_now;
 #[cfg(feature = "http")]
 pub(crate) use {
     exchange::{Announced, Front},
+    rules::act_on_rules,
     source::Source,
     wire::{Ended, within},
 };

@@ -118,7 +118,8 @@ pub struct ServiceOptions {
     pub remote: Arc<RemoteOptions>,
     /// What new buckets are set to.
     pub bucket_defaults: BucketDefaults,
-    /// How often lifecycle rules are acted on: see [`sweep`]. None: never, because somebody else does.
+    /// How often lifecycle rules are acted on: see [`sweep`]. The first time is a minute after the start, or earlier with an interval that
+    /// is shorter. None: never, because somebody else does.
     pub lifecycle_interval: Option<Duration>,
 }
 

@@ -1,11 +1,14 @@
 //! What buckets and objects are set to, from end to end: locks, rules, lists, what browsers are told.
 
-use crate::bench::{ALICE, BOB, Bench, checked, now};
+use crate::bench::{ALICE, BOB, Bench, checked, now, pause};
 use crossdock_s3::{
+    http::HttpFront,
     protocol::http::Method::{Delete, Get, Head, Options, Post, Put},
+    server::ServerLimits,
     service::{Swept, sweep},
 };
 use futures_lite::future::block_on;
+use std::time::Duration;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -167,6 +170,50 @@ fn rules_are_acted_on() {
     let text = String::from_utf8(alice.call(Get, "/rules?versions", &[], b"").body).unwrap();
     let keys: Vec<&str> = text.split("<Key>").skip(1).filter_map(|rest| rest.split('<').next()).collect();
     assert_eq!(keys, ["kept", "old/held", "old/held", "stays"]);
+}
+
+#[test]
+fn rules_are_acted_on_without_being_asked() {
+    // The server does it by itself, again and again: what was there when it began, and what comes and is due at once.
+    let bench = Bench::set(|service| service.lifecycle_interval = Some(Duration::from_millis(50)));
+    are_acted_on(&bench);
+}
+
+#[test]
+fn rules_are_acted_on_behind_another_stack() {
+    // A front does it though nobody asks it for anything, and does it no more when it is gone.
+    let bench = Bench::new();
+    let mut service = bench.service();
+    service.lifecycle_interval = Some(Duration::from_millis(50));
+    let front = HttpFront::new(bench.engine().clone(), service, ServerLimits::default());
+    are_acted_on(&bench);
+    drop(front);
+    // What is at work comes to its end.
+    pause(200);
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/rules/old/c", &[], b"x").status, 200);
+    pause(300);
+    assert_eq!(alice.call(Get, "/rules/old/c", &[], b"").status, 200);
+}
+
+/// What is there when rules are set goes, and what comes later, and what they are not about stays.
+fn are_acted_on(bench: &Bench) {
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/rules", &[], b"").status, 200);
+    let rules = "<LifecycleConfiguration><Rule><ID>a</ID><Status>Enabled</Status><Filter><Prefix>old/</Prefix></Filter>\
+                 <Expiration><Date>2020-01-01T00:00:00Z</Date></Expiration></Rule></LifecycleConfiguration>";
+    assert_eq!(alice.call(Put, "/rules/stays", &[], b"x").status, 200);
+    assert_eq!(alice.call(Put, "/rules/old/a", &[], b"x").status, 200);
+    assert_eq!(alice.call(Put, "/rules?lifecycle", &[], rules.as_bytes()).status, 200);
+    for key in ["/rules/old/a", "/rules/old/b"] {
+        let gone = (0..500).any(|_| {
+            pause(20);
+            alice.call(Get, key, &[], b"").code() == "NoSuchKey"
+        });
+        assert!(gone, "{key}");
+        assert_eq!(alice.call(Put, "/rules/old/b", &[], b"x").status, 200);
+    }
+    assert_eq!(alice.call(Get, "/rules/stays", &[], b"").body, b"x");
 }
 
 #[test]
