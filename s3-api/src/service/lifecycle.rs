@@ -6,8 +6,8 @@
 //!                                            noncurrent ones go for good, delete markers that hide nothing go
 //! ```
 //!
-//! What goes for good goes by its attributes as they were judged, so that a lock or a tag that came meanwhile keeps it. A sweep that is
-//! cut short has done nothing by halves: the next does the rest.
+//! What goes for good goes by its attributes as they were judged, so that a lock or a tag that came meanwhile keeps it, and by the rules that
+//! its bucket still has: once they are changed or taken away, nothing more goes by the old ones. A sweep that is cut short has done nothing by halves: the next does the rest.
 
 use super::settings::BucketState;
 use crate::protocol::{
@@ -19,6 +19,8 @@ use crossdock::{
     Which,
 };
 
+/// How often a bucket is begun anew whose settings change while it is swept.
+const ATTEMPTS: usize = 4;
 /// Versions or uploads looked at with one question to the engine.
 const PAGE_LINES: usize = 1_000;
 
@@ -55,7 +57,33 @@ pub async fn sweep(engine: &CoreEngine, now_ms: u64) -> Result<Swept, Error> {
     Ok(swept)
 }
 
+/// Sweeps a bucket by the rules it has, which are read anew where they are others by then.
 async fn sweep_bucket(
+    engine: &CoreEngine,
+    mut info: BucketInfo,
+    now_ms: u64,
+    swept: &mut Swept,
+) -> Result<(), Error> {
+    for _ in 0..ATTEMPTS {
+        let name = info.name.clone();
+        match sweep_as(engine, info, now_ms, swept).await {
+            Err(Error::Changed) => match engine.bucket(&name).await {
+                Ok(now) => info = now,
+                Err(Error::NoSuchBucket) => return Ok(()),
+                Err(error) => return Err(error),
+            },
+            Err(Error::NoSuchBucket) => return Ok(()),
+            done => return done,
+        }
+    }
+    Err(Error::Changed)
+}
+
+/// Sweeps a bucket as it was then.
+///
+/// # Errors
+/// [`Error::Changed`] if it is set to something else by now: what is left to do was not decided by that.
+async fn sweep_as(
     engine: &CoreEngine,
     info: BucketInfo,
     now_ms: u64,
@@ -64,67 +92,92 @@ async fn sweep_bucket(
     // One that can not be read keeps everything it has.
     let Ok(bucket) = BucketState::of(info) else { return Ok(()) };
     let Some(rules) = bucket.lifecycle.clone() else { return Ok(()) };
-    sweep_uploads(engine, &bucket, &rules, now_ms, swept).await?;
-    if !rules
-        .rules
-        .iter()
-        .any(|rule| rule.enabled && (rule.expiration.is_some() || rule.noncurrent.is_some()))
+    let mut walk = Walk { engine, bucket: &bucket, rules: &rules, now_ms, swept };
+    walk.uploads().await?;
+    if rules.rules.iter().any(|rule| rule.enabled && (rule.expiration.is_some() || rule.noncurrent.is_some()))
     {
-        return Ok(());
+        walk.versions().await?;
     }
-    let mut history = History::default();
-    let mut options = ListOptions { limit: PAGE_LINES, ..ListOptions::default() };
-    loop {
-        let page = engine.list_versions(&bucket.info.name, &options).await?;
-        for item in page.items {
-            let VersionItem::Version { key, is_current, kind } = item else { continue };
-            if history.key != key {
-                history.finish(engine, &bucket, &rules, now_ms, swept).await;
-                history = History { key, ..History::default() };
-            }
-            history.add(engine, &bucket, &rules, now_ms, swept, is_current, kind).await;
-        }
-        match page.next {
-            Some(next) => options.start = next,
-            None => break,
-        }
-    }
-    history.finish(engine, &bucket, &rules, now_ms, swept).await;
     Ok(())
 }
 
-async fn sweep_uploads(
-    engine: &CoreEngine,
-    bucket: &BucketState,
-    rules: &LifecycleConfiguration,
+/// A walk through one bucket, by the rules that it had when the walk began.
+struct Walk<'a> {
+    engine: &'a CoreEngine,
+    bucket: &'a BucketState,
+    rules: &'a LifecycleConfiguration,
     now_ms: u64,
-    swept: &mut Swept,
-) -> Result<(), Error> {
-    for rule in rules.rules.iter().filter(|rule| rule.enabled) {
-        let Some(days) = rule.abort_upload_days else { continue };
-        let name = &bucket.info.name;
-        let prefix = rule.filter.prefix.clone().into_bytes();
-        let mut options = ListOptions { prefix, limit: PAGE_LINES, ..ListOptions::default() };
+    swept: &'a mut Swept,
+}
+
+impl Walk<'_> {
+    async fn uploads(&mut self) -> Result<(), Error> {
+        let (name, decided_by) = (&self.bucket.info.name, self.bucket.info.as_of());
+        for rule in self.rules.rules.iter().filter(|rule| rule.enabled) {
+            let Some(days) = rule.abort_upload_days else { continue };
+            let prefix = rule.filter.prefix.clone().into_bytes();
+            let mut options = ListOptions { prefix, limit: PAGE_LINES, ..ListOptions::default() };
+            loop {
+                let page = self.engine.list_uploads(name, &options).await?;
+                for item in page.items {
+                    let UploadItem::Upload(upload) = item else { continue };
+                    if due_ms(upload.created_ms, days) > self.now_ms {
+                        continue;
+                    }
+                    let (key, upload) = (&upload.key, upload.upload);
+                    match self.engine.abort_upload_decided(name, key, upload, Some(decided_by)).await {
+                        Ok(()) => self.swept.uploads += 1,
+                        Err(Error::NoSuchUpload) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                match page.next {
+                    Some(next) => options.start = next,
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn versions(&mut self) -> Result<(), Error> {
+        let mut history = History::default();
+        let mut options = ListOptions { limit: PAGE_LINES, ..ListOptions::default() };
         loop {
-            let page = engine.list_uploads(name, &options).await?;
+            let page = self.engine.list_versions(&self.bucket.info.name, &options).await?;
             for item in page.items {
-                let UploadItem::Upload(upload) = item else { continue };
-                if due_ms(upload.created_ms, days) > now_ms {
-                    continue;
+                let VersionItem::Version { key, is_current, kind } = item else { continue };
+                if history.key != key {
+                    history.finish(self).await?;
+                    history = History { key, ..History::default() };
                 }
-                match engine.abort_upload(name, &upload.key, upload.upload).await {
-                    Ok(()) => swept.uploads += 1,
-                    Err(Error::NoSuchUpload) => {}
-                    Err(error) => return Err(error),
-                }
+                history.add(self, is_current, kind).await?;
             }
             match page.next {
                 Some(next) => options.start = next,
                 None => break,
             }
         }
+        history.finish(self).await
     }
-    Ok(())
+
+    /// Whether it was done. What is not as it was judged any more, or fails, is kept.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if that is because the bucket is another.
+    async fn delete(&mut self, delete: Delete) -> Result<bool, Error> {
+        let BucketInfo { name, .. } = &self.bucket.info;
+        let decided_by = self.bucket.info.as_of();
+        match self.engine.delete(name, Delete { decided_by: Some(decided_by), ..delete }).await {
+            Ok(_) => return Ok(true),
+            Err(Error::Changed)
+                if self.engine.bucket(name).await.is_ok_and(|now| now.as_of() == decided_by) => {}
+            Err(error @ (Error::Changed | Error::NoSuchBucket)) => return Err(error),
+            Err(_) => {}
+        }
+        self.swept.kept += 1;
+        Ok(false)
+    }
 }
 
 /// The versions of one key, from the newest on, as a sweep meets them.
@@ -142,53 +195,36 @@ struct History {
 }
 
 impl History {
-    #[allow(clippy::too_many_arguments, reason = "one step of one walk, whose state they are")]
-    async fn add(
-        &mut self,
-        engine: &CoreEngine,
-        bucket: &BucketState,
-        rules: &LifecycleConfiguration,
-        now_ms: u64,
-        swept: &mut Swept,
-        is_current: bool,
-        kind: VersionKind,
-    ) {
+    async fn add(&mut self, walk: &mut Walk<'_>, is_current: bool, kind: VersionKind) -> Result<(), Error> {
         let made_ms = match &kind {
             VersionKind::Object(info) => info.modified_ms,
             VersionKind::DeleteMarker(marker) => marker.modified_ms,
         };
         let above_ms = self.above_ms.replace(made_ms);
         let stays = if is_current {
-            self.add_current(engine, bucket, rules, now_ms, swept, &kind).await
+            self.add_current(walk, &kind).await?
         } else {
-            let gone = self.is_due(rules, now_ms, above_ms.unwrap_or(now_ms), &kind);
+            let gone = self.is_due(walk.rules, walk.now_ms, above_ms.unwrap_or(walk.now_ms), &kind);
             self.noncurrent += 1;
-            !gone || !self.remove(engine, bucket, now_ms, &kind, swept).await
+            !gone || !self.remove(walk, &kind).await?
         };
         self.staying += u64::from(stays);
+        Ok(())
     }
 
     /// Whether something stays in the place of the current version.
-    async fn add_current(
-        &mut self,
-        engine: &CoreEngine,
-        bucket: &BucketState,
-        rules: &LifecycleConfiguration,
-        now_ms: u64,
-        swept: &mut Swept,
-        kind: &VersionKind,
-    ) -> bool {
+    async fn add_current(&mut self, walk: &mut Walk<'_>, kind: &VersionKind) -> Result<bool, Error> {
         let info = match kind {
             VersionKind::Object(info) => info,
             VersionKind::DeleteMarker(marker) => {
                 self.marker = Some(*marker);
-                return false;
+                return Ok(false);
             }
         };
-        let Ok(headers) = ObjectHeaders::decode(&info.attributes) else { return true };
-        let due = rules.expires(&self.key, info.size, &headers.tags, info.modified_ms);
-        if due.is_none_or(|(due, _)| due > now_ms) {
-            return true;
+        let Ok(headers) = ObjectHeaders::decode(&info.attributes) else { return Ok(true) };
+        let due = walk.rules.expires(&self.key, info.size, &headers.tags, info.modified_ms);
+        if due.is_none_or(|(due, _)| due > walk.now_ms) {
+            return Ok(true);
         }
         // Only if it is still what was judged: another has a life of its own, also one of the same bytes.
         let delete = Delete {
@@ -196,16 +232,9 @@ impl History {
             version: Some(info.version),
             ..Delete::current(&self.key)
         };
-        match engine.delete(&bucket.info.name, delete).await {
-            Ok(_) => {
-                swept.expired += 1;
-                bucket.info.versioning != Versioning::Never
-            }
-            Err(_) => {
-                swept.kept += 1;
-                true
-            }
-        }
+        let is_done = walk.delete(delete).await?;
+        walk.swept.expired += u64::from(is_done);
+        Ok(!is_done || walk.bucket.info.versioning != Versioning::Never)
     }
 
     /// Whether a noncurrent version is to go by some rule.
@@ -223,36 +252,25 @@ impl History {
         })
     }
 
-    async fn remove(
-        &self,
-        engine: &CoreEngine,
-        bucket: &BucketState,
-        now_ms: u64,
-        kind: &VersionKind,
-        swept: &mut Swept,
-    ) -> bool {
+    /// Whether it is gone.
+    async fn remove(&self, walk: &mut Walk<'_>, kind: &VersionKind) -> Result<bool, Error> {
         let attributes = match kind {
             VersionKind::Object(info) => match ObjectHeaders::decode(&info.attributes) {
-                Ok(headers) if headers.lock.allows_delete(now_ms, false) => Some(info.attributes.clone()),
+                Ok(headers) if headers.lock.allows_delete(walk.now_ms, false) => {
+                    Some(info.attributes.clone())
+                }
                 _ => {
-                    swept.kept += 1;
-                    return false;
+                    walk.swept.kept += 1;
+                    return Ok(false);
                 }
             },
             VersionKind::DeleteMarker(_) => None,
         };
         let which = Which::Version(kind.version());
         let delete = Delete { which, attributes, ..Delete::current(&self.key) };
-        match engine.delete(&bucket.info.name, delete).await {
-            Ok(_) => {
-                swept.noncurrent += 1;
-                true
-            }
-            Err(_) => {
-                swept.kept += 1;
-                false
-            }
-        }
+        let is_done = walk.delete(delete).await?;
+        walk.swept.noncurrent += u64::from(is_done);
+        Ok(is_done)
     }
 
     /// A delete marker that is all that is left of its key goes, where a rule says so.
@@ -262,15 +280,9 @@ impl History {
     /// enough to satisfy the age criteria."
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configuration-examples.html>, "Removing expired
     /// object delete markers".)
-    async fn finish(
-        &self,
-        engine: &CoreEngine,
-        bucket: &BucketState,
-        rules: &LifecycleConfiguration,
-        now_ms: u64,
-        swept: &mut Swept,
-    ) {
-        let Some(marker) = self.marker.filter(|_| self.staying == 0) else { return };
+    async fn finish(&self, walk: &mut Walk<'_>) -> Result<(), Error> {
+        let Some(marker) = self.marker.filter(|_| self.staying == 0) else { return Ok(()) };
+        let now_ms = walk.now_ms;
         let is_meant = |rule: &LifecycleRule| {
             let due = match rule.expiration {
                 Some(Expiration::DeleteMarker) => true,
@@ -283,13 +295,66 @@ impl History {
                 && rule.filter.is_prefix_only()
                 && self.key.starts_with(rule.filter.prefix.as_bytes())
         };
-        if !rules.rules.iter().any(is_meant) {
-            return;
+        if !walk.rules.rules.iter().any(is_meant) {
+            return Ok(());
         }
         let delete = Delete { which: Which::Version(marker.version), ..Delete::current(&self.key) };
-        match engine.delete(&bucket.info.name, delete).await {
-            Ok(_) => swept.markers += 1,
-            Err(_) => swept.kept += 1,
-        }
+        walk.swept.markers += u64::from(walk.delete(delete).await?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use crossdock::{BucketChange, CommitOptions, Engine, PutOptions};
+    use futures_lite::future::block_on;
+
+    const RULES: &[u8] = b"<LifecycleConfiguration><Rule><ID>a</ID><Status>Enabled</Status><Filter/>\
+        <Expiration><Days>1</Days></Expiration></Rule>\
+        <Rule><ID>b</ID><Status>Enabled</Status><Filter/>\
+        <AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule>\
+        </LifecycleConfiguration>";
+
+    async fn set(engine: &CoreEngine, rules: Option<&'static [u8]>) -> Result<BucketInfo, Error> {
+        let documents = vec![("lifecycle".into(), rules.map(Bytes::from_static))];
+        let change = BucketChange { documents, bucket: None, revision: None, versioning: None };
+        engine.change_bucket("rules", change).await?;
+        engine.bucket("rules").await
+    }
+
+    #[test]
+    fn rules_that_were_taken_away_delete_nothing() {
+        // A sweep that read them before goes on by them no more: not with objects, not with uploads; it looks at the new ones.
+        let directory = tempfile::tempdir().unwrap();
+        let engine = Engine::builder().path(directory.path().join("data")).cores(1).memory_bytes(32 << 20);
+        let engine = engine.capacity_bytes(256 << 20).open().unwrap();
+        let work = |engine: CoreEngine| async move {
+            engine.create_bucket("rules", Bytes::new()).await?;
+            let put = engine.put("rules", b"k", PutOptions { size: Some(0) }).await?;
+            let attributes = Bytes::from(ObjectHeaders::default().encode());
+            put.finish(CommitOptions { attributes, ..CommitOptions::default() }).await?;
+            engine.create_upload("rules", b"k", Bytes::new()).await?;
+            let late = 100 * 86_400_000 + engine.core().wall_clock_ms();
+            let before = set(&engine, Some(RULES)).await?;
+            set(&engine, None).await?;
+            let mut swept = Swept::default();
+            let refused = sweep_as(&engine, before.clone(), late, &mut swept).await;
+            assert_eq!((refused, swept), (Err(Error::Changed), Swept::default()));
+            let bucket = BucketState::of(before.clone()).expect("rules that were taken");
+            let rules = bucket.lifecycle.clone().expect("rules that were set");
+            let mut walk =
+                Walk { engine: &engine, bucket: &bucket, rules: &rules, now_ms: late, swept: &mut swept };
+            assert_eq!(walk.versions().await, Err(Error::Changed));
+            sweep_bucket(&engine, before.clone(), late, &mut swept).await?;
+            assert_eq!(swept, Swept::default());
+            set(&engine, Some(RULES)).await?;
+            sweep_bucket(&engine, before, late, &mut swept).await?;
+            assert_eq!(swept, Swept { expired: 1, uploads: 1, ..Swept::default() });
+            Ok(())
+        };
+        block_on(engine.on_core(0, work)).unwrap();
+        engine.close();
     }
 }
