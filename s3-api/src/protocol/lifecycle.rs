@@ -4,6 +4,7 @@
 //! needs a store. Transitions to other storage classes are refused, as there are none.
 
 use super::error::{ErrorCode, S3Error};
+use super::http::Headers;
 use super::tagging::{TagSet, tag};
 use super::time::parse_iso8601;
 use super::xml::{XmlReader, XmlWriter};
@@ -92,12 +93,61 @@ pub struct LifecycleRule {
     pub abort_upload_days: Option<u32>,
 }
 
+/// Which small objects transitions leave alone by default. As there are no transitions it is only kept, for those who set it and compare.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLifecycleConfiguration.html>,
+/// x-amz-transition-default-minimum-object-size.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransitionMinimum {
+    /// Those below 128 KiB.
+    #[default]
+    AllStorageClasses128K,
+    /// Those that the storage class says.
+    VariesByStorageClass,
+}
+
+impl TransitionMinimum {
+    /// The header that says it.
+    pub const HEADER: &str = "x-amz-transition-default-minimum-object-size";
+
+    /// What the header says.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TransitionMinimum::AllStorageClasses128K => "all_storage_classes_128K",
+            TransitionMinimum::VariesByStorageClass => "varies_by_storage_class",
+        }
+    }
+
+    /// Reads the header.
+    ///
+    /// # Errors
+    ///
+    /// 400 `InvalidArgument`.
+    pub fn from_headers(headers: &Headers) -> Result<TransitionMinimum, S3Error> {
+        let Some(value) = headers.first(TransitionMinimum::HEADER) else { return Ok(Self::default()) };
+        TransitionMinimum::from_name(value).ok_or_else(|| {
+            let message = "The value must be varies_by_storage_class or all_storage_classes_128K.";
+            S3Error::invalid_argument(Self::HEADER, String::from_utf8_lossy(value), message)
+        })
+    }
+
+    fn from_name(name: &[u8]) -> Option<TransitionMinimum> {
+        [TransitionMinimum::AllStorageClasses128K, TransitionMinimum::VariesByStorageClass]
+            .into_iter()
+            .find(|known| known.name().as_bytes() == name)
+    }
+}
+
 /// A bucket's rules: at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifecycleConfiguration {
     /// The rules.
     pub rules: Vec<LifecycleRule>,
+    /// What a header beside the document says.
+    pub transition_minimum: TransitionMinimum,
 }
+
+/// The element of a stored document that holds [`LifecycleConfiguration::transition_minimum`], if it is not the default.
+const MINIMUM_ELEMENT: &str = "TransitionDefaultMinimumObjectSize";
 
 /// The first midnight UTC that is not before `since_ms` and `days`.
 ///
@@ -119,10 +169,12 @@ impl LifecycleConfiguration {
         let mut xml = XmlReader::new(document, 40_000)?;
         xml.root("LifecycleConfiguration")?;
         let mut rules: Vec<LifecycleRule> = Vec::new();
+        let mut minimum = None;
         while let Some(name) = xml.child()? {
             match name {
                 "Rule" if rules.len() >= RULES_MAX => return Err(malformed()),
                 "Rule" => rules.push(rule(&mut xml)?),
+                MINIMUM_ELEMENT => once(&mut minimum, xml.text()?)?,
                 _ => xml.skip()?,
             }
         }
@@ -140,7 +192,8 @@ impl LifecycleConfiguration {
                 return Err(S3Error::invalid_argument("ID", rule.id.clone(), message));
             }
         }
-        Ok(LifecycleConfiguration { rules })
+        let minimum = minimum.map(|name| TransitionMinimum::from_name(name.as_bytes()).ok_or_else(malformed));
+        Ok(LifecycleConfiguration { rules, transition_minimum: minimum.transpose()?.unwrap_or_default() })
     }
 
     /// The `LifecycleConfiguration`.
@@ -148,6 +201,25 @@ impl LifecycleConfiguration {
         let mut xml = XmlWriter::root("LifecycleConfiguration");
         self.rules.iter().for_each(|rule| rule.write(&mut xml));
         xml.finish()
+    }
+
+    /// The document with what is no part of it, for [`LifecycleConfiguration::parse`].
+    pub fn stored(&self) -> Vec<u8> {
+        let mut xml = XmlWriter::root("LifecycleConfiguration");
+        self.rules.iter().for_each(|rule| rule.write(&mut xml));
+        if self.transition_minimum != TransitionMinimum::default() {
+            xml.text(MINIMUM_ELEMENT, self.transition_minimum.name());
+        }
+        xml.finish()
+    }
+
+    /// When an upload to a key, begun then, is given up, and by which rule: the earliest of all.
+    pub fn aborts(&self, key: &[u8], created_ms: u64) -> Option<(u64, &str)> {
+        let rules = self.rules.iter().filter(|rule| rule.enabled);
+        let rules = rules.filter(|rule| key.starts_with(rule.filter.prefix.as_bytes()));
+        let due =
+            rules.filter_map(|rule| Some((due_ms(created_ms, rule.abort_upload_days?), rule.id.as_str())));
+        due.min_by_key(|(due, _)| *due)
     }
 
     /// When the current version of a key expires, and by which rule: the earliest of all.
@@ -439,7 +511,11 @@ mod tests {
             filters.iter().flat_map(|filter| actions.iter().map(move |action| (filter, action)))
         {
             let read = parse(&one(filter, action)).unwrap();
-            assert_eq!(LifecycleConfiguration::parse(&read.document()), Ok(read));
+            assert_eq!(LifecycleConfiguration::parse(&read.document()), Ok(read.clone()));
+            assert_eq!(read.stored(), read.document());
+            let transition_minimum = TransitionMinimum::VariesByStorageClass;
+            let varies = LifecycleConfiguration { transition_minimum, ..read };
+            assert_eq!(LifecycleConfiguration::parse(&varies.stored()), Ok(varies));
         }
         for action in [
             "<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>",
@@ -497,5 +573,15 @@ mod tests {
         assert_eq!(lifecycle.expires(b"p/x", 11, &tags, 0), Some((DAY_MS, "r")));
         assert_eq!(lifecycle.expires(b"p/x", 10, &tags, 0), Some((5 * DAY_MS, "s")));
         assert_eq!(lifecycle.expires(b"x", 10, &tags, 0), None);
+        assert_eq!(lifecycle.aborts(b"p/x", 0), None);
+        let abort = "<AbortIncompleteMultipartUpload><DaysAfterInitiation>2</DaysAfterInitiation></AbortIncompleteMultipartUpload>";
+        let uploads = one("<Filter/>", &abort.replace('2', "3"))
+            + &one("<Prefix>p/</Prefix>", abort).replace(">r<", ">s<")
+            + &one("<Filter/>", &abort.replace('2', "1"))
+                .replace(">r<", ">t<")
+                .replace("Enabled", "Disabled");
+        let uploads = parse(&uploads).unwrap();
+        assert_eq!(uploads.aborts(b"p/x", 1), Some((3 * DAY_MS, "s")));
+        assert_eq!(uploads.aborts(b"x", 0), Some((3 * DAY_MS, "r")));
     }
 }

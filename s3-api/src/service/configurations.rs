@@ -10,6 +10,7 @@ use super::{
 use crate::protocol::{
     acl::Acl,
     error::{ErrorCode, S3Error},
+    lifecycle::{LifecycleConfiguration, TransitionMinimum},
     lock::LockConfiguration,
     operation::{DeleteBucketDocument, DocumentKind, GetBucketDocument, OperationName, PutBucketDocument},
     ownership::ObjectOwnership,
@@ -21,12 +22,17 @@ use crossdock::{BucketChange, CoreEngine, Error, Versioning};
 
 pub(super) fn get(bucket: &BucketState, request: &GetBucketDocument) -> Result<Reply, S3Error> {
     match bucket.info.documents.get(request.kind.name()) {
-        Some(document) => Ok(match request.kind {
-            DocumentKind::Policy => Reply::json(document.to_vec()),
+        Some(document) => Ok(match (request.kind, &bucket.lifecycle) {
+            (DocumentKind::Policy, _) => Reply::json(document.to_vec()),
+            (DocumentKind::Lifecycle, Some(rules)) => with_minimum(Reply::document(rules.document()), rules),
             _ => Reply::document(document.to_vec()),
         }),
         None => Err(request.kind.absent().into()),
     }
+}
+
+fn with_minimum(reply: Reply, rules: &LifecycleConfiguration) -> Reply {
+    reply.header(TransitionMinimum::HEADER, rules.transition_minimum.name())
 }
 
 /// Sets one, unless something else that is set forbids it.
@@ -42,11 +48,15 @@ pub(super) async fn put(
         _ => {}
     }
     // A lock stands on versioning as it was looked at, and ownership on the list. Of two others at once the later stays.
+    let told = match request.kind {
+        DocumentKind::Lifecycle => Some(LifecycleConfiguration::parse(&request.stored)?),
+        _ => None,
+    };
     let stands_on_another = matches!(request.kind, DocumentKind::ObjectLock | DocumentKind::Ownership);
     let revision = stands_on_another.then_some(bucket.info.revision);
     change(engine, bucket, request.kind.name(), Some(request.stored), revision).await?;
     let status = if request.kind == DocumentKind::Policy { 204 } else { 200 };
-    Ok(Reply::new(status))
+    Ok(told.iter().fold(Reply::new(status), with_minimum))
 }
 
 pub(super) async fn delete(

@@ -6,6 +6,8 @@
 use super::{
     authorize::Looked,
     failure::{conditional_failure, failure},
+    reads::expiration,
+    settings::BucketState,
     tags::{checksum_of, condition, crc64, headers_of, parse_upload, text},
     versions::{source_failure, version_id, which},
 };
@@ -113,7 +115,7 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<(ObjectHeaders, Op
 pub(super) async fn copy(
     engine: &CoreEngine,
     request: &CopyObject,
-    decided_by: BucketRevision,
+    bucket: &BucketState,
     authorize: impl AsyncFn() -> Result<Looked, S3Error>,
     hand_down: impl AsyncFn(&ObjectInfo, &TagSet) -> Result<(), S3Error>,
     stamp: impl Fn(&mut ObjectHeaders) -> Result<(), S3Error>,
@@ -142,7 +144,7 @@ pub(super) async fn copy(
             etag: tag(&info),
             attributes: Bytes::from(headers.encode()),
             condition: condition(&request.conditions),
-            decided_by: Some(decided_by),
+            decided_by: Some(bucket.info.as_of()),
         };
         let from = (source.bucket.as_str(), source.key.as_bytes(), select);
         match engine.copy(from, (&request.bucket, request.key.as_bytes()), options).await {
@@ -153,13 +155,11 @@ pub(super) async fn copy(
                 let checksum = checksum_of(&made, &headers);
                 let etag = text(&made.etag);
                 let (version, source) = (version_id(&made), version_id(&info));
-                return Ok(reply::copy_object(
-                    &etag,
-                    made.modified_ms,
-                    Some(&checksum),
-                    version.as_deref(),
-                    source.as_deref(),
-                ));
+                let (version, source) = (version.as_deref(), source.as_deref());
+                let lifecycle = bucket.lifecycle.as_deref();
+                let expires = expiration(lifecycle, request.key.as_bytes(), &made, &headers);
+                let reply = reply::copy_object(&etag, made.modified_ms, Some(&checksum), version, source);
+                return Ok(reply.optional("x-amz-expiration", expires));
             }
         }
     }

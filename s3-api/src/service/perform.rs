@@ -198,7 +198,7 @@ impl Service {
                 let hand_down = async |info: &ObjectInfo, tags: &TagSet| {
                     self.authorize_copy(admitted, request, (&copy.source, info), tags).await
                 };
-                copies::copy(engine, copy, bucket.info.as_of(), authorize, hand_down, stamp).await
+                copies::copy(engine, copy, bucket, authorize, hand_down, stamp).await
             }
             Request::UploadPartCopy(copy) => {
                 let authorize = async || self.authorize_source(admitted, &copy.source).await;
@@ -208,7 +208,7 @@ impl Service {
                 let begin = async |bucket: &BucketState, _: &Looked| {
                     let (mut headers, acl) = (create.headers.clone(), create.acl.as_ref());
                     self.stamp(&mut headers, acl, bucket, admitted.origin.now_ms, principal)?;
-                    uploads::create(engine, &create, &headers, bucket.info.as_of()).await
+                    uploads::create(engine, &create, &headers, bucket).await
                 };
                 self.as_decided(admitted, None, begin).await
             }
@@ -225,7 +225,10 @@ impl Service {
                 };
                 self.as_decided(admitted, None, give_up).await
             }
-            Request::ListParts(list) => uploads::list_parts(engine, &list, &owners).await,
+            Request::ListParts(list) => {
+                let lifecycle = admitted.bucket()?.lifecycle.as_deref();
+                uploads::list_parts(engine, &list, &owners, lifecycle).await
+            }
             Request::ListMultipartUploads(list) => uploads::list(engine, &list, &owners).await,
             Request::ListObjects(list) => listing::list(engine, &list, &owners).await,
             Request::ListObjectsV2(list) => listing::list_v2(engine, &list, &owners).await,

@@ -90,6 +90,22 @@ pub(super) fn expiration(
     Some(format!("expiry-date=\"{}\", rule-id=\"{}\"", format_http_date(due / 1_000), encode_listed(rule)))
 }
 
+/// `x-amz-abort-date` and `x-amz-abort-rule-id`: "If the bucket has a lifecycle rule configured with an action to abort incomplete
+/// multipart uploads and the prefix in the lifecycle rule matches the object name in the request, the response includes this header."
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>, x-amz-abort-date.) Names of rules are encoded as
+/// those of `x-amz-expiration` are: not each of them can stand in a header.
+pub(super) fn with_abort(
+    reply: Reply,
+    lifecycle: Option<&LifecycleConfiguration>,
+    key: &[u8],
+    created_ms: u64,
+) -> Reply {
+    let Some((due, rule)) = lifecycle.and_then(|rules| rules.aborts(key, created_ms)) else { return reply };
+    reply
+        .header("x-amz-abort-date", format_http_date(due / 1_000))
+        .header("x-amz-abort-rule-id", encode_listed(rule))
+}
+
 /// "When you use these parameters, you must sign the request by using either an Authorization header or a presigned URL. These
 /// parameters cannot be used with an unsigned (anonymous) request."
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Overriding response header values through the request".)

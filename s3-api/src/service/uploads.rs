@@ -6,6 +6,7 @@
 use super::{
     Owners,
     failure::{conditional_failure, failure},
+    reads::{expiration, with_abort},
     settings::BucketState,
     stamp,
     tags::{condition, crc64, headers_of, listed_headers_of, parse_upload, text, upload_text},
@@ -14,6 +15,7 @@ use crate::protocol::{
     checksum::{Algorithm, Checksum, ChecksumType, ObjectChecksum, composite, full_object},
     error::{ErrorCode, S3Error},
     etag::{multipart_etag, parse_md5_etag},
+    lifecycle::LifecycleConfiguration,
     metadata::ObjectHeaders,
     operation::{
         AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, ListMultipartUploads,
@@ -38,14 +40,16 @@ pub(super) async fn create(
     engine: &CoreEngine,
     request: &CreateMultipartUpload,
     headers: &ObjectHeaders,
-    decided_by: BucketRevision,
+    decided_by: &BucketState,
 ) -> Result<Reply, S3Error> {
     let (bucket, key) = (request.bucket.as_str(), request.key.as_str());
-    let (attributes, decided_by) = (Bytes::from(headers.encode()), Some(decided_by));
+    let lifecycle = decided_by.lifecycle.as_deref();
+    let (attributes, decided_by) = (Bytes::from(headers.encode()), Some(decided_by.info.as_of()));
     let options = UploadOptions { attributes, decided_by };
     let upload = engine.create_upload_with(bucket, key.as_bytes(), options).await.map_err(failure)?;
     let announced = headers.announced;
-    Ok(reply::create_multipart_upload(bucket, key, &upload_text(upload.upload), announced))
+    let reply = reply::create_multipart_upload(bucket, key, &upload_text(upload.upload), announced);
+    Ok(with_abort(reply, lifecycle, key.as_bytes(), upload.created_ms))
 }
 
 /// By what algorithm the checksum of a part is to be computed that brings one by `brought`: none if it is there, or not needed.
@@ -194,6 +198,7 @@ pub(super) async fn complete(
         Err(Error::NoSuchUpload) => None,
         Err(error) => return Err(failure(error)),
     };
+    let lifecycle = decided_by.lifecycle.as_deref();
     let decided_by = Some(decided_by.info.as_of());
     let options = CompleteOptions { etag: Some(etag), attributes, condition, decided_by };
     let parts = request
@@ -203,7 +208,8 @@ pub(super) async fn complete(
         .collect();
     let made = engine.complete_upload(bucket, key, upload, parts, options).await;
     let made = made.map_err(|error| conditional_failure(&request.conditions, error))?;
-    let checksum = super::tags::checksum_of(&made, &headers_of(&made.attributes)?);
+    let headers = headers_of(&made.attributes)?;
+    let checksum = super::tags::checksum_of(&made, &headers);
     // It may have been made by another request, before or just now: that is this one's answer only if both say the same.
     if made.etag != etag {
         return Err(ErrorCode::InvalidPart.into());
@@ -211,8 +217,10 @@ pub(super) async fn complete(
     check_claims(request, checksum, made.size)?;
     let etag = text(&made.etag);
     let version = super::versions::written_id(&made);
+    let expires = expiration(lifecycle, key, &made, &headers);
     let (key, version) = (&request.key, version.as_deref());
-    Ok(reply::complete_multipart_upload(location, bucket, key, &etag, version, Some(&checksum)))
+    let reply = reply::complete_multipart_upload(location, bucket, key, &etag, version, Some(&checksum));
+    Ok(reply.optional("x-amz-expiration", expires))
 }
 
 pub(super) async fn abort(
@@ -230,6 +238,7 @@ pub(super) async fn list_parts(
     engine: &CoreEngine,
     request: &ListParts,
     owners: &Owners<'_>,
+    lifecycle: Option<&LifecycleConfiguration>,
 ) -> Result<Reply, S3Error> {
     let upload = parse_upload(&request.upload_id)?;
     let after = u16::try_from(request.part_number_marker).unwrap_or(PARTS_MAX);
@@ -259,7 +268,8 @@ pub(super) async fn list_parts(
         parts: &lines,
     };
     let other = owners.other(&headers);
-    Ok(page.reply(other.as_ref().map_or(owners.bucket, |(id, display_name)| Owner { id, display_name })))
+    let owner = other.as_ref().map_or(owners.bucket, |(id, display_name)| Owner { id, display_name });
+    Ok(with_abort(page.reply(owner), lifecycle, request.key.as_bytes(), info.created_ms))
 }
 
 pub(super) async fn list(

@@ -217,6 +217,55 @@ fn are_acted_on(bench: &Bench) {
 }
 
 #[test]
+fn whatever_is_made_tells_when_it_goes() {
+    // Objects however they were made, and uploads while they are open; nothing is told of what no rule is about.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/rules", &[], b"").status, 200);
+    let rules = "<LifecycleConfiguration>\
+        <Rule><ID>goes soon</ID><Status>Enabled</Status><Filter><Prefix>old/</Prefix></Filter><Expiration><Days>10</Days></Expiration></Rule>\
+        <Rule><ID>late</ID><Status>Enabled</Status><Filter/><AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule>\
+        <Rule><ID>\u{e9}arly</ID><Status>Enabled</Status><Filter><Prefix>old/</Prefix></Filter><AbortIncompleteMultipartUpload><DaysAfterInitiation>5</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule>\
+        <Rule><ID>off</ID><Status>Disabled</Status><Filter/><AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule>\
+        </LifecycleConfiguration>";
+    assert_eq!(alice.call(Put, "/rules?lifecycle", &[], rules.as_bytes()).status, 200);
+    for (key, expires, aborts) in [("new", false, "late"), ("old/a", true, "%C3%A9arly")] {
+        let path = format!("/rules/{key}");
+        let begun = alice.call(Post, &format!("{path}?uploads"), &[], b"");
+        let date = begun.header("x-amz-abort-date").unwrap_or_default().to_owned();
+        assert!(date.ends_with(" 00:00:00 GMT"), "{key}: {date:?}");
+        assert_eq!(begun.header("x-amz-abort-rule-id"), Some(aborts), "{key}");
+        let text = String::from_utf8(begun.body).unwrap();
+        let upload = text.split_once("<UploadId>").unwrap().1.split_once('<').unwrap().0;
+        let of_upload = format!("{path}?uploadId={upload}");
+        let listed = alice.call(Get, &of_upload, &[], b"");
+        assert_eq!(listed.header("x-amz-abort-date"), Some(&*date), "{key}");
+        assert_eq!(listed.header("x-amz-abort-rule-id"), Some(aborts), "{key}");
+        let part = alice.call(Put, &format!("{path}?partNumber=1&uploadId={upload}"), &[], b"part");
+        let etag = part.header("etag").unwrap();
+        let list = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        );
+        let joined = alice.call(Post, &of_upload, &[], list.as_bytes());
+        let copied = alice.call(
+            Put,
+            &path,
+            &[("x-amz-copy-source", "/rules/new"), ("x-amz-metadata-directive", "REPLACE")],
+            b"",
+        );
+        for reply in [&joined, &copied] {
+            let told = reply.header("x-amz-expiration");
+            assert_eq!(
+                told.is_some_and(|text| text.ends_with("rule-id=\"goes%20soon\"")),
+                expires,
+                "{key}: {told:?}"
+            );
+            assert_eq!(told.is_some(), expires, "{key}");
+        }
+    }
+}
+
+#[test]
 fn no_lock_is_passed_over() {
     // A lock by a name that is not known here, as a newer client may send, on whatever it would lock: refused, and nothing is made.
     let bench = Bench::new();
@@ -242,6 +291,37 @@ fn no_lock_is_passed_over() {
     }
     assert_eq!(alice.call(Get, "/vault/k", &[], b"").code(), "NoSuchKey");
     assert_eq!(alice.call(Get, "/other-vault", &[], b"").code(), "NoSuchBucket");
+}
+
+#[test]
+fn no_header_of_a_configuration_is_passed_over() {
+    // The least size of transitions is told as it was set; a policy that shuts its owner out is not promised.
+    let bench = Bench::new();
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Put, "/rules", &[], b"").status, 200);
+    let rules = "<LifecycleConfiguration><Rule><ID>a</ID><Status>Enabled</Status><Filter/><Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
+    const LEAST: &str = "x-amz-transition-default-minimum-object-size";
+    for (set, told) in [
+        (None, "all_storage_classes_128K"),
+        (Some("varies_by_storage_class"), "varies_by_storage_class"),
+        (Some("all_storage_classes_128K"), "all_storage_classes_128K"),
+    ] {
+        let headers: Vec<(&str, &str)> = set.map(|set| (LEAST, set)).into_iter().collect();
+        let put = alice.call(Put, "/rules?lifecycle", &headers, rules.as_bytes());
+        assert_eq!((put.status, put.header(LEAST)), (200, Some(told)), "{set:?}");
+        let get = alice.call(Get, "/rules?lifecycle", &[], b"");
+        assert_eq!(get.header(LEAST), Some(told), "{set:?}");
+        let text = String::from_utf8(get.body).unwrap();
+        assert!(text.contains("<Days>1</Days>") && !text.contains("Transition"), "{text}");
+    }
+    let unknown = alice.call(Put, "/rules?lifecycle", &[(LEAST, "1")], rules.as_bytes());
+    assert_eq!((unknown.status, unknown.code()), (400, "InvalidArgument".into()));
+    let policy = r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:GetBucketPolicy","Resource":"arn:aws:s3:::rules"}}"#;
+    let confirm = |value| [("x-amz-confirm-remove-self-bucket-access", value)];
+    let refused = alice.call(Put, "/rules?policy", &confirm("true"), policy.as_bytes());
+    assert_eq!((refused.status, refused.code()), (501, "NotImplemented".into()));
+    assert_eq!(alice.call(Get, "/rules?policy", &[], b"").code(), "NoSuchBucketPolicy");
+    assert_eq!(alice.call(Put, "/rules?policy", &confirm("false"), policy.as_bytes()).status, 204);
 }
 
 #[test]

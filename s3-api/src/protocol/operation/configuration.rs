@@ -115,7 +115,7 @@ impl DocumentKind {
     pub fn stored(self, document: &[u8], bucket: &str) -> Result<Vec<u8>, S3Error> {
         Ok(match self {
             DocumentKind::Cors => CorsConfiguration::parse(document)?.document(),
-            DocumentKind::Lifecycle => LifecycleConfiguration::parse(document)?.document(),
+            DocumentKind::Lifecycle => LifecycleConfiguration::parse(document)?.stored(),
             DocumentKind::ObjectLock => LockConfiguration::parse(document)?.document(),
             DocumentKind::Ownership => ObjectOwnership::parse(document)?.document(),
             DocumentKind::PublicAccess => PublicAccessBlock::parse(document)?.document(),

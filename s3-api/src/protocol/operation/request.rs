@@ -19,6 +19,7 @@ use crate::protocol::auth::PayloadMode;
 use crate::protocol::checksum::{Algorithm, ChecksumType, RequestChecksum, request_checksum};
 use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::http::Headers;
+use crate::protocol::lifecycle::{LifecycleConfiguration, TransitionMinimum};
 use crate::protocol::names::Query;
 use crate::protocol::remote::TOKEN;
 use crate::protocol::xml::PARTS_MAX;
@@ -113,7 +114,14 @@ impl Input<'_> {
         }
         check_headers(self.headers)?;
         if let Some((kind, _)) = DocumentKind::of_put(operation) {
-            let stored = kind.stored(self.document, &bucket)?;
+            let stored = match kind {
+                DocumentKind::Lifecycle => {
+                    let transition_minimum = TransitionMinimum::from_headers(self.headers)?;
+                    let rules = LifecycleConfiguration::parse(self.document)?;
+                    LifecycleConfiguration { transition_minimum, ..rules }.stored()
+                }
+                kind => kind.stored(self.document, &bucket)?,
+            };
             return Ok(Request::PutBucketDocument(PutBucketDocument { bucket, kind, stored }));
         }
         if let Some(change) = ChangeObject::parse(self)? {
