@@ -193,6 +193,8 @@ fn headers_of(form: &FormHead) -> Result<Headers, S3Error> {
     Ok(headers)
 }
 
+/// The file of a form is copied three times: out of what was received, past the boundary that might begin anywhere in it, and into the
+/// lease that is written. The last alone is counted; forms are rare, and the others never leave what one core holds of one request.
 async fn store(
     service: &Service,
     form: &FormHead,
