@@ -72,6 +72,9 @@ pub(crate) async fn verify(reading: &Reading, job: &Job, pace: &dyn Pace) -> Vec
             verify_one(reading, content, job.crc64, part, pace, &mut bad).await;
         }
     }
+    for bad in &mut bad {
+        (bad.region, bad.offset) = reading.files.locate(bad.region, bad.offset);
+    }
     bad
 }
 

@@ -120,8 +120,9 @@ fn readers_at_once_share_a_read() {
 #[test]
 fn a_reader_that_goes_away_leaves_the_others_going() {
     let mut gone_while_reading = 0;
-    for steps in 0..120 {
-        let mut world = world(steps, 16 << 20);
+    for turn in 0..240 {
+        let steps = turn % 80;
+        let mut world = world(turn, 16 << 20);
         let engine = world.engine(0);
         let set_up = engine.clone();
         world.run(async move { put(&set_up, "k", &body(700_000, 1)).await });
@@ -142,7 +143,7 @@ fn a_reader_that_goes_away_leaves_the_others_going() {
         world.run(following);
         drop(engine);
         while world.step() {}
-        world.check_at_rest().unwrap_or_else(|error| panic!("after {steps} steps: {error}"));
+        world.check_at_rest().unwrap_or_else(|error| panic!("turn {turn}, after {steps} steps: {error}"));
     }
     assert!(gone_while_reading > 5, "{gone_while_reading}");
 }

@@ -223,7 +223,7 @@ impl CoreEngine {
         self.make_durable(shard).await?;
         let found = self.sum_of(shard, offset, given.len()).await?;
         if found != expected {
-            let region = Region::Data;
+            let (region, offset) = self.files(shard).locate(Region::Data, offset);
             return Err(Corruption { shard, region, offset, bytes, expected, found }.into());
         }
         Ok(Repaired { mended: 1, sound: 0 })
@@ -274,7 +274,8 @@ impl CoreEngine {
         for (offset, block) in written {
             let found = self.sum_of(shard, offset, block.bytes.len()).await?;
             if found != block.sum {
-                let (region, bytes, expected) = (Region::Data, block.bytes.len() as u32, block.sum);
+                let (region, offset) = self.files(shard).locate(Region::Data, offset);
+                let (bytes, expected) = (block.bytes.len() as u32, block.sum);
                 return Err(Corruption { shard, region, offset, bytes, expected, found }.into());
             }
             repaired.mended += 1;
@@ -379,7 +380,8 @@ impl CoreEngine {
         let slot = device.queue().slot().await;
         let scatter = ScatterList::from(lease.freeze());
         let written = device.write(slot, offset, scatter, Durability::Buffered).await.result;
-        let (region, operation) = (Region::Data, DeviceOperation::Write);
+        let (region, offset) = self.files(shard).locate(Region::Data, offset);
+        let operation = DeviceOperation::Write;
         // The block was damaged before, and may be whole or damaged otherwise now.
         let fail = |source| {
             Error::from(DeviceError { shard, region, operation, offset, bytes, source }).in_the_midst()

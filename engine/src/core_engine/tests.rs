@@ -416,7 +416,7 @@ fn a_store_full_of_small_objects_takes_more_once_some_are_deleted() {
     // Every log zone keeps some live payloads, so that none is free for the deletes alone: the cleaner must gather what
     // is left. Then as much fits as was deleted, nearly, and all that was kept is as it was, also after an open.
     let mut world =
-        World::new(3, WorldOptions { cores: 1, shards: 1, zones_max: 16, ..WorldOptions::default() });
+        World::new(3, WorldOptions { cores: 1, shards: 1, zones_max: 24, ..WorldOptions::default() });
     world.open().unwrap();
     let engine = world.engine(0);
     let work = engine.clone();
@@ -615,7 +615,7 @@ fn the_cleaner_moves_versions_that_are_not_current() {
     // Of many versions of few keys most go, oldest and newest alike: what the cleaner moves are versions below others,
     // and each is as it was, also after an open.
     let mut world =
-        World::new(5, WorldOptions { cores: 1, shards: 1, zones_max: 16, ..WorldOptions::default() });
+        World::new(5, WorldOptions { cores: 1, shards: 1, zones_max: 24, ..WorldOptions::default() });
     world.open().unwrap();
     let engine = world.engine(0);
     let work = engine.clone();

@@ -21,6 +21,7 @@ mod bounds;
 mod conformance;
 pub mod file;
 pub mod memory;
+pub(crate) mod pair;
 pub mod simulated;
 
 use crossdock_transport::{
@@ -50,6 +51,11 @@ pub struct DeviceGeometry {
 pub trait BlockDevice {
     /// What the device can do, now: `bytes` changes when it grows. May ask the operating system: not for a data path.
     fn geometry(&self) -> DeviceGeometry;
+
+    /// Bytes that there are from an offset on, now. As [`geometry`](BlockDevice::geometry), not for a data path.
+    fn bytes_from(&self, offset: u64) -> u64 {
+        self.geometry().bytes.saturating_sub(offset)
+    }
 
     /// The queue whose slots this handle takes.
     fn queue(&self) -> &Queue;

@@ -67,13 +67,17 @@ impl ExtentAllocator {
         self.free_units += u64::from(self.zone_units());
     }
 
-    /// Takes a wholly free zone out again, the highest: on a raw device zones serve log and data. `None` if each zone is
-    /// in use.
+    /// Takes a wholly free zone out again, the highest: zones serve log and data. `None` if each zone is in use.
     pub fn take_free_zone(&mut self) -> Option<u32> {
         let (zone, _) = self.free[usize::from(self.zone_order)].pop_last()?;
         self.zones.remove(&zone);
         self.free_units -= u64::from(self.zone_units());
         Some(zone)
+    }
+
+    /// The zone of the highest number.
+    pub fn last_zone(&self) -> Option<u32> {
+        self.zones.last_key_value().map(|(zone, _)| *zone)
     }
 
     /// Count of zones.

@@ -198,7 +198,8 @@ impl Builder {
         self
     }
 
-    /// Bytes a new store may grow to, which sizes its zones. Default: the file system or device.
+    /// Bytes a new store may grow to, small objects and large ones together, which sizes its zones; besides them it takes 64 KiB a shard and
+    /// 256 KiB a path. Default: the file system or device.
     pub fn capacity_bytes(mut self, bytes: u64) -> Builder {
         self.capacity_bytes = Some(bytes);
         self

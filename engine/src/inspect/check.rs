@@ -65,15 +65,18 @@ async fn check_chunks(
             let read = reading.chunk_copy(root.id, index as u32, chunk.hash, extent, empty).await;
             match read.unwrap_or(Err(DecodeError::Unreadable)) {
                 Ok((read, _)) => lease = Some(read),
-                Err(error) => found(Finding {
-                    shard: Some(image.shard),
-                    region: Some(Region::Data),
-                    offset: Some(reading.data_offset(extent)),
-                    object: None,
-                    // Both were durable before the anchor named them.
-                    severity: Severity::Degraded,
-                    problem: Problem::Copy { structure: "checkpoint chunk", copy, error: Some(error) },
-                }),
+                Err(error) => {
+                    let (region, offset) = reading.files.locate(Region::Data, reading.data_offset(extent));
+                    found(Finding {
+                        shard: Some(image.shard),
+                        region: Some(region),
+                        offset: Some(offset),
+                        object: None,
+                        // Both were durable before the anchor named them.
+                        severity: Severity::Degraded,
+                        problem: Problem::Copy { structure: "checkpoint chunk", copy, error: Some(error) },
+                    });
+                }
             }
         }
     }
@@ -155,7 +158,8 @@ fn log_finding(
     severity: Severity,
     problem: Problem,
 ) -> Finding {
-    let (region, offset) = (Some(Region::Log), Some(reading.log_offset(place)));
+    let (region, offset) = reading.files.locate(Region::Log, reading.log_offset(place));
+    let (region, offset) = (Some(region), Some(offset));
     Finding { shard: Some(image.shard), region, offset, object: None, severity, problem }
 }
 

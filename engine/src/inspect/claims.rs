@@ -13,7 +13,11 @@ use crate::{
         Version, Versioning, checksum, checksum_combine,
     },
     object::types::BucketUsage,
-    shard::{catalog::packed_of, reading::Reading, space::Space},
+    shard::{
+        catalog::packed_of,
+        reading::Reading,
+        space::{Space, Zoning},
+    },
     store::Placement,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +67,8 @@ pub(crate) fn check_claims(
 impl Claims<'_> {
     fn say(&mut self, place: Option<(Region, u64)>, object: Option<ObjectName>, problem: Problem) {
         let shard = Some(self.image.shard);
-        let (region, offset) = (place.map(|(region, _)| region), place.map(|(_, offset)| offset));
+        let (region, offset) =
+            place.map(|(region, offset)| self.reading.files.locate(region, offset)).unzip();
         (self.found)(Finding { shard, region, offset, object, severity: Severity::Damage, problem });
     }
 
@@ -233,7 +238,7 @@ impl Claims<'_> {
         let units = self.reading.identity.geometry.zone_units();
         let inside = extent.is_well_formed()
             && u32::from(extent.unit) + extent.units() <= units
-            && extent.zone < self.image.zones.existing_data;
+            && self.image.zones.has(self.zoning(), Region::Data, extent.zone);
         if inside {
             self.extents.push((extent, owner));
         } else {
@@ -245,7 +250,7 @@ impl Claims<'_> {
     fn claim_packed(&mut self, place: LogPosition, bytes: u32, owner: Owner, name: &Option<ObjectName>) {
         let end = u64::from(place.offset) + u64::from(bytes);
         let zone_bytes = u64::from(self.reading.identity.geometry.zone_bytes);
-        if end <= zone_bytes && place.zone < self.image.zones.existing_log {
+        if end <= zone_bytes && self.image.zones.has(self.zoning(), Region::Log, place.zone) {
             self.packed.push((place, bytes, owner));
         } else {
             let at = (Region::Log, self.reading.log_offset(place));
@@ -297,12 +302,15 @@ impl Claims<'_> {
         self.packed = packed;
     }
 
-    /// In a window of a device a zone holds log or data, never both.
+    fn zoning(&self) -> Zoning {
+        self.image.zoning()
+    }
+
+    /// A zone holds log or data, never both.
     fn zones(&mut self) {
-        if !self.image.is_shared() {
-            return;
-        }
-        let data: BTreeSet<u32> = self.extents.iter().map(|(extent, _)| extent.zone).collect();
+        let zoning = self.zoning();
+        let data = self.extents.iter().map(|(extent, _)| zoning.other_use(extent.zone));
+        let data: BTreeSet<u32> = data.collect();
         let packed = self.packed.iter().map(|(place, ..)| place.zone);
         let log: BTreeSet<u32> = self.image.zones.log_in_use.iter().copied().chain(packed).collect();
         for zone in data.intersection(&log).copied() {
@@ -314,7 +322,7 @@ impl Claims<'_> {
     /// Rebuilds the space as an open does, and compares it with what is reachable.
     fn space(&mut self) {
         let geometry = self.reading.identity.geometry;
-        let mut space = Space::new(geometry.zone_bytes, geometry.zones_max, self.image.is_shared());
+        let mut space = Space::new(&geometry, self.reading.files.shared);
         let catalog = &self.image.catalog;
         let (others, live) = (&self.image.checkpoint_extents, catalog.packed_live_by_zone());
         if let Err(overlap) = space.rebuild(self.image.zones.clone(), catalog.contents(), others, &live) {
@@ -335,9 +343,9 @@ impl Claims<'_> {
             self.say(None, None, Problem::Space(text));
         }
         let (used, free) = space.usage();
-        let zones: u64 = match self.image.is_shared() {
-            true => self.extents.iter().map(|(extent, _)| extent.zone).collect::<BTreeSet<_>>().len() as u64,
-            false => u64::from(self.image.zones.existing_data),
+        let zones: u64 = match self.zoning() {
+            Zoning::Apart => u64::from(self.image.zones.existing_data),
+            _ => self.extents.iter().map(|(extent, _)| extent.zone).collect::<BTreeSet<_>>().len() as u64,
         };
         let there = zones * u64::from(geometry.zone_bytes);
         if used + free != there {
@@ -432,16 +440,12 @@ mod tests {
             inline_bytes_max: 1024,
             packed_bytes_max: 1 << 18,
             zones_max: 16,
+            mixed: true,
         };
         let log_bytes = Place::log_file(ZONE_BYTES).end(2);
-        let files = ShardFiles {
-            log: Rc::new(MemoryDisk::new(log_bytes, 1 << 30).open(&queue)),
-            data: Rc::new(MemoryDisk::new(4 * u64::from(ZONE_BYTES), 1 << 30).open(&queue)),
-            log_base: 0,
-            log_zones_at: 65_536,
-            data_zones_at: 0,
-            shared: false,
-        };
+        let log = Rc::new(MemoryDisk::new(log_bytes, 1 << 30).open(&queue));
+        let data = Rc::new(MemoryDisk::new(4 * u64::from(ZONE_BYTES), 1 << 30).open(&queue));
+        let files = ShardFiles::of_files(log, data, ZONE_BYTES);
         let identity = ShardIdentity { store: STORE, shard: 0, geometry, secret: SecretKey([3; 16]) };
         let memory = LogMemory::reserve(core.pool(), 1, 1).unwrap();
         core.block_on(Shard::format(identity, core.clone(), files.clone(), memory.share())).unwrap();

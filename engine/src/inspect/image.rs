@@ -12,7 +12,7 @@ use crate::{
     shard::{
         catalog::{Bucket, Catalog, packed_of},
         reading::{ReadCheckpoint, Reading},
-        space::Zones,
+        space::{Zones, Zoning},
     },
 };
 use std::collections::BTreeSet;
@@ -31,7 +31,7 @@ pub struct ShardImage {
     pub(super) hole: Option<Corruption>,
     zone_bytes: u64,
     zones_max: u32,
-    shared: bool,
+    zoning: Zoning,
 }
 
 /// A batch of the log that counts.
@@ -94,13 +94,14 @@ pub struct ShardUsage {
     pub extent_bytes: u64,
     /// Data zones' space that the checkpoint holds.
     pub checkpoint_bytes: u64,
-    /// Space free in data zones that exist.
+    /// Space free in zones that hold data.
     pub extent_bytes_free: u64,
-    /// Space of data zones that could still be made.
+    /// Space of zones in which nothing lies, and of those that could still be made. Where kinds are kept apart: of data zones that
+    /// could still be made.
     pub bytes_unclaimed: u64,
-    /// Count of data zones that exist. In a window of a device: of those that hold data.
+    /// Count of zones that hold data. Where kinds are kept apart: of data zones that exist.
     pub data_zones: u32,
-    /// Count of log zones that exist.
+    /// Count of zones of the log's file, or of the window, whatever they are used for.
     pub log_zones: u32,
     /// Count of log zones that recovery would read.
     pub log_zones_replayed: u32,
@@ -149,7 +150,8 @@ impl ShardImage {
             batches.push(ReadBatch { header: batch.header });
             batch.entries.into_iter().for_each(&mut *take);
         };
-        let replayed = reading.log_reader().replay(&anchor, &mut apply).await?;
+        let replayed = reading.log_reader().replay(&anchor, &mut apply).await;
+        let replayed = replayed.map_err(|error| reading.located(error))?;
         Ok(ShardImage {
             shard: reading.identity.shard,
             copies,
@@ -163,7 +165,7 @@ impl ShardImage {
             replayed,
             zone_bytes: u64::from(reading.identity.geometry.zone_bytes),
             zones_max: reading.identity.geometry.zones_max,
-            shared: reading.files.shared,
+            zoning: Zoning::of(&reading.identity.geometry, reading.files.shared),
         })
     }
 
@@ -286,9 +288,9 @@ impl ShardImage {
             usage.checkpoint_bytes += extent.bytes();
             data_zones.insert(extent.zone);
         }
-        usage.data_zones = match self.shared {
-            true => data_zones.len() as u32,
-            false => self.zones.existing_data,
+        usage.data_zones = match self.zoning {
+            Zoning::Window | Zoning::Mixed => data_zones.len() as u32,
+            Zoning::Apart => self.zones.existing_data,
         };
         usage.extent_bytes = extents.iter().map(|extent| extent.bytes()).sum();
         let in_use = usage.extent_bytes + usage.checkpoint_bytes;
@@ -297,9 +299,11 @@ impl ShardImage {
         let packed = self.catalog.packed_live_by_zone();
         usage.log_zones_replayed = replayed.len() as u32;
         usage.log_zones_packed = packed.keys().filter(|zone| !replayed.contains(zone)).count() as u32;
-        let taken = match self.shared {
-            true => usage.data_zones + usage.log_zones_replayed + usage.log_zones_packed,
-            false => usage.data_zones,
+        let taken = match self.zoning {
+            Zoning::Window | Zoning::Mixed => {
+                usage.data_zones + usage.log_zones_replayed + usage.log_zones_packed
+            }
+            Zoning::Apart => usage.data_zones,
         };
         usage.bytes_unclaimed = u64::from(self.zones_max.saturating_sub(taken)) * self.zone_bytes;
         let blocks: u64 = self.batches.iter().map(|batch| u64::from(batch.header.total_blocks())).sum();
@@ -307,9 +311,9 @@ impl ShardImage {
         usage
     }
 
-    /// Whether log and data zones come from one window of a device.
-    pub(super) fn is_shared(&self) -> bool {
-        self.shared
+    /// Where its zones are.
+    pub(super) fn zoning(&self) -> Zoning {
+        self.zoning
     }
 }
 

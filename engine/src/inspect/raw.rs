@@ -88,20 +88,22 @@ impl Store {
         Ok(copies.into_iter().enumerate().map(place).collect())
     }
 
-    /// Where a place in a shard's log lies, from the start of its file or device.
+    /// Where a place in a shard's log lies: in which of its files, and from the start of that or of the device.
     ///
     /// # Errors
     /// A file that is missing.
-    pub fn log_offset(&self, shard: u16, place: LogPosition) -> Result<u64, OpenError> {
-        Ok(self.reading(shard)?.log_offset(place))
+    pub fn log_place(&self, shard: u16, place: LogPosition) -> Result<(Region, u64), OpenError> {
+        let reading = self.reading(shard)?;
+        Ok(reading.files.locate(Region::Log, reading.log_offset(place)))
     }
 
-    /// Where an extent lies, from the start of the shard's file or device.
+    /// Where an extent lies: in which of the shard's files, and from the start of that or of the device.
     ///
     /// # Errors
     /// A file that is missing.
-    pub fn data_offset(&self, shard: u16, extent: Extent) -> Result<u64, OpenError> {
-        Ok(self.reading(shard)?.data_offset(extent))
+    pub fn data_place(&self, shard: u16, extent: Extent) -> Result<(Region, u64), OpenError> {
+        let reading = self.reading(shard)?;
+        Ok(reading.files.locate(Region::Data, reading.data_offset(extent)))
     }
 
     /// Who holds the byte at an offset of a shard's file or device.
@@ -111,28 +113,26 @@ impl Store {
     pub fn holders(&self, image: &ShardImage, region: Region, offset: u64) -> Result<Vec<Holder>, OpenError> {
         let reading = self.reading(image.shard())?;
         let mut holders = Vec::new();
-        let covers = |start: u64, bytes: u64| start <= offset && offset - start < bytes;
-        if region == Region::Data {
-            let chunks = image.checkpoint_extents.iter();
-            let here = chunks.filter(|extent| covers(reading.data_offset(**extent), extent.bytes()));
-            holders.extend(here.map(|extent| Holder::Checkpoint(*extent)));
-        } else {
-            let here = image.batches().filter(|batch| {
-                let bytes = u64::from(batch.total_blocks()) * BLOCK_BYTES as u64;
-                covers(reading.log_offset(batch.position), bytes)
-            });
-            holders.extend(here.map(|batch| Holder::Batch { sequence: batch.sequence }));
-        }
+        // A window of a device is one file, whatever lies there.
+        let is_file = |of: Region| reading.files.shared || of == region;
+        let covers = |of: Region, start: u64, bytes: u64| {
+            let (of, start) = reading.files.locate(of, start);
+            is_file(of) && start <= offset && offset - start < bytes
+        };
+        let is_extent = |extent: Extent| covers(Region::Data, reading.data_offset(extent), extent.bytes());
+        let chunks = image.checkpoint_extents.iter().filter(|extent| is_extent(**extent));
+        holders.extend(chunks.map(|extent| Holder::Checkpoint(*extent)));
+        let batches = image.batches().filter(|batch| {
+            let bytes = u64::from(batch.total_blocks()) * BLOCK_BYTES as u64;
+            covers(Region::Log, reading.log_offset(batch.position), bytes)
+        });
+        holders.extend(batches.map(|batch| Holder::Batch { sequence: batch.sequence }));
         let holds = |content: &Content| {
             let mut holds = false;
-            match region {
-                Region::Data => extents_of(content, &mut |extent| {
-                    holds |= covers(reading.data_offset(extent), extent.bytes());
-                }),
-                Region::Log => content.visit_packed(&mut |place, bytes| {
-                    holds |= covers(reading.log_offset(place), u64::from(bytes));
-                }),
-            }
+            extents_of(content, &mut |extent| holds |= is_extent(extent));
+            content.visit_packed(&mut |place, bytes| {
+                holds |= covers(Region::Log, reading.log_offset(place), u64::from(bytes));
+            });
             holds
         };
         for entry in image.objects().filter(|entry| holds(&entry.record.content)) {

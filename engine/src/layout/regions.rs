@@ -3,7 +3,7 @@
 //! ```text
 //!  files     superblock     copy 0 · 60 KiB · copy 1 · 60 KiB · copy 2 · 60 KiB · copy 3
 //!            log of shard   anchors 64 KiB │ zone 0 │ zone 1 │ …
-//!            data of shard  zone 0 │ zone 1 │ …
+//!            data of shard  zone 0 │ zone 1 │ …         zones of either file are used for log or for data
 //!
 //!  device    superblocks 1 MiB │ window of the first shard │ window of the next │ … │ rest unused
 //!            window         anchors 64 KiB │ zone 0 │ zone 1 │ …     each zone is used for log or for data
@@ -24,6 +24,10 @@ pub const DEVICE_HEADER_BYTES: u64 = 1024 * 1024;
 pub const ANCHOR_STRIDE_BYTES: u64 = 16 * 1024;
 /// Bytes at the front of a log file or of a window that hold the anchors; the zones follow.
 pub const ANCHOR_REGION_BYTES: u64 = COPIES as u64 * ANCHOR_STRIDE_BYTES;
+
+/// Set in the number of a zone that lies in a shard's other file: of a log zone in the data file, of a data zone in the log's. The
+/// rest of the number is that of the zone there.
+pub const LENT: u32 = 1 << 31;
 
 const _: () = assert!(SUPERBLOCK_FILE_BYTES <= DEVICE_HEADER_BYTES);
 

@@ -4,6 +4,7 @@
 
 use super::{
     BLOCK_BYTES, DecodeError, FORMAT_VERSION, SHARDS_MAX, UNIT_BYTES, ZONE_BYTES_MAX, checksum, copies,
+    regions::LENT,
 };
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
@@ -12,8 +13,10 @@ use zerocopy::{
 
 const MAGIC: [u8; 8] = *b"XDKSUPER";
 
-/// Feature bits that this build understands. None is defined yet.
-const FEATURES_KNOWN: u64 = 0;
+/// Zones of either file of a shard are used for log and for data ([`Geometry::mixed`]).
+const MIXED_ZONES: u64 = 1;
+/// Feature bits that this build understands.
+const FEATURES_KNOWN: u64 = MIXED_ZONES;
 
 /// Sizes fixed at format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +29,10 @@ pub struct Geometry {
     pub inline_bytes_max: u32,
     /// Objects of at most this many bytes lie in a log batch; at most `zone_bytes`.
     pub packed_bytes_max: u32,
-    /// Zones a shard may have: of one kind when they lie in files, in all when they lie in a window of a raw device.
+    /// Zones a shard may have in all; below 2^31. In files that are not `mixed`: in each.
     pub zones_max: u32,
+    /// Whether zones of either file of a shard are used for log and for data. Of shards in windows of a raw device they always are.
+    pub mixed: bool,
 }
 
 impl Geometry {
@@ -44,6 +49,7 @@ impl Geometry {
             && self.inline_bytes_max <= UNIT_BYTES as u32
             && self.packed_bytes_max <= self.zone_bytes
             && self.zones_max >= 1
+            && (!self.mixed || self.zones_max < LENT)
     }
 }
 
@@ -64,7 +70,7 @@ pub struct Superblock {
     pub geometry: Geometry,
     /// The store's secret: see [`super::SecretKey`].
     pub secret: [u8; 16],
-    /// What a build must understand to open the store.
+    /// What a build must understand to open the store, but for what [`Geometry::mixed`] says.
     pub features: u64,
     /// When the store was formatted: milliseconds since 1970 UTC.
     pub created_ms: u64,
@@ -127,7 +133,7 @@ impl Superblock {
             version: FORMAT_VERSION.into(),
             reserved_10: [0; 6],
             store: self.store.into(),
-            features: self.features.into(),
+            features: (self.features | if geometry.mixed { MIXED_ZONES } else { 0 }).into(),
             epoch: self.epoch.into(),
             created_ms: self.created_ms.into(),
             device_index: self.device_index.into(),
@@ -179,9 +185,10 @@ impl Superblock {
                 inline_bytes_max: raw.inline_bytes_max.get(),
                 packed_bytes_max: raw.packed_bytes_max.get(),
                 zones_max: raw.zones_max.get(),
+                mixed: raw.features.get() & MIXED_ZONES != 0,
             },
             secret: raw.secret,
-            features: raw.features.get(),
+            features: raw.features.get() & !MIXED_ZONES,
             created_ms: raw.created_ms.get(),
         };
         superblock.check().map(|()| superblock)

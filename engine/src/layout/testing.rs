@@ -28,15 +28,15 @@ pub(super) fn refuses_damage(whole: &[u8], refused: &mut dyn FnMut(&[u8]) -> boo
 }
 
 pub(super) fn geometry() -> impl Strategy<Value = Geometry> {
-    (1..=SHARDS_MAX, 16..=25u32, 0..=65_536u32, any::<prop::sample::Index>(), 1..u32::MAX).prop_map(
-        |(shard_count, zone_order, inline_bytes_max, packed, zones_max)| Geometry {
+    (1..=SHARDS_MAX, 16..=25u32, 0..=65_536u32, any::<prop::sample::Index>(), 1..1u32 << 31, any::<bool>())
+        .prop_map(|(shard_count, zone_order, inline_bytes_max, packed, zones_max, mixed)| Geometry {
             shard_count,
             zone_bytes: 1 << zone_order,
             inline_bytes_max,
             packed_bytes_max: packed.index((1 << zone_order) + 1) as u32,
             zones_max,
-        },
-    )
+            mixed,
+        })
 }
 
 pub(super) fn superblock() -> impl Strategy<Value = Superblock> {

@@ -465,7 +465,7 @@ async fn table_away(
             return Ok(lease.freeze().slice(0..bytes));
         }
         if again {
-            let (region, bytes) = (Region::Data, bytes as u32);
+            let ((region, offset), bytes) = (engine.files(shard).locate(Region::Data, offset), bytes as u32);
             return Err(Corruption { shard, region, offset, bytes, expected, found }.into());
         }
         again = true;
@@ -582,7 +582,7 @@ async fn read_verified(
             Err((block, expected, found)) if again => {
                 let at = base + span.device_offset + (block.start - span.verified.start);
                 let bytes = (block.end - block.start) as u32;
-                let region = span.region;
+                let (region, at) = engine.files(shard).locate(span.region, at);
                 let corruption = Corruption { shard, region, offset: at, bytes, expected, found };
                 return Err(tell(engine, &piece.owner, corruption));
             }
@@ -660,6 +660,7 @@ pub(crate) async fn read(
         }
         Err(source) => {
             let (operation, bytes) = (DeviceOperation::Read, bytes as u64);
+            let (region, offset) = files.locate(region, offset);
             Err(DeviceError { shard, region, operation, offset, bytes, source }.into())
         }
     }

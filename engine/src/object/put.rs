@@ -461,13 +461,14 @@ impl ExtentWriter {
         let zone = u64::from(extent.zone) * u64::from(self.engine.geometry().zone_bytes);
         let offset = files.data_zones_at + zone + extent.offset() + self.offset;
         let (device, shard) = (files.data.clone(), self.shard);
+        let (region, place) = files.locate(Region::Data, offset);
         self.writes.push_back(self.engine.core().spawn(async move {
             let bytes = piece.len() as u64;
             let fail = |source| DeviceError {
                 shard,
-                region: Region::Data,
+                region,
                 operation: DeviceOperation::Write,
-                offset,
+                offset: place,
                 bytes,
                 source,
             };

@@ -115,7 +115,7 @@ impl Shard {
             yield_once().await;
         }
         let root = writer.finish().await?;
-        self.sync(Region::Data).await?;
+        self.sync_data().await?;
         reach(Point::CheckpointSynced);
 
         let anchor = {
@@ -142,6 +142,7 @@ impl Shard {
         state.counts.checkpoints += 1;
         state.anchor = anchor;
         state.checkpoint_extents = writer.keep(&mut state.space);
+        state.keep_for_checkpoint(&self.identity.geometry);
         Ok(())
     }
 

@@ -356,7 +356,8 @@ impl Shard {
         };
         let offset = self.log_offset(wanted.from) + (index * PACKED_CHECKSUM_BYTES) as u64;
         let problem = Problem::Bytes { bytes: bytes as u32, expected, found };
-        let (shard, region) = (Some(self.id()), Some(Region::Log));
+        let (region, offset) = self.files.locate(Region::Log, offset);
+        let (shard, region) = (Some(self.id()), Some(region));
         Finding { shard, region, offset: Some(offset), object, severity: Severity::Damage, problem }
     }
 }

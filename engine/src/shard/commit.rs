@@ -303,7 +303,7 @@ impl Shard {
     ) -> Result<(), DeviceError> {
         if touches_data && !planted(Bug::SkipsDataSync) {
             self.state.borrow_mut().counts.data_syncs += 1;
-            self.sync(Region::Data).await?;
+            self.sync_data().await?;
             reach(Point::DataSynced);
         }
         let (offset, bytes) = (self.log_offset(position), scatter.bytes());
@@ -447,6 +447,7 @@ impl Shard {
         bytes: u64,
         source: OsError,
     ) -> DeviceError {
+        let (region, offset) = self.files.locate(region, offset);
         DeviceError { shard: self.id(), region, operation, offset, bytes, source }
     }
 }

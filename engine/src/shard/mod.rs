@@ -28,9 +28,12 @@ pub(crate) mod uploads;
 pub(crate) mod zones;
 
 use crate::{
-    device::BlockDevice,
-    error::{Corruption, DeviceError},
-    layout::{Anchor, CheckpointRoot, Entry, Extent, Geometry, LogPosition, MetaHash, SecretKey, Version},
+    device::{BlockDevice, pair::PairedDevice},
+    error::{Corruption, DeviceError, Region},
+    layout::{
+        Anchor, CheckpointRoot, Entry, Extent, Geometry, LogPosition, MetaHash, SecretKey, Version,
+        regions::{self, LENT},
+    },
     log::{Proposal, memory::LogShare, tail::Tail},
     reactor::{Core, Moment, Signal},
 };
@@ -57,6 +60,60 @@ pub(crate) struct ShardFiles {
     pub(crate) data_zones_at: u64,
     /// Log and data zones come from one window of a block device.
     pub(crate) shared: bool,
+    zone_bytes: u32,
+}
+
+impl ShardFiles {
+    /// The two files of a shard, each with the other's zones behind its own.
+    pub(crate) fn of_files(
+        log: Rc<dyn BlockDevice>,
+        data: Rc<dyn BlockDevice>,
+        zone_bytes: u32,
+    ) -> ShardFiles {
+        let (in_log, in_data) =
+            (regions::Region::log_file(zone_bytes), regions::Region::data_file(zone_bytes));
+        let (log_at, data_at) = (in_log.zone_offset(0), in_data.zone_offset(0));
+        let pair = |own, other, border, other_at| Rc::new(PairedDevice::new(own, other, border, other_at));
+        ShardFiles {
+            log: pair(log.clone(), data.clone(), in_log.zone_offset(LENT), data_at),
+            data: pair(data, log, in_data.zone_offset(LENT), log_at),
+            log_base: in_log.anchor_offset(0),
+            log_zones_at: log_at,
+            data_zones_at: data_at,
+            shared: false,
+            zone_bytes,
+        }
+    }
+
+    /// The window of a block device.
+    pub(crate) fn of_window(
+        device: Rc<dyn BlockDevice>,
+        window: regions::Region,
+        zone_bytes: u32,
+    ) -> ShardFiles {
+        ShardFiles {
+            log: device.clone(),
+            data: device,
+            log_base: window.anchor_offset(0),
+            log_zones_at: window.zone_offset(0),
+            data_zones_at: window.zone_offset(0),
+            shared: true,
+            zone_bytes,
+        }
+    }
+
+    /// In which file a place lies, and where there: that of a zone which the other file lends is said as if it lay behind all
+    /// zones of its own.
+    pub(crate) fn locate(&self, region: Region, offset: u64) -> (Region, u64) {
+        let (own, other) = match region {
+            Region::Log => (self.log_zones_at, (Region::Data, self.data_zones_at)),
+            Region::Data => (self.data_zones_at, (Region::Log, self.log_zones_at)),
+        };
+        match offset.checked_sub(own + u64::from(LENT) * u64::from(self.zone_bytes)) {
+            Some(behind) if !self.shared => (other.0, other.1 + behind),
+            _ => (region, offset),
+        }
+    }
 }
 
 /// What a shard is made with.
@@ -157,6 +214,8 @@ struct State {
     /// Log zones are being made; and when the device last refused to make one, if it did the last time.
     making_zones: bool,
     zones_refused: Option<Moment>,
+    /// When data last wanted a zone and there was none, if there was none the last time.
+    data_refused: Option<Moment>,
     log_full: bool,
     failed: Option<DeviceError>,
     /// Once no more is written: the last proposal that came into a batch.
@@ -220,11 +279,11 @@ pub struct ShardStatistics {
     pub payloads_moved: u64,
     /// Bytes of extents in use.
     pub extent_bytes_used: u64,
-    /// Bytes of extents free.
+    /// Bytes free in zones in which extents lie, or that are kept for a checkpoint.
     pub extent_bytes_free: u64,
-    /// Log zones that exist.
+    /// Zones of the log, with payloads in them or being written.
     pub log_zones: u32,
-    /// Log zones that are free.
+    /// Zones that exist and are free, for the log or for data.
     pub log_zones_free: u32,
     /// Bytes of the heap that its index takes at most.
     pub index_bytes: u64,

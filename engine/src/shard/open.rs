@@ -8,7 +8,7 @@ use super::{
     overlay::Overlay,
     reading::{ReadCheckpoint, Reading},
     scrub::Scrub,
-    space::Space,
+    space::{Space, Zoning},
     sync::Syncs,
 };
 use crate::{
@@ -125,7 +125,7 @@ impl Shard {
         };
         let mut log = reading.log_reader();
         let mut apply = |batch: Found| batch.entries.into_iter().for_each(|entry| drop(catalog.apply(entry)));
-        let replayed = log.replay(&anchor, &mut apply).await?;
+        let replayed = log.replay(&anchor, &mut apply).await.map_err(|error| reading.located(error))?;
         drop(log);
 
         let hole = replayed.hole.map(|place| reading.hole(place));
@@ -165,8 +165,12 @@ impl Shard {
 
     /// Batches from here on carry a new epoch, so that what recovery discarded can never count again.
     async fn begin_epoch(&self, stale_copies: &[usize]) -> Result<(), DeviceError> {
-        // Batches that were replayed without having been acknowledged are about to be shown: make them durable.
+        // Batches that were replayed without having been acknowledged are about to be shown: make them durable. And so are the zones that
+        // were found, in either file: the log may enter any.
         self.sync(Region::Log).await?;
+        if Zoning::of(&self.identity.geometry, self.files.shared) == Zoning::Mixed {
+            self.sync(Region::Data).await?;
+        }
         // A crash may have left as few as two copies that agree. Writing a newer one over either would leave none, were
         // there another crash just then: first all four are made the same.
         let current = self.state.borrow().anchor.clone();
@@ -222,7 +226,7 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
     State {
         catalog: Catalog::default(),
         overlay: Overlay::default(),
-        space: Space::new(geometry.zone_bytes, geometry.zones_max, false),
+        space: Space::new(&geometry, false),
         queue: VecDeque::new(),
         queue_bytes: 0,
         pending_bytes: 0,
@@ -257,6 +261,7 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
         growing: false,
         making_zones: false,
         zones_refused: None,
+        data_refused: None,
         log_full: false,
         failed: None,
         written_last: None,
@@ -275,7 +280,7 @@ impl Reading {
         hole: Option<Corruption>,
     ) -> Result<State, OpenError> {
         let geometry = self.identity.geometry;
-        let mut space = Space::new(geometry.zone_bytes, geometry.zones_max, self.files.shared);
+        let mut space = Space::new(&geometry, self.files.shared);
         let zones = self.zones(&replayed);
         let live = catalog.packed_live_by_zone();
         space.rebuild(zones, catalog.contents(), &checkpoint_extents, &live).map_err(|overlap| {
@@ -293,6 +298,8 @@ impl Reading {
         state.stated_upto = replayed.watermark.min(last);
         state.seal_due = state.stated_upto < last;
         state.checkpoint_extents = checkpoint_extents;
+        state.keep_for_checkpoint(&geometry);
+        state.space.take_kept();
         state.hole = hole;
         Ok(state)
     }

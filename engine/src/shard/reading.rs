@@ -256,15 +256,28 @@ impl Reading {
                 lease.set_len((count as usize).min(bytes));
                 Ok(lease)
             }
-            Err(source) => Err(OpenError::Device(DeviceError {
-                shard: self.identity.shard,
-                region,
-                operation: DeviceOperation::Read,
-                offset,
-                bytes: bytes as u64,
-                source,
-            })),
+            Err(source) => {
+                let (region, offset) = self.files.locate(region, offset);
+                Err(OpenError::Device(DeviceError {
+                    shard: self.identity.shard,
+                    region,
+                    operation: DeviceOperation::Read,
+                    offset,
+                    bytes: bytes as u64,
+                    source,
+                }))
+            }
         }
+    }
+
+    /// What the log's reader says of a place, with the file in which that lies.
+    pub(crate) fn located(&self, mut error: OpenError) -> OpenError {
+        if let OpenError::Recovery { region, offset, .. }
+        | OpenError::Device(DeviceError { region, offset, .. }) = &mut error
+        {
+            (*region, *offset) = self.files.locate(*region, *offset);
+        }
+        error
     }
 
     /// Reads the log of the shard as recovery does.
@@ -276,6 +289,7 @@ impl Reading {
             shard: self.identity.shard,
             zone_bytes: self.identity.geometry.zone_bytes,
             zones_at: self.files.log_zones_at,
+            zones_there: BTreeSet::new(),
             window: None,
             next_zone: None,
             gate: self.gate.clone(),
@@ -296,14 +310,16 @@ impl Reading {
         offset: u64,
         source: DecodeError,
     ) -> OpenError {
+        let (region, offset) = self.files.locate(region, offset);
         OpenError::Recovery { shard: self.identity.shard, what, region, offset, source }
     }
 
     pub(crate) fn hole(&self, place: LogPosition) -> Corruption {
+        let (region, offset) = self.files.locate(Region::Log, self.log_offset(place));
         Corruption {
             shard: self.identity.shard,
-            region: Region::Log,
-            offset: self.log_offset(place),
+            region,
+            offset,
             bytes: BLOCK_BYTES as u32,
             expected: 0,
             found: 0,
@@ -311,7 +327,7 @@ impl Reading {
     }
 
     /// Zones the device has room for now.
-    pub(crate) fn existing_zones(&self, region: Region) -> u32 {
+    fn existing_zones(&self, region: Region) -> u32 {
         let (device, at) = match region {
             Region::Log => (&self.files.log, self.files.log_zones_at),
             Region::Data => (&self.files.data, self.files.data_zones_at),

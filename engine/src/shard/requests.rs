@@ -7,7 +7,7 @@ use super::{
     space::{Pin, Reservation},
 };
 use crate::{
-    error::{Error, Region},
+    error::Error,
     index::{Index, KEY_BYTES_MAX},
     layout::{
         BucketId, BucketRecord, ChecksumTable, Content, EntityTag, Entry, Extent, LogPosition, PackedOwner,
@@ -349,7 +349,7 @@ impl Shard {
 
     /// Makes durable what was written to data zones.
     pub(crate) async fn make_data_durable(&self) -> Result<(), Error> {
-        self.sync(Region::Data).await.map_err(Error::Device)
+        self.sync_data().await.map_err(Error::Device)
     }
 
     pub(crate) fn release(&self, reservation: Reservation) {

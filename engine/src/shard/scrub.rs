@@ -522,9 +522,9 @@ fn missing_end(reading: &Reading, image: &ShardImage, settled_upto: u64) -> Opti
     let sequence = image.next_sequence();
     // A shard that has a hole knows of it, and of nothing behind it.
     let is_missing = image.hole().is_none() && settled_upto != u64::MAX && sequence <= settled_upto;
-    let offset = Some(reading.log_offset(image.log_end()));
-    let (shard, region, problem) =
-        (Some(reading.identity.shard), Some(Region::Log), Problem::Hole { sequence });
+    let (region, offset) = reading.files.locate(Region::Log, reading.log_offset(image.log_end()));
+    let (shard, problem) = (Some(reading.identity.shard), Problem::Hole { sequence });
+    let (region, offset) = (Some(region), Some(offset));
     is_missing.then_some(Finding { shard, region, offset, object: None, severity: Severity::Damage, problem })
 }
 

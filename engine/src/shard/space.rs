@@ -2,16 +2,47 @@
 //!
 //! Nothing here is on disk. At open it is rebuilt from what the catalog reaches; while running, space comes back
 //! only when the record that freed it is durable and no reader holds it.
+//!
+//! A zone in which nothing lies is nobody's ([`ZonePool`]), and whoever comes next has it, the log or data: what was taken by large
+//! objects that are gone serves small ones, and the other way round. Data gives a zone up when its last extent is freed, but for what
+//! the next checkpoint wants; the log when a checkpoint covers it and nothing points into it.
 
 use super::catalog::{Freed, extents_of, packed_of};
 use crate::{
+    error::Region,
     extent::{DeferredFree, ExtentAllocator, Overlap, PinId},
-    layout::{Content, Extent, UNIT_BYTES},
+    layout::{Content, Extent, Geometry, UNIT_BYTES, regions::LENT},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A pass of the cleaner must give back so many zones, or it is not worth its own batches.
 const GAIN_ZONES: u64 = 2;
+
+/// Where a shard has its zones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Zoning {
+    /// In a window of a block device, each for log or for data. A zone has one number, whatever it is used for.
+    Window,
+    /// In two files, each zone of either for log or for data. In the file of the other use its number has [`LENT`] set.
+    Mixed,
+    /// In two files, one for log and one for data: in stores that were made by builds which knew nothing else.
+    Apart,
+}
+
+impl Zoning {
+    pub(crate) fn of(geometry: &Geometry, shared: bool) -> Zoning {
+        match (shared, geometry.mixed) {
+            (true, _) => Zoning::Window,
+            (false, true) => Zoning::Mixed,
+            (false, false) => Zoning::Apart,
+        }
+    }
+
+    /// The number that a zone of the log has for data, or one of data for the log.
+    pub(crate) fn other_use(self, zone: u32) -> u32 {
+        if self == Zoning::Window { zone } else { zone ^ LENT }
+    }
+}
 
 /// Payload bytes packed in a log zone.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -52,9 +83,12 @@ pub(crate) struct Space {
     reservations: HashMap<Reservation, Vec<Extent>>,
     pins: HashMap<Pin, Pinned>,
     next_ticket: u64,
-    /// Zones nobody has claimed. In a window of a block device both kinds come from `log_pool`.
-    log_pool: ZonePool,
-    data_pool: Option<ZonePool>,
+    pool: ZonePool,
+    /// Zones that data was given so far: tells whether it was since somebody looked.
+    data_zones_added: u64,
+    /// Bytes of extents that are kept for the next checkpoint, in blocks of at least so many units.
+    kept_bytes: u64,
+    kept_units: u32,
     log_zones: u32,
     /// Log zones wholly below the checkpoint, kept for the packed objects in them, with the sequence of their first
     /// batch; 0 for those that an open found.
@@ -66,15 +100,17 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    pub(crate) fn new(zone_bytes: u32, zones_max: u32, shared: bool) -> Space {
+    pub(crate) fn new(geometry: &Geometry, shared: bool) -> Space {
         Space {
-            extents: ExtentAllocator::new(zone_bytes / UNIT_BYTES as u32),
+            extents: ExtentAllocator::new(geometry.zone_units()),
             deferred: DeferredFree::new(),
             reservations: HashMap::new(),
             pins: HashMap::new(),
             next_ticket: 0,
-            log_pool: ZonePool::new(zones_max),
-            data_pool: (!shared).then(|| ZonePool::new(zones_max)),
+            pool: ZonePool::new(Zoning::of(geometry, shared), geometry.zones_max),
+            data_zones_added: 0,
+            kept_bytes: 0,
+            kept_units: 1,
             log_zones: 0,
             log_covered: BTreeMap::new(),
             log_pins: HashMap::new(),
@@ -88,34 +124,88 @@ impl Space {
         self.next_ticket
     }
 
+    // ── zones ──
+
+    /// Zones there are, whatever they are used for.
+    pub(crate) fn zone_count(&self) -> usize {
+        self.pool.there.iter().map(|count| *count as usize).sum()
+    }
+
+    /// Whether zones of log and data are kept apart.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.pool.zoning == Zoning::Apart
+    }
+
+    /// Whether a file may have one more zone.
+    pub(crate) fn can_make_zone(&self, region: Region) -> bool {
+        self.pool.can_make(region)
+    }
+
+    /// The number of a zone that is being made in a file from now on, until [`Space::end_making`]; one at a time in each.
+    pub(crate) fn begin_making(&mut self, region: Region) -> Option<u32> {
+        self.pool.begin_making(region)
+    }
+
+    /// The zone was made, and exists, or it was not. For data it is given at once, for the log it is free.
+    pub(crate) fn end_making(&mut self, region: Region, zone: u32, made: bool) {
+        self.pool.end_making(region, zone, made);
+        if made && region == Region::Data {
+            self.give_to_data(self.pool.zoning.other_use(zone));
+        }
+    }
+
     // ── data zones ──
 
-    /// Zones there are, of both kinds.
-    pub(crate) fn zone_count(&self) -> usize {
-        let data = self.data_pool.as_ref().map_or(0, |pool| pool.fresh - pool.freed.len() as u32);
-        data as usize + self.log_pool.fresh as usize
+    /// How often data was given a zone.
+    pub(crate) fn data_zones_added(&self) -> u64 {
+        self.data_zones_added
     }
 
-    /// Whether both kinds come from one pool.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.data_pool.is_none()
+    /// Gives data a zone that exists and is free: of its own file, or if `lent` of the log's. False if there is none.
+    pub(crate) fn add_data_zone(&mut self, lent: bool) -> bool {
+        let zone = self.pool.free_for_data(lent);
+        zone.inspect(|zone| self.give_to_data(*zone)).is_some()
     }
 
-    /// Bytes free in zones there are, in extents of at least `bytes`, a power of two.
+    fn give_to_data(&mut self, zone: u32) {
+        self.pool.take(zone);
+        self.data_zones_added += 1;
+        self.extents.add_zone(self.pool.zoning.other_use(zone));
+    }
+
+    /// Whether data has zones of the log's file.
+    pub(crate) fn has_lent_data(&self) -> bool {
+        self.pool.zoning == Zoning::Mixed && self.extents.last_zone().is_some_and(|zone| zone & LENT != 0)
+    }
+
+    /// Bytes of extents that are kept for the next checkpoint.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
+    /// Keeps so many bytes for the next checkpoint, in blocks of at least `block_bytes`, a power of two.
+    pub(crate) fn keep(&mut self, bytes: u64, block_bytes: u64) {
+        self.kept_bytes = bytes;
+        self.kept_units = (block_bytes / UNIT_BYTES as u64).max(1) as u32;
+        self.give_up_zones();
+    }
+
+    /// Data gives up zones in which nothing lies.
+    fn give_up_zones(&mut self) {
+        let zone_units = u64::from(self.extents.zone_units());
+        let kept = self.kept_bytes.div_ceil(UNIT_BYTES as u64);
+        while !self.is_apart()
+            && self.extents.free_units_in_blocks_of(self.kept_units) >= kept + zone_units
+            && let Some(zone) = self.extents.take_free_zone()
+        {
+            self.pool.free.insert(self.pool.zoning.other_use(zone));
+        }
+    }
+
+    /// Bytes free in data zones, in extents of at least `bytes`, a power of two.
     pub(crate) fn free_in_extents_of(&self, bytes: u64) -> u64 {
         let units = (bytes / UNIT_BYTES as u64).max(1) as u32;
         self.extents.free_units_in_blocks_of(units) * UNIT_BYTES as u64
-    }
-
-    /// The number of the next data zone; it is not taken until [`Space::add_data_zone`].
-    pub(crate) fn next_data_zone(&self) -> Option<u32> {
-        self.data_pool.as_ref().unwrap_or(&self.log_pool).peek()
-    }
-
-    /// Takes the zone for data.
-    pub(crate) fn add_data_zone(&mut self, zone: u32) {
-        self.data_pool.as_mut().unwrap_or(&mut self.log_pool).take(zone);
-        self.extents.add_zone(zone);
     }
 
     /// At most `extents_max` extents for `bytes`, or none if more zones are needed.
@@ -151,6 +241,7 @@ impl Space {
     pub(crate) fn consume(&mut self, reservation: Reservation, used: &[Extent]) {
         let reserved = self.reservations.remove(&reservation).unwrap_or_default();
         reserved.into_iter().filter(|e| !used.contains(e)).for_each(|e| self.extents.release(e));
+        self.give_up_zones();
     }
 
     /// Gives a reservation back. No device may still write there.
@@ -191,10 +282,15 @@ impl Space {
     /// Gives back an extent that no durable record points to any more.
     pub(crate) fn release_extent(&mut self, extent: Extent) {
         self.extents.release(extent);
+        self.give_up_zones();
     }
 
     fn reuse(&mut self) {
-        self.deferred.take_reusable().into_iter().for_each(|extent| self.extents.release(extent));
+        let reusable = self.deferred.take_reusable();
+        if !reusable.is_empty() {
+            reusable.into_iter().for_each(|extent| self.extents.release(extent));
+            self.give_up_zones();
+        }
     }
 
     /// Another record points to the extents of a content, from the moment it is sequenced.
@@ -247,31 +343,21 @@ impl Space {
     /// A zone for the log to go on in, which exists. `live` tells a zone's live packed bytes.
     pub(crate) fn claim_log_zone(&mut self, live: impl Fn(u32) -> u64) -> Option<u32> {
         self.reclaim_log_zones(live);
-        let zone = self.log_pool.freed.first().copied()?;
-        self.log_pool.take(zone);
+        // Those of its own file come first.
+        let zone = self.pool.free.first().copied()?;
+        self.pool.take(zone);
         self.log_zones += 1;
         Some(zone)
     }
 
-    /// The number of a log zone that could be made.
-    pub(crate) fn next_new_log_zone(&self) -> Option<u32> {
-        self.log_pool.next_fresh()
-    }
-
-    /// The zone was made: it exists, and is free.
-    pub(crate) fn add_log_zone(&mut self, zone: u32) {
-        self.log_pool.take(zone);
-        self.log_pool.give_back(zone);
-    }
-
     /// Whether at least so many zones can be claimed, or made and then claimed.
     pub(crate) fn has_log_zones(&self, wanted: usize, live: impl Fn(u32) -> u64) -> bool {
-        self.has_empty(wanted, self.log_pool.free_count(), live)
+        self.has_empty(wanted, self.pool.free.len() + self.pool.unmade(), live)
     }
 
     /// Whether at least so many zones exist and can be claimed.
     pub(crate) fn has_ready_log_zones(&self, wanted: usize, live: impl Fn(u32) -> u64) -> bool {
-        self.has_empty(wanted, self.log_pool.freed.len(), live)
+        self.has_empty(wanted, self.pool.free.len(), live)
     }
 
     /// Whether so many are free, counting those that claiming would reclaim.
@@ -321,13 +407,14 @@ impl Space {
         victims.into_iter().map(|(_, zone, _)| zone).collect()
     }
 
-    fn reclaim_log_zones(&mut self, live: impl Fn(u32) -> u64) {
+    /// Log zones wholly below the checkpoint in which nothing lives and nobody reads are nobody's from now on.
+    pub(crate) fn reclaim_log_zones(&mut self, live: impl Fn(u32) -> u64) {
         let pins = &self.log_pins;
         let empty = |zone: &u32| live(*zone) == 0 && !pins.contains_key(zone);
         let freed: Vec<u32> = self.log_covered.keys().copied().filter(empty).collect();
         for zone in freed {
             self.log_covered.remove(&zone);
-            self.log_pool.give_back(zone);
+            self.pool.free.insert(zone);
             self.log_zones -= 1;
         }
     }
@@ -351,26 +438,37 @@ impl Space {
         shared.filter_map(|pair| pair.first()).for_each(|extent| self.deferred.share(*extent));
         extents.dedup();
         extents.extend(others);
-        if self.data_pool.is_some() {
-            (0..zones.existing_data).for_each(|zone| self.add_data_zone(zone));
+        self.pool.exist(&zones);
+        if self.is_apart() {
+            (0..zones.existing_data).for_each(|zone| self.give_to_data(zone | LENT));
         } else {
             let data: BTreeSet<u32> = extents.iter().map(|extent| extent.zone).collect();
-            data.into_iter().for_each(|zone| self.add_data_zone(zone));
+            // An extent in one that does not exist is claimed below, and refused.
+            let there = data.into_iter().map(|zone| self.pool.zoning.other_use(zone));
+            let there: Vec<u32> = there.filter(|zone| self.pool.free.contains(zone)).collect();
+            there.into_iter().for_each(|zone| self.give_to_data(zone));
         }
-        // What exists and is not in use is the pool's, as existing; the log's own zones are taken.
-        self.log_pool.exist(zones.existing_log);
         for zone in zones.log_in_use {
-            self.log_pool.take(zone);
-            self.log_zones += 1;
+            if self.pool.take(zone) {
+                self.log_zones += 1;
+            }
         }
         for zone in live.keys().copied() {
-            if self.log_pool.is_free(zone) {
-                self.log_pool.take(zone);
+            if self.pool.take(zone) {
                 self.log_zones += 1;
                 self.log_covered.insert(zone, 0);
             }
         }
-        extents.into_iter().try_for_each(|extent| self.extents.claim(extent))
+        extents.into_iter().try_for_each(|extent| self.extents.claim(extent))?;
+        Ok(())
+    }
+
+    /// Takes the zones that are kept for the next checkpoint, before anybody else has them: it gives log zones back.
+    pub(crate) fn take_kept(&mut self) {
+        let kept = self.kept_bytes.div_ceil(UNIT_BYTES as u64);
+        while self.extents.free_units_in_blocks_of(self.kept_units) < kept
+            && (self.add_data_zone(false) || self.add_data_zone(true))
+        {}
     }
 
     /// Records that point to an extent.
@@ -400,11 +498,12 @@ impl Space {
     /// Zones that exist and are neither free nor in use: of these there are none.
     pub(crate) fn lost_zones(&self) -> i64 {
         let there = self.zone_count() as i64;
-        there - i64::from(self.extents.zones()) - i64::from(self.log_zones) - self.log_pool.freed.len() as i64
+        there - i64::from(self.extents.zones()) - i64::from(self.log_zones) - self.pool.free.len() as i64
     }
 
+    /// Zones of the log, and zones that exist and are free for it.
     pub(crate) fn log_zone_count(&self) -> (u32, u32) {
-        (self.log_zones, self.log_pool.freed.len() as u32)
+        (self.log_zones, self.pool.free.len() as u32)
     }
 }
 
@@ -416,56 +515,99 @@ pub(crate) struct Zones {
     pub(crate) log_in_use: Vec<u32>,
 }
 
-/// Zones by number: those that exist and are free, and those never taken so far.
+impl Zones {
+    /// Whether the file or window has the zone of this number, for the log or for data.
+    pub(crate) fn has(&self, zoning: Zoning, region: Region, zone: u32) -> bool {
+        let own = match region {
+            Region::Log => self.existing_log,
+            Region::Data => self.existing_data,
+        };
+        let other = match (zoning, region) {
+            (Zoning::Window | Zoning::Apart, _) => 0,
+            (Zoning::Mixed, Region::Log) => self.existing_data,
+            (Zoning::Mixed, Region::Data) => self.existing_log,
+        };
+        if zone & LENT == 0 { zone < own } else { (zone & !LENT) < other }
+    }
+}
+
+/// Zones that exist and are nobody's, by the number that the log has for them, and how many there are in all.
 struct ZonePool {
-    freed: BTreeSet<u32>,
-    /// Zones from here on were never taken, and need not exist.
-    fresh: u32,
+    zoning: Zoning,
+    /// Where zones are kept apart these are the log's: those of data are always data's.
+    free: BTreeSet<u32>,
+    /// Zones that exist: in the log's file or the window, and in the data file. Those behind them need not.
+    there: [u32; 2],
+    /// Whether one is being made in each.
+    making: [bool; 2],
+    /// How many there may be: in all, or where they are kept apart in each file.
     max: u32,
 }
 
+fn index_of(region: Region) -> usize {
+    usize::from(region == Region::Data)
+}
+
 impl ZonePool {
-    fn new(max: u32) -> ZonePool {
-        ZonePool { freed: BTreeSet::new(), fresh: 0, max }
+    fn new(zoning: Zoning, max: u32) -> ZonePool {
+        ZonePool { zoning, free: BTreeSet::new(), there: [0; 2], making: [false; 2], max }
     }
 
-    fn peek(&self) -> Option<u32> {
-        self.freed.first().copied().or(self.next_fresh())
+    /// At open: these exist, and are free until somebody takes them.
+    fn exist(&mut self, zones: &Zones) {
+        let data = if self.zoning == Zoning::Window { 0 } else { zones.existing_data };
+        self.there = [zones.existing_log, data];
+        self.free = (0..zones.existing_log).chain((0..data).map(|zone| zone | LENT)).collect();
     }
 
-    fn next_fresh(&self) -> Option<u32> {
-        (self.fresh < self.max).then_some(self.fresh)
+    /// A free zone that data may have: the lowest of its own file or of the window, or if `lent` the highest of the log's.
+    fn free_for_data(&self, lent: bool) -> Option<u32> {
+        match (self.zoning, lent) {
+            (Zoning::Window, false) => self.free.first().copied(),
+            (Zoning::Mixed, false) => self.free.range(LENT..).next().copied(),
+            (Zoning::Mixed, true) => self.free.range(..LENT).next_back().copied(),
+            (Zoning::Window, true) | (Zoning::Apart, _) => None,
+        }
     }
 
-    fn free_count(&self) -> usize {
-        self.freed.len() + (self.max - self.fresh.min(self.max)) as usize
-    }
-
-    fn is_free(&self, zone: u32) -> bool {
-        self.freed.contains(&zone) || (self.fresh..self.max).contains(&zone)
-    }
-
-    /// Takes a zone; says whether it is taken for the first time.
+    /// Takes a zone; false if it is not free.
     fn take(&mut self, zone: u32) -> bool {
-        if self.freed.remove(&zone) {
-            return false;
-        }
-        let is_new = zone >= self.fresh;
-        if is_new {
-            self.freed.extend(self.fresh..zone);
-            self.fresh = zone + 1;
-        }
-        is_new
+        self.free.remove(&zone)
     }
 
-    fn give_back(&mut self, zone: u32) {
-        self.freed.insert(zone);
+    /// Zones that do not exist, and may be made for the log.
+    fn unmade(&self) -> usize {
+        let [log, data] = self.there;
+        match self.zoning {
+            Zoning::Window => 0,
+            Zoning::Mixed => self.max.saturating_sub(log.saturating_add(data)) as usize,
+            Zoning::Apart => self.max.saturating_sub(log) as usize,
+        }
     }
 
-    /// So many zones exist: those that nobody took are free.
-    fn exist(&mut self, count: u32) {
-        self.freed.extend(self.fresh..count);
-        self.fresh = self.fresh.max(count);
+    fn can_make(&self, region: Region) -> bool {
+        let count = |index: usize| self.there[index].saturating_add(u32::from(self.making[index]));
+        match self.zoning {
+            Zoning::Window => false,
+            Zoning::Mixed => count(0).saturating_add(count(1)) < self.max,
+            Zoning::Apart => count(index_of(region)) < self.max,
+        }
+    }
+
+    fn begin_making(&mut self, region: Region) -> Option<u32> {
+        let index = index_of(region);
+        let begins = !self.making[index] && self.can_make(region);
+        self.making[index] |= begins;
+        begins.then_some(self.there[index])
+    }
+
+    fn end_making(&mut self, region: Region, zone: u32, made: bool) {
+        let index = index_of(region);
+        self.making[index] = false;
+        if made {
+            self.there[index] = zone + 1;
+            self.free.insert(if region == Region::Data { zone | LENT } else { zone });
+        }
     }
 }
 
@@ -482,10 +624,22 @@ mod tests {
         Content::Extents { extents: extents.into(), bytes, checksums: ChecksumTable::Here([].into()) }
     }
 
+    fn geometry(zones_max: u32) -> Geometry {
+        let (inline_bytes_max, packed_bytes_max) = (1024, 65_536);
+        Geometry {
+            shard_count: 1,
+            zone_bytes: ZONE_BYTES,
+            inline_bytes_max,
+            packed_bytes_max,
+            zones_max,
+            mixed: true,
+        }
+    }
+
     #[test]
     fn an_open_of_a_window_has_every_zone() {
         // Shows that zones below one with data, which nothing reaches, are free, and that none belongs to nobody.
-        let mut space = Space::new(ZONE_BYTES, 16, true);
+        let mut space = Space::new(&geometry(16), true);
         let zones = Zones { existing_data: 16, existing_log: 16, log_in_use: vec![3, 4] };
         let content = in_extents(&[Extent { zone: 9, unit: 0, order: 2 }]);
         let live = BTreeMap::from([(1, 5000)]);
@@ -499,9 +653,11 @@ mod tests {
     /// object that may have as many it is.
     #[test]
     fn space_in_too_many_pieces_is_passed_over() {
-        let mut space = Space::new(16 * UNIT_BYTES as u32, 4, false);
-        let zone = space.next_data_zone().unwrap();
-        space.add_data_zone(zone);
+        let sizes = Geometry { zone_bytes: 16 * UNIT_BYTES as u32, ..geometry(4) };
+        let mut space = Space::new(&sizes, false);
+        let zones = Zones { existing_data: 4, existing_log: 0, log_in_use: Vec::new() };
+        space.rebuild(zones, std::iter::empty(), &[], &BTreeMap::new()).unwrap();
+        assert!(space.add_data_zone(false));
         let units: Vec<Reservation> = (0..16).map(|_| space.reserve_one(UNIT).unwrap().0).collect();
         // Every other one comes back: eight pieces, no two of which make one.
         units.iter().skip(1).step_by(2).for_each(|unit| space.release(*unit));
@@ -513,7 +669,7 @@ mod tests {
         let (reserved, extents) = space.reserve(5 * UNIT, 5).unwrap();
         assert_eq!((extents.len(), space.usage()), (5, (13 * UNIT, 3 * UNIT)));
         space.release(reserved);
-        space.add_data_zone(space.next_data_zone().unwrap());
+        assert!(space.add_data_zone(false));
         let (_, extents) = space.reserve(5 * UNIT, 4).unwrap();
         assert_eq!(extents.len(), 2, "{extents:?}");
     }

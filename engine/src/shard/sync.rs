@@ -16,7 +16,20 @@ pub(super) struct Syncs {
 }
 
 impl Shard {
-    /// Makes durable what was written before the call.
+    /// Makes durable what was written to data zones before the call, whichever file they lie in.
+    ///
+    /// # Errors
+    /// As [`Shard::sync`].
+    pub(super) async fn sync_data(&self) -> Result<(), DeviceError> {
+        let lent = self.state.borrow().space.has_lent_data();
+        self.sync(Region::Data).await?;
+        if lent {
+            self.sync(Region::Log).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was written to a file before the call.
     ///
     /// # Errors
     /// A sync failed: this one, or one before, whoever asked for it. What it did not make durable is unknown, so the shard

@@ -1,8 +1,9 @@
 //! Zones are made before they are needed, and room is kept for what takes away.
 //!
 //! ```text
-//!   log    ├ being written ┤ next ┤ ready: at least the reserve ┤ ... kept for packed objects ... ┤ not made yet
-//!   data   ├ objects, and a checkpoint in two copies ┤ free: room for the next checkpoint ┤ not made yet
+//!   log    ├ being written ┤ next ┤ ... kept for packed objects ... ┤
+//!   nobody ├ ready: at least the log's reserve ┤ what data and the log gave up ... ┤ not made yet
+//!   data   ├ objects, and a checkpoint in two copies ┤ free: room for the next checkpoint ┤
 //! ```
 //!
 //! A device may be filled by others, and by data zones, at any time: a log that could not go on then could not even
@@ -10,11 +11,15 @@
 //! add something wait until a reserve of such zones is there, and are refused when it can not be made; and no data
 //! zone is made before the reserve. Deletes and the cleaner use it, and a checkpoint gives it back. For that checkpoint
 //! objects leave room in the data zones.
+//!
+//! Zones that exist and are nobody's serve both. The log takes those before it makes one, and in files those of its own file first:
+//! they were filled with zeros. Data takes what its own file has, makes more as long as that goes, and then has from the log's
+//! file what the reserve leaves. A zone that is free anywhere is thus never a reason to be full, beyond the reserve.
 
 use super::{Shard, State};
 use crate::{
     error::{DeviceError, DeviceOperation, Error, Region, Resource},
-    layout::{CHUNK_COPIES, Extent},
+    layout::{CHUNK_COPIES, Extent, Geometry},
     log::memory::ZERO_BYTES,
     planted::{Point, reach},
     shard::{checkpoint::CHUNK_BYTES, space::Reservation},
@@ -24,6 +29,8 @@ use std::time::Duration;
 
 /// How long until a zone that found no space is tried again.
 const RETRY_FULL: Duration = Duration::from_millis(100);
+/// How long after data found no zone the log is cleaned for it.
+const WANTED_FOR: Duration = Duration::from_secs(10);
 /// Pieces of zeros in one write.
 const FILL_PIECES: usize = 16;
 /// Log zones that are ready, at most, besides the one the log enters next: with them, and what a checkpoint
@@ -35,6 +42,20 @@ const ZONES_FOR_A_READY_ONE: usize = 4;
 /// Numbers of log zones kept for deletes: one in eight, at least one, and never more than a few.
 fn log_zones_reserved(zones_max: u32) -> usize {
     (zones_max as usize / 8).clamp(1, 4)
+}
+
+/// Bytes of a checkpoint's chunk, and of its extent.
+fn checkpoint_chunk(geometry: &Geometry) -> u64 {
+    (CHUNK_BYTES as u64).min(u64::from(geometry.zone_bytes))
+}
+
+impl State {
+    /// Keeps room for the checkpoint after this one: for as much as this one, some more, and the two chunks that any takes.
+    pub(super) fn keep_for_checkpoint(&mut self, geometry: &Geometry) {
+        let now: u64 = self.checkpoint_extents.iter().map(|extent| extent.bytes()).sum();
+        let chunk = checkpoint_chunk(geometry);
+        self.space.keep(now + now / 4 + CHUNK_COPIES as u64 * chunk, chunk);
+    }
 }
 
 impl Shard {
@@ -53,8 +74,7 @@ impl Shard {
                 if let Some(error) = state.failed {
                     return Err(Error::Device(error));
                 }
-                let could_be_made =
-                    state.space.next_new_log_zone().is_some() && state.zones_refused.is_none();
+                let could_be_made = state.space.can_make_zone(Region::Log) && state.zones_refused.is_none();
                 if !state.space.has_ready_log_zones(1, |zone| state.catalog.packed_live(zone))
                     && !could_be_made
                 {
@@ -154,7 +174,7 @@ impl Shard {
                 if self.leaves_checkpoint(&state, 0) {
                     return true;
                 }
-                state.space.next_data_zone()
+                state.space.data_zones_added()
             };
             if self.add_data_zone(seen).await.is_err() {
                 return false;
@@ -167,7 +187,7 @@ impl Shard {
             {
                 let state = self.state.borrow();
                 let stopped = state.failed.is_some() || state.log_full || self.closing.get();
-                if stopped || self.is_ready(&state) || state.space.next_new_log_zone().is_none() {
+                if stopped || self.is_ready(&state) || !state.space.can_make_zone(Region::Log) {
                     return;
                 }
                 if state.zones_refused.is_some_and(|at| self.core.now().since(at) < RETRY_FULL) {
@@ -190,10 +210,12 @@ impl Shard {
         self.clean_soon();
     }
 
-    /// Whether the log is about to run out of zones: of numbers for them, or of room on the device.
+    /// Whether the log is about to run out of zones, of numbers for them, or of room on the device; or data wants one, and the
+    /// log has more than it needs if it is cleaned.
     pub(super) fn is_short(&self, state: &State) -> bool {
         let wanted = log_zones_reserved(self.identity.geometry.zones_max) + 1;
         state.zones_refused.is_some() && !self.is_ready(state)
+            || state.data_refused.is_some_and(|at| self.core.now().since(at) < WANTED_FOR)
             || !state.space.has_log_zones(wanted, |zone| state.catalog.packed_live(zone))
     }
 
@@ -219,7 +241,7 @@ impl Shard {
             let mut state = self.state.borrow_mut();
             let wanted = self.ready_wanted(&state).max(1);
             let ready = state.space.has_ready_log_zones(wanted, |zone| state.catalog.packed_live(zone));
-            if ready || state.making_zones || state.space.next_new_log_zone().is_none() {
+            if ready || state.making_zones || !state.space.can_make_zone(Region::Log) {
                 return;
             }
             state.making_zones = true;
@@ -250,21 +272,18 @@ impl Shard {
     async fn make_log_zones(&self) -> Result<(), DeviceError> {
         loop {
             let zone = {
-                let state = self.state.borrow();
+                let mut state = self.state.borrow_mut();
                 // What is sequenced when the shard is closed is still written: one zone may be needed for that.
                 let wanted = if self.closing.get() { 1 } else { self.ready_wanted(&state).max(1) };
                 let ready = state.space.has_ready_log_zones(wanted, |zone| state.catalog.packed_live(zone));
-                match state.space.next_new_log_zone() {
-                    Some(zone) if !ready => zone,
-                    _ => return Ok(()),
+                match (!ready).then(|| state.space.begin_making(Region::Log)).flatten() {
+                    Some(zone) => zone,
+                    None => return Ok(()),
                 }
             };
-            self.make_log_zone(zone).await?;
-            let mut state = self.state.borrow_mut();
-            // In a shared window data may have taken this number meanwhile; it is then not the log's.
-            if state.space.next_new_log_zone() == Some(zone) {
-                state.space.add_log_zone(zone);
-            }
+            let made = self.make_log_zone(zone).await;
+            self.state.borrow_mut().space.end_making(Region::Log, zone, made.is_ok());
+            made?;
         }
     }
 
@@ -312,7 +331,7 @@ impl Shard {
                 {
                     return Ok(reserved);
                 }
-                state.space.next_data_zone()
+                state.space.data_zones_added()
             };
             self.add_data_zone(seen).await?;
         }
@@ -328,65 +347,101 @@ impl Shard {
                 if let Some(reserved) = state.space.reserve_one(bytes) {
                     return Ok(reserved);
                 }
-                state.space.next_data_zone()
+                state.space.data_zones_added()
             };
             self.add_data_zone(seen).await?;
         }
     }
 
-    /// Whether so many bytes of extents leave room for the next checkpoint: for as much as this one, some more, and the
-    /// two chunks that any takes.
+    /// Whether so many bytes of extents leave room for the next checkpoint.
     fn leaves_checkpoint(&self, state: &State, bytes: u64) -> bool {
-        let now: u64 = state.checkpoint_extents.iter().map(|extent| extent.bytes()).sum();
-        let chunk = (CHUNK_BYTES as u64).min(self.zone_bytes());
-        let kept = now + now / 4 + CHUNK_COPIES as u64 * chunk;
-        state.space.free_in_extents_of(chunk) + state.checkpoint_taking >= bytes + kept
+        let free = state.space.free_in_extents_of(checkpoint_chunk(&self.identity.geometry));
+        free + state.checkpoint_taking >= bytes + state.space.kept_bytes()
     }
 
-    /// Makes one more data zone, unless somebody else made one since the caller saw `seen` as the next.
-    async fn add_data_zone(&self, seen: Option<u32>) -> Result<(), Error> {
-        let full = Error::Full { shard: self.id() };
-        let seen = seen.ok_or(full.clone())?;
+    /// Gives data one more zone, unless somebody else did since the caller saw that it was given one `seen` times.
+    async fn add_data_zone(&self, seen: u64) -> Result<(), Error> {
         // The log's reserve comes first.
         self.log_zones_made().await;
-        {
-            let state = self.state.borrow();
-            self.check_running(&state)?;
-            if !self.leaves_log_zones(&state) {
-                return Err(full);
-            }
-        }
         self.progress.wait(|| (!self.state.borrow().growing).then_some(())).await;
-        if self.state.borrow().space.next_data_zone() != Some(seen) {
-            return Ok(());
-        }
-        self.state.borrow_mut().growing = true;
-        let end = self.files.data_zones_at + u64::from(seen + 1) * self.zone_bytes();
-        let result = self.grow(Region::Data, end).await;
-        {
+        let zone = {
             let mut state = self.state.borrow_mut();
-            state.growing = false;
-            // In a shared window the log may have taken this number meanwhile; it is then not ours.
-            if result.is_ok() && state.space.next_data_zone() == Some(seen) {
-                state.space.add_data_zone(seen);
-                reach(Point::DataZoneMade);
+            self.check_running(&state)?;
+            if state.space.data_zones_added() != seen {
+                return Ok(());
             }
-        }
-        self.progressed();
-        match result {
-            Err(error) if is_full(&error) => Err(full),
+            if self.leaves_log_zones(&state, 1) && state.space.add_data_zone(false) {
+                state.data_refused = None;
+                return Ok(());
+            }
+            let makes = self.leaves_log_zones(&state, 0);
+            let zone = makes.then(|| state.space.begin_making(Region::Data)).flatten();
+            state.growing = zone.is_some();
+            zone
+        };
+        let Some(zone) = zone else { return self.lend_to_data(seen) };
+        let made = match self.strong() {
+            // Whoever wants the zone may go away, and others wait for it.
+            Some(shard) => self.core.run_through(async move { shard.make_data_zone(zone).await }).await,
+            None => self.make_data_zone(zone).await,
+        };
+        match made {
+            Err(error) if is_full(&error) => self.lend_to_data(seen),
             other => other.map_err(Error::Device),
         }
     }
 
-    /// Whether data may take one more zone.
-    fn leaves_log_zones(&self, state: &State) -> bool {
+    async fn make_data_zone(&self, zone: u32) -> Result<(), DeviceError> {
+        let end = self.files.data_zones_at + u64::from(zone + 1) * self.zone_bytes();
+        let mut made = self.grow(Region::Data, end).await;
+        if made.is_ok() && self.identity.geometry.mixed {
+            // The log may have it once data gives it up, and only enters zones that exist durably.
+            made = self.sync(Region::Data).await;
+        }
+        {
+            let mut state = self.state.borrow_mut();
+            state.growing = false;
+            state.space.end_making(Region::Data, zone, made.is_ok());
+            if made.is_ok() {
+                state.data_refused = None;
+                reach(Point::DataZoneMade);
+            }
+        }
+        self.progressed();
+        made
+    }
+
+    /// No zone can be made for data: it is given one that the log does not need. If there is none now, there may be once
+    /// the log was cleaned.
+    fn lend_to_data(&self, seen: u64) -> Result<(), Error> {
+        {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            if state.space.data_zones_added() != seen {
+                return Ok(());
+            }
+            let catalog = &state.catalog;
+            state.space.reclaim_log_zones(|zone| catalog.packed_live(zone));
+            let leaves = self.leaves_log_zones(state, 1);
+            if leaves && (state.space.add_data_zone(false) || state.space.add_data_zone(true)) {
+                state.data_refused = None;
+                return Ok(());
+            }
+            state.data_refused = (!state.space.is_apart()).then(|| self.core.now());
+        }
+        self.free_log_zones();
+        Err(Error::Full { shard: self.id() })
+    }
+
+    /// Whether data may have one more zone: of those that exist so many, or else a new one.
+    fn leaves_log_zones(&self, state: &State, taken: usize) -> bool {
         let reserved = log_zones_reserved(self.identity.geometry.zones_max);
         let live = |zone| state.catalog.packed_live(zone);
-        match state.space.is_shared() {
-            true => state.space.has_log_zones(reserved + 1, live),
-            false => self.is_ready(state),
+        if state.space.is_apart() {
+            return self.is_ready(state);
         }
+        state.space.has_ready_log_zones(self.ready_wanted(state) + taken, live)
+            && state.space.has_log_zones(reserved + 1, live)
     }
 
     async fn grow(&self, region: Region, bytes: u64) -> Result<(), DeviceError> {

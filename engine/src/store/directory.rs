@@ -7,11 +7,12 @@
 use crate::{
     device::{
         BlockDevice,
-        file::{self, OpenFile, StoreLock, sync_directory},
+        file::{self, FileDevice, OpenFile, StoreLock, sync_directory},
     },
     error::OpenError,
     layout::{
         Anchor, BLOCK_BYTES, COPIES, DecodeError, Geometry, SecretKey, Superblock, anchor_offset,
+        disagreeing,
         regions::{Region, SUPERBLOCK_FILE_BYTES, superblock_offset},
     },
     planted::{Point, reach},
@@ -49,7 +50,7 @@ pub(crate) struct OpenShard {
     log: OpenFile,
     data: OpenFile,
     log_region: Region,
-    data_region: Region,
+    zone_bytes: u32,
     shared: bool,
     /// Zones of a window; files have as many as the format allows.
     pub(crate) zones: Option<u32>,
@@ -215,10 +216,36 @@ impl DataPath {
         let damaged =
             |source| OpenError::Damaged { path: self.superblock_file(), what: "superblock", source };
         let superblock = Superblock::choose(&copies).map_err(damaged)?;
+        if !self.read_only {
+            self.mend(core, ring, &superblock, &disagreeing(&copies, &superblock));
+        }
         if self.raw.is_none() && !self.read_only {
             self.unmark()?;
         }
         Ok(superblock)
+    }
+
+    /// Writes the copies anew that are not what the others agree on, so that one that rots is not joined by a second and a third. A
+    /// device that does not take them keeps nobody from what it holds.
+    fn mend(&self, core: &Core, ring: &Ring, superblock: &Superblock, differing: &[usize]) {
+        if differing.is_empty() {
+            return;
+        }
+        let path = self.superblock_file();
+        tracing::warn!(path = %path.display(), copies = ?differing, "copies of the superblock are damaged");
+        let file = match &self.raw {
+            Some(raw) => Ok(raw.clone()),
+            None => self.open_file(&path),
+        };
+        let written = file.and_then(|file| {
+            let device = file.on(ring).map_err(io_error("open", &path))?;
+            let (block, copies) = (superblock.encode(), differing.to_vec());
+            core.block_on(write_copies(core.pool().clone(), device, path.clone(), block, copies))
+        });
+        match written {
+            Ok(()) => tracing::info!(path = %path.display(), "they were written anew"),
+            Err(error) => tracing::warn!(%error, "they could not be written anew"),
+        }
     }
 
     /// The superblock's copies, each as it reads.
@@ -323,28 +350,12 @@ impl DataPath {
         let device = file.on(ring).map_err(io_error("open", &self.path))?;
         let (block, pool, path) = (superblock.encode(), core.pool().clone(), self.path.clone());
         core.block_on(async move {
-            let fail = |error: crossdock_transport::operation::OsError| {
-                io_error("write the superblock of", &path)(error.into())
-            };
-            let slot = device.queue().slot().await;
             if device.geometry().growable {
-                device.grow(slot, SUPERBLOCK_FILE_BYTES).await.result.map_err(fail)?;
-            }
-            for copy in 0..COPIES {
-                let mut lease = pool.acquire(BLOCK_BYTES).await;
-                lease.set_len(BLOCK_BYTES);
-                lease.as_mut_slice().copy_from_slice(&block);
                 let slot = device.queue().slot().await;
-                let piece = ScatterList::from(lease.freeze());
-                device
-                    .write(slot, superblock_offset(copy), piece, Durability::Durable)
-                    .await
-                    .result
-                    .map_err(fail)?;
+                let grown = device.grow(slot, SUPERBLOCK_FILE_BYTES).await.result;
+                grown.map_err(|error| io_error("write the superblock of", &path)(error.into()))?;
             }
-            let slot = device.queue().slot().await;
-            device.sync(slot).await.result.map_err(fail)?;
-            Ok::<(), OpenError>(())
+            write_copies(pool, device, path, block, (0..COPIES).collect()).await
         })?;
         reach(Point::SuperblockWritten);
         if self.raw.is_none() {
@@ -374,7 +385,7 @@ impl DataPath {
                 log: raw.clone(),
                 data: raw.clone(),
                 log_region: region,
-                data_region: region,
+                zone_bytes: geometry.zone_bytes,
                 shared: true,
                 zones: Some(zones),
             });
@@ -384,11 +395,35 @@ impl DataPath {
             log: self.open_file(&log)?,
             data: self.open_file(&data)?,
             log_region: Region::log_file(geometry.zone_bytes),
-            data_region: Region::data_file(geometry.zone_bytes),
+            zone_bytes: geometry.zone_bytes,
             shared: false,
             zones: None,
         })
     }
+}
+
+/// Writes copies of the superblock, each durable before the next.
+async fn write_copies(
+    pool: Pool,
+    device: FileDevice,
+    path: PathBuf,
+    block: [u8; BLOCK_BYTES],
+    copies: Vec<usize>,
+) -> Result<(), OpenError> {
+    let fail = |error: crossdock_transport::operation::OsError| {
+        io_error("write the superblock of", &path)(error.into())
+    };
+    for copy in copies {
+        let mut lease = pool.acquire(BLOCK_BYTES).await;
+        lease.set_len(BLOCK_BYTES);
+        lease.as_mut_slice().copy_from_slice(&block);
+        let slot = device.queue().slot().await;
+        let piece = ScatterList::from(lease.freeze());
+        let written = device.write(slot, superblock_offset(copy), piece, Durability::Durable).await;
+        written.result.map_err(fail)?;
+    }
+    let slot = device.queue().slot().await;
+    device.sync(slot).await.result.map_err(fail).map(drop)
 }
 
 impl OpenShard {
@@ -400,15 +435,10 @@ impl OpenShard {
     /// This core's handles of the files.
     pub(crate) fn on(&self, ring: &Ring) -> io::Result<ShardFiles> {
         let log: Rc<dyn BlockDevice> = Rc::new(self.log.on(ring)?);
-        let data = if self.shared { log.clone() } else { Rc::new(self.data.on(ring)?) };
-        Ok(ShardFiles {
-            log,
-            data,
-            log_base: self.log_region.anchor_offset(0),
-            log_zones_at: self.log_region.zone_offset(0),
-            data_zones_at: self.data_region.zone_offset(0),
-            shared: self.shared,
-        })
+        match self.shared {
+            true => Ok(ShardFiles::of_window(log, self.log_region, self.zone_bytes)),
+            false => Ok(ShardFiles::of_files(log, Rc::new(self.data.on(ring)?), self.zone_bytes)),
+        }
     }
 }
 

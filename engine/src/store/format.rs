@@ -1,6 +1,6 @@
 //! Sizes of a new store.
 
-use crate::layout::{Geometry, SHARDS_MAX, ZONE_BYTES_MAX};
+use crate::layout::{Geometry, SHARDS_MAX, ZONE_BYTES_MAX, regions::LENT};
 
 /// The smallest zone of a store on a device: several of the largest batches fit.
 const ZONE_BYTES_MIN: u64 = 1 << 20;
@@ -26,13 +26,14 @@ pub(crate) fn geometry(shard_count: u16, shard_bytes: u64) -> Option<Geometry> {
     // A power of two, so that a shard has a few dozen zones to a few thousand.
     let wanted = (shard_bytes / 64).max(1);
     let zone_bytes = (1u64 << wanted.ilog2()).clamp(ZONE_BYTES_MIN, u64::from(ZONE_BYTES_MAX));
-    let zones_max = u32::try_from(shard_bytes / zone_bytes).unwrap_or(u32::MAX);
+    let zones_max = u32::try_from(shard_bytes / zone_bytes).unwrap_or(u32::MAX).min(LENT - 1);
     Some(Geometry {
         shard_count,
         zone_bytes: zone_bytes as u32,
         inline_bytes_max: INLINE_BYTES_MAX,
         packed_bytes_max: PACKED_BYTES_MAX,
         zones_max,
+        mixed: true,
     })
 }
 

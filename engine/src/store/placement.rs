@@ -57,6 +57,7 @@ mod tests {
             inline_bytes_max: 1024,
             packed_bytes_max: 1 << 18,
             zones_max: 9,
+            mixed: true,
         };
         Placement::new(geometry, 7, 2)
     }

@@ -7,7 +7,7 @@ use super::world::open_core;
 use crate::{
     core_engine::CoreEngine,
     device::memory::MemoryDisk,
-    layout::{Geometry, SecretKey, regions::Region},
+    layout::{Geometry, SecretKey},
     log::memory::LogMemory,
     reactor::{Core, CoreOptions, Driver, Moment, WakeCore},
     shard::{Shard, ShardFiles, ShardIdentity, Tuning},
@@ -84,6 +84,7 @@ impl Bare {
             inline_bytes_max: 1024,
             packed_bytes_max: 256 << 10,
             zones_max: 64,
+            mixed: true,
         };
         let (store, secret) = (1, SecretKey(*b"sixteen secrets."));
         let identity = ShardIdentity { store, shard: 0, geometry, secret };
@@ -91,16 +92,8 @@ impl Bare {
         let (log, data) = (MemoryDisk::new(0, DISK_BYTES), MemoryDisk::new(0, DISK_BYTES));
         log.populate(LOG_BYTES);
         let files = || {
-            let (in_log, in_data) =
-                (Region::log_file(geometry.zone_bytes), Region::data_file(geometry.zone_bytes));
-            ShardFiles {
-                log: Rc::new(log.open(&queue)),
-                data: Rc::new(data.open(&queue)),
-                log_base: in_log.anchor_offset(0),
-                log_zones_at: in_log.zone_offset(0),
-                data_zones_at: in_data.zone_offset(0),
-                shared: false,
-            }
+            let (log, data) = (Rc::new(log.open(&queue)), Rc::new(data.open(&queue)));
+            ShardFiles::of_files(log, data, geometry.zone_bytes)
         };
         let memory = LogMemory::reserve(core.pool(), 1, 1).expect("a fresh pool");
         let formatted = core.block_on(Shard::format(identity, core.clone(), files(), memory.share()));

@@ -292,7 +292,7 @@ fn options(faults: &Faults, rng: &mut fastrand::Rng) -> WorldOptions {
     // Drawn aside, so that older seeds stay what they were.
     let mut aside = rng.clone();
     // As many bytes, whatever the zones.
-    let zones_of = |bytes: u32| (bytes / zone_bytes).max(4);
+    let zones_of = |bytes: u32| (bytes / zone_bytes).max(8);
     WorldOptions {
         cores: rng.usize(1..4),
         shards: rng.u16(1..5),
@@ -300,7 +300,7 @@ fn options(faults: &Faults, rng: &mut fastrand::Rng) -> WorldOptions {
         packed_bytes_max,
         volatile_cache: rng.bool(),
         core_stall_every: if rng.u8(0..3) == 0 { rng.u32(100..2000) } else { 0 },
-        zones_max: zones_of(if faults.little_room { rng.u32(2 << 20..6 << 20) } else { 64 << 20 }),
+        zones_max: zones_of(if faults.little_room { 2 * rng.u32(2 << 20..6 << 20) } else { 128 << 20 }),
         checkpoint_log_bytes: 32 << 10 << rng.u32(0..6),
         card: Weather {
             delay_polls_max: rng.u32(0..6),
@@ -308,6 +308,8 @@ fn options(faults: &Faults, rng: &mut fastrand::Rng) -> WorldOptions {
             disconnect_per_1024: if faults.card { rng.u32(0..30) } else { 0 },
         },
         read_cache_bytes: if aside.bool() { 64 << 10 << aside.u32(0..6) } else { 0 },
+        raw: aside.u8(0..3) == 0,
+        apart: aside.u8(0..8) == 0,
         ..WorldOptions::default()
     }
 }

@@ -12,7 +12,8 @@
 //! * [`exhaustive`] goes through all short histories and all their crashes, instead of drawing some.
 //! * [`shrink`] makes a history that fails small.
 //! * [`bare`] is a core alone on disks in memory, to count what the engine costs.
-//! * `care` is what the store's keeper asks for: the scrub, the end of old uploads; `damage` what befalls disks at rest.
+//! * `care` is what the store's keeper asks for: the scrub, the end of old uploads; `damage` what befalls disks at rest; `room` how much
+//!   there is of it.
 //! * [`model`] is what a store is; [`knowledge`] what a client may expect of one; [`client`] does operations and judges the
 //!   answers. [`readers`] read while other things happen; [`remote`] moves objects over a card that does not exist.
 
@@ -27,6 +28,7 @@ pub mod model;
 pub mod operation;
 pub mod readers;
 pub mod remote;
+mod room;
 pub mod run;
 pub mod shrink;
 mod uploads;

@@ -131,6 +131,10 @@ pub fn run_history(history: &History) -> Result<RunReport, String> {
         }
     }
     run.end(&End::Close { after: None }, &Rc::default())?;
+    let serves_all = history.options.raw || !history.options.apart;
+    if serves_all && run.little_room && !run.damaged && !run.refused && !run.tolerance.corrupt {
+        run.verify_room()?;
+    }
     Ok(run.report())
 }
 
@@ -184,7 +188,7 @@ impl Run {
             corrupt: BTreeSet::new(),
             rotten: BTreeSet::new(),
             tolerance: Tolerance::default(),
-            little_room: options.zones_max < WorldOptions::default().zones_max,
+            little_room: options.has_little_room(),
             may_have_stopped: false,
         };
         run.world.open().map_err(|error| format!("opening a fresh store: {error}"))?;
@@ -257,9 +261,7 @@ impl Run {
                 self.may_have_stopped |= self.tolerance.device;
             }
             Trouble::Vanishes { shard, log } => {
-                let kind = if *log { "log" } else { "data" };
-                let shard = u16::from(*shard) % self.world.options().shards;
-                let file = self.world.disk.find(&format!("{kind}-{shard}")).expect("made with the world");
+                let file = self.world.file(u16::from(*shard) % self.world.options().shards, *log);
                 for fault in [Fault::ReadError, Fault::WriteError, Fault::SyncError] {
                     self.world.disk.inject(file, fault, Times::Sticky);
                 }
@@ -270,6 +272,7 @@ impl Run {
                 self.damaged = true;
                 self.tolerance.corrupt = true;
                 for shard in 0..*count {
+                    // Of a device not even the anchors would be safe.
                     if let Some(file) = self.world.disk.find(&format!("data-{shard}")) {
                         self.world.disk.inject(file, Fault::MisdirectedWrite, Times::Once);
                     }

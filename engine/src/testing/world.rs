@@ -9,10 +9,10 @@ use crate::{
     cache::ReadCache,
     core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
     device::simulated::{DiskOptions, FileId, Lie, Loss, SimulatedDisk},
-    error::OpenError,
+    error::{self, OpenError},
     events::EventHub,
     inspect::Severity,
-    layout::{Geometry, SecretKey, regions::Region},
+    layout::{Geometry, SecretKey},
     log::memory::LogMemory,
     metrics::CoreMetrics,
     reactor::{Core, CoreOptions, Driver, Moment, WakeCore},
@@ -65,7 +65,7 @@ pub struct WorldOptions {
     pub shards: u16,
     /// Bytes of a zone.
     pub zone_bytes: u32,
-    /// Zones of each kind that a shard may have.
+    /// Zones that a shard may have.
     pub zones_max: u32,
     /// Whether completed writes may be lost until a flush.
     pub volatile_cache: bool,
@@ -86,6 +86,10 @@ pub struct WorldOptions {
     pub card: Weather,
     /// Bytes of each core's read cache.
     pub read_cache_bytes: usize,
+    /// Whether each shard has a window of a raw block device, and not two files.
+    pub raw: bool,
+    /// Whether files are those of a store that keeps zones of log and data apart, as older builds made them.
+    pub apart: bool,
 }
 
 /// What the network does to those who use it: as in [`SimulatedFaults`], but for the seed.
@@ -128,6 +132,8 @@ impl Default for WorldOptions {
             packed_bytes_max: 64 << 10,
             card: Weather::default(),
             read_cache_bytes: 0,
+            raw: false,
+            apart: false,
         }
     }
 }
@@ -251,6 +257,10 @@ impl World {
             lie: None,
         });
         for shard in 0..options.shards {
+            if options.raw {
+                disk.create_raw(&format!("device-{shard}"), options.log_region().1);
+                continue;
+            }
             disk.create_file(&format!("log-{shard}"), 0);
             disk.create_file(&format!("data-{shard}"), 0);
         }
@@ -260,6 +270,7 @@ impl World {
             inline_bytes_max: 256,
             packed_bytes_max: options.packed_bytes_max,
             zones_max: options.zones_max,
+            mixed: !options.apart,
         };
         let (clock, wall_clock_set_ms) = (Rc::default(), Rc::new(Cell::new(WALL_CLOCK_START_MS)));
         let mut world = World {
@@ -297,12 +308,23 @@ impl World {
     }
 
     fn log_file(&self, shard: u16) -> FileId {
-        self.disk.find(&format!("log-{shard}")).expect("made with the world")
+        self.file(shard, true)
+    }
+
+    /// The file of a shard's log or data, or its device.
+    pub fn file(&self, shard: u16, log: bool) -> FileId {
+        let kind = match (self.options.raw, log) {
+            (true, _) => "device",
+            (false, true) => "log",
+            (false, false) => "data",
+        };
+        self.disk.find(&format!("{kind}-{shard}")).expect("made with the world")
     }
 
     /// Where the anchors of a shard are in its log file.
     fn anchors(&self) -> Range<u64> {
-        0..Region::log_file(self.geometry.zone_bytes).zone_offset(0)
+        let (region, _) = self.options.log_region();
+        region.anchor_offset(0)..region.zone_offset(0)
     }
 
     fn identity(&self, shard: u16) -> ShardIdentity {
@@ -310,19 +332,11 @@ impl World {
     }
 
     fn files(&self, shard: u16, queue: &Queue) -> ShardFiles {
-        let open = |name: String| {
-            let file = self.disk.find(&name).expect("made with the world");
-            Rc::new(self.disk.open(file, queue))
-        };
-        let (log, data) =
-            (Region::log_file(self.geometry.zone_bytes), Region::data_file(self.geometry.zone_bytes));
-        ShardFiles {
-            log: open(format!("log-{shard}")),
-            data: open(format!("data-{shard}")),
-            log_base: log.anchor_offset(0),
-            log_zones_at: log.zone_offset(0),
-            data_zones_at: data.zone_offset(0),
-            shared: false,
+        let open = |log| Rc::new(self.disk.open(self.file(shard, log), queue));
+        let zone_bytes = self.geometry.zone_bytes;
+        match self.options.raw {
+            true => ShardFiles::of_window(open(true), self.options.log_region().0, zone_bytes),
+            false => ShardFiles::of_files(open(true), open(false), zone_bytes),
         }
     }
 
@@ -534,8 +548,12 @@ impl World {
     pub fn replayed_log(&self) -> Vec<(FileId, Range<u64>)> {
         let shards = self.engines.iter().flat_map(|engine| engine.own_shards());
         let of_shard = |shard: &Rc<Shard>| {
-            let file = self.log_file(shard.id());
-            shard.replayed_log().into_iter().map(move |range| (file, range))
+            let place = |range: Range<u64>| {
+                let (region, start) = shard.files.locate(error::Region::Log, range.start);
+                let file = self.file(shard.id(), region == error::Region::Log);
+                (file, start..start + (range.end - range.start))
+            };
+            shard.replayed_log().into_iter().map(place).collect::<Vec<_>>()
         };
         shards.flat_map(of_shard).collect()
     }

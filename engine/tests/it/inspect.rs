@@ -415,7 +415,7 @@ fn a_device_is_checked_like_a_directory() {
     let object =
         object.objects().find(|object| object.key == b"objects/65536").unwrap().record.content.clone();
     let Content::Packed { place, .. } = object else { panic!("{object:?}") };
-    let offset = store.log_offset(shard, place).unwrap();
+    let (_, offset) = store.log_place(shard, place).unwrap();
     assert_eq!(store.file(shard, Region::Log), device);
     drop(store);
     flip(&device, offset);
@@ -464,7 +464,8 @@ fn a_scrub_goes_on_where_it_stopped() {
     let bad = image.objects().find(|object| object.key.starts_with(b"small/")).unwrap();
     let (bad_key, bad_place) = (bad.key.clone(), bad.place.to_vec());
     let Content::Packed { place, .. } = bad.record.content else { panic!("packed") };
-    let (file, offset) = (store.file(shard, Region::Log), store.log_offset(shard, place).unwrap());
+    let (region, offset) = store.log_place(shard, place).unwrap();
+    let file = store.file(shard, region);
     flip(&file, offset);
     told.borrow_mut().clear();
     let found = store.scrub_shard(&image, &ScrubOptions::default(), listen(usize::MAX)).unwrap();

@@ -229,3 +229,59 @@ fn what_is_dropped_lets_go_in_time() {
     assert!(block_on(engine.bucket("b")).is_ok());
     engine.close();
 }
+
+/// A copy of the superblock that rots is whole again after the next open, in files and on a device: so another may rot, and another, and the
+/// store still opens.
+#[test]
+fn copies_of_the_superblock_are_mended() {
+    let directory = tempfile::tempdir().unwrap();
+    let device = image(directory.path(), "device");
+    on_image(&device).unwrap().close();
+    let files = directory.path().join("files");
+    let in_files = || Engine::builder().path(&files).cores(1).shards(1).memory_bytes(32 << 20).open();
+    in_files().unwrap().close();
+    let copy_at = |path: &Path, copy: u64| {
+        let mut block = vec![0; 4096];
+        File::open(path).unwrap().read_exact_at(&mut block, copy * 65_536).unwrap();
+        block
+    };
+    for (path, open) in [
+        (device.clone(), &(|| on_image(&device)) as &dyn Fn() -> Result<Engine, OpenError>),
+        (files.join("superblock"), &in_files),
+    ] {
+        let whole = copy_at(&path, 0);
+        for damaged in 0..4 {
+            // Two of them, one in the secret.
+            for copy in [damaged, (damaged + 1) % 4] {
+                write_at(&path, &[!whole[85]], copy * 65_536 + 85);
+            }
+            open().unwrap_or_else(|error| panic!("copy {damaged} of {}: {error}", path.display())).close();
+            for copy in 0..4 {
+                assert!(copy_at(&path, copy) == whole, "copy {copy} of {} is as it was", path.display());
+            }
+        }
+    }
+}
+
+/// Small objects and large ones together take no more than a store was told to grow to.
+#[test]
+fn a_capacity_bounds_all_files_together() {
+    const CAPACITY: u64 = 32 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let builder = Engine::builder().path(directory.path()).cores(1).shards(1).memory_bytes(32 << 20);
+    let engine = builder.capacity_bytes(CAPACITY).open().unwrap();
+    block_on(engine.create_bucket("bucket", Bytes::new())).unwrap();
+    for bytes in [1 << 20, 100_000] {
+        let put = |n: u32| {
+            let key = format!("{bytes}/{n}");
+            let engine = &engine;
+            async move { engine.put_bytes("bucket", key.as_bytes(), some_bytes(bytes, 1)).await }
+        };
+        let refused = (0..1000).find_map(|n| block_on(put(n)).err());
+        assert!(matches!(refused, Some(Error::Full { .. })), "{refused:?}");
+    }
+    engine.close();
+    let files = ["shard-000.log", "shard-000.data"].map(|name| directory.path().join(name));
+    let bytes: u64 = files.iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();
+    assert!((CAPACITY / 2..=CAPACITY + 65_536).contains(&bytes), "the files take {bytes} bytes");
+}

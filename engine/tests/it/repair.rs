@@ -4,7 +4,6 @@ use super::{care::flip, open, some_bytes};
 use bytes::Bytes;
 use crossdock::{
     CommitOptions, CompleteOptions, Engine, Error, NamedPart, PutOptions, ScrubRate, VersionExport, Which,
-    error::Region,
     inspect::{Access, Store},
     layout::{ChecksumTable, Content},
 };
@@ -19,14 +18,16 @@ fn places(directory: &Path, key: &[u8]) -> Vec<(PathBuf, u64, Option<u64>)> {
     let record = image.objects().find(|entry| entry.key == key).unwrap().record.clone();
     let place = |content: &Content| match content {
         Content::Packed { place, .. } => {
-            (store.file(shard, Region::Log), store.log_offset(shard, *place).unwrap(), None)
+            let (region, offset) = store.log_place(shard, *place).unwrap();
+            (store.file(shard, region), offset, None)
         }
         Content::Extents { extents, checksums, .. } => {
             let table = match checksums {
-                ChecksumTable::Away { extent, .. } => Some(store.data_offset(shard, *extent).unwrap()),
+                ChecksumTable::Away { extent, .. } => Some(store.data_place(shard, *extent).unwrap().1),
                 ChecksumTable::Here(_) => None,
             };
-            (store.file(shard, Region::Data), store.data_offset(shard, extents[0]).unwrap(), table)
+            let (region, offset) = store.data_place(shard, extents[0]).unwrap();
+            (store.file(shard, region), offset, table)
         }
         other => panic!("{other:?}"),
     };

@@ -29,6 +29,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             inline_bytes_max: 1024,
             packed_bytes_max: 64 << 10,
             zones_max: 256,
+            mixed: true,
         },
         secret: KEY.0,
         features: 0,

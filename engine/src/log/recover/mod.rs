@@ -70,6 +70,8 @@ pub(crate) struct LogReader {
     pub(crate) zone_bytes: u32,
     /// Where zone 0 starts on the device.
     pub(crate) zones_at: u64,
+    /// Zones that are known to be there in full.
+    pub(crate) zones_there: BTreeSet<u32>,
     pub(crate) window: Option<Window>,
     /// What begins the zone that was looked at last as the next one.
     pub(crate) next_zone: Option<(u32, Option<BatchHeader>)>,
@@ -163,13 +165,9 @@ impl LogReader {
         let mut watermark = anchor.epoch_start.saturating_sub(1);
         // Batches whose acknowledgement is not known yet, with the tail before each.
         let mut uncertain: VecDeque<(Tail, Found)> = VecDeque::new();
-        let mut zones_there = 0;
         loop {
             for zone in [tail.position.zone, tail.next_zone] {
-                if zone >= zones_there {
-                    zones_there = self.zones_there();
-                }
-                if zone >= zones_there {
+                if !self.is_there(zone) {
                     return Err(self.cut_short(zone));
                 }
             }
@@ -292,10 +290,11 @@ impl LogReader {
         found.map(Some).map_err(|error| self.not_understood(position, error))
     }
 
-    /// Zones that the device has in full.
-    fn zones_there(&self) -> u32 {
-        let bytes = self.device.geometry().bytes.saturating_sub(self.zones_at);
-        u32::try_from(bytes / u64::from(self.zone_bytes)).unwrap_or(u32::MAX)
+    /// Whether the device has the zone in full.
+    fn is_there(&mut self, zone: u32) -> bool {
+        let (start, bytes) = (self.offset(LogPosition { zone, offset: 0 }), u64::from(self.zone_bytes));
+        self.zones_there.contains(&zone)
+            || self.device.bytes_from(start) >= bytes && self.zones_there.insert(zone)
     }
 
     /// The log enters and names only zones that exist, durably: if one is not there the file was cut short, and nobody knows what was
@@ -478,7 +477,7 @@ impl LogReader {
         if let Some(gate) = &self.gate {
             gate.pass(bytes).await;
         }
-        let there = self.device.geometry().bytes.saturating_sub(offset).min(bytes as u64) as usize;
+        let there = self.device.bytes_from(offset).min(bytes as u64) as usize;
         let whole;
         (lease, whole) = self.try_read(offset, lease, 0..there).await;
         self.unreadable.retain(|block| !(offset..offset + there as u64).contains(block));

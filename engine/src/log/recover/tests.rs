@@ -194,6 +194,7 @@ impl Log {
             shard: 0,
             zone_bytes: self.zone_bytes,
             zones_at: 0,
+            zones_there: BTreeSet::new(),
             window: None,
             next_zone: None,
             gate: None,

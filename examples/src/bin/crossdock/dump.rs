@@ -149,7 +149,6 @@ fn log(
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
     let anchor = chosen_anchor(store, shard)?;
-    let file = store.file(shard, Region::Log);
     let (mut place, mut next_zone) = (anchor.log_start, anchor.log_next_zone);
     let (mut shown, mut sequence) = (0, anchor.log_sequence);
     while shown < count {
@@ -165,7 +164,8 @@ fn log(
                 read = next;
             }
         }
-        let offset = store.log_offset(shard, place)?;
+        let (region, offset) = store.log_place(shard, place)?;
+        let file = store.file(shard, region);
         let (header, bytes) = match read {
             Ok((header, bytes)) if header.position == place && header.sequence == sequence => (header, bytes),
             Ok((header, _)) => {
@@ -212,13 +212,13 @@ fn batch(
     if place.offset >= ZONE_BYTES_MAX {
         return Ok(Err(DecodeError::Truncated));
     }
-    let offset = store.log_offset(shard, place)?;
-    let block = store.read_bytes(shard, Region::Log, offset, BLOCK_BYTES)?;
+    let (region, offset) = store.log_place(shard, place)?;
+    let block = store.read_bytes(shard, region, offset, BLOCK_BYTES)?;
     let header = match BatchHeader::peek(&block, &store.secret()) {
         Ok((header, _)) => header,
         Err(error) => return Ok(Err(error)),
     };
-    let copy = store.read_bytes(shard, Region::Log, offset, header.meta_blocks as usize * BLOCK_BYTES)?;
+    let copy = store.read_bytes(shard, region, offset, header.meta_blocks as usize * BLOCK_BYTES)?;
     let decoded = BatchHeader::decode(&copy, &store.secret());
     Ok(decoded.map(|(header, entries, _, _)| (header, entries.to_vec())))
 }
@@ -242,17 +242,17 @@ fn checkpoint(store: &Store, shard: u16, entries: bool, output: &mut dyn Write) 
         writeln!(output, "shard {shard} has no checkpoint yet")?;
         return Ok(());
     };
-    let file = store.file(shard, Region::Data);
     let mut chunks = Vec::new();
     let mut next = Some(root.last_chunk);
     while let Some(place) = next {
         let (mut sound, mut wrong) = (None, Vec::new());
         for extent in place.copies {
-            let offset = store.data_offset(shard, extent)?;
-            let bytes = store.read_bytes(shard, Region::Data, offset, extent.bytes() as usize)?;
+            let (region, offset) = store.data_place(shard, extent)?;
+            let file = store.file(shard, region);
+            let bytes = store.read_bytes(shard, region, offset, extent.bytes() as usize)?;
             let what = match ChunkHeader::open(&bytes, &store.secret()) {
                 Ok((header, stream, hash)) if hash == place.hash => {
-                    sound.get_or_insert_with(|| (offset, header, stream.to_vec()));
+                    sound.get_or_insert_with(|| ((file, offset), header, stream.to_vec()));
                     continue;
                 }
                 Ok(_) => "another chunk than the one that is named".to_owned(),
@@ -267,7 +267,7 @@ fn checkpoint(store: &Store, shard: u16, entries: bool, output: &mut dyn Write) 
     }
     writeln!(output, "checkpoint {}: {} chunks, {} entries", root.id, root.chunk_count, root.entry_count)?;
     chunks.reverse();
-    for (offset, header, _) in &chunks {
+    for ((file, offset), header, _) in &chunks {
         writeln!(
             output,
             "  {} offset {offset}: chunk {} of epoch {}, {} bytes",

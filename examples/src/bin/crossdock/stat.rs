@@ -176,6 +176,7 @@ fn document(
         "devices": superblock.device_count,
         "zone_bytes": superblock.geometry.zone_bytes,
         "zones_max": superblock.geometry.zones_max,
+        "mixed": superblock.geometry.mixed,
         "inline_bytes_max": superblock.geometry.inline_bytes_max,
         "packed_bytes_max": superblock.geometry.packed_bytes_max,
         "buckets": buckets,

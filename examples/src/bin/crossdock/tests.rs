@@ -225,7 +225,7 @@ fn dump_shows_each_structure() {
     let crossdock::layout::Content::Extents { extents, .. } = &object.record.content else {
         panic!("in extents")
     };
-    let offset = (store.data_offset(large, extents[0]).unwrap() + 5000).to_string();
+    let offset = (store.data_place(large, extents[0]).unwrap().1 + 5000).to_string();
     let (_, at) = tool(&["dump", path, "at", &large.to_string(), "data", &offset]);
     assert!(at.contains("no metadata") && at.contains("held by photos/2026/4 (version "), "{at}");
     let (_, at) = tool(&["dump", path, "at", &shard, "log", "16384"]);

@@ -21,8 +21,12 @@ pub(crate) fn superblock(superblock: &Superblock, output: &mut dyn Write) -> io:
     )?;
     writeln!(
         output,
-        "  zones of {} bytes, at most {} a shard; inline up to {}, packed up to {} bytes",
-        geometry.zone_bytes, geometry.zones_max, geometry.inline_bytes_max, geometry.packed_bytes_max
+        "  zones of {} bytes, at most {} a shard{}; inline up to {}, packed up to {} bytes",
+        geometry.zone_bytes,
+        geometry.zones_max,
+        if geometry.mixed { "" } else { " and file" },
+        geometry.inline_bytes_max,
+        geometry.packed_bytes_max
     )
 }
 
