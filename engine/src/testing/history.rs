@@ -309,7 +309,8 @@ fn options(faults: &Faults, rng: &mut fastrand::Rng) -> WorldOptions {
         },
         read_cache_bytes: if aside.bool() { 64 << 10 << aside.u32(0..6) } else { 0 },
         raw: aside.u8(0..3) == 0,
-        apart: aside.u8(0..8) == 0,
+        // A batch of the log that goes elsewhere leaves no trace at its end: where writes to data files do, these hold data only.
+        apart: aside.u8(0..8) == 0 || faults.misdirected,
         ..WorldOptions::default()
     }
 }

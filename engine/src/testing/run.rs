@@ -272,7 +272,7 @@ impl Run {
                 self.damaged = true;
                 self.tolerance.corrupt = true;
                 for shard in 0..*count {
-                    // Of a device not even the anchors would be safe.
+                    // Of a device not even the anchors would be safe; a data file holds nothing of the log in such a world.
                     if let Some(file) = self.world.disk.find(&format!("data-{shard}")) {
                         self.world.disk.inject(file, Fault::MisdirectedWrite, Times::Once);
                     }
