@@ -2,8 +2,8 @@
 //! against the model of a store.
 //!
 //! ```text
-//!   cargo nextest run -p crossdock-fuzz   seeds, found inputs, and a bounded count of mutations of both
-//!   cargo xtask fuzz log_entry            libFuzzer, for as long as you like
+//!   cargo test -p crossdock-fuzz      seeds, found inputs, and a bounded count of mutations of both
+//!   cargo xtask fuzz whole_request    libFuzzer, for as long as you like
 //! ```
 //!
 //! Invariants:
@@ -16,6 +16,7 @@
 pub mod captures;
 pub mod mutate;
 pub mod targets;
+pub mod vocabulary;
 
 /// A fuzz target.
 #[derive(Clone, Copy)]
@@ -34,10 +35,15 @@ impl Target {
     const fn new(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -> Target {
         Target { name, run, seeds, cost: 1 }
     }
+
+    /// The same, of which so many times fewer inputs are tried.
+    const fn costing(self, cost: u64) -> Target {
+        Target { cost, ..self }
+    }
 }
 
-/// Every target.
-pub const TARGETS: &[Target] = &[
+/// The targets of the S3 protocol, which needs no engine.
+pub const PROTOCOL: &[Target] = &[
     Target::new("request_head", targets::request_head::run, targets::request_head::seeds),
     Target::new("chunked_body", targets::chunked_body::run, targets::chunked_body::seeds),
     Target::new("signature", targets::signature::run, targets::signature::seeds),
@@ -49,16 +55,30 @@ pub const TARGETS: &[Target] = &[
     Target::new("bucket_policy", targets::bucket_policy::run, targets::bucket_policy::seeds),
     Target::new("post_form", targets::post_form::run, targets::post_form::seeds),
     Target::new("object_headers", targets::object_headers::run, targets::object_headers::seeds),
+    Target::new("put_request", targets::put_request::run, targets::put_request::seeds),
+    Target::new("whole_request", targets::whole_request::run, targets::whole_request::seeds).costing(4),
+    Target::new("structured_request", targets::structured_request::run, targets::structured_request::seeds)
+        .costing(4),
+];
+
+/// The targets of the engine, the transports and the client.
+#[cfg(feature = "engine")]
+pub const ENGINE: &[Target] = &[
     Target::new("rdma_token", targets::rdma_token::run, targets::rdma_token::seeds),
     Target::new("client_reply", targets::client_reply::run, targets::client_reply::seeds),
-    Target::new("put_request", targets::put_request::run, targets::put_request::seeds),
     Target::new("log_batch", targets::log_batch::run, targets::log_batch::seeds),
     Target::new("log_entry", targets::log_entry::run, targets::log_entry::seeds),
     Target::new("superblock", targets::superblock::run, targets::superblock::seeds),
     Target::new("checkpoint_chunk", targets::checkpoint_chunk::run, targets::checkpoint_chunk::seeds),
     // A whole engine runs for each input.
-    Target {
-        cost: 1000,
-        ..Target::new("store_vs_model", targets::store_vs_model::run, targets::store_vs_model::seeds)
-    },
+    Target::new("store_vs_model", targets::store_vs_model::run, targets::store_vs_model::seeds).costing(1000),
 ];
+
+/// The targets of the engine: none in a build without it.
+#[cfg(not(feature = "engine"))]
+pub const ENGINE: &[Target] = &[];
+
+/// Every target of this build.
+pub fn targets() -> impl Iterator<Item = &'static Target> {
+    PROTOCOL.iter().chain(ENGINE)
+}

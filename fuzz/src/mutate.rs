@@ -26,7 +26,7 @@ const EDGES: &[u64] = &[
 ];
 
 /// Text that means something to the decoders of text.
-const WORDS: &[&str] = &[
+pub(crate) const WORDS: &[&str] = &[
     "\r\n",
     "\r\n\r\n",
     "\n",

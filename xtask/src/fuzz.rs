@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz TARGET`: one fuzz target under libFuzzer.
 //!
-//! The coverage counters come from LLVM's pass, which the stable compiler can run; with `--sanitizer address` the
+//! The coverage counters come from LLVM's pass, which the stable compiler can run; with `--address-sanitizer` the
 //! compiler is asked for AddressSanitizer as well, which needs its unstable flags.
 
 use crate::cargo;
@@ -32,22 +32,19 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     let corpus = tree.path("fuzz/corpus").join(&options.target);
     let artifacts = tree.path("fuzz/artifacts").join(&options.target);
+    let dictionary = corpus.with_extension("dict");
     for directory in [&corpus, &artifacts] {
         std::fs::create_dir_all(directory)
             .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     }
+    // A target of the protocol is built without the engine, which takes a fraction of the time.
+    let features: &[&str] =
+        if needs_engine(tree, &options.target)? { &[] } else { &["--no-default-features"] };
     // The seeds are values in the source, so that they follow the format; libFuzzer wants files.
     let seeds = Line::new("cargo", tree.root())
-        .args([
-            "run",
-            "--quiet",
-            "--package",
-            "crossdock-fuzz",
-            "--bin",
-            "write_seeds",
-            "--",
-            &options.target,
-        ])
+        .args(["run", "--quiet", "--package", "crossdock-fuzz"])
+        .args(features)
+        .args(["--bin", "write_seeds", "--", &options.target])
         .args([&corpus])
         .run()?;
     if !seeds.success {
@@ -60,6 +57,7 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     // An explicit target triple keeps the flags away from build scripts and procedural macros.
     let mut line = Line::new("cargo", tree.root())
         .args(["run", "--quiet", "--release", "--package", "crossdock-fuzz", "--features", "libfuzzer"])
+        .args(features)
         .args(["--target", host_triple(), "--target-dir"])
         .args([tree.target().join("fuzz")])
         .args(["--bin", &options.target, "--"])
@@ -72,12 +70,33 @@ pub(crate) fn run(tree: &Tree, options: &Options) -> Result<bool, String> {
     line = line
         .args([format!("-artifact_prefix={}/", artifacts.display())])
         .args([format!("-max_total_time={}", options.seconds)])
+        .args([format!("-dict={}", dictionary.display())])
         .args(&options.rest)
         .env("RUSTFLAGS", flags);
     if options.address_sanitizer {
         line = line.env("RUSTC_BOOTSTRAP", "1");
     }
     Ok(line.run()?.success)
+}
+
+/// Whether a target is one of the engine's, as its `[[bin]]` in `fuzz/Cargo.toml` says.
+fn needs_engine(tree: &Tree, target: &str) -> Result<bool, String> {
+    let path = tree.path("fuzz/Cargo.toml");
+    let unread = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
+    let text = std::fs::read_to_string(&path).map_err(|error| unread(&error))?;
+    let manifest: toml::Table = text.parse().map_err(|error| unread(&error))?;
+    let programs =
+        manifest.get("bin").and_then(toml::Value::as_array).ok_or_else(|| unread(&"no [[bin]]"))?;
+    let is_it = |program: &&toml::Value| program.get("name").and_then(toml::Value::as_str) == Some(target);
+    let Some(program) = programs.iter().find(is_it) else {
+        let names = programs.iter().filter_map(|program| program.get("name")?.as_str());
+        return Err(format!(
+            "there is no target {target}; there are: {}",
+            names.collect::<Vec<_>>().join(", ")
+        ));
+    };
+    let features = program.get("required-features").and_then(toml::Value::as_array);
+    Ok(features.is_some_and(|features| features.iter().any(|feature| feature.as_str() == Some("engine"))))
 }
 
 /// How many mutations each target gets in the stage: seconds in all.

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crossdock_fuzz::mutate::mutate;
-use crossdock_fuzz::{TARGETS, Target};
+use crossdock_fuzz::{Target, targets};
 use fastrand::Rng;
 
 /// Enough to break a decoder that trusts a length; few enough for every test run.
@@ -26,7 +26,7 @@ fn found(target: &Target) -> Vec<Vec<u8>> {
 }
 
 fn try_target(name: &str) {
-    let target = TARGETS.iter().find(|target| target.name == name).expect("a target of this name");
+    let target = targets().find(|target| target.name == name).expect("a target of this name");
     let corpus = [(target.seeds)(), found(target)].concat();
     assert!(!corpus.is_empty(), "a target without seeds tests nothing");
     corpus.iter().for_each(|input| (target.run)(input));
@@ -59,7 +59,7 @@ macro_rules! targets {
         #[test]
         fn every_target_is_tried() {
             // The list of tests above, the list of targets and the programs of libFuzzer are one list.
-            let listed: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+            let listed: Vec<&str> = targets().map(|target| target.name).collect();
             assert_eq!(listed, [$(stringify!($name)),*]);
             for name in listed {
                 let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz_targets/{name}.rs"));
@@ -69,14 +69,18 @@ macro_rules! targets {
     };
 }
 
-targets! { request_head chunked_body signature header_values operation typed_request presigned_query request_documents bucket_policy post_form object_headers rdma_token client_reply put_request log_batch log_entry superblock checkpoint_chunk store_vs_model }
+targets! {
+    request_head chunked_body signature header_values operation typed_request presigned_query request_documents
+    bucket_policy post_form object_headers put_request whole_request structured_request
+    rdma_token client_reply log_batch log_entry superblock checkpoint_chunk store_vs_model
+}
 
 #[test]
 fn seeds_are_accepted_by_their_decoders() {
     // A seed that its decoder refuses would leave everything behind the first check untried.
     use crossdock::layout::{BatchHeader, ChunkHeader, SecretKey, Superblock};
     let key = SecretKey(*b"secret of a fuzz");
-    let seeds = |name: &str| (TARGETS.iter().find(|target| target.name == name).expect("a target").seeds)();
+    let seeds = |name: &str| (targets().find(|target| target.name == name).expect("a target").seeds)();
     assert!(seeds("log_batch").iter().all(|seed| BatchHeader::decode(seed, &key).is_ok()));
     assert!(seeds("checkpoint_chunk").iter().all(|seed| ChunkHeader::open(seed, &key).is_ok()));
     assert!(seeds("superblock").iter().all(|seed| Superblock::decode(seed).is_ok()));
@@ -86,11 +90,48 @@ fn seeds_are_accepted_by_their_decoders() {
     use crossdock_fuzz::targets::put_request;
     let payloads: Vec<_> = seeds("put_request").iter().map(|seed| put_request::accepted(seed)).collect();
     assert_eq!(payloads, vec![Some(put_request::PAYLOAD.to_vec()); 8]);
+    use crossdock_fuzz::targets::whole_request;
+    let captured = crossdock_fuzz::captures::all();
+    // A form says in its body who sends it.
+    let signed = captured.iter().filter(|capture| !capture.bytes.windows(9).any(|part| part == b"form-data"));
+    for capture in signed {
+        let head = capture.bytes.iter().take(200).map(|&byte| char::from(byte)).collect::<String>();
+        assert!(whole_request::understood(&capture.bytes).is_some(), "{head}");
+    }
     for seed in seeds("log_entry") {
         let mut rest = seed.as_slice();
         while !rest.is_empty() {
             crossdock::layout::Entry::decode(&mut rest).expect("a seed is made of whole entries");
         }
+    }
+}
+
+#[test]
+fn planned_requests_get_far() {
+    // Bytes at random plan requests of many operations that are understood in full, with their signature.
+    use crossdock_fuzz::targets::{structured_request, whole_request};
+    let mut rng = Rng::with_seed(1);
+    let mut found = std::collections::BTreeMap::new();
+    for _ in 0..20_000 {
+        let bytes: Vec<u8> = (0..rng.usize(16..400)).map(|_| rng.u8(..)).collect();
+        let request = structured_request::planned(&bytes);
+        if let Some((operation, _)) = request.and_then(|request| whole_request::understood(&request)) {
+            *found.entry(operation.as_str()).or_insert(0) += 1;
+        }
+    }
+    assert!(found.len() >= 30 && found.values().sum::<u32>() >= 300, "{found:?}");
+}
+
+#[test]
+fn a_dictionary_is_what_libfuzzer_reads() {
+    // One word in quotes on each line, with what is not text written in two digits.
+    let dictionary = crossdock_fuzz::vocabulary::dictionary();
+    assert!(dictionary.lines().count() > 100);
+    for line in dictionary.lines() {
+        let word = line.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).expect("a word in quotes");
+        let plain = word.replace("\\\\", "").replace("\\\"", "");
+        assert!(!word.is_empty() && word.is_ascii() && !plain.contains('"'), "{line}");
+        assert!(plain.split('\\').skip(1).all(|rest| rest.starts_with('x')), "{line}");
     }
 }
 
