@@ -3,7 +3,7 @@
 //!
 //! Its clock goes on by a microsecond each turn, so that two runs are the same.
 
-use super::world::open_core;
+use super::opening::open_core;
 use crate::{
     core_engine::CoreEngine,
     device::memory::MemoryDisk,

@@ -27,11 +27,9 @@ impl Call {
     pub(super) async fn scrub(&self, yields: bool) -> Checked {
         match self.engine().scrub(ScrubRate { bytes_per_second: None, yields }).await {
             Ok(tours) => {
-                let found: u64 = tours.iter().map(|tour| tour.findings).sum();
-                if found > 0 && !self.tolerance.corrupt && !self.tolerance.device {
-                    return Err(format!("found damage where there is none: {tours:?}"));
-                }
-                Ok(())
+                let harm = &self.tolerance.harm;
+                let wrong = tours.iter().find(|tour| tour.findings > 0 && !harm.is_unreadable(tour.shard));
+                wrong.map_or(Ok(()), |tour| Err(format!("found damage where there is none: {tour:?}")))
             }
             Err(error) => self.excuse(&error),
         }
@@ -48,9 +46,10 @@ impl Call {
                 return Ok(());
             }
             Err(error) if self.explains_missing_bucket(key, &error) => return Ok(()),
-            Err(error) => return self.excuse(&error),
+            Err(error) => return self.excuse_of(&[key], &error),
         };
-        if repaired.mended > 0 && !self.tolerance.corrupt && !self.tolerance.device {
+        let shard = self.engine().shard_of(&key.bucket(self.client()), &key.bytes(self.client()));
+        if repaired.mended > 0 && !self.tolerance.harm.is_unreadable(shard) {
             return Err(format!("{repaired:?}, where nothing is damaged"));
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! A client: does operations one after the other, and knows what each may answer.
 
 use super::{
+    harm::{Tolerance, shard_of},
     knowledge::{Knowledge, Known, KnownUpload, Made, Ticket, answers, write_condition},
     model::{Change, Line, Value, Versions, current},
     operation::{
@@ -28,36 +29,6 @@ use std::{cell::RefCell, fmt, future::Future, pin::pin, rc::Rc, task::Poll};
 
 /// A client's knowledge, shared by its tasks.
 pub type Shared = Rc<RefCell<Knowledge>>;
-
-/// Which errors the faults of a history excuse.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tolerance {
-    /// Devices fail.
-    pub device: bool,
-    /// Stored bytes are damaged.
-    pub corrupt: bool,
-    /// There is no room.
-    pub full: bool,
-    /// The store is being closed.
-    pub closed: bool,
-    /// The network loses packets and connections.
-    pub card: bool,
-}
-
-impl Tolerance {
-    /// Whether a fault excuses the error.
-    pub fn excuses(self, error: &Error) -> bool {
-        match error {
-            Error::Device(_) => self.device,
-            Error::OutcomeUnknown(cause) => self.excuses(cause),
-            Error::ReadOnly { .. } => self.device || self.corrupt,
-            Error::Corrupt(_) => self.corrupt,
-            Error::Full { .. } => self.full,
-            Error::Closed => self.closed,
-            _ => false,
-        }
-    }
-}
 
 /// One operation on its way: whose, through which cores, and which errors are excused.
 pub struct Call {
@@ -160,6 +131,18 @@ impl Call {
         Err(format!("answered {error:?}"))
     }
 
+    /// As [`Call::excuse`], of an error about these keys only: no other shard than theirs has anything to do with it.
+    pub(super) fn excuse_of(&self, keys: &[Key], error: &Error) -> Checked {
+        let client = self.client();
+        let place = |key: &Key| self.engine().shard_of(&key.bucket(client), &key.bytes(client));
+        match shard_of(error) {
+            Some(shard) if !keys.iter().any(|key| place(key) == shard) => {
+                Err(format!("answered {error:?}, where {keys:?} are on other shards"))
+            }
+            _ => self.excuse(error),
+        }
+    }
+
     /// An error that a missing bucket explains.
     pub(super) fn explains_missing_bucket(&self, key: Key, error: &Error) -> bool {
         *error == Error::NoSuchBucket && self.known.borrow().bucket_of(key).1
@@ -194,6 +177,18 @@ impl Call {
         allowed: &[Result<(), Error>],
         answer: Result<Made, Error>,
     ) -> Checked {
+        self.settle_from(&[key], key, ticket, allowed, answer)
+    }
+
+    /// As [`Call::settle`], of a change of a key that others had part in.
+    fn settle_from(
+        &self,
+        keys: &[Key],
+        key: Key,
+        ticket: Ticket,
+        allowed: &[Result<(), Error>],
+        answer: Result<Made, Error>,
+    ) -> Checked {
         match answer {
             Ok(made) => {
                 self.bucket_may_exist(key)?;
@@ -215,7 +210,7 @@ impl Call {
                 if allowed.contains(&Err(error.clone())) || self.explains_missing_bucket(key, &error) {
                     return Ok(());
                 }
-                self.excuse(&error)
+                self.excuse_of(keys, &error)
             }
         }
     }
@@ -375,7 +370,8 @@ impl Call {
         if nothing && answer.is_ok() {
             return Err("copied what is not there".into());
         }
-        self.settle(to, ticket, &allowed, answer.as_ref().map(made).map_err(Error::clone))
+        let answer = answer.as_ref().map(made).map_err(Error::clone);
+        self.settle_from(&[from, to], to, ticket, &allowed, answer)
     }
 
     // ── looking ──
@@ -414,7 +410,7 @@ impl Call {
             Err(ref error) if is_absent(error) => {
                 // A shard that has stopped writing could not take the record of a deleted bucket away; it goes at the
                 // next open.
-                if !self.tolerance.device {
+                if !self.tolerance.harm.any_may_have_stopped() {
                     self.bucket_may_exist(key)?;
                 }
                 let fits = |versions: &Versions| match (error, versions.first()) {
@@ -443,7 +439,7 @@ impl Call {
                 };
             }
             Err(error) if self.explains_missing_bucket(key, &error) => return Ok(()),
-            Err(error) => return self.excuse(&error),
+            Err(error) => return self.excuse_of(&[key], &error),
         };
         self.bucket_may_exist(key)?;
         let fits = |versions: &Versions| current(versions).is_some_and(|value| found.is_of(value, select));

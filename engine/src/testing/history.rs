@@ -37,13 +37,28 @@ pub enum Trouble {
     Errors(FaultPlan),
     /// Writes of the data files land elsewhere, so many of them.
     MisdirectedWrites(u8),
-    /// The device of a shard's log or data answers nothing but errors.
-    Vanishes {
+    /// This befalls the device of one shard, and no other.
+    Hurts {
         /// Which shard.
         shard: u8,
-        /// Its log, or its data.
+        /// The device of its log, or that of its data.
         log: bool,
+        /// What befalls it.
+        hurt: Hurt,
+        /// Steps of the life before that.
+        after: u32,
     },
+}
+
+/// What befalls a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hurt {
+    /// It answers nothing but errors from then on.
+    Vanishes,
+    /// The next write fails.
+    WriteFails,
+    /// The next sync fails.
+    SyncFails,
 }
 
 /// How a life ends.
@@ -173,7 +188,12 @@ impl Faults {
             }
         }
         if self.vanishing && rng.u8(0..4) == 0 {
-            return Some(Trouble::Vanishes { shard: rng.u8(..), log: rng.bool() });
+            let (shard, log) = (rng.u8(..), rng.bool());
+            // Drawn aside, so that older seeds stay much as they were.
+            let mut aside = rng.clone();
+            let hurt = [Hurt::Vanishes, Hurt::Vanishes, Hurt::WriteFails, Hurt::SyncFails][aside.usize(0..4)];
+            let after = if aside.u8(0..3) == 0 { 0 } else { aside.u32(0..1500) };
+            return Some(Trouble::Hurts { shard, log, hurt, after });
         }
         if self.misdirected && rng.u8(0..4) == 0 {
             return Some(Trouble::MisdirectedWrites(rng.u8(1..3)));

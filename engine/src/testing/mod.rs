@@ -12,6 +12,7 @@
 //! * [`exhaustive`] goes through all short histories and all their crashes, instead of drawing some.
 //! * [`shrink`] makes a history that fails small.
 //! * [`bare`] is a core alone on disks in memory, to count what the engine costs.
+//! * [`harm`] is what was done to which shard, and which answers that excuses.
 //! * `care` is what the store's keeper asks for: the scrub, the end of old uploads; `damage` what befalls disks at rest; `room` how much
 //!   there is of it.
 //! * [`model`] is what a store is; [`knowledge`] what a client may expect of one; [`client`] does operations and judges the
@@ -22,9 +23,11 @@ mod care;
 pub mod client;
 mod damage;
 pub mod exhaustive;
+pub mod harm;
 pub mod history;
 pub mod knowledge;
 pub mod model;
+mod opening;
 pub mod operation;
 pub mod readers;
 pub mod remote;

@@ -45,9 +45,31 @@ impl Run {
         emptied.map_err(|error| format!("emptying the store: {error}"))?;
         self.world.come_to_rest().map_err(|stuck| stuck.to_string())?;
         let packed = self.world.options().packed_bytes_max as usize;
+        let shards: Vec<u16> = (0..self.world.options().shards).collect();
         for bytes in [packed, packed + 1, packed] {
-            let put = self.ask(move |engine| async move { put_everywhere(&engine, bytes).await })?;
-            put.map_err(|error| format!("{bytes} bytes in a store from which all was deleted: {error}"))?;
+            let shards = shards.clone();
+            let put = self.ask(move |engine| async move { put_everywhere(&engine, bytes, shards).await })?;
+            let said = |(_, error)| format!("{bytes} bytes in a store from which all was deleted: {error}");
+            put.map_err(said)?;
+        }
+        Ok(())
+    }
+
+    /// The shards that nothing has befallen take an object of each kind, whatever has befallen the others: each put and delete is answered
+    /// as if all were sound.
+    pub(super) fn verify_others(&mut self) -> Checked {
+        let harm = self.world.harm().clone();
+        let sound = (0..self.world.options().shards).filter(|shard| !harm.may_have_stopped(*shard));
+        let sound: Vec<u16> = sound.collect();
+        let packed = self.world.options().packed_bytes_max as usize;
+        for bytes in [packed, packed + 1] {
+            let shards = sound.clone();
+            let put = self.ask(move |engine| async move { put_everywhere(&engine, bytes, shards).await })?;
+            let Err((shard, error)) = put else { continue };
+            // The disk may go on to fail.
+            if !(self.little_room && matches!(error, Error::Full { .. })) && !harm.may_have_stopped(shard) {
+                return Err(format!("{bytes} bytes on shard {shard}: {error}"));
+            }
         }
         Ok(())
     }
@@ -74,20 +96,21 @@ async fn empty(engine: &CoreEngine, buckets: Vec<String>) -> Result<(), Error> {
     engine.checkpoint().await
 }
 
-/// Puts an object on every shard, and deletes it.
-async fn put_everywhere(engine: &CoreEngine, bytes: usize) -> Result<(), Error> {
-    for shard in 0..engine.shard_count() {
+/// Puts an object on each of these shards, and deletes it. An error is said with the shard that was asked.
+async fn put_everywhere(engine: &CoreEngine, bytes: usize, shards: Vec<u16>) -> Result<(), (u16, Error)> {
+    for shard in shards {
         let mut keys = (0..u32::MAX).map(u32::to_be_bytes);
         let key = keys.find(|key| engine.shard_of(SHARED_BUCKET, key) == shard).expect("each has some");
         let mut attempt = 1;
         while let Err(error) = put(engine, &key, bytes).await {
             if !matches!(error, Error::Full { .. }) || attempt == ATTEMPTS {
-                return Err(error);
+                return Err((shard, error));
             }
             attempt += 1;
             engine.core().sleep(RETRY).await;
         }
-        engine.delete(SHARED_BUCKET, Delete::current(&key)).await?;
+        let deleted = engine.delete(SHARED_BUCKET, Delete::current(&key)).await;
+        deleted.map_err(|error| (shard, error))?;
     }
     Ok(())
 }

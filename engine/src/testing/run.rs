@@ -6,9 +6,10 @@
 //! (R5). All the time: that something goes on.
 
 use super::{
-    client::{Call, Shared, Tolerance, list_all, list_all_versions, read},
+    client::{Call, Shared, list_all, list_all_versions, read},
     damage::Flip,
-    history::{End, History, Step, Trouble},
+    harm::Tolerance,
+    history::{End, History, Hurt, Step, Trouble},
     knowledge::{Knowledge, Known},
     model::Model,
     operation::{CLIENTS, Key, Operation, SHARED_BUCKET, list_delimiter, own_bucket},
@@ -132,7 +133,7 @@ pub fn run_history(history: &History) -> Result<RunReport, String> {
     }
     run.end(&End::Close { after: None }, &Rc::default())?;
     let serves_all = history.options.raw || !history.options.apart;
-    if serves_all && run.little_room && !run.damaged && !run.refused && !run.tolerance.corrupt {
+    if serves_all && run.little_room && !run.damaged && !run.refused && !run.is_spoilt() {
         run.verify_room()?;
     }
     Ok(run.report())
@@ -168,11 +169,10 @@ pub(super) struct Run {
     pub(super) corrupt: BTreeSet<(usize, Key, Option<Version>)>,
     /// Places that do not hold: several keys may share one.
     rotten: BTreeSet<(u16, u64)>,
-    tolerance: Tolerance,
     /// The store may run out of room without a fault.
-    little_room: bool,
-    /// Shards may have stopped writing.
-    may_have_stopped: bool,
+    pub(super) little_room: bool,
+    /// The store is closed while clients are at work.
+    closing: bool,
 }
 
 impl Run {
@@ -187,9 +187,8 @@ impl Run {
             may_have_hole: false,
             corrupt: BTreeSet::new(),
             rotten: BTreeSet::new(),
-            tolerance: Tolerance::default(),
             little_room: options.has_little_room(),
-            may_have_stopped: false,
+            closing: false,
         };
         run.world.open().map_err(|error| format!("opening a fresh store: {error}"))?;
         let engine = run.world.engine(0);
@@ -217,60 +216,63 @@ impl Run {
     }
 
     fn life(&mut self, steps: &[Step]) -> Checked {
-        self.tolerance = self.lasting_tolerance();
-        self.may_have_stopped = false;
         let mut queues: Vec<Vec<(usize, u64, Operation)>> = vec![Vec::new(); CLIENTS];
         let mut end = &End::Close { after: None };
+        let mut later = Vec::new();
         for step in steps {
             match step {
                 Step::Do { client, core, nonce, operation } => {
                     queues[*client].push((*core, *nonce, operation.clone()));
                 }
+                Step::Trouble(trouble @ Trouble::Hurts { after, .. }) => later.push((*after, trouble)),
                 Step::Trouble(trouble) => self.begin_trouble(trouble),
                 Step::End(this) => end = this,
             }
         }
-        self.tolerance.closed = matches!(end, End::Close { after: Some(_) });
+        self.closing = matches!(end, End::Close { after: Some(_) });
         let busy = Rc::new(Cell::new(0));
         for (client, queue) in queues.into_iter().enumerate().filter(|(_, queue)| !queue.is_empty()) {
             busy.set(busy.get() + 1);
             self.start_client(client, queue, busy.clone());
         }
+        for (after, trouble) in later {
+            self.steps(after)?;
+            self.begin_trouble(trouble);
+        }
         self.end(end, &busy)
     }
 
-    /// What is excused whatever the disk does now.
-    fn lasting_tolerance(&self) -> Tolerance {
-        let device = self.world.disk.bad_blocks() > 0;
-        let corrupt = self.damaged || device || !self.flips.is_empty();
-        let card = self.world.options().card.loses();
-        Tolerance { corrupt, device, full: self.little_room, card, ..Tolerance::default() }
+    /// What is excused from here on.
+    fn tolerance(&self) -> Tolerance {
+        let (full, closed, card) = (self.little_room, self.closing, self.world.options().card.loses());
+        Tolerance { harm: self.world.harm().clone(), full, closed, card }
+    }
+
+    /// Whether some of what is stored may not be as it was written, or was not read as it is.
+    fn is_spoilt(&self) -> bool {
+        self.damaged || self.world.harm().any_is_damaged()
+    }
+
+    fn may_have_stopped(&self) -> bool {
+        self.world.harm().any_may_have_stopped()
     }
 
     fn begin_trouble(&mut self, trouble: &Trouble) {
         match trouble {
-            Trouble::Errors(plan) => {
-                self.world.disk.set_plan(*plan);
-                let fails = [plan.read_error, plan.short_read, plan.write_error, plan.sync_error];
-                let full = plan.no_space > 0 || plan.short_write > 0;
-                self.tolerance.device |= fails.iter().any(|rate| *rate > 0) || full;
-                // A short read is too little of what was asked for: its checksum does not hold.
-                self.tolerance.corrupt |= plan.short_read > 0;
-                // A write that comes short, and says no more, is taken for one that found no room.
-                self.tolerance.full |= full;
-                self.may_have_stopped |= self.tolerance.device;
-            }
-            Trouble::Vanishes { shard, log } => {
+            Trouble::Errors(plan) => self.world.disk.set_plan(*plan),
+            Trouble::Hurts { shard, log, hurt, .. } => {
                 let file = self.world.file(u16::from(*shard) % self.world.options().shards, *log);
-                for fault in [Fault::ReadError, Fault::WriteError, Fault::SyncError] {
-                    self.world.disk.inject(file, fault, Times::Sticky);
-                }
-                self.tolerance.device = true;
-                self.may_have_stopped = true;
+                let (faults, times) = match hurt {
+                    Hurt::Vanishes => {
+                        (&[Fault::ReadError, Fault::WriteError, Fault::SyncError][..], Times::Sticky)
+                    }
+                    Hurt::WriteFails => (&[Fault::WriteError][..], Times::Once),
+                    Hurt::SyncFails => (&[Fault::SyncError][..], Times::Once),
+                };
+                faults.iter().for_each(|fault| self.world.disk.inject(file, *fault, times));
             }
             Trouble::MisdirectedWrites(count) => {
                 self.damaged = true;
-                self.tolerance.corrupt = true;
                 for shard in 0..*count {
                     // Of a device not even the anchors would be safe; a data file holds nothing of the log in such a world.
                     if let Some(file) = self.world.disk.find(&format!("data-{shard}")) {
@@ -288,7 +290,7 @@ impl Run {
         busy: Rc<Cell<usize>>,
     ) {
         let known = self.clients[client].clone();
-        let tolerance = self.tolerance;
+        let tolerance = self.tolerance();
         let engines: Vec<CoreEngine> =
             (0..self.world.core_count()).map(|core| self.world.engine(core)).collect();
         let home = engines[client % engines.len()].core().clone();
@@ -298,7 +300,7 @@ impl Run {
                 let one = engines[core % engines.len()].clone();
                 let other = engines[(core + 1) % engines.len()].clone();
                 let engines = [one, other];
-                let (held, card) = (held.clone(), card.clone());
+                let (held, card, tolerance) = (held.clone(), card.clone(), tolerance.clone());
                 let call = Call { known: known.clone(), engines, tolerance, nonce, held, card };
                 // On the core it is meant for: an engine belongs to its core's thread.
                 let core = call.engines[0].core().clone();
@@ -394,7 +396,7 @@ impl Run {
                 let mut rng = fastrand::Rng::with_seed(*seed);
                 // A shard that stopped wrote no seal: rot in its last batch cannot be told from a torn tail.
                 if let Some((file, range)) = rng.choice(read_by_recovery)
-                    && !self.may_have_stopped
+                    && !self.may_have_stopped()
                 {
                     let flipped = self.world.disk.flip_some_bit_in(file, range, &mut rng);
                     self.note_flip(flipped);
@@ -408,7 +410,7 @@ impl Run {
                 let read_by_recovery = self.world.replayed_log();
                 self.world.crash();
                 self.world.disk.heal();
-                self.spoil(read_by_recovery, after.is_some() || self.may_have_stopped, *seed);
+                self.spoil(read_by_recovery, after.is_some() || self.may_have_stopped(), *seed);
             }
             End::Rot { seed } => {
                 self.rest_and_verify(busy)?;
@@ -416,13 +418,13 @@ impl Run {
                 self.world.disk.heal();
                 let mut rng = fastrand::Rng::with_seed(*seed);
                 // A shard that stopped wrote no seal: rot in its last batch cannot be told from a torn tail.
-                if !self.may_have_stopped {
+                if !self.may_have_stopped() {
                     let flipped = self.world.disk.flip_some_bit(&mut rng);
                     self.note_flip(flipped);
                 }
             }
         }
-        self.tolerance = self.lasting_tolerance();
+        self.closing = false;
         self.open()?;
         if self.refused {
             return Ok(());
@@ -433,7 +435,7 @@ impl Run {
     /// Whether the disks as they lie hold a sound store: not after each life, for it reads every byte, and not where
     /// something was damaged.
     fn check_disks(&mut self, worst: Severity) -> Checked {
-        let excused = self.may_have_stopped || self.tolerance.corrupt;
+        let excused = self.may_have_stopped() || self.is_spoilt();
         if excused || self.world.rng().u8(0..CHECK_DISKS_EVERY) > 0 {
             return Ok(());
         }
@@ -444,9 +446,10 @@ impl Run {
     /// A recovery during which the disk still fails may fail; the power then goes once more.
     fn open_in_trouble(&mut self) -> Checked {
         match self.world.open() {
-            Ok(()) | Err(OpenFailure::Refused(OpenError::Device(_))) => {}
+            Ok(()) => {}
+            Err(OpenFailure::Refused(OpenError::Device(error))) if self.world.harm().explains(&error) => {}
             // A short read of an anchor or a checkpoint is damage as far as anyone can tell.
-            Err(OpenFailure::Refused(OpenError::Recovery { .. })) if self.tolerance.corrupt => {}
+            Err(OpenFailure::Refused(OpenError::Recovery { .. })) if self.is_spoilt() => {}
             Err(failure) => return Err(format!("opening on a failing disk: {failure}")),
         }
         self.world.crash();
@@ -455,19 +458,21 @@ impl Run {
 
     fn rest_and_verify(&mut self, busy: &Rc<Cell<usize>>) -> Checked {
         self.drain(busy)?;
-        self.world.disk.heal();
-        if self.may_have_stopped {
-            // Shards may have stopped: what they still show is checked by the clients, and all of it once they are open
-            // again.
-            return Ok(());
+        if self.may_have_stopped() {
+            // What the shards that have stopped still show is checked by the clients, and all of it once they are open again. The others
+            // go on.
+            let checked = self.verify_others();
+            self.world.disk.heal();
+            return checked.map_err(|wrong| format!("beside shards that have stopped: {wrong}"));
         }
+        self.world.disk.heal();
         self.verify().map_err(|wrong| format!("at rest: {wrong}"))
     }
 
     /// The same; and every log says then that all that was acknowledged is durable, but for those that stopped.
     fn rest_and_seal(&mut self, busy: &Rc<Cell<usize>>) -> Checked {
         self.rest_and_verify(busy)?;
-        if !self.may_have_stopped {
+        if !self.may_have_stopped() {
             self.world.seal().map_err(|stuck| format!("sealing: {stuck}"))?;
         }
         Ok(())
@@ -581,7 +586,7 @@ impl Run {
     pub(super) fn call(&mut self, client: usize) -> Call {
         let (one, other) = (self.world.rng().usize(..8), self.world.rng().usize(..8));
         let engines = [self.world.engine(one), self.world.engine(other)];
-        let (tolerance, held, card) = (self.tolerance, Held::default(), self.world.card());
+        let (tolerance, held, card) = (self.tolerance(), Held::default(), self.world.card());
         Call { known: self.clients[client].clone(), engines, tolerance, nonce: 0, held, card }
     }
 

@@ -64,8 +64,8 @@ impl Call {
         }
     }
 
-    /// An error about an upload: that it is not there, if it may be over, or one that a fault excuses.
-    fn excuse_upload(&self, slot: u8, error: &Error) -> Checked {
+    /// An error about an upload, in which these keys have a part too: that it is not there, if it may be over, or one that a fault excuses.
+    fn excuse_upload(&self, slot: u8, also: &[Key], error: &Error) -> Checked {
         let Some(upload) = upload_in(&self.known, slot) else { return self.excuse(error) };
         if *error == Error::NoSuchUpload && upload.may_be_over
             || self.explains_missing_bucket(upload.key, error)
@@ -73,7 +73,7 @@ impl Call {
             self.end(slot);
             return Ok(());
         }
-        self.excuse(error)
+        self.excuse_of(&[&[upload.key], also].concat(), error)
     }
 
     pub(super) async fn create_upload(&self, slot: u8, key: Key) -> Checked {
@@ -106,7 +106,10 @@ impl Call {
                 if !error.is_uncertain() {
                     self.known.borrow_mut().orphans_max -= 1;
                 }
-                if self.explains_missing_bucket(key, &error) { Ok(()) } else { self.excuse(&error) }
+                match self.explains_missing_bucket(key, &error) {
+                    true => Ok(()),
+                    false => self.excuse_of(&[key], &error),
+                }
             }
         }
     }
@@ -139,7 +142,7 @@ impl Call {
             }
             Err(error) => Err(error),
         };
-        self.settle_part(slot, number, ticket, &[value], answer)
+        self.settle_part((slot, number, ticket), &[], &[value], answer)
     }
 
     pub(super) async fn copy_part(&self, slot: u8, number: u8, from: Key) -> Checked {
@@ -171,7 +174,7 @@ impl Call {
                 Ok(())
             }
             Ok(_) if values.is_empty() => Err("copied what is not there".into()),
-            answer => self.settle_part(slot, number, ticket, &values, answer),
+            answer => self.settle_part((slot, number, ticket), &[from], &values, answer),
         }
     }
 
@@ -183,9 +186,8 @@ impl Call {
 
     fn settle_part(
         &self,
-        slot: u8,
-        number: u8,
-        ticket: Ticket,
+        (slot, number, ticket): (u8, u8, Ticket),
+        also: &[Key],
         values: &[Value],
         answer: Result<PartInfo, Error>,
     ) -> Checked {
@@ -208,7 +210,7 @@ impl Call {
                 if !error.is_uncertain() {
                     self.with_part(slot, number, |part| part.withdraw(ticket));
                 }
-                self.excuse_upload(slot, &error)
+                self.excuse_upload(slot, also, &error)
             }
         }
     }
@@ -231,7 +233,7 @@ impl Call {
                         return self.check_parts(slot, &found);
                     }
                 }
-                Err(error) => return self.excuse_upload(slot, &error),
+                Err(error) => return self.excuse_upload(slot, &[], &error),
             }
         }
     }
@@ -326,7 +328,7 @@ impl Call {
                         upload.iter_mut().for_each(|upload| upload.may_be_over = may_be_over);
                     });
                 }
-                self.excuse_upload(slot, &error)
+                self.excuse_upload(slot, &[], &error)
             }
         }
     }

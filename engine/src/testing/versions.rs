@@ -93,7 +93,7 @@ impl Call {
             Err(error) => return self.excuse(&error).map(|()| None),
         };
         // As when a key is read: the record of a deleted bucket may still be there.
-        if !(page.items.is_empty() && self.tolerance.device) {
+        if !(page.items.is_empty() && self.tolerance.harm.any_may_have_stopped()) {
             self.bucket_may_exist(key)?;
         }
         let mut found = Vec::new();
@@ -163,8 +163,10 @@ impl Call {
             {
                 Ok(Seen::AsItIs)
             }
-            (Err(Error::Corrupt(at)), _) => self.excuse(&Error::Corrupt(at)).map(|()| Seen::Corrupt(at)),
-            (Err(error), _) => self.excuse(&error).map(|()| Seen::Nothing),
+            (Err(Error::Corrupt(at)), _) => {
+                self.excuse_of(&[key], &Error::Corrupt(at)).map(|()| Seen::Corrupt(at))
+            }
+            (Err(error), _) => self.excuse_of(&[key], &error).map(|()| Seen::Nothing),
         }
     }
 

@@ -4,17 +4,21 @@
 //! microseconds; when nobody has anything to do, time leaps to the next deadline. Now and then a core stands still for a
 //! while, as a thread does that the kernel has taken the processor from, and what hangs on the disk goes on.
 
-use super::{history::Work, remote::CARD};
+use super::{
+    harm::Harm,
+    history::Work,
+    opening::{BATCH_BUFFERS, STEPS_MAX, open_core},
+    remote::CARD,
+};
+pub use super::opening::{OpenFailure, Stuck};
 use crate::{
-    cache::ReadCache,
-    core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
+    core_engine::CoreEngine,
     device::simulated::{DiskOptions, FileId, Lie, Loss, SimulatedDisk},
     error::{self, OpenError},
     events::EventHub,
     inspect::Severity,
     layout::{Geometry, SecretKey},
     log::memory::LogMemory,
-    metrics::CoreMetrics,
     reactor::{Core, CoreOptions, Driver, Moment, WakeCore},
     shard::{Shard, ShardFiles, ShardIdentity, Tuning, reading::Reading},
     store::Placement,
@@ -27,6 +31,7 @@ use crossdock_transport::{
 };
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     future::Future,
     ops::Range,
     rc::Rc,
@@ -35,7 +40,6 @@ use std::{
 };
 
 const CORE_MEMORY_BYTES: usize = 36 << 20;
-const BATCH_BUFFERS: usize = 6;
 const QUEUE_DEPTH: usize = 64;
 /// Where the simulated wall clock starts: some day in 2026.
 const WALL_CLOCK_START_MS: u64 = 1_790_000_000_000;
@@ -53,8 +57,6 @@ pub const CORE_STALL_STEPS_MAX: u64 = 400;
 const RELEASE_EVERY: u32 = 100;
 /// The longest that operations hang when nobody has anything else to do.
 const HANG_NS_MAX: u64 = 1_000_000_000;
-/// Steps after which what has not come will not come: far above what any operation takes.
-const STEPS_MAX: u64 = 400_000;
 
 /// How large the world is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,43 +174,6 @@ impl Driver for SimulatedDriver {
     }
 }
 
-/// Something waits for what will never come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stuck {
-    /// Whether nobody can go on, or everybody goes on without end.
-    pub idle: bool,
-    /// What lies where, in words.
-    pub scene: String,
-}
-
-impl std::fmt::Display for Stuck {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.idle {
-            true => write!(f, "no progress: nobody can go on, and a task waits for what will never come")?,
-            false => write!(f, "no progress: not done after {STEPS_MAX} steps")?,
-        }
-        write!(f, " ({})", self.scene)
-    }
-}
-
-/// Why the store did not open.
-#[derive(Debug)]
-pub enum OpenFailure {
-    /// Recovery said so.
-    Refused(OpenError),
-    /// Recovery never came to an end.
-    Stuck(Stuck),
-}
-
-impl std::fmt::Display for OpenFailure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            OpenFailure::Refused(error) => error.fmt(f),
-            OpenFailure::Stuck(stuck) => stuck.fmt(f),
-        }
-    }
-}
-
 type Opening = Rc<RefCell<Vec<Result<CoreEngine, OpenError>>>>;
 
 /// A world with a formatted store in it.
@@ -222,6 +187,8 @@ pub struct World {
     wall_clock_set_ms: Rc<Cell<u64>>,
     cores: Vec<Core>,
     engines: Vec<CoreEngine>,
+    /// What has befallen the shards.
+    harm: Harm,
     card: SimulatedNic,
     /// The card's part of each core.
     endpoints: Vec<Rc<dyn Endpoint>>,
@@ -256,14 +223,11 @@ impl World {
             volatile_cache: options.volatile_cache,
             lie: None,
         });
-        for shard in 0..options.shards {
-            if options.raw {
-                disk.create_raw(&format!("device-{shard}"), options.log_region().1);
-                continue;
-            }
-            disk.create_file(&format!("log-{shard}"), 0);
-            disk.create_file(&format!("data-{shard}"), 0);
-        }
+        let create = |shard| match options.raw {
+            true => [disk.create_raw(&format!("device-{shard}"), options.log_region().1); 2],
+            false => ["data", "log"].map(|kind| disk.create_file(&format!("{kind}-{shard}"), 0)),
+        };
+        let files = (0..options.shards).map(create).collect();
         let geometry = Geometry {
             shard_count: options.shards,
             zone_bytes: options.zone_bytes,
@@ -276,6 +240,7 @@ impl World {
         let mut world = World {
             options,
             geometry,
+            harm: Harm::new(disk.clone(), files, BTreeSet::new()),
             disk,
             rng,
             clock,
@@ -313,12 +278,12 @@ impl World {
 
     /// The file of a shard's log or data, or its device.
     pub fn file(&self, shard: u16, log: bool) -> FileId {
-        let kind = match (self.options.raw, log) {
-            (true, _) => "device",
-            (false, true) => "log",
-            (false, false) => "data",
-        };
-        self.disk.find(&format!("{kind}-{shard}")).expect("made with the world")
+        self.harm.file(shard, log)
+    }
+
+    /// What has befallen the shards in this life, and what of older damage is there.
+    pub fn harm(&self) -> &Harm {
+        &self.harm
     }
 
     /// Where the anchors of a shard are in its log file.
@@ -427,6 +392,8 @@ impl World {
             }
         }
         self.engines.sort_by_key(|engine| engine.core().index());
+        let shards = self.engines.iter().flat_map(|engine| engine.own_shards());
+        self.harm = self.harm.with_holes(shards.filter(|shard| shard.has_hole()).map(|s| s.id()).collect());
         let first = self.engine(0);
         let settled = self.try_run(async move { first.settle_buckets().await });
         if let Err(error) = settled.map_err(OpenFailure::Stuck)? {
@@ -447,6 +414,8 @@ impl World {
     }
 
     fn begin_open(&mut self) -> Opening {
+        self.disk.forget_struck();
+        self.harm = self.harm.with_holes(BTreeSet::new());
         self.start_cores();
         let placement = Arc::new(Placement::new(self.geometry, STORE, self.options.cores));
         let (results, events) = (Opening::default(), Arc::<EventHub>::default());
@@ -532,7 +501,7 @@ impl World {
 
     /// Whether a shard misses something of its log, and says so.
     pub fn has_hole(&self) -> bool {
-        self.engines.iter().flat_map(|engine| engine.own_shards()).any(|shard| shard.has_hole())
+        self.harm.has_hole()
     }
 
     /// Steps until every log says that all that was acknowledged is durable.
@@ -756,44 +725,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-pub(super) async fn open_core(
-    core: Core,
-    placement: Arc<Placement>,
-    files: Vec<ShardFiles>,
-    identities: Vec<ShardIdentity>,
-    (tuning, read_cache_bytes): (Tuning, usize),
-    events: Arc<EventHub>,
-) -> Result<CoreEngine, OpenError> {
-    let mine = (0..placement.geometry.shard_count).filter(|shard| placement.core_of(*shard) == core.index());
-    let memory = LogMemory::reserve(core.pool(), BATCH_BUFFERS, mine.count()).expect("a fresh pool");
-    let mut shards = Vec::new();
-    for (identity, files) in identities.iter().zip(&files) {
-        let mine = placement.core_of(identity.shard) == core.index();
-        shards.push(match mine {
-            true => {
-                let opening = Shard::open(*identity, core.clone(), files.clone(), tuning, memory.share());
-                Some(opening.await?.0)
-            }
-            false => None,
-        });
-    }
-    let limits = CoreLimits::new(64, 32 << 20, Duration::from_secs(3600));
-    let (opened, stop, metrics) = (Flag::default(), Flag::default(), Arc::<CoreMetrics>::default());
-    let cache = ReadCache::new(core.pool(), read_cache_bytes, metrics.clone());
-    let attached = RefCell::default();
-    Ok(CoreEngine::new(CoreState {
-        core,
-        placement,
-        files,
-        shards,
-        limits,
-        cache,
-        opened,
-        stop,
-        metrics,
-        events,
-        attached,
-    }))
 }

@@ -1,10 +1,10 @@
 //! What goes wrong on a simulated disk: how often by the plan, when by injection, and how often it did.
 
 use super::FileId;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// One way to go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// A read completes with `EIO`.
     ReadError,
@@ -132,6 +132,8 @@ pub(super) struct Faults {
     pub(super) plan: FaultPlan,
     pub(super) counts: FaultCounts,
     injected: Vec<(FileId, Fault, Times)>,
+    /// What has struck each file since that was last forgotten.
+    pub(super) struck: BTreeSet<(FileId, Fault)>,
 }
 
 impl Faults {
@@ -164,6 +166,9 @@ impl Faults {
         // The generator turns whether or not there is a rate, so that a plan changes what fails and not what follows.
         let strikes = rng.u32(0..1_000_000) < rate || injected.is_some();
         *count += u64::from(strikes);
+        if strikes {
+            self.struck.insert((file, fault));
+        }
         strikes
     }
 }

@@ -91,6 +91,8 @@ struct State {
     slow: Vec<(FileId, Range<u64>, u32)>,
     /// Blocks that can not be read until they are written again.
     bad: BTreeSet<(FileId, u64)>,
+    /// Files in which bits were flipped, blocks went bad or writes landed that were meant for elsewhere.
+    damaged: BTreeSet<FileId>,
     faults: Faults,
     /// Counts operations posted and completed.
     moments: u64,
@@ -151,6 +153,7 @@ impl SimulatedDisk {
             operations: Vec::new(),
             slow: Vec::new(),
             bad: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             faults: Faults::default(),
             moments: 0,
             life: 0,
@@ -229,6 +232,7 @@ impl SimulatedDisk {
     pub fn flip_bit(&self, file: FileId, offset: u64, bit: u8) {
         let mut state = self.0.borrow_mut();
         state.files[file.0].image.flip_bit(offset, bit);
+        state.damaged.insert(file);
         state.faults.counts.bit_flips += 1;
     }
 
@@ -236,7 +240,24 @@ impl SimulatedDisk {
     pub fn make_bad(&self, file: FileId, offset: u64) {
         let mut state = self.0.borrow_mut();
         state.bad.insert((file, offset / BLOCK_BYTES as u64));
+        state.damaged.insert(file);
         state.faults.counts.bad_blocks += 1;
+    }
+
+    /// Whether this has struck the file since [`SimulatedDisk::forget_struck`]. A block that can not be read counts as [`Fault::ReadError`]
+    /// when somebody tries.
+    pub fn has_struck(&self, file: FileId, fault: Fault) -> bool {
+        self.0.borrow().faults.struck.contains(&(file, fault))
+    }
+
+    /// Begins anew to remember what strikes which file.
+    pub fn forget_struck(&self) {
+        self.0.borrow_mut().faults.struck.clear();
+    }
+
+    /// Whether something of what was written to the file was ever damaged at rest, or may lie under what was meant for elsewhere.
+    pub fn is_damaged(&self, file: FileId) -> bool {
+        self.0.borrow().damaged.contains(&file)
     }
 
     /// Blocks that can not be read.
@@ -464,9 +485,9 @@ impl State {
             Kind::Read { offset, at, bytes } => {
                 let image = &self.files[file.0].image;
                 let mut count = bounds::check_read(offset, bytes, image.bytes())?;
-                if self.faults.strikes(file, Fault::ReadError, rng)
-                    || self.bad.range(blocks_of(file, offset, count)).next().is_some()
-                {
+                let bad = self.bad.range(blocks_of(file, offset, count)).next().is_some();
+                if self.faults.strikes(file, Fault::ReadError, rng) || bad {
+                    self.faults.struck.insert((file, Fault::ReadError));
                     return Err(bounds::os_error(Errno::IO));
                 }
                 if count > 0 && self.faults.strikes(file, Fault::ShortRead, rng) {
@@ -505,6 +526,7 @@ impl State {
                 if self.faults.strikes(file, Fault::MisdirectedWrite, rng) {
                     let blocks = (image.bytes() - source.len() as u64) / BLOCK_BYTES as u64;
                     place = rng.u64(0..=blocks) * BLOCK_BYTES as u64;
+                    self.damaged.insert(file);
                 }
                 let reach = match durability {
                     Durability::Durable if self.options.lie != Some(Lie::IgnoresDurable) => Reach::Durable,
