@@ -125,6 +125,19 @@ impl Arena {
         Pool::new(Arc::new(shared), Superpages::new(first as u32, count as u32))
     }
 
+    /// The same memory once more, with all pools to be taken anew, if nobody has anything of it: no pool, no lease, no device. Saves
+    /// the mapping and the faults of its pages. What was written stays there, as in memory that a pool leases again.
+    ///
+    /// # Errors
+    /// The arena as it is: somebody has something of it.
+    pub fn renew(self) -> Result<Arena, Arena> {
+        let mut shared = Arc::try_unwrap(self.0).map_err(Arena)?;
+        // Whatever leases its headers tell of, there are none: each would keep the arena.
+        shared.headers.fill_with(Header::new);
+        shared.pools_taken.fill_with(|| AtomicBool::new(false));
+        Ok(Arena(Arc::new(shared)))
+    }
+
     /// How many pools the arena is divided in.
     pub fn pool_count(&self) -> usize {
         self.0.pools_taken.len()
@@ -202,3 +215,30 @@ pub(super) fn offset_of(granule: u32) -> usize {
 
 const _: () = assert!(ARENA_BYTES_MAX / PAGE_BYTES < u32::MAX as usize);
 const _: () = assert!(SUPERPAGE_GRANULES as usize * PAGE_BYTES == SUPERPAGE_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory is had once more when all of it is back, and not while anybody has a part: the pool, a lease that outlives it, or another handle.
+    #[test]
+    fn an_arena_is_renewed_when_all_of_it_is_back() {
+        let options =
+            ArenaOptions { bytes: 2 * SUPERPAGE_BYTES, pools: 2, pages: PagePolicy::Plain, prefault: false };
+        let mut arena = Arena::map(&options).unwrap();
+        for _ in 0..3 {
+            let (one, other) = (arena.pool(0), arena.pool(1));
+            let lease = one.try_acquire(100).unwrap();
+            let kept = other.try_acquire(SUPERPAGE_BYTES).unwrap().freeze();
+            assert!(other.try_acquire(PAGE_BYTES).is_none(), "the other pool is all taken");
+            arena = arena.renew().unwrap_err();
+            drop((one, other, lease));
+            arena = arena.renew().unwrap_err();
+            drop(kept);
+            let handle = arena.clone();
+            arena = arena.renew().unwrap_err();
+            drop(handle);
+            arena = arena.renew().unwrap();
+        }
+    }
+}
