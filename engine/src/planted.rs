@@ -39,6 +39,12 @@ pub enum Bug {
     TrustsReads,
     /// Where the log can not be read it ends.
     EndsAtBadBlocks,
+    /// Of two files that a batch points into only one is synced before it is written.
+    SyncsOneFile,
+    /// No checkpoint is taken because of how much there would be to replay.
+    PutsOffCheckpoints,
+    /// With one shard all others stop taking changes.
+    StopsOthers,
 }
 
 /// Names the places once, for the type and for the list of all.
@@ -127,13 +133,25 @@ pub(crate) const fn planted_once(_bug: Bug) -> bool {
     false
 }
 
+/// Whether [`planted_once`] was answered yes for this rule.
+#[cfg(not(planted))]
+#[inline(always)]
+pub(crate) const fn was_made(_bug: Bug) -> bool {
+    false
+}
+
+/// Has [`planted_once`] answer yes for this rule once more.
+#[cfg(not(planted))]
+#[inline(always)]
+pub(crate) const fn unmake(_bug: Bug) {}
+
 /// Dies here if asked to.
 #[cfg(not(planted))]
 #[inline(always)]
 pub(crate) const fn reach(_point: Point) {}
 
 #[cfg(planted)]
-pub(crate) use build::{planted, planted_once, reach};
+pub(crate) use build::{planted, planted_once, reach, unmake, was_made};
 
 #[cfg(planted)]
 mod build {
@@ -148,7 +166,7 @@ mod build {
 
     impl Bug {
         /// All of them, in the order in which they are tried.
-        pub const ALL: [Bug; 14] = [
+        pub const ALL: [Bug; 17] = [
             Bug::SkipsDataSync,
             Bug::AcknowledgesEarly,
             Bug::ReusesExtents,
@@ -163,6 +181,9 @@ mod build {
             Bug::FreesExtentsEarly,
             Bug::TrustsReads,
             Bug::EndsAtBadBlocks,
+            Bug::SyncsOneFile,
+            Bug::PutsOffCheckpoints,
+            Bug::StopsOthers,
         ];
     }
 
@@ -189,6 +210,16 @@ mod build {
 
     pub(crate) fn planted_once(bug: Bug) -> bool {
         planted(bug) && !MADE.replace(true)
+    }
+
+    pub(crate) fn was_made(bug: Bug) -> bool {
+        planted(bug) && MADE.get()
+    }
+
+    pub(crate) fn unmake(bug: Bug) {
+        if planted(bug) {
+            MADE.set(false);
+        }
     }
 
     /// Set to `POINT:N`, ends the process when it gets to the point for the N-th time, as `kill -9` does, with a line on

@@ -335,7 +335,7 @@ impl CoreEngine {
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`]; [`Error::ConditionFailed`], [`Error::NoSuchKey`] if a tag was to match; [`Error::Changed`] if
-    /// [`Delete::attributes`], [`Delete::version`] or the bucket were to be others; [`Error::Full`] for a marker that would take room; [`Error::Busy`], [`Error::ReadOnly`],
+    /// [`Delete::attributes`], [`Delete::version`] or the bucket were to be others; [`Error::Full`] for a marker where there is no room for a checkpoint with it; [`Error::Busy`], [`Error::ReadOnly`],
     /// [`Error::ShardUnavailable`], and [`Error::Device`] of a device that failed before: nothing is deleted then. After
     /// [`Error::OutcomeUnknown`] and [`Error::Closed`] it may be.
     pub async fn delete(&self, bucket: &str, delete: Delete) -> Result<Deleted, Error> {

@@ -41,6 +41,8 @@ const CORE_MEMORY_BYTES_MIN: usize = 32 << 20;
 /// and any burst has more: each is through in tens of milliseconds on a network of a gigabit, so that hundreds have had their turn before
 /// anybody is refused. Still much less than the minute after which clients give up, and ask again.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+/// One in so many bytes of a bounded index is left by what adds to it.
+const INDEX_KEPT: u64 = 8;
 /// Memory of the core that reads superblocks and formats: a superpage for each class of buffer it uses, and one more.
 const SCAFFOLD_BYTES: usize = 16 << 20;
 /// Operations in flight on each ring.
@@ -377,7 +379,11 @@ impl Builder {
             pin: self.pin,
             busy_poll: self.busy_poll,
             front_end: self.front_end.clone(),
-            tuning: crate::shard::Tuning { index_bytes_max, ..crate::shard::Tuning::default() },
+            tuning: crate::shard::Tuning {
+                index_bytes_max,
+                index_bytes_kept: index_bytes_max / INDEX_KEPT,
+                ..crate::shard::Tuning::default()
+            },
             transports: self.transports.clone(),
             session_limits: self.session_limits,
             scrub: self.scrub,

@@ -53,7 +53,8 @@ impl Shard {
             if std::mem::replace(&mut state.checkpointing, true) {
                 return Ok(());
             }
-            state.log_bytes_since_checkpoint = 0;
+            let in_flight = state.in_flight.iter().map(|batch| batch.bytes).sum();
+            state.replay.begin(in_flight);
             match state.in_flight.front() {
                 Some(batch) => ReplayStart {
                     position: batch.position,
@@ -78,10 +79,9 @@ impl Shard {
             let mut state = self.state.borrow_mut();
             state.checkpointing = false;
             state.checkpoint_taking = 0;
-            if result.is_err() {
-                // As much is to be replayed as before: it is tried again before as much again is written, and not with every batch.
-                let limit = self.tuning.checkpoint_log_bytes;
-                state.log_bytes_since_checkpoint = state.log_bytes_since_checkpoint.max(limit - limit / 8);
+            match result {
+                Ok(()) => state.replay.end(),
+                Err(_) => state.replay.fail(),
             }
         }
         self.progressed();

@@ -15,7 +15,7 @@ use crate::{
         build::{Forming, Stamp, payload_bytes},
     },
     memory::LOG_PENDING_BYTES_MAX,
-    planted::{Bug, Point, planted, reach},
+    planted::{Bug, Point, planted, planted_once, reach, was_made},
     reactor::{Moment, Sleep},
 };
 use crossdock_transport::{operation::OsError, ring::Durability};
@@ -38,7 +38,7 @@ impl Shard {
     /// Whether the shard writes at all. What is asked of work that makes room: it must not be kept from that by a queue that is full
     /// because there is none.
     pub(super) fn check_running(&self, state: &State) -> Result<(), Error> {
-        if state.failed.is_some() || state.hole.is_some() {
+        if state.failed.is_some() || state.hole.is_some() || was_made(Bug::StopsOthers) {
             return Err(Error::ReadOnly { shard: self.id() });
         }
         if self.closing.get() {
@@ -195,12 +195,13 @@ impl Shard {
                 state.counts.seals += u64::from(batch.entries.is_empty());
                 state.counts.entries += batch.entries.len() as u64;
                 state.counts.log_bytes += batch.scatter.bytes() as u64;
-                state.log_bytes_since_checkpoint += batch.scatter.bytes() as u64;
+                state.replay.logged(batch.scatter.bytes() as u64);
                 state.in_flight.push_back(InFlight {
                     sequence: batch.sequence,
                     position: batch.position,
                     previous,
                     next_zone,
+                    bytes: batch.scatter.bytes() as u64,
                     entries: batch.entries,
                     result: None,
                 });
@@ -343,6 +344,7 @@ impl Shard {
                     // What the device holds now is unknown: nothing after this may be acknowledged, ever.
                     tracing::error!(%error, "shard stops writing");
                     state.failed.get_or_insert(error);
+                    let _ = planted_once(Bug::StopsOthers);
                 }
                 None => {}
             }
@@ -357,7 +359,7 @@ impl Shard {
                 self.seal_later(&mut state);
             }
             let short = self.is_short(&state);
-            let due = state.log_bytes_since_checkpoint >= self.tuning.checkpoint_log_bytes
+            let due = state.replay.is_due() && !planted(Bug::PutsOffCheckpoints)
                 || short && state.log_order.len() > 1;
             (due && !state.checkpointing && state.failed.is_none(), short)
         };

@@ -110,9 +110,9 @@ impl Shard {
             true => state.overlay.version(&state.catalog, bucket, &key, Which::Null).0,
             false => None,
         };
-        // A marker adds something. One that replaces an object gives back more than it takes, and goes on a full store too.
+        // A marker adds a record. One that replaces an object gives back more than it takes.
         if replaced.as_ref().is_none_or(|replaced| replaced.marker.is_some())
-            && let Err(error) = self.check_room(state)
+            && let Err(error) = self.check_room_for_marker(state)
         {
             return Judged { outcome: Err(error), ticket: None };
         }

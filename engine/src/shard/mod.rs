@@ -20,6 +20,7 @@ pub(crate) mod listing;
 pub(crate) mod open;
 pub(crate) mod overlay;
 pub(crate) mod reading;
+mod replay;
 pub(crate) mod requests;
 pub(crate) mod scrub;
 pub(crate) mod space;
@@ -152,8 +153,10 @@ pub(crate) struct Tuning {
     pub(crate) checkpoint_log_bytes: u64,
     /// How long after the last acknowledgement an idle log is sealed, in microseconds.
     pub(crate) seal_us: u64,
-    /// Bytes of the heap that its index may take.
+    /// Bytes of the heap that its index may take; with more it is not opened.
     pub(crate) index_bytes_max: u64,
+    /// Of these so many are left by what adds to it: for the last change that is let in, and for records of buckets, which all shards have.
+    pub(crate) index_bytes_kept: u64,
     /// How often a scrub logs how far it is, in microseconds.
     pub(crate) scrub_note_us: u64,
 }
@@ -164,6 +167,7 @@ impl Default for Tuning {
             checkpoint_log_bytes: if cfg!(planted) { 2 << 20 } else { 64 << 20 },
             seal_us: 2000,
             index_bytes_max: u64::MAX,
+            index_bytes_kept: 0,
             scrub_note_us: 30_000_000,
         }
     }
@@ -200,7 +204,9 @@ struct State {
     version_counter: u64,
     anchor: Anchor,
     checkpoint_extents: Vec<Extent>,
-    log_bytes_since_checkpoint: u64,
+    replay: replay::ReplayLength,
+    /// Bytes of log that the open replayed.
+    replayed_bytes: u64,
     checkpointing: bool,
     /// Bytes of extents that the checkpoint being taken has so far.
     checkpoint_taking: u64,
@@ -236,6 +242,7 @@ struct InFlight {
     position: LogPosition,
     previous: MetaHash,
     next_zone: u32,
+    bytes: u64,
     entries: Vec<Entry>,
     result: Option<Result<(), DeviceError>>,
 }
@@ -380,6 +387,13 @@ impl Shard {
             // What is on its way to the device is known there.
             Work::Anchor => false,
         }
+    }
+
+    /// Bytes of log that its open replayed, and the most that an open now would have to; none where checkpoints can not be taken.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn replay_bytes(&self) -> (u64, Option<u64>) {
+        let state = self.state.borrow();
+        (state.replayed_bytes, state.replay.bytes_max())
     }
 
     /// Whether its log says that all that was acknowledged is durable.

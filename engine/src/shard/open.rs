@@ -7,6 +7,7 @@ use super::{
     gather::Gathering,
     overlay::Overlay,
     reading::{ReadCheckpoint, Reading},
+    replay::ReplayLength,
     scrub::Scrub,
     space::{Space, Zoning},
     sync::Syncs,
@@ -19,7 +20,7 @@ use crate::{
         recover::{Found, Replayed},
         tail::Tail,
     },
-    planted::{Bug, Point, planted, reach},
+    planted::{Bug, Point, planted, reach, unmake},
     reactor::{Core, Moment, Signal},
 };
 use std::{
@@ -42,6 +43,8 @@ pub struct RecoveryReport {
     pub batches: u64,
     /// Entries in them.
     pub entries: u64,
+    /// Bytes of log that they take.
+    pub log_bytes: u64,
     /// Metadata copies that were damaged and whose other copy stood in.
     pub mended: u64,
     /// Bytes of the heap that its index takes at most.
@@ -116,6 +119,7 @@ impl Shard {
         tuning: Tuning,
         memory: LogShare,
     ) -> Result<(Rc<Shard>, RecoveryReport), OpenError> {
+        unmake(Bug::StopsOthers);
         let reading = Reading { identity, core: core.clone(), files: files.clone(), gate: None };
         let (anchor, stale_copies) = reading.anchor().await?;
         let mut catalog = Catalog::default();
@@ -135,6 +139,7 @@ impl Shard {
             checkpoint_entries: anchor.checkpoint.map_or(0, |root| root.entry_count),
             batches: replayed.batches,
             entries: replayed.entries,
+            log_bytes: replayed.bytes,
             mended: replayed.mended + checkpoint.mended,
             index_bytes: catalog.memory_bytes(),
             hole,
@@ -146,7 +151,9 @@ impl Shard {
                 bytes_max: tuning.index_bytes_max,
             });
         }
+        let replay = ReplayLength::new(tuning.checkpoint_log_bytes, replayed.bytes);
         let state = reading.state(anchor, catalog, checkpoint.extents(), replayed, hole)?;
+        let state = State { replayed_bytes: report.log_bytes, replay, ..state };
         let next_zone = state.tail.next_zone;
         let shard = Shard::assemble(identity, core, files, tuning, memory, |_| state);
         reach(Point::Recovered);
@@ -251,7 +258,8 @@ fn initial_state(identity: ShardIdentity, anchor: Anchor) -> State {
         version_counter: 0,
         anchor,
         checkpoint_extents: Vec::new(),
-        log_bytes_since_checkpoint: 0,
+        replay: ReplayLength::new(u64::MAX, 0),
+        replayed_bytes: 0,
         checkpointing: false,
         checkpoint_taking: 0,
         cleaning: false,

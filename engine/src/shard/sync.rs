@@ -5,7 +5,10 @@
 //! next sync begins only when the result of the one before is known, and after a failure none begins any more.
 
 use super::Shard;
-use crate::error::{DeviceError, DeviceOperation, Region};
+use crate::{
+    error::{DeviceError, DeviceOperation, Region},
+    planted::{Bug, planted, planted_once},
+};
 use std::cell::Cell;
 
 /// Syncs of one file, counted.
@@ -23,7 +26,7 @@ impl Shard {
     pub(super) async fn sync_data(&self) -> Result<(), DeviceError> {
         let lent = self.state.borrow().space.has_lent_data();
         self.sync(Region::Data).await?;
-        if lent {
+        if lent && !planted(Bug::SyncsOneFile) {
             self.sync(Region::Log).await?;
         }
         Ok(())
@@ -72,6 +75,7 @@ impl Shard {
             let error = self.device_error(region, DeviceOperation::Sync, 0, 0, source);
             tracing::error!(%error, "shard stops writing");
             self.state.borrow_mut().failed.get_or_insert(error);
+            let _ = planted_once(Bug::StopsOthers);
             self.work.notify();
         }
         let syncs = self.syncs(region);

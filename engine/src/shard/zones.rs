@@ -16,7 +16,7 @@
 //! they were filled with zeros. Data takes what its own file has, makes more as long as that goes, and then has from the log's
 //! file what the reserve leaves. A zone that is free anywhere is thus never a reason to be full, beyond the reserve.
 
-use super::{Shard, State};
+use super::{Shard, State, Tuning};
 use crate::{
     error::{DeviceError, DeviceOperation, Error, Region, Resource},
     layout::{CHUNK_COPIES, Extent, Geometry},
@@ -120,9 +120,7 @@ impl Shard {
     /// Whether changes that add something may be sequenced. The last zones of the log are kept for those that take
     /// something away: a full store that could not log a delete would stay full.
     pub(super) fn check_room(&self, state: &State) -> Result<(), Error> {
-        if state.catalog.memory_bytes() + state.pending_bytes > self.tuning.index_bytes_max {
-            return Err(Error::Busy(Resource::Index));
-        }
+        self.check_index(state)?;
         let reserved = log_zones_reserved(self.identity.geometry.zones_max);
         let live = |zone| state.catalog.packed_live(zone);
         let refused = state.zones_refused.is_some() && !self.is_ready(state);
@@ -131,6 +129,28 @@ impl Shard {
             return Err(Error::Full { shard: self.id() });
         }
         Ok(())
+    }
+
+    /// Whether the index may become larger. It is refused before it has all that it may take: nothing that is let in then, and nothing that is
+    /// not asked, makes it so large that the store could not be opened again.
+    fn check_index(&self, state: &State) -> Result<(), Error> {
+        let Tuning { index_bytes_max, index_bytes_kept, .. } = self.tuning;
+        let bytes = state.catalog.memory_bytes() + state.pending_bytes;
+        match bytes > index_bytes_max.saturating_sub(index_bytes_kept) {
+            true => Err(Error::Busy(Resource::Index)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a delete marker may be sequenced. It is a delete to whoever asks for it, and has the zones that are kept for those: it
+    /// adds a record and no bytes of an object, and a checkpoint gives the log back what its entry took. So it is refused only
+    /// where there is no room for that checkpoint, with the record in it.
+    pub(super) fn check_room_for_marker(&self, state: &State) -> Result<(), Error> {
+        self.check_index(state)?;
+        match state.log_full || !self.leaves_checkpoint(state, 0) {
+            true => Err(Error::Full { shard: self.id() }),
+            false => Ok(()),
+        }
     }
 
     /// Resolves once a change that adds something to the bucket may be sequenced, at once: the bucket is not about to go

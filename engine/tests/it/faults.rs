@@ -154,6 +154,45 @@ fn a_file_truncated_under_the_store() {
     engine.close();
 }
 
+/// A log file cut off under an open store: what was packed into it is Corrupt at its place, is never taken for absent and comes back
+/// with no other bytes; other shards go on. What was put after that is there, in a file that is as long as it has to be; and the next open
+/// says of that shard what it misses, and of the others nothing.
+#[test]
+fn a_log_truncated_under_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    block_on(engine.create_bucket("b", Bytes::new())).unwrap();
+    let shards = block_on(engine.statistics()).unwrap().len() as u16;
+    let keys = keys(&engine, shards);
+    keys.iter().for_each(|key| put(&engine, key, 50_000).unwrap());
+    let log = file(directory.path(), 0, "log");
+    OpenOptions::new().write(true).open(&log).unwrap().set_len(8192).unwrap();
+    match get(&engine, &keys[0]) {
+        Err(Error::Corrupt(at)) => {
+            assert!(at.shard == 0 && at.region == Region::Log && at.offset >= 8192, "{at}")
+        }
+        other => panic!("{other:?}"),
+    }
+    for key in &keys[1..] {
+        assert_eq!(get(&engine, key), Ok(50_000));
+        put(&engine, key, 40_000).unwrap();
+    }
+    let listed = block_on(engine.list("b", ListOptions { limit: 100, ..ListOptions::default() })).unwrap();
+    assert_eq!(listed.items.len(), keys.len(), "what is damaged is listed like everything else");
+    let found = super::inspect::killed(directory.path());
+    engine.close();
+    let engine = reopen(found.path());
+    match get(&engine, &keys[0]) {
+        Err(Error::ShardUnavailable { shard: 0 }) => {}
+        Err(Error::Corrupt(at)) => assert_eq!(at.shard, 0),
+        other => panic!("{other:?}"),
+    }
+    for key in &keys[1..] {
+        assert_eq!(get(&engine, key), Ok(40_000));
+    }
+    engine.close();
+}
+
 /// A log file cut short while the store was closed: its shard is refused with the place where it breaks off, and never opens with less;
 /// other shards serve. As soon as the file is whole again everything is there.
 #[test]

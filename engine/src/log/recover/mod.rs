@@ -95,6 +95,8 @@ pub(crate) struct Replayed {
     /// Batches and entries that count.
     pub(crate) batches: u64,
     pub(crate) entries: u64,
+    /// Bytes of log that they take.
+    pub(crate) bytes: u64,
     /// Log zones the replayed batches lie in, in order, with the first batch of each.
     pub(crate) zones: Vec<ZoneStart>,
     /// The highest batch that a header states to be durable.
@@ -156,6 +158,7 @@ impl LogReader {
             tail: tail.clone(),
             batches: 0,
             entries: 0,
+            bytes: 0,
             zones: vec![ZoneStart { zone: tail.position.zone, sequence: tail.sequence }],
             watermark: 0,
             mended: 0,
@@ -548,6 +551,7 @@ impl Replayed {
     fn take(&mut self, batch: Found, apply: &mut dyn FnMut(Found)) {
         self.batches += 1;
         self.entries += batch.entries.len() as u64;
+        self.bytes += u64::from(batch.header.total_blocks()) * BLOCK_BYTES as u64;
         self.mended += u64::from(batch.mended);
         let zone = batch.header.position.zone;
         if self.zones.last().is_none_or(|last| last.zone != zone) {

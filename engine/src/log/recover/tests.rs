@@ -486,6 +486,7 @@ fn a_zone_counts_for_the_batches_in_it() {
             tail,
             batches: 0,
             entries: 0,
+            bytes: 0,
             zones: vec![ZoneStart { zone: 0, sequence: 9 }],
             watermark: 0,
             mended: 0,
