@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     core_engine::repair::{PieceExport, REPAIR_BYTES_MAX, Repaired},
-    error::{Error, Region},
+    error::{Error, Region, Resource},
     events::FoundBy,
     layout::{UploadId, Version, checksum},
     object::types::{Select, Which},
@@ -129,7 +129,8 @@ impl Run {
                 let Some((number, kept)) = at else { return Ok(()) };
                 match call.repair_version(key, *number, &kept, false).await? {
                     // A table of checksums is another matter, and so are bytes of an upload.
-                    Err(Error::Corrupt(_)) => return Ok(()),
+                    // And where the index may take no more, nothing can be moved.
+                    Err(Error::Corrupt(_) | Error::Busy(Resource::Index)) => return Ok(()),
                     Err(error) => return Err(format!("answered {error:?}")),
                     Ok(_) => {}
                 }

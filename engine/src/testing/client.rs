@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     core_engine::CoreEngine,
-    error::Error,
+    error::{Error, Resource},
     layout::{EntityTag, Versioning},
     object::{
         get::Get,
@@ -125,7 +125,9 @@ impl Call {
     /// An error: excused by a fault, or wrong.
     pub(super) fn excuse(&self, error: &Error) -> Checked {
         if self.tolerance.excuses(error) {
-            self.known.borrow_mut().failed += 1;
+            let mut known = self.known.borrow_mut();
+            known.failed += 1;
+            known.index_full += u64::from(*error == Error::Busy(Resource::Index));
             return Ok(());
         }
         Err(format!("answered {error:?}"))
@@ -323,7 +325,7 @@ impl Call {
         allowed: &[Result<(), Error>],
         answer: Result<Deleted, Error>,
     ) -> Checked {
-        if let Err(Error::Full { .. }) = answer
+        if let Err(Error::Full { .. } | Error::Busy(_)) = answer
             && self.known.borrow().under(key) == [Versioning::Never]
         {
             return Err("a delete was refused for lack of room".into());

@@ -21,16 +21,18 @@ impl Run {
     pub(super) fn open(&mut self) -> Checked {
         let mut failure = match self.world.open() {
             Ok(()) => {
+                self.world.check_replay()?;
                 // Two bits, of different lives, may have met in both copies of one batch. That the shard then says that it does
                 // not know is what was promised; what it still knows is for other tests.
                 // And of blocks that can not be read nobody knows what was in them, if nothing behind them says.
-                let may_have_hole = self.flips.len() + self.world.disk.bad_blocks() > 1 || self.may_have_hole;
+                let several = self.flips.len() + self.world.disk.bad_blocks() > 1;
+                let may_have_hole = several || self.may_have_hole || self.damaged;
                 self.refused = may_have_hole && self.world.has_hole();
                 return Ok(());
             }
             Err(failure) => failure,
         };
-        if self.flips.len() == 1 && !self.damaged {
+        if self.flips.len() == 1 && !self.damaged && !self.may_lack_anchor {
             return Err(format!("one flipped bit, and the store does not open: {failure}"));
         }
         while let (OpenFailure::Refused(OpenError::Recovery { .. }), Some(flip)) =
@@ -73,6 +75,17 @@ impl Run {
             self.world.disk.make_bad(file, rng.u64(from..range.end));
         }
         self.may_have_hole |= is_uncertain;
+    }
+
+    /// One bit flips in a copy of a shard's anchor. If the power went while the copies were being replaced, or a write of one failed, the
+    /// one that is left of two that agreed may be it: then nobody knows which of the others counts, and the shard is not opened.
+    pub(super) fn rot_anchor(&mut self, may_differ: bool, seed: u64) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let file = self.world.file(rng.u16(0..self.world.options().shards), true);
+        let flipped = self.world.disk.flip_some_bit_in(file, self.world.anchors(), &mut rng);
+        self.rotten_anchors += u64::from(flipped.is_some());
+        self.may_lack_anchor = may_differ || self.world.harm().any_may_have_stopped();
+        self.note_flip(flipped);
     }
 
     pub(super) fn note_flip(&mut self, flipped: Option<(FileId, u64, u8)>) {

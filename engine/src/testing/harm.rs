@@ -6,7 +6,7 @@
 
 use crate::{
     device::simulated::{Fault, FileId, SimulatedDisk},
-    error::{DeviceError, DeviceOperation, Error},
+    error::{DeviceError, DeviceOperation, Error, Resource},
 };
 use std::{collections::BTreeSet, rc::Rc};
 
@@ -115,6 +115,8 @@ pub struct Tolerance {
     pub harm: Harm,
     /// There is little room.
     pub full: bool,
+    /// Indexes may take little memory.
+    pub index: bool,
     /// The store is being closed.
     pub closed: bool,
     /// The network loses packets and connections.
@@ -130,6 +132,7 @@ impl Tolerance {
             Error::ReadOnly { shard } => self.harm.may_have_stopped(*shard),
             Error::Corrupt(at) => self.harm.is_damaged(at.shard),
             Error::Full { shard } => self.full || self.harm.is_full(*shard),
+            Error::Busy(Resource::Index) => self.index,
             Error::Closed => self.closed,
             _ => false,
         }
@@ -144,5 +147,62 @@ pub fn shard_of(error: &Error) -> Option<u16> {
         Error::ReadOnly { shard } | Error::Full { shard } | Error::ShardUnavailable { shard } => Some(*shard),
         Error::Corrupt(at) => Some(at.shard),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        device::{BlockDevice, simulated::DiskOptions, simulated::Times},
+        error::Region,
+    };
+    use crossdock_transport::operation::{OsError, Queue};
+
+    /// A fault excuses what comes of it, of its own shard, once it has struck: no other error, no other shard, and nothing before.
+    #[test]
+    fn only_the_shard_that_was_struck_is_excused() {
+        let disk = SimulatedDisk::new(DiskOptions { bytes_max: 1 << 30, volatile_cache: true, lie: None });
+        let create =
+            |shard| ["data", "log"].map(|kind| disk.create_file(&format!("{kind}-{shard}"), 1 << 20));
+        let files: Vec<[FileId; 2]> = (0..2).map(create).collect();
+        let log = files[1][1];
+        let tolerance = Tolerance {
+            harm: Harm::new(disk.clone(), files, BTreeSet::new()),
+            full: false,
+            index: false,
+            closed: false,
+            card: false,
+        };
+        let failed = |shard, operation| {
+            let (region, offset, bytes, source) = (Region::Log, 0, 0, OsError(5));
+            Error::Device(DeviceError { shard, region, operation, offset, bytes, source })
+        };
+        let answers = [
+            Error::ReadOnly { shard: 1 },
+            failed(1, DeviceOperation::Sync),
+            Error::OutcomeUnknown(Box::new(failed(1, DeviceOperation::Sync))),
+        ];
+        let others = [
+            Error::ReadOnly { shard: 0 },
+            failed(0, DeviceOperation::Sync),
+            failed(1, DeviceOperation::Write),
+            failed(1, DeviceOperation::Read),
+            Error::Full { shard: 1 },
+            Error::Closed,
+        ];
+        disk.inject(log, Fault::SyncError, Times::Once);
+        let none = |errors: &[Error]| !errors.iter().any(|error| tolerance.excuses(error));
+        assert!(none(&answers) && none(&others), "it has not struck yet");
+        let queue = Queue::new(1);
+        let slot = queue.try_slot().expect("nobody has it");
+        let synced = disk.open(log, &queue).sync(slot);
+        disk.step(&mut fastrand::Rng::with_seed(1));
+        assert_eq!(futures_lite::future::block_on(synced).result, Err(OsError(5)));
+        assert!(answers.iter().all(|error| tolerance.excuses(error)));
+        assert!(none(&others));
+        assert!(answers.iter().all(|error| shard_of(error) == Some(1)));
+        disk.forget_struck();
+        assert!(none(&answers), "that was another life");
     }
 }

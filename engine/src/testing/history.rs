@@ -5,7 +5,7 @@
 
 use super::{
     operation::{CLIENTS, Kinds, Operation},
-    world::{Weather, WorldOptions},
+    world::{INDEX_BYTES_KEPT, Weather, WorldOptions},
 };
 use crate::device::simulated::{FaultPlan, Lie};
 use std::fmt;
@@ -37,6 +37,13 @@ pub enum Trouble {
     Errors(FaultPlan),
     /// Writes of the data files land elsewhere, so many of them.
     MisdirectedWrites(u8),
+    /// The next write of a shard's anchor, or the next batch of its log, lands elsewhere.
+    MisdirectedLog {
+        /// Which shard.
+        shard: u8,
+        /// The anchor, or a batch.
+        anchor: bool,
+    },
     /// This befalls the device of one shard, and no other.
     Hurts {
         /// Which shard.
@@ -103,6 +110,13 @@ pub enum End {
         /// Draws which.
         seed: u64,
     },
+    /// The power goes, and one bit flips in a copy of an anchor.
+    RotOfAnchor {
+        /// While a shard writes its anchor; or when the clients are done and every log says so.
+        during: bool,
+        /// Draws which.
+        seed: u64,
+    },
     /// The power goes, and blocks of a log can not be read from then on.
     BadBlocks {
         /// Steps after which the power goes, and up to three blocks with it; none: when the clients are done and every log says so, with one.
@@ -150,12 +164,17 @@ struct Faults {
     little_room: bool,
     card: bool,
     vanishing: bool,
+    misdirected_log: bool,
+    little_index: bool,
 }
 
 impl Faults {
     /// Half of the seeds have only crashes and delays: what faults excuse can then not hide what nothing excuses.
     fn draw(rng: &mut fastrand::Rng) -> Faults {
         let any = rng.bool();
+        // Drawn aside, so that older seeds stay much as they were.
+        let mut aside = rng.clone();
+        let (misdirected_log, little_index) = (any && aside.u8(0..8) == 0, aside.u8(0..12) == 0);
         let mut one = |of: u8| any && rng.u8(..of) == 0;
         Faults {
             read_errors: one(2),
@@ -164,6 +183,8 @@ impl Faults {
             rot: one(3),
             card: one(2),
             vanishing: one(6),
+            misdirected_log,
+            little_index,
             stalls: rng.u8(0..3) == 0,
             power: rng.u8(0..8) > 0,
             little_room: rng.u8(0..8) == 0,
@@ -198,6 +219,9 @@ impl Faults {
         if self.misdirected && rng.u8(0..4) == 0 {
             return Some(Trouble::MisdirectedWrites(rng.u8(1..3)));
         }
+        if self.misdirected_log && rng.u8(0..4) == 0 {
+            return Some(Trouble::MisdirectedLog { shard: rng.u8(..), anchor: rng.bool() });
+        }
         (plan != FaultPlan::default()).then_some(Trouble::Errors(plan))
     }
 
@@ -209,7 +233,14 @@ impl Faults {
                     let after = (rng.u8(0..4) > 0).then(|| rng.u32(0..operations * 12 + 10));
                     End::BadBlocks { after, seed: rng.u64(..) }
                 }
-                _ => End::RotAndPower { seed: rng.u64(..) },
+                _ => {
+                    let mut aside = rng.clone();
+                    let seed = rng.u64(..);
+                    match aside.u8(0..3) {
+                        0 => End::RotOfAnchor { during: aside.bool(), seed },
+                        _ => End::RotAndPower { seed },
+                    }
+                }
             },
             0 | 1 => End::Close { after: None },
             2 if rng.bool() => End::Kill { after: rng.u32(0..operations * 12 + 10) },
@@ -328,6 +359,10 @@ fn options(faults: &Faults, rng: &mut fastrand::Rng) -> WorldOptions {
             disconnect_per_1024: if faults.card { rng.u32(0..30) } else { 0 },
         },
         read_cache_bytes: if aside.bool() { 64 << 10 << aside.u32(0..6) } else { 0 },
+        index_bytes_max: match faults.little_index {
+            true => INDEX_BYTES_KEPT + (4 << 10 << aside.u32(0..4)),
+            false => u64::MAX,
+        },
         raw: aside.u8(0..3) == 0,
         // A batch of the log that goes elsewhere leaves no trace at its end: where writes to data files do, these hold data only.
         apart: aside.u8(0..8) == 0 || faults.misdirected,

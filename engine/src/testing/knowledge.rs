@@ -287,6 +287,8 @@ pub struct Knowledge {
     pub operations: u64,
     /// Operations that a fault let fail.
     pub failed: u64,
+    /// Operations among them that the memory of an index had no room for.
+    pub index_full: u64,
     /// Objects that went over a card.
     pub transfers: u64,
     /// Transfers that a card or a misfortune ended.
@@ -309,6 +311,7 @@ impl Knowledge {
             orphans_max: 0,
             operations: 0,
             failed: 0,
+            index_full: 0,
             transfers: 0,
             transfers_failed: 0,
             wrong: None,

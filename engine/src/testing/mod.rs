@@ -31,6 +31,7 @@ mod opening;
 pub mod operation;
 pub mod readers;
 pub mod remote;
+mod report;
 mod room;
 pub mod run;
 pub mod shrink;

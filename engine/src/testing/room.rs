@@ -1,6 +1,7 @@
 //! How much room there is, and that it is never lost: a store from which all was deleted takes objects of each kind again.
 
 use super::{
+    harm,
     operation::{CLIENTS, SHARED_BUCKET, own_bucket},
     run::{Checked, Run},
     world::WorldOptions,
@@ -55,6 +56,20 @@ impl Run {
         Ok(())
     }
 
+    /// What [`Run::verify_others`] put and could not delete goes, now that all shards are open again.
+    pub(super) fn sweep(&mut self) -> Checked {
+        if !std::mem::take(&mut self.probed) {
+            return Ok(());
+        }
+        for shard in 0..self.world.options().shards {
+            let delete = move |engine: CoreEngine| async move {
+                engine.delete(SHARED_BUCKET, Delete::current(&probe(&engine, shard))).await
+            };
+            self.ask(delete)?.map_err(|error| format!("deleting what was put beside others: {error}"))?;
+        }
+        Ok(())
+    }
+
     /// The shards that nothing has befallen take an object of each kind, whatever has befallen the others: each put and delete is answered
     /// as if all were sound.
     pub(super) fn verify_others(&mut self) -> Checked {
@@ -66,13 +81,22 @@ impl Run {
             let shards = sound.clone();
             let put = self.ask(move |engine| async move { put_everywhere(&engine, bytes, shards).await })?;
             let Err((shard, error)) = put else { continue };
+            // It may be there, or come to be.
+            self.probed = true;
             // The disk may go on to fail.
-            if !(self.little_room && matches!(error, Error::Full { .. })) && !harm.may_have_stopped(shard) {
+            let is_own = harm::shard_of(&error).is_none_or(|named| named == shard);
+            if !(is_own && self.tolerance().excuses(&error)) {
                 return Err(format!("{bytes} bytes on shard {shard}: {error}"));
             }
         }
         Ok(())
     }
+}
+
+/// The key on this shard that is put and deleted to see whether that works.
+fn probe(engine: &CoreEngine, shard: u16) -> [u8; 4] {
+    let mut keys = (0..u32::MAX).map(u32::to_be_bytes);
+    keys.find(|key| engine.shard_of(SHARED_BUCKET, key) == shard).expect("each has some")
 }
 
 async fn empty(engine: &CoreEngine, buckets: Vec<String>) -> Result<(), Error> {
@@ -99,8 +123,7 @@ async fn empty(engine: &CoreEngine, buckets: Vec<String>) -> Result<(), Error> {
 /// Puts an object on each of these shards, and deletes it. An error is said with the shard that was asked.
 async fn put_everywhere(engine: &CoreEngine, bytes: usize, shards: Vec<u16>) -> Result<(), (u16, Error)> {
     for shard in shards {
-        let mut keys = (0..u32::MAX).map(u32::to_be_bytes);
-        let key = keys.find(|key| engine.shard_of(SHARED_BUCKET, key) == shard).expect("each has some");
+        let key = probe(engine, shard);
         let mut attempt = 1;
         while let Err(error) = put(engine, &key, bytes).await {
             if !matches!(error, Error::Full { .. }) || attempt == ATTEMPTS {

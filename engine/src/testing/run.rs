@@ -5,11 +5,12 @@
 //! it is reachable (R4), that every lease is back, and that damage is reported as damage, of no more than what was damaged
 //! (R5). All the time: that something goes on.
 
+pub use super::report::RunReport;
 use super::{
     client::{Call, Shared, list_all, list_all_versions, read},
     damage::Flip,
     harm::Tolerance,
-    history::{End, History, Hurt, Step, Trouble},
+    history::{End, History, Hurt, Step, Trouble, Work},
     knowledge::{Knowledge, Known},
     model::Model,
     operation::{CLIENTS, Key, Operation, SHARED_BUCKET, list_delimiter, own_bucket},
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     core_engine::CoreEngine,
-    device::simulated::{Fault, FaultCounts, Times},
+    device::simulated::{Fault, Times},
     error::{Corruption, Error, OpenError},
     inspect::Severity,
     layout::{Version, Versioning},
@@ -29,7 +30,6 @@ use bytes::Bytes;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    fmt,
     rc::Rc,
 };
 
@@ -42,72 +42,6 @@ const EXPIRE_EVERY: u8 = 4;
 
 /// Steps in which a moment to cut the power at comes, or it is cut all the same.
 const MOMENT_STEPS_MAX: u32 = 20_000;
-
-/// What a run did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RunReport {
-    /// Operations that were answered.
-    pub operations: u64,
-    /// Operations that failed for a fault's sake.
-    pub failed: u64,
-    /// Power cuts.
-    pub crashes: u64,
-    /// Steps of the world.
-    pub steps: u64,
-    /// Simulated nanoseconds.
-    pub elapsed_ns: u64,
-    /// What went wrong on the disks, by kind.
-    pub disk: FaultCounts,
-    /// Keys found corrupt, as they should be.
-    pub corrupt_keys: u64,
-    /// Objects that went over a card.
-    pub transfers: u64,
-    /// Transfers that ended before they were done.
-    pub transfers_failed: u64,
-    /// Checkpoints taken, log zones cleaned, and payloads moved by that.
-    pub care: [u64; 3],
-    /// Stretches of objects that were in a read cache, and that somebody else was just reading.
-    pub cached: [u64; 2],
-}
-
-impl RunReport {
-    /// Adds another run's numbers.
-    pub fn add(&mut self, other: RunReport) {
-        self.operations += other.operations;
-        self.failed += other.failed;
-        self.crashes += other.crashes;
-        self.steps += other.steps;
-        self.elapsed_ns += other.elapsed_ns;
-        self.disk.add(other.disk);
-        self.corrupt_keys += other.corrupt_keys;
-        self.transfers += other.transfers;
-        self.transfers_failed += other.transfers_failed;
-        self.care.iter_mut().zip(other.care).for_each(|(sum, more)| *sum += more);
-        self.cached.iter_mut().zip(other.cached).for_each(|(sum, more)| *sum += more);
-    }
-}
-
-impl fmt::Display for RunReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RunReport { operations, failed, crashes, steps, corrupt_keys, .. } = *self;
-        let seconds = self.elapsed_ns / 1_000_000_000;
-        writeln!(
-            f,
-            "{operations} operations in {steps} steps and {seconds} simulated seconds, {crashes} power cuts"
-        )?;
-        writeln!(f, "{failed} operations failed for a fault's sake, {corrupt_keys} keys were found corrupt")?;
-        writeln!(
-            f,
-            "{} objects went over a card, {} transfers were ended",
-            self.transfers, self.transfers_failed
-        )?;
-        let [kept, shared] = self.cached;
-        writeln!(f, "{kept} reads found what was kept, {shared} shared another's read")?;
-        let [checkpoints, zones, payloads] = self.care;
-        writeln!(f, "{checkpoints} checkpoints, {zones} log zones cleaned of {payloads} payloads")?;
-        write!(f, "disks: {}", self.disk)
-    }
-}
 
 pub(super) type Checked = Result<(), String>;
 
@@ -133,7 +67,8 @@ pub fn run_history(history: &History) -> Result<RunReport, String> {
     }
     run.end(&End::Close { after: None }, &Rc::default())?;
     let serves_all = history.options.raw || !history.options.apart;
-    if serves_all && run.little_room && !run.damaged && !run.refused && !run.is_spoilt() {
+    let takes_all = serves_all && history.options.index_bytes_max == u64::MAX;
+    if takes_all && run.little_room && !run.damaged && !run.refused && !run.is_spoilt() {
         run.verify_room()?;
     }
     Ok(run.report())
@@ -165,12 +100,18 @@ pub(super) struct Run {
     pub(super) refused: bool,
     /// Blocks went bad where the log does not say what was acknowledged.
     pub(super) may_have_hole: bool,
+    /// An anchor rotted of which not all copies were the same.
+    pub(super) may_lack_anchor: bool,
+    /// Anchors that rotted.
+    pub(super) rotten_anchors: u64,
     /// Keys and versions found corrupt.
     pub(super) corrupt: BTreeSet<(usize, Key, Option<Version>)>,
     /// Places that do not hold: several keys may share one.
     rotten: BTreeSet<(u16, u64)>,
     /// The store may run out of room without a fault.
     pub(super) little_room: bool,
+    /// What was put to see whether a shard goes on may still be there.
+    pub(super) probed: bool,
     /// The store is closed while clients are at work.
     closing: bool,
 }
@@ -185,9 +126,12 @@ impl Run {
             damaged: false,
             refused: false,
             may_have_hole: false,
+            may_lack_anchor: false,
+            rotten_anchors: 0,
             corrupt: BTreeSet::new(),
             rotten: BTreeSet::new(),
             little_room: options.has_little_room(),
+            probed: false,
             closing: false,
         };
         run.world.open().map_err(|error| format!("opening a fresh store: {error}"))?;
@@ -208,6 +152,8 @@ impl Run {
             elapsed_ns: self.world.elapsed().as_nanos() as u64,
             disk: counts,
             corrupt_keys: self.corrupt.len() as u64,
+            rotten_anchors: self.rotten_anchors,
+            index_full: sum(|known| known.index_full),
             transfers: sum(|known| known.transfers),
             transfers_failed: sum(|known| known.transfers_failed),
             care: self.world.care,
@@ -243,9 +189,15 @@ impl Run {
     }
 
     /// What is excused from here on.
-    fn tolerance(&self) -> Tolerance {
-        let (full, closed, card) = (self.little_room, self.closing, self.world.options().card.loses());
-        Tolerance { harm: self.world.harm().clone(), full, closed, card }
+    pub(super) fn tolerance(&self) -> Tolerance {
+        let options = self.world.options();
+        Tolerance {
+            harm: self.world.harm().clone(),
+            full: self.little_room,
+            index: options.index_bytes_max < u64::MAX,
+            closed: self.closing,
+            card: options.card.loses(),
+        }
     }
 
     /// Whether some of what is stored may not be as it was written, or was not read as it is.
@@ -270,6 +222,13 @@ impl Run {
                     Hurt::SyncFails => (&[Fault::SyncError][..], Times::Once),
                 };
                 faults.iter().for_each(|fault| self.world.disk.inject(file, *fault, times));
+            }
+            Trouble::MisdirectedLog { shard, anchor } => {
+                self.damaged = true;
+                let file = self.world.file(u16::from(*shard) % self.world.options().shards, true);
+                let anchors = self.world.anchors();
+                let range = if *anchor { anchors } else { anchors.end..u64::MAX };
+                self.world.disk.misdirect(file, range);
             }
             Trouble::MisdirectedWrites(count) => {
                 self.damaged = true;
@@ -343,7 +302,11 @@ impl Run {
 
     /// Ends a life, and begins the next with a store that is open, undisturbed and as it should be.
     fn end(&mut self, end: &End, busy: &Rc<Cell<usize>>) -> Checked {
-        self.may_have_hole = false;
+        (self.may_have_hole, self.may_lack_anchor) = (false, false);
+        if self.world.disk.misdirects() {
+            // A batch that goes elsewhere leaves no trace at the log's end: it is missed as soon as one after it is there.
+            self.rest_and_seal(busy)?;
+        }
         match end {
             End::Power { drained, after, recoveries, troubled_recovery } => {
                 if *drained {
@@ -361,13 +324,7 @@ impl Run {
                 }
             }
             End::PowerDuring { work, after } => {
-                let world = &mut self.world;
-                let come = |world: &World| busy.get() == 0 || world.is_at(*work);
-                for _ in 0..MOMENT_STEPS_MAX {
-                    if come(world) || !world.step() {
-                        break;
-                    }
-                }
+                self.come_to(*work, busy);
                 self.steps(*after)?;
                 self.world.crash();
                 self.check_disks(Severity::Torn)?;
@@ -402,6 +359,15 @@ impl Run {
                     self.note_flip(flipped);
                 }
             }
+            End::RotOfAnchor { during, seed } => {
+                match during {
+                    true => self.come_to(Work::Anchor, busy),
+                    false => self.rest_and_seal(busy)?,
+                }
+                self.world.crash();
+                self.world.disk.heal();
+                self.rot_anchor(*during, *seed);
+            }
             End::BadBlocks { after, seed } => {
                 match after {
                     Some(steps) => self.steps(*steps)?,
@@ -429,7 +395,17 @@ impl Run {
         if self.refused {
             return Ok(());
         }
+        self.sweep()?;
         self.verify().map_err(|wrong| format!("after {end:?}: {wrong}"))
+    }
+
+    /// Steps until a shard is at this work, or the clients are done.
+    fn come_to(&mut self, work: Work, busy: &Rc<Cell<usize>>) {
+        for _ in 0..MOMENT_STEPS_MAX {
+            if busy.get() == 0 || self.world.is_at(work) || !self.world.step() {
+                break;
+            }
+        }
     }
 
     /// Whether the disks as they lie hold a sound store: not after each life, for it reads every byte, and not where

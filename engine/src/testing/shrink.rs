@@ -141,6 +141,7 @@ fn simpler_ends(end: &End) -> Vec<End> {
         End::Close { after: None }
         | End::Rot { .. }
         | End::RotAndPower { .. }
+        | End::RotOfAnchor { .. }
         | End::BadBlocks { after: None, .. } => Vec::new(),
     }
 }

@@ -203,7 +203,9 @@ impl Call {
             };
         }
         let answer = match answer {
-            Err(Error::Full { .. }) => return Err("a delete was refused for lack of room".into()),
+            Err(Error::Full { .. } | Error::Busy(_)) => {
+                return Err("a delete was refused for lack of room".into());
+            }
             Ok(deleted) if deleted.removed != Some(number) => {
                 return Err(format!("{deleted:?}, where {kept:?} was to go"));
             }

@@ -4,13 +4,13 @@
 //! microseconds; when nobody has anything to do, time leaps to the next deadline. Now and then a core stands still for a
 //! while, as a thread does that the kernel has taken the processor from, and what hangs on the disk goes on.
 
+pub use super::opening::{OpenFailure, Stuck};
 use super::{
     harm::Harm,
     history::Work,
     opening::{BATCH_BUFFERS, STEPS_MAX, open_core},
     remote::CARD,
 };
-pub use super::opening::{OpenFailure, Stuck};
 use crate::{
     core_engine::CoreEngine,
     device::simulated::{DiskOptions, FileId, Lie, Loss, SimulatedDisk},
@@ -41,6 +41,8 @@ use std::{
 
 const CORE_MEMORY_BYTES: usize = 36 << 20;
 const QUEUE_DEPTH: usize = 64;
+/// What an index that is bounded leaves for one change, and for the buckets of all clients with their documents.
+pub(super) const INDEX_BYTES_KEPT: u64 = 24 << 10;
 /// Where the simulated wall clock starts: some day in 2026.
 const WALL_CLOCK_START_MS: u64 = 1_790_000_000_000;
 
@@ -88,6 +90,8 @@ pub struct WorldOptions {
     pub card: Weather,
     /// Bytes of each core's read cache.
     pub read_cache_bytes: usize,
+    /// Bytes that the index of each shard may take.
+    pub index_bytes_max: u64,
     /// Whether each shard has a window of a raw block device, and not two files.
     pub raw: bool,
     /// Whether files are those of a store that keeps zones of log and data apart, as older builds made them.
@@ -134,6 +138,7 @@ impl Default for WorldOptions {
             packed_bytes_max: 64 << 10,
             card: Weather::default(),
             read_cache_bytes: 0,
+            index_bytes_max: u64::MAX,
             raw: false,
             apart: false,
         }
@@ -189,7 +194,11 @@ pub struct World {
     engines: Vec<CoreEngine>,
     /// What has befallen the shards.
     harm: Harm,
+    /// The most log that an open may replay of each shard, by how its last life ended; none where nobody knows.
+    replay_bytes_max: Vec<Option<u64>>,
     card: SimulatedNic,
+    /// The cores' memory, of one life after the other.
+    arena: Option<Arena>,
     /// The card's part of each core.
     endpoints: Vec<Rc<dyn Endpoint>>,
     /// A core that stands still, and until which step.
@@ -245,9 +254,11 @@ impl World {
             rng,
             clock,
             wall_clock_set_ms,
+            replay_bytes_max: vec![None; options.shards.into()],
             cores: Vec::new(),
             engines: Vec::new(),
             card: SimulatedNic::new(options.card.faults(seed)),
+            arena: None,
             endpoints: Vec::new(),
             standing: None,
             steps: 0,
@@ -287,7 +298,7 @@ impl World {
     }
 
     /// Where the anchors of a shard are in its log file.
-    fn anchors(&self) -> Range<u64> {
+    pub(super) fn anchors(&self) -> Range<u64> {
         let (region, _) = self.options.log_region();
         region.anchor_offset(0)..region.zone_offset(0)
     }
@@ -308,11 +319,16 @@ impl World {
     fn start_cores(&mut self) {
         let pools = self.options.cores;
         let bytes = CORE_MEMORY_BYTES * pools;
-        let arena = Arena::map(&ArenaOptions { bytes, pools, pages: PagePolicy::Plain, prefault: false })
-            .expect("the simulator's memory can be mapped");
         // A card of its own for each life: nothing of it outlives a crash.
         self.card = SimulatedNic::new(self.options.card.faults(self.rng.u64(..)));
+        // The memory does, where nothing of the life before has any of it left: what is in it then is as good as zeros to whoever is let
+        // have it, or stale bytes would be seen.
+        let options = ArenaOptions { bytes, pools, pages: PagePolicy::Plain, prefault: false };
+        let renewed = self.arena.take().and_then(|arena| arena.renew().ok());
+        let map = || Arena::map(&options).expect("the simulator's memory can be mapped");
+        let arena = renewed.unwrap_or_else(map);
         self.card.register(&arena).expect("a fresh card");
+        self.arena = Some(arena.clone());
         self.endpoints = (0..pools)
             .map(|index| {
                 let mut rng = self.rng.fork();
@@ -338,9 +354,11 @@ impl World {
     }
 
     fn stop_cores(&mut self) {
+        self.replay_bytes_max.fill(None);
         for shard in self.engines.iter().flat_map(|engine| engine.own_shards()) {
             let statistics = shard.statistics();
             let care = [statistics.checkpoints, statistics.zones_cleaned, statistics.payloads_moved];
+            self.replay_bytes_max[usize::from(shard.id())] = shard.replay_bytes().1;
             self.care.iter_mut().zip(care).for_each(|(sum, more)| *sum += more);
         }
         for engine in &self.engines {
@@ -422,6 +440,8 @@ impl World {
         let tuning = Tuning {
             checkpoint_log_bytes: self.options.checkpoint_log_bytes,
             scrub_note_us: 2000,
+            index_bytes_max: self.options.index_bytes_max,
+            index_bytes_kept: INDEX_BYTES_KEPT,
             ..Tuning::default()
         };
         let read_cache_bytes = self.options.read_cache_bytes;
@@ -502,6 +522,20 @@ impl World {
     /// Whether a shard misses something of its log, and says so.
     pub fn has_hole(&self) -> bool {
         self.harm.has_hole()
+    }
+
+    /// Whether the open that was just made had no more to replay than checkpoints let there be.
+    ///
+    /// # Errors
+    /// How much more.
+    pub fn check_replay(&self) -> Result<(), String> {
+        for shard in self.engines.iter().flat_map(|engine| engine.own_shards()) {
+            let (bytes, most) = (shard.replay_bytes().0, self.replay_bytes_max[usize::from(shard.id())]);
+            if most.is_some_and(|most| bytes > most) {
+                return Err(format!("shard {} replayed {bytes} bytes of log, and not {most:?}", shard.id()));
+            }
+        }
+        Ok(())
     }
 
     /// Steps until every log says that all that was acknowledged is durable.

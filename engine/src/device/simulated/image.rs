@@ -30,13 +30,33 @@ const ALL_SECTORS: SectorMask = SectorMask::MAX;
 const _: () = assert!(SECTORS == SectorMask::BITS as usize);
 
 /// The bytes of one block, shared between the states that hold the same; none: zeros.
-type Block = Option<Rc<[u8; BLOCK_BYTES]>>;
+pub(super) type Block = Option<Rc<[u8; BLOCK_BYTES]>>;
 
 static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
-fn block_of(bytes: &[u8]) -> Block {
-    let bytes: &[u8; BLOCK_BYTES] = bytes.try_into().expect("writes are whole blocks");
+fn block_of(bytes: &[u8; BLOCK_BYTES]) -> Block {
     (*bytes != ZEROS).then(|| Rc::new(*bytes))
+}
+
+/// The blocks of pieces that lie one behind the other: whole blocks together, and cut anywhere.
+pub(super) fn blocks_of_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Block> {
+    let (mut blocks, mut cut) = (Vec::new(), Vec::new());
+    for mut piece in pieces {
+        if !cut.is_empty() {
+            let (end, rest) = piece.split_at(piece.len().min(BLOCK_BYTES - cut.len()));
+            cut.extend_from_slice(end);
+            piece = rest;
+            if let Ok(whole) = <&[u8; BLOCK_BYTES]>::try_from(&cut[..]) {
+                blocks.push(block_of(whole));
+                cut.clear();
+            }
+        }
+        let (whole, rest) = piece.as_chunks::<BLOCK_BYTES>();
+        blocks.extend(whole.iter().map(block_of));
+        cut.extend_from_slice(rest);
+    }
+    assert!(cut.is_empty(), "writes are whole blocks");
+    blocks
 }
 
 /// Blocks by number; those that are missing are zeros.
@@ -60,10 +80,7 @@ impl Blocks {
     /// Replaces the sectors of a block that are in the mask.
     fn write(&mut self, number: u64, source: &Block, sectors: SectorMask) {
         if sectors == ALL_SECTORS {
-            match source {
-                Some(block) => self.0.insert(number, block.clone()),
-                None => self.0.remove(&number),
-            };
+            self.set(number, source.clone());
         } else if sectors != 0 {
             let source: &[u8] = source.as_ref().map_or(&ZEROS, |block| &block[..]);
             let block = Rc::make_mut(self.0.entry(number).or_insert_with(|| Rc::new(ZEROS)));
@@ -74,9 +91,26 @@ impl Blocks {
         }
     }
 
+    fn set(&mut self, number: u64, block: Block) {
+        match block {
+            Some(block) => self.0.insert(number, block),
+            None => self.0.remove(&number),
+        };
+    }
+
     fn flip_bit(&mut self, offset: u64, bit: u8) {
         let block = self.0.entry(offset / BLOCK_BYTES as u64).or_insert_with(|| Rc::new(ZEROS));
         Rc::make_mut(block)[offset as usize % BLOCK_BYTES] ^= 1 << bit;
+    }
+
+    /// Whether a reader sees the same in both.
+    #[cfg(test)]
+    fn is_like(&self, other: &Blocks) -> bool {
+        let has_all = |one: &Blocks, other: &Blocks| {
+            let there = |number: &u64| other.0.get(number).map_or(&ZEROS, |block| block);
+            one.0.iter().all(|(number, block)| block[..] == there(number)[..])
+        };
+        has_all(self, other) && has_all(other, self)
     }
 
     fn truncate(&mut self, blocks: u64) {
@@ -171,13 +205,13 @@ impl FileImage {
         self.current.read(offset, target);
     }
 
-    /// A write of whole blocks inside the file.
-    pub(super) fn write(&mut self, offset: u64, source: &[u8], reach: Reach) {
+    /// A write of these blocks inside the file.
+    pub(super) fn write(&mut self, offset: u64, source: &[Block], reach: Reach) {
         self.now += 1;
         let first = offset / BLOCK_BYTES as u64;
         let mut durable: Option<Range<u64>> = None;
-        for (number, bytes) in (first..).zip(source.chunks_exact(BLOCK_BYTES)) {
-            let block = block_of(bytes);
+        for (number, block) in (first..).zip(source) {
+            let block = block.clone();
             self.current.write(number, &block, ALL_SECTORS);
             let is_durable = match reach {
                 Reach::Durable => true,
@@ -306,7 +340,9 @@ impl FileImage {
     /// Keeps, loses or tears each write that is not durable, and what is left is durable.
     pub(super) fn crash(&mut self, fates: &mut Fates, rng: &mut fastrand::Rng, counts: &mut FaultCounts) {
         counts.crashes += 1;
-        for write in std::mem::take(&mut self.volatile) {
+        let undecided = std::mem::take(&mut self.volatile);
+        let numbers: Vec<Range<u64>> = undecided.iter().map(VolatileWrite::numbers).collect();
+        for write in undecided {
             let fate = fates.next(write.blocks.len() * SECTORS, rng);
             let fate = if write.on_medium && matches!(fates, Fates::Drawn) { Fate::Kept } else { fate };
             match fate {
@@ -339,7 +375,14 @@ impl FileImage {
         }
         self.durable_bytes = self.bytes;
         self.growths.clear();
-        self.current = self.durable.clone();
+        // All else is the same in both: see the invariant.
+        for number in numbers.iter().cloned().flatten() {
+            self.current.set(number, self.durable.0.get(&number).cloned());
+        }
+        let end = self.bytes / BLOCK_BYTES as u64;
+        self.current.truncate(end);
+        #[cfg(test)]
+        assert!(self.current.is_like(&self.durable), "{:?} were undecided", numbers);
     }
 
     pub(super) fn flip_bit(&mut self, offset: u64, bit: u8) {

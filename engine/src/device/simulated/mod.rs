@@ -35,7 +35,7 @@ use crossdock_transport::{
 };
 use faults::Faults;
 pub use image::Loss;
-use image::{Fates, FileImage, Reach};
+use image::{Block, Fates, FileImage, Reach};
 use rustix::io::Errno;
 use std::{cell::RefCell, collections::BTreeSet, ops::Range, rc::Rc};
 
@@ -89,6 +89,10 @@ struct State {
     operations: Vec<Operation>,
     /// Where writes are slow, and how often each is passed over.
     slow: Vec<(FileId, Range<u64>, u32)>,
+    /// Where the next durable write lands elsewhere.
+    misdirected: Option<(FileId, Range<u64>)>,
+    /// Whether one of them did, or still may.
+    misdirects: bool,
     /// Blocks that can not be read until they are written again.
     bad: BTreeSet<(FileId, u64)>,
     /// Files in which bits were flipped, blocks went bad or writes landed that were meant for elsewhere.
@@ -152,6 +156,8 @@ impl SimulatedDisk {
             files: Vec::new(),
             operations: Vec::new(),
             slow: Vec::new(),
+            misdirected: None,
+            misdirects: false,
             bad: BTreeSet::new(),
             damaged: BTreeSet::new(),
             faults: Faults::default(),
@@ -206,6 +212,18 @@ impl SimulatedDisk {
         self.0.borrow_mut().faults.inject(file, fault, times);
     }
 
+    /// The next durable write that begins in this range of the file lands elsewhere in it, as with [`Fault::MisdirectedWrite`]; until
+    /// [`SimulatedDisk::heal`].
+    pub fn misdirect(&self, file: FileId, range: Range<u64>) {
+        let mut state = self.0.borrow_mut();
+        (state.misdirected, state.misdirects) = (Some((file, range)), true);
+    }
+
+    /// Whether since [`SimulatedDisk::forget_struck`] a write was to be misdirected.
+    pub fn misdirects(&self) -> bool {
+        self.0.borrow().misdirects
+    }
+
     /// From now on the disk breaks this promise, or none.
     pub fn set_lie(&self, lie: Option<Lie>) {
         self.0.borrow_mut().options.lie = lie;
@@ -222,6 +240,7 @@ impl SimulatedDisk {
         let mut state = self.0.borrow_mut();
         state.faults.plan = FaultPlan::default();
         state.faults.clear_injected();
+        state.misdirected = None;
         state.operations.iter_mut().for_each(|operation| operation.stalled = false);
     }
 
@@ -252,7 +271,9 @@ impl SimulatedDisk {
 
     /// Begins anew to remember what strikes which file.
     pub fn forget_struck(&self) {
-        self.0.borrow_mut().faults.struck.clear();
+        let mut state = self.0.borrow_mut();
+        state.faults.struck.clear();
+        state.misdirects = false;
     }
 
     /// Whether something of what was written to the file was ever damaged at rest, or may lie under what was meant for elsewhere.
@@ -413,8 +434,7 @@ impl SimulatedDisk {
                 let image = &mut state.files[operation.file.0].image;
                 match operation.kind {
                     Kind::Write { offset, .. } => {
-                        let source = source_of(operation);
-                        if bounds::check_write(offset, source.len(), image.bytes()).is_ok() {
+                        if let Ok(source) = source_of(operation, offset, image.bytes()) {
                             image.write(offset, &source, Reach::InFlight);
                         }
                     }
@@ -456,13 +476,12 @@ fn blocks_of(file: FileId, offset: u64, bytes: usize) -> Range<(FileId, u64)> {
     (file, offset / block)..(file, (offset + bytes as u64).div_ceil(block))
 }
 
-/// The bytes of a write in flight.
-fn source_of(operation: &Operation) -> Vec<u8> {
+/// The blocks of a write in flight, which there are if it may be made to a device of so many bytes.
+fn source_of(operation: &Operation, offset: u64, device_bytes: u64) -> Result<Vec<Block>, OsError> {
     operation.queue.with_memory(operation.id, |memory| {
         let Memory::Scatter(source) = memory else { unreachable!("a write carries pieces") };
-        let mut bytes = Vec::with_capacity(source.bytes());
-        source.pieces().iter().for_each(|piece| bytes.extend_from_slice(piece));
-        bytes
+        bounds::check_write(offset, source.bytes(), device_bytes)?;
+        Ok(image::blocks_of_pieces(source.pieces().iter().map(|piece| &piece[..])))
     })
 }
 
@@ -505,26 +524,32 @@ impl State {
                 Ok(count as u32)
             }
             Kind::Write { offset, durability } => {
-                let source = source_of(operation);
                 let image = &mut self.files[file.0].image;
-                bounds::check_write(offset, source.len(), image.bytes())?;
+                let source = source_of(operation, offset, image.bytes())?;
+                let bytes = source.len() * BLOCK_BYTES;
                 if self.faults.strikes(file, Fault::NoSpace, rng) {
                     return Err(bounds::os_error(Errno::NOSPC));
                 }
                 if self.faults.strikes(file, Fault::WriteError, rng) {
                     // A failed write may have left any front of itself behind.
-                    let blocks = rng.usize(0..=source.len() / BLOCK_BYTES);
-                    image.write(offset, &source[..blocks * BLOCK_BYTES], Reach::Completed);
+                    let blocks = rng.usize(0..=source.len());
+                    image.write(offset, &source[..blocks], Reach::Completed);
                     return Err(bounds::os_error(Errno::IO));
                 }
-                if source.len() > BLOCK_BYTES && self.faults.strikes(file, Fault::ShortWrite, rng) {
-                    let blocks = rng.usize(1..source.len() / BLOCK_BYTES);
-                    image.write(offset, &source[..blocks * BLOCK_BYTES], Reach::Completed);
+                if bytes > BLOCK_BYTES && self.faults.strikes(file, Fault::ShortWrite, rng) {
+                    let blocks = rng.usize(1..source.len());
+                    image.write(offset, &source[..blocks], Reach::Completed);
                     return Ok((blocks * BLOCK_BYTES) as u32);
                 }
                 let mut place = offset;
+                let is_aimed_at = |(at, range): &mut (FileId, Range<u64>)| {
+                    *at == file && range.contains(&offset) && durability == Durability::Durable
+                };
+                if self.misdirected.take_if(is_aimed_at).is_some() {
+                    self.faults.inject(file, Fault::MisdirectedWrite, Times::Once);
+                }
                 if self.faults.strikes(file, Fault::MisdirectedWrite, rng) {
-                    let blocks = (image.bytes() - source.len() as u64) / BLOCK_BYTES as u64;
+                    let blocks = (image.bytes() - bytes as u64) / BLOCK_BYTES as u64;
                     place = rng.u64(0..=blocks) * BLOCK_BYTES as u64;
                     self.damaged.insert(file);
                 }
@@ -533,14 +558,14 @@ impl State {
                     Durability::Durable | Durability::Buffered => Reach::Completed,
                 };
                 if self.options.lie.is_some_and(|lie| lie.one_in(Lie::DropsWrites, rng)) {
-                    return Ok(source.len() as u32);
+                    return Ok(bytes as u32);
                 }
                 image.write(place, &source, reach);
-                let written: Vec<_> = self.bad.range(blocks_of(file, place, source.len())).copied().collect();
+                let written: Vec<_> = self.bad.range(blocks_of(file, place, bytes)).copied().collect();
                 written.iter().for_each(|block| {
                     self.bad.remove(block);
                 });
-                Ok(source.len() as u32)
+                Ok(bytes as u32)
             }
             Kind::Sync { upto } => {
                 let failed = self.faults.strikes(file, Fault::SyncError, rng);
