@@ -183,7 +183,7 @@ impl Builder {
     }
 
     /// What the store may take of memory in all, bytes: the sum of [`OpenReport::memory`]. The index gets what the other terms leave,
-    /// each shard an equal part; where that is used up, what would add to it is told [`crate::Error::Busy`] with
+    /// each shard an equal part; where that is used up but for an eighth, what would add to it is told [`crate::Error::Busy`] with
     /// [`crate::Resource::Index`], and reads and deletes go on. A store whose index needs more is not opened. Front ends and
     /// transports have memory of their own. Default: no bound for the index.
     pub fn memory_max(mut self, bytes: u64) -> Builder {
