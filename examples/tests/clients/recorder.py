@@ -133,7 +133,7 @@ class Relay:
             given = dict(zip(tls_options[::2], tls_options[1::2]))
             self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self.tls.load_cert_chain(given["--tls-cert"], given["--tls-key"])
-        self.scheme = "https" if tls else "http"
+        self.scheme = "https" if self.tls else "http"
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"{self.scheme}://127.0.0.1:{self.listener.getsockname()[1]}"
         self.lock, self.kept = threading.Lock(), collections.defaultdict(dict)

@@ -181,6 +181,11 @@ const FILES: &[(&str, &[u8], &[&str])] = &[
         &["CopyObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"],
     ),
     // Over TLS, only what has a body.
+    (
+        "aws-cli-https",
+        include_bytes!("../../tests/captures/aws-cli-https.requests"),
+        &["PutObject", "UploadPart", "CompleteMultipartUpload", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"],
+    ),
     ("aws-sdk-js-https", include_bytes!("../../tests/captures/aws-sdk-js-https.requests"), &["PutObject"]),
     (
         "boto3-https",
