@@ -57,6 +57,21 @@ pub(crate) fn protocol_alone(tree: &Tree) -> Result<Verdict, String> {
     run_tests(tree, &["--package", "crossdock-s3", "--no-default-features"], &[])
 }
 
+#[derive(clap::Args)]
+pub(crate) struct Coverage {
+    /// Write the table instead of comparing it
+    #[arg(long)]
+    write: bool,
+}
+
+/// The table of S3 operations: made by the test that compares it.
+pub(crate) fn coverage(tree: &Tree, options: &Coverage) -> Result<bool, String> {
+    let line =
+        cargo(tree).args(["test", "--quiet", "--package", "crossdock-s3", "--test", "it", "coverage::"]);
+    let line = if options.write { line.env("CROSSDOCK_WRITE_TABLES", "1") } else { line };
+    Ok(line.run()?.success)
+}
+
 /// What threads share without a lock, the arena's parts and the mailboxes of cores, under every interleaving of them, in a build of
 /// its own.
 pub(crate) fn thread_models(tree: &Tree) -> Result<Verdict, String> {

@@ -46,10 +46,31 @@ fn client_file(tree: &Tree, name: &str) -> Result<(PathBuf, String), String> {
     text.map(|text| (path.clone(), text)).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
+/// What the public suite needs besides what it asks for: a bound of time for each test, and what our own server is started with.
+const SUITE_BESIDES: [&str; 2] = ["pytest-timeout", "trustme"];
+
+/// The Python of an environment where the public suite runs that is checked out there.
+pub(crate) fn suite(tree: &Tree, checkout: &Path) -> Result<PathBuf, String> {
+    let requirements = checkout.join("requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements)
+        .map_err(|error| format!("cannot read {}: {error}", requirements.display()))?;
+    filled(tree, "suite-environment", &requirements, &wanted, &SUITE_BESIDES)
+}
+
 /// The Python of an environment under the target directory that holds what `requirements` lists, in fixed versions. It is
 /// made anew when the list changes.
 fn environment(tree: &Tree, name: &str, requirements: &str) -> Result<PathBuf, String> {
     let (requirements, wanted) = client_file(tree, requirements)?;
+    filled(tree, name, &requirements, &wanted, &[])
+}
+
+fn filled(
+    tree: &Tree,
+    name: &str,
+    requirements: &Path,
+    wanted: &str,
+    besides: &[&str],
+) -> Result<PathBuf, String> {
     let environment = tree.target().join(name);
     let program = environment.join("bin/python");
     let stamp = environment.join("requirements.installed");
@@ -58,7 +79,7 @@ fn environment(tree: &Tree, name: &str, requirements: &str) -> Result<PathBuf, S
     }
     make_environment(tree, &environment)?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    let done = Line::new(&program, tree.root()).args(pip).args([&requirements]).run()?;
+    let done = Line::new(&program, tree.root()).args(pip).args([requirements]).args(besides).run()?;
     if !done.success {
         return Err(format!("pip cannot install {}", requirements.display()));
     }

@@ -20,6 +20,7 @@ mod report;
 mod sanitize;
 mod simulate;
 mod stages;
+mod suite;
 mod tree;
 mod verbs;
 mod vm;
@@ -43,6 +44,10 @@ enum Task {
     Install,
     /// Run the real S3 clients against the server
     Clients(clients::Options),
+    /// Run the public suite ceph/s3-tests against the server, and compare with what is said of it
+    Suite(suite::Options),
+    /// Compare the table of S3 operations with what is done and with the tests that show it
+    Coverage(cargo::Coverage),
     /// Kill the server, and cut the power of its disk, under load
     Crash(crash::Options),
     /// Run the engine's simulator over a range of seeds
@@ -66,6 +71,8 @@ fn main() -> ExitCode {
         Task::Test(options) => stages::run(&tree, &options),
         Task::Install => Ok(install::run(&tree)),
         Task::Clients(options) => clients::run(&tree, &options),
+        Task::Suite(options) => suite::run(&tree, &options),
+        Task::Coverage(options) => cargo::coverage(&tree, &options),
         Task::Crash(options) => crash::run(&tree, &options),
         Task::Simulate(options) => simulate::run(&tree, &options),
         Task::Sanitize => sanitize::run(&tree),
