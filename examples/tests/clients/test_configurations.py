@@ -207,3 +207,15 @@ def test_what_is_the_same_of_every_bucket(s3, bucket):
     assert told(s3.get_bucket_logging(Bucket=bucket)) == {}
     assert told(s3.get_bucket_notification_configuration(Bucket=bucket)) == {}
     assert told(s3.get_bucket_request_payment(Bucket=bucket)) == {"Payer": "BucketOwner"}
+    # And may be set to what they are, as tools do that take back what they set; to nothing else.
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
+    s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={"Payer": "BucketOwner"})
+    queue = {"QueueArn": "arn:aws:sqs:us-east-1:1:q", "Events": ["s3:ObjectCreated:*"]}
+    for put, settings in (
+        (s3.put_bucket_notification_configuration, {"NotificationConfiguration": {"QueueConfigurations": [queue]}}),
+        (s3.put_bucket_notification_configuration, {"NotificationConfiguration": {"EventBridgeConfiguration": {}}}),
+        (s3.put_bucket_logging, {"BucketLoggingStatus": {"LoggingEnabled": {"TargetBucket": bucket, "TargetPrefix": ""}}}),
+        (s3.put_bucket_request_payment, {"RequestPaymentConfiguration": {"Payer": "Requester"}}),
+    ):
+        assert code(put, Bucket=bucket, **settings) == "NotImplemented"

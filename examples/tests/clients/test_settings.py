@@ -224,6 +224,9 @@ def test_any_region_will_do_unless_one_is_set(program, tmp_path):  # noqa: F811
             assert s3.get_object(Bucket=name, Key="k")["Body"].read() == b"x"
             assert s3.head_bucket(Bucket=name)["BucketRegion"] == "us-east-1"
             assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] is None
+            # Where they are said to be is where they are looked for.
+            assert name in [bucket["Name"] for bucket in s3.list_buckets(BucketRegion="us-east-1")["Buckets"]]
+            assert s3.list_buckets(BucketRegion=region).get("Buckets", []) == []
     with serving(program, tmp_path / "one", "--region", "eu-west-1") as server:
         client(server.address, region="eu-west-1").create_bucket(
             Bucket="here", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
@@ -232,6 +235,33 @@ def test_any_region_will_do_unless_one_is_set(program, tmp_path):  # noqa: F811
             client(server.address).list_buckets()
         error = refused.value.response["Error"]
         assert (error["Code"], error["Region"]) == ("AuthorizationHeaderMalformed", "eu-west-1")
+
+
+def test_long_work_is_answered_before_it_is_done(program, tmp_path):  # noqa: F811
+    """Copies, parts that are copies, and completions, answered at once and in pieces: the SDK reads what came of them."""
+    with serving(program, tmp_path / "data", "--early-reply", "1us") as server:
+        s3, source = client(server.address), {"Bucket": "long", "Key": "source"}
+        s3.create_bucket(Bucket="long")
+        body = os.urandom(6 << 20)
+        s3.put_object(Bucket="long", Key="source", Body=body)
+        copied = s3.copy_object(Bucket="long", Key="copy", CopySource=source)
+        assert copied["ResponseMetadata"]["HTTPHeaders"].get("transfer-encoding") == "chunked"
+        assert copied["CopyObjectResult"]["ETag"] == s3.head_object(Bucket="long", Key="copy")["ETag"]
+        upload = s3.create_multipart_upload(Bucket="long", Key="whole")["UploadId"]
+        of_upload = {"Bucket": "long", "Key": "whole", "UploadId": upload}
+        tag = s3.upload_part_copy(PartNumber=1, CopySource=source, **of_upload)["CopyPartResult"]["ETag"]
+        for tags, code in ([f'"{"0" * 32}"'], "InvalidPart"), ([tag], None):
+            parts = {"Parts": [{"PartNumber": number + 1, "ETag": tag} for number, tag in enumerate(tags)]}
+            if code:
+                with pytest.raises(ClientError) as refused:
+                    s3.complete_multipart_upload(MultipartUpload=parts, **of_upload)
+                assert refused.value.response["Error"]["Code"] == code
+            else:
+                s3.complete_multipart_upload(MultipartUpload=parts, **of_upload)
+        assert s3.get_object(Bucket="long", Key="whole")["Body"].read() == body
+        with pytest.raises(ClientError) as refused:
+            s3.copy_object(Bucket="long", Key="copy", CopySource=source, IfNoneMatch="*")
+        assert refused.value.response["Error"]["Code"] == "PreconditionFailed"
 
 
 def test_each_request_is_logged_with_its_identifiers(program, tmp_path):  # noqa: F811

@@ -202,8 +202,9 @@ impl<R: Runtime> AsyncClient<R> {
     async fn complete(&self, object: &str, upload: &str, tags: &[String]) -> Result<String, ClientError> {
         let path = upload_path(object, upload);
         let (head, document) = self.exchange(Method::Post, &path, &[], completion(tags).as_bytes()).await?;
-        // A completion may answer 200 with an error in its document.
-        match element(&document, "ETag").filter(|_| head.status == 200) {
+        // A completion may answer 200 with an error in its document, which may name the tag of a part.
+        let is_done = head.status == 200 && element(&document, "Code").is_none();
+        match element(&document, "ETag").filter(|_| is_done) {
             Some(etag) => Ok(etag),
             None => Err(refused(&head, &document)),
         }

@@ -37,7 +37,7 @@ pub use reply::{BrokenOff, ReplyBody};
 
 use crate::{
     protocol::{error::S3Error, http::Method, operation::Resource},
-    server::{Announced, Front, ServerLimits, ServerMetrics, Source, act_on_rules},
+    server::{Announced, Front, STATUS, ServerLimits, ServerMetrics, Source, act_on_rules, rest_of, within},
     service::{Origin, Service, ServiceOptions, UNKNOWN},
 };
 use crossdock::{CoreEngine, Engine};
@@ -227,14 +227,23 @@ async fn serve(
     let origin = Origin { peer: peer.address, secure: peer.secure, tls_version, now_ms };
     let mut asked =
         front.asked(head.as_ref().map_or(Method::Get, |head| head.request.method), origin, front.core.now());
+    let mut pieces = Pieces::new(front.core.clone(), pieces, reply);
     let mut answer = match head {
         Ok(Head { request, framing }) => {
-            let mut pieces = Pieces::new(front.core.clone(), pieces);
-            let announced = Announced { framing, held_back: false };
+            // How its connection goes on is the stack's.
+            let announced = Announced { framing, held_back: false, is_old: false, keep_alive: true };
             front.answer(&mut asked, request, announced, Source::Pieces(&mut pieces)).await.0
         }
         Err(error) => front.refusal(&mut asked, &error),
     };
+    let (reply, rest) = pieces.into_reply();
+    if let Some(rest) = rest {
+        let document = bytes::Bytes::copy_from_slice(rest_of(&answer.reply));
+        within(&front.core, front.limits.send, rest.end(document)).await;
+        return front.count(&asked, STATUS, 0);
+    }
+    // None: it was to be begun, and nobody waited for it.
+    let Some(reply) = reply else { return front.count(&asked, 499, 0) };
     let first = front.first_chunk(&mut asked, &mut answer).await;
     front.count_moved(&asked, &answer);
     let host_id = front.host_id();

@@ -1,6 +1,10 @@
 //! A request's body on its way from the stack's thread to a core: one piece ahead, and never more.
 
-use crate::server::Ended;
+use super::reply::{Made, Rest};
+use crate::{
+    protocol::reply::{Reply, ReplyContext},
+    server::{Ended, within},
+};
 use bytes::{Buf, Bytes};
 use crossdock::reactor::Core;
 use futures_channel::{mpsc, oneshot};
@@ -9,6 +13,7 @@ use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    time::Duration,
 };
 
 /// Pieces that may wait for the core besides the one it works on.
@@ -72,11 +77,49 @@ pub(crate) struct Pieces {
     receiver: mpsc::Receiver<Piece>,
     gone: Option<oneshot::Receiver<Infallible>>,
     pending: Bytes,
+    /// Where the answer goes, until it is begun.
+    reply: Option<oneshot::Sender<Made>>,
+    /// Where the rest of it goes, once it is.
+    rest: Option<Rest>,
 }
 
 impl Pieces {
-    pub(super) fn new(core: Core, receiver: Receiver) -> Pieces {
-        Pieces { core, receiver: receiver.0, gone: Some(receiver.1), pending: Bytes::new() }
+    pub(super) fn new(core: Core, receiver: Receiver, reply: oneshot::Sender<Made>) -> Pieces {
+        let (Receiver(receiver, gone), reply) = (receiver, Some(reply));
+        Pieces { core, receiver, gone: Some(gone), pending: Bytes::new(), reply, rest: None }
+    }
+
+    /// Where the answer goes; or, if it was begun, the rest of it.
+    pub(super) fn into_reply(self) -> (Option<oneshot::Sender<Made>>, Option<Rest>) {
+        (self.reply, self.rest)
+    }
+
+    /// Gives the stack an answer whose document, of which this is the first piece, is not known yet.
+    ///
+    /// # Errors
+    /// Nobody waits for it.
+    pub(crate) async fn begin_reply(
+        &mut self,
+        reply: Reply,
+        context: &ReplyContext<'_>,
+        first: &'static [u8],
+        patience: Duration,
+    ) -> Result<(), Ended> {
+        let (made, rest) = Made::later(reply, context);
+        let sender = self.reply.take().ok_or(Ended::Closed)?;
+        sender.send(made).map_err(|_| Ended::Closed)?;
+        self.rest = Some(rest);
+        self.go_on(first, patience).await
+    }
+
+    /// Gives it the next piece of such a document.
+    ///
+    /// # Errors
+    /// It takes none.
+    pub(crate) async fn go_on(&mut self, piece: &'static [u8], patience: Duration) -> Result<(), Ended> {
+        let rest = self.rest.as_mut().ok_or(Ended::Closed)?;
+        let sent = within(&self.core, patience, rest.send(Bytes::from_static(piece))).await;
+        if sent == Some(true) { Ok(()) } else { Err(Ended::Closed) }
     }
 
     pub(crate) fn core(&self) -> &Core {

@@ -56,14 +56,8 @@ impl Made {
         has_payload: bool,
         takes_room: bool,
     ) -> (Made, Option<mpsc::Sender<Bytes>>, Option<Gone>) {
-        let mut fields = Vec::with_capacity(reply.headers.len() + 5);
-        reply.each_field(context, |name, value| {
-            // What can not stand in a head is left out, as our own writer does.
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
-                fields.push((name, value));
-            }
-        });
         let (mut payload, mut gone) = (None, None);
+        let fields = fields_of(&reply, context);
         let content = match reply.body {
             _ if !reply.sends_body(context.method) => Inner::Whole(Bytes::new()),
             Content::Empty => Inner::Whole(Bytes::new()),
@@ -78,9 +72,17 @@ impl Made {
                 payload = Some(sender);
                 Inner::Chunks { chunks, left: bytes }
             }
-            Content::Payload { .. } => Inner::Whole(Bytes::new()),
+            Content::Payload { .. } | Content::Later { .. } => Inner::Whole(Bytes::new()),
         };
         (Made { status: reply.status, fields, body: ReplyBody(content) }, payload, gone)
+    }
+
+    /// What `reply` says in its context, without a document, and where that goes as it comes to be known.
+    pub(super) fn later(reply: Reply, context: &ReplyContext<'_>) -> (Made, Rest) {
+        let fields = fields_of(&reply, context);
+        let (sender, pieces) = mpsc::channel(WAITING);
+        let body = ReplyBody(Inner::Later { pieces, is_over: false });
+        (Made { status: reply.status, fields, body }, Rest(sender))
     }
 
     /// What is said when the engine is closed: by nobody, at no time, about no request.
@@ -95,7 +97,7 @@ impl Made {
         }
         let document = match reply.body {
             Content::Bytes(document) => document.into(),
-            Content::Empty | Content::Payload { .. } => Bytes::new(),
+            Content::Empty | Content::Payload { .. } | Content::Later { .. } => Bytes::new(),
         };
         Made { status: reply.status, fields, body: ReplyBody(Inner::Whole(document)) }
     }
@@ -106,7 +108,7 @@ impl Made {
 
     pub(super) fn payload_bytes(&self) -> u64 {
         match &self.body.0 {
-            Inner::Whole(_) => 0,
+            Inner::Whole(_) | Inner::Later { .. } => 0,
             Inner::Chunks { left, .. } => *left,
         }
     }
@@ -119,6 +121,36 @@ impl Made {
             response.headers_mut().append(name, value);
         }
         response
+    }
+}
+
+/// The fields of a head.
+fn fields_of(reply: &Reply, context: &ReplyContext<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut fields = Vec::with_capacity(reply.headers.len() + 5);
+    reply.each_field(context, |name, value| {
+        // What can not stand in a head is left out, as our own writer does.
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+            fields.push((name, value));
+        }
+    });
+    fields
+}
+
+/// Where the pieces of a document go that is not known yet. One that is dropped without [`Rest::end`] is broken off.
+pub(super) struct Rest(mpsc::Sender<Option<Bytes>>);
+
+impl Rest {
+    /// Hands over a piece once the stack has taken the one before. Whether anybody takes it.
+    pub(super) async fn send(&mut self, piece: Bytes) -> bool {
+        poll_fn(|cx| self.0.poll_ready(cx)).await.is_ok() && self.0.start_send(Some(piece)).is_ok()
+    }
+
+    /// Hands over the last piece, and says so.
+    pub(super) async fn end(mut self, piece: Bytes) {
+        if self.send(piece).await && poll_fn(|cx| self.0.poll_ready(cx)).await.is_ok() {
+            // Who does not wait for it any more needs no end either.
+            let _ = self.0.start_send(None);
+        }
     }
 }
 
@@ -166,16 +198,24 @@ pub struct ReplyBody(Inner);
 #[derive(Debug)]
 enum Inner {
     Whole(Bytes),
-    Chunks { chunks: mpsc::Receiver<Bytes>, left: u64 },
+    Chunks {
+        chunks: mpsc::Receiver<Bytes>,
+        left: u64,
+    },
+    /// A document that comes to be known, to nothing, which is its end.
+    Later {
+        pieces: mpsc::Receiver<Option<Bytes>>,
+        is_over: bool,
+    },
 }
 
-/// The rest of an object can not be read: nothing wrong is sent instead.
+/// The rest of an object can not be read, or the engine closes: nothing wrong is sent instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenOff;
 
 impl fmt::Display for BrokenOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the rest of the object can not be read")
+        f.write_str("the rest of the reply can not be had")
     }
 }
 
@@ -192,7 +232,16 @@ impl Body for ReplyBody {
         match &mut self.0 {
             Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Inner::Chunks { left: 0, .. } => Poll::Ready(None),
+            Inner::Chunks { left: 0, .. } | Inner::Later { is_over: true, .. } => Poll::Ready(None),
+            Inner::Later { pieces, is_over } => {
+                let piece = ready!(Pin::new(pieces).poll_next(cx));
+                *is_over = !matches!(piece, Some(Some(_)));
+                Poll::Ready(match piece {
+                    Some(Some(bytes)) => Some(Ok(Frame::data(bytes))),
+                    Some(None) => None,
+                    None => Some(Err(BrokenOff)),
+                })
+            }
             Inner::Chunks { chunks, left } => match ready!(Pin::new(chunks).poll_next(cx)) {
                 Some(bytes) => {
                     *left = left.saturating_sub(bytes.len() as u64);
@@ -207,19 +256,27 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left() == 0
+        match &self.0 {
+            Inner::Later { is_over, .. } => *is_over,
+            Inner::Whole(_) | Inner::Chunks { .. } => self.left() == 0,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left())
+        match &self.0 {
+            Inner::Later { is_over: false, .. } => SizeHint::default(),
+            _ => SizeHint::with_exact(self.left()),
+        }
     }
 }
 
 impl ReplyBody {
+    /// Bytes that are still to come, as far as that is known.
     fn left(&self) -> u64 {
         match &self.0 {
             Inner::Whole(bytes) => bytes.len() as u64,
             Inner::Chunks { left, .. } => *left,
+            Inner::Later { .. } => 0,
         }
     }
 }

@@ -12,10 +12,11 @@
 use super::{
     ServerLimits,
     digester::Member,
+    early::Early,
     exchange::{Announced, Front},
     memory::{Document, Memory, PIECE_BYTES},
     source::Source,
-    wire::{Ended, INPUT_BYTES},
+    wire::{Ended, INPUT_BYTES, within},
 };
 use crate::protocol::{
     body::{BodyDecoder, BodyVerifier, Digests},
@@ -24,7 +25,12 @@ use crate::protocol::{
     http::BodyFraming,
 };
 use crossdock_transport::memory::{BufferLease, CopyReason, copy_payload};
-use std::time::Duration;
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 /// Bytes received at a time where framing is expected: a chunk's head and a little payload, all of it to be moved.
 const FRAMING_BYTES: usize = 1024;
@@ -40,6 +46,9 @@ pub(crate) struct Body<'a> {
     memory: &'a Memory,
     framing: BodyFraming,
     awaits_continue: bool,
+    /// How the reply begins if it has to before it is known.
+    early: Option<Early<'a>>,
+    has_begun: bool,
     received_bytes: u64,
     /// How long the peer was waited for. Waits for the engine are not its fault.
     waited: Duration,
@@ -53,6 +62,7 @@ impl<'a> Body<'a> {
         verifier: BodyVerifier,
         announced: Announced,
         front: &'a Front,
+        early: Option<Early<'a>>,
     ) -> Body<'a> {
         source.begin();
         Body {
@@ -64,6 +74,8 @@ impl<'a> Body<'a> {
             memory: &front.memory,
             framing: announced.framing,
             awaits_continue: announced.held_back,
+            early,
+            has_begun: false,
             received_bytes: 0,
             waited: Duration::ZERO,
             ended: None,
@@ -291,6 +303,61 @@ impl<'a> Body<'a> {
         }
         let patience = self.limits.body_idle;
         self.source.permit(patience).await.map_err(|ended| self.note(ended))
+    }
+
+    /// Waits for `work`, which needs no more of the body. If it takes long the reply is begun meanwhile, and the client shown now and then
+    /// that it is still at work: see [`OperationName::may_take_long`](crate::protocol::operation::OperationName::may_take_long).
+    ///
+    /// The work goes on while that is sent, and goes on to its end if the client is gone by then: it may be done already.
+    pub(crate) async fn while_at_work<T>(&mut self, work: impl Future<Output = T>) -> T {
+        if self.early.is_none() {
+            return work.await;
+        }
+        let (core, quiet) = (self.source.core().clone(), self.limits.quiet);
+        let mut work = pin!(work);
+        loop {
+            if let Some(done) = within(&core, quiet, work.as_mut()).await {
+                return done;
+            }
+            let mut done = None;
+            let mut telling = pin!(self.tell());
+            let told = poll_fn(|cx| {
+                if done.is_none()
+                    && let Poll::Ready(value) = work.as_mut().poll(cx)
+                {
+                    done = Some(value);
+                }
+                // What is half sent when the work is done has to be sent all the same.
+                telling.as_mut().poll(cx)
+            })
+            .await;
+            match (done, told) {
+                (Some(done), _) => return done,
+                (None, Ok(())) => {}
+                (None, Err(_)) => return work.await,
+            }
+        }
+    }
+
+    /// Begins the reply, or shows that it is still to come.
+    async fn tell(&mut self) -> Result<(), Ended> {
+        let patience = self.limits.send;
+        let told = match &self.early {
+            Some(early) if !self.has_begun => {
+                self.has_begun = true;
+                // Who still waits to be told to send the body may send it or not, now that this is the answer.
+                let is_held_back = std::mem::take(&mut self.awaits_continue);
+                let can_go_on = self.decoder.is_finished() && !is_held_back;
+                self.source.begin_reply(early, can_go_on, patience).await
+            }
+            _ => self.source.beat(patience).await,
+        };
+        told.inspect_err(|_| self.ended = Some(Ended::Closed))
+    }
+
+    /// Whether the reply was begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     fn note(&mut self, ended: Ended) -> S3Error {

@@ -1,6 +1,7 @@
 //! One connection: requests in, replies out, one after the other.
 
 use super::{
+    early::{Begun, STATUS, rest_of},
     exchange::{Announced, Asked, BodyLeft},
     listener::Shared,
     memory::PIECE_BYTES,
@@ -280,7 +281,8 @@ impl Connection {
         let shared = self.shared.clone();
         let mut asked = shared.front.asked(head.method, self.origin(), begun);
         let is_old = head.version_minor == 0;
-        let announced = Announced { framing, held_back: expects_continue };
+        let may_follow = keep_alive && !is_old;
+        let announced = Announced { framing, held_back: expects_continue, is_old, keep_alive: may_follow };
         let (mut answer, left) =
             shared.front.answer(&mut asked, head, announced, Source::Wire(&mut self.wire)).await;
         self.wire.set_in_body(false);
@@ -289,6 +291,13 @@ impl Connection {
             return Next::Close;
         }
         let keep_alive = keep_alive && left == BodyLeft::Nothing && !shared.draining.get();
+        if let Some(begun) = self.wire.take_begun() {
+            return match self.end_reply(asked, answer, begun).await {
+                Err(_) => Next::Close,
+                Ok(()) if keep_alive && begun.keep_alive => Next::Request,
+                Ok(()) => Next::Linger,
+            };
+        }
         if is_old && keep_alive {
             // An HTTP/1.0 client takes the connection for closed unless it is told otherwise (RFC 9112 §9.3).
             answer.reply = answer.reply.header("Connection", "keep-alive");
@@ -350,6 +359,17 @@ impl Connection {
             _ => self.wire.send_bytes(&head, patience).await,
         };
         front.count(&asked, status, payload_bytes);
+        result
+    }
+
+    /// Ends a reply that was begun before this was known. Its head is sent, so of the answer only the document is.
+    async fn end_reply(&mut self, asked: Asked, answer: Answer, begun: Begun) -> Result<(), Ended> {
+        let (shared, patience) = (self.shared.clone(), self.shared.front.limits.send);
+        let mut rest = Vec::with_capacity(1024);
+        begun.frame(rest_of(&answer.reply), &mut rest);
+        begun.end(&mut rest);
+        let result = self.wire.send_bytes(&rest, patience).await;
+        shared.front.count(&asked, STATUS, 0);
         result
     }
 

@@ -4,6 +4,7 @@ use super::{
     ServerLimits,
     body::Body,
     digester::Digester,
+    early::Early,
     memory::Memory,
     metrics::{Outcome, ServerMetrics},
     source::Source,
@@ -21,7 +22,7 @@ use crate::{
         reply::{Reply, ReplyBody, ReplyContext},
     },
     service::{
-        Admission, Admitted, Answer, Declined, Origin, Service,
+        Admission, Admitted, Answer, Declined, Origin, Page, Service,
         remote::{Moved, Told},
     },
 };
@@ -33,6 +34,8 @@ const UNWANTED_BYTES: u64 = 256 * 1024;
 
 /// The target (as `tracing` calls it) where each request leaves a line at `info`: who asked, for what, what became of it. A
 /// program that does not want that filters it out. No secret is in it: no query, token or name of a session.
+///
+/// The status is the one that was sent: of a copy or a completion that took long it is 200, whatever came of it, and `code` tells.
 ///
 /// Which way its bytes went, of any request:
 ///
@@ -118,12 +121,16 @@ impl BodyLeft {
     }
 }
 
-/// How a request's body comes.
+/// What a request's head says of what comes behind it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Announced {
     pub(crate) framing: BodyFraming,
     /// The client waits for permission to send it.
     pub(crate) held_back: bool,
+    /// The client knows no chunks in a reply, and takes the end of the connection for its end.
+    pub(crate) is_old: bool,
+    /// Another request may follow on the connection.
+    pub(crate) keep_alive: bool,
 }
 
 impl Front {
@@ -153,7 +160,7 @@ impl Front {
             asked.logged = Some((head.path.clone(), None));
         }
         let page = self.service.page_of(&head);
-        let (answer, left) = self.perform(asked, head, announced, source).await;
+        let (answer, left) = self.perform(asked, head, announced, source, page.as_ref()).await;
         let mut answer = answer.unwrap_or_else(|error| self.refusal(asked, &error));
         if let ReplyBody::Bytes(document) = &answer.reply.body {
             match self.memory.document(document.len()) {
@@ -176,8 +183,9 @@ impl Front {
         head: RequestHead,
         announced: Announced,
         mut source: Source<'_>,
+        page: Option<&Page>,
     ) -> (Result<Answer, S3Error>, BodyLeft) {
-        let Announced { framing, held_back } = announced;
+        let Announced { framing, held_back, .. } = announced;
         let unread = BodyLeft::unread(framing, held_back);
         let (mut admitted, verified) = match self.service.admit(head, framing, asked.origin).await {
             Err(error) => return (Err(error), unread),
@@ -205,7 +213,10 @@ impl Front {
             Ok(parts) => parts,
         };
         let closed = admitted.proposal.as_ref().map(|_| source.closed());
-        let mut body = Body::new(source, decoder, verifier, announced, self);
+        let asked = &*asked;
+        let takes_long = admitted.routed.operation.may_take_long();
+        let early = takes_long.then(|| Early::new(self, asked, page, announced));
+        let mut body = Body::new(source, decoder, verifier, announced, self, early);
         let run = self.service.run(&mut admitted, asked.begun, &mut body);
         let answer = match closed {
             None => run.await,
@@ -225,7 +236,7 @@ impl Front {
             body.permit().await.ok();
         }
         let left = BodyLeft::of(&body);
-        if answer.is_err() || left != BodyLeft::Small {
+        if answer.is_err() || left != BodyLeft::Small || body.has_begun() {
             return (answer, left);
         }
         // An operation that takes no body was sent one.

@@ -15,6 +15,7 @@
 mod body;
 mod connection;
 mod digester;
+mod early;
 mod exchange;
 mod listener;
 mod memory;
@@ -43,6 +44,7 @@ pub use tls::TlsSettings;
 pub(crate) use wire::yield_now;
 #[cfg(feature = "http")]
 pub(crate) use {
+    early::{STATUS, rest_of},
     exchange::{Announced, Front},
     rules::act_on_rules,
     source::Source,
@@ -77,6 +79,9 @@ pub struct ServerLimits {
     /// How long a peer may take nothing of what is sent to it. A document may take this and a second for each 4096 bytes, whatever
     /// comes of it meanwhile. Default: 60 seconds.
     pub send: Duration,
+    /// How long a client is left without a byte while a copy is made or an upload completed; 200 is said then, a space is sent as often
+    /// as that, and an error comes in the document. Most clients give up after 60 seconds. Default: 10 seconds.
+    pub quiet: Duration,
     /// How long requests in work may take to end when the server closes. Default: 30 seconds.
     pub drain: Duration,
 }
@@ -93,6 +98,7 @@ impl Default for ServerLimits {
             body_idle: Duration::from_secs(30),
             body_bytes_per_second: 4 << 10,
             send: Duration::from_secs(60),
+            quiet: Duration::from_secs(10),
             drain: Duration::from_secs(30),
         }
     }

@@ -2,8 +2,11 @@
 
 #[cfg(feature = "http")]
 use super::wire::within;
-use super::wire::{Ended, Wire};
-use crate::protocol::http::CONTINUE;
+use super::{
+    early::{BEAT, Begun, Early},
+    wire::{Ended, Wire},
+};
+use crate::protocol::{http::CONTINUE, xml::DECLARATION};
 use crossdock::reactor::Core;
 use crossdock_transport::memory::BufferLease;
 use std::{future::Future, net::IpAddr, pin::Pin, time::Duration};
@@ -121,6 +124,44 @@ impl Source<'_> {
             // The other stack says so when the first piece is asked for.
             #[cfg(feature = "http")]
             Source::Pieces(_) => Ok(()),
+        }
+    }
+
+    /// Begins the reply: 200, and the declaration of a document that is to come. With `can_go_on` another request may follow.
+    ///
+    /// # Errors
+    /// The peer is gone, or takes nothing.
+    pub(super) async fn begin_reply(
+        &mut self,
+        early: &Early<'_>,
+        can_go_on: bool,
+        patience: Duration,
+    ) -> Result<(), Ended> {
+        match self {
+            Source::Wire(wire) => {
+                let (is_chunked, keep_alive) = (early.is_chunked(), early.keeps_alive() && can_go_on);
+                let begun = Begun { is_chunked, keep_alive };
+                let mut head = Vec::with_capacity(512);
+                early.reply(is_chunked).await.write(&early.context(keep_alive), &mut head);
+                wire.begin_reply(head, begun, DECLARATION.as_bytes(), patience).await
+            }
+            #[cfg(feature = "http")]
+            Source::Pieces(pieces) => {
+                let reply = early.reply(false).await;
+                pieces.begin_reply(reply, &early.context(true), DECLARATION.as_bytes(), patience).await
+            }
+        }
+    }
+
+    /// Shows a client whose reply was begun that it is still at work.
+    ///
+    /// # Errors
+    /// The peer is gone, or takes nothing.
+    pub(super) async fn beat(&mut self, patience: Duration) -> Result<(), Ended> {
+        match self {
+            Source::Wire(wire) => wire.go_on(BEAT, patience).await,
+            #[cfg(feature = "http")]
+            Source::Pieces(pieces) => pieces.go_on(BEAT, patience).await,
         }
     }
 }

@@ -5,7 +5,7 @@
 //!   is not known.
 //! * Bytes behind the request in work stay in the input buffer for the next one.
 
-use super::stream::Stream;
+use super::{early::Begun, stream::Stream};
 use crossdock::reactor::{Core, Moment};
 use crossdock_transport::memory::{BufferLease, CopyReason, ScatterList, copy_payload};
 use std::{
@@ -39,6 +39,8 @@ pub(crate) struct Wire {
     input: Option<BufferLease>,
     start: usize,
     received: Moment,
+    /// How the reply in work was begun, if it was.
+    begun: Option<Begun>,
 }
 
 impl Wire {
@@ -46,7 +48,7 @@ impl Wire {
         let mut input = core.pool().acquire(INPUT_BYTES).await;
         input.set_len(0);
         let received = core.now();
-        Wire { core, stream, input: Some(input), start: 0, received }
+        Wire { core, stream, input: Some(input), start: 0, received, begun: None }
     }
 
     /// The same for a stream of which bytes were received elsewhere, the last at `received`, that are not used yet.
@@ -54,7 +56,7 @@ impl Wire {
         let mut input = core.pool().acquire(pending.len().max(INPUT_BYTES)).await;
         input.set_len(pending.len());
         copy_payload(input.as_mut_slice(), pending, CopyReason::Edge);
-        Wire { core, stream, input: Some(input), start: 0, received }
+        Wire { core, stream, input: Some(input), start: 0, received, begun: None }
     }
 
     /// The stream, without what is pending.
@@ -183,6 +185,31 @@ impl Wire {
             self.send(ScatterList::from(lease.freeze()), patience.min(left)).await?;
         }
         Ok(())
+    }
+
+    /// Begins a reply whose document is not known yet.
+    pub(super) async fn begin_reply(
+        &mut self,
+        mut head: Vec<u8>,
+        begun: Begun,
+        first: &[u8],
+        deadline: Duration,
+    ) -> Result<(), Ended> {
+        begun.frame(first, &mut head);
+        self.begun = Some(begun);
+        self.send_bytes(&head, deadline).await
+    }
+
+    /// Sends a piece of the document of a reply that was begun.
+    pub(super) async fn go_on(&mut self, piece: &[u8], deadline: Duration) -> Result<(), Ended> {
+        let mut framed = Vec::with_capacity(piece.len() + 32);
+        self.begun.ok_or(Ended::Closed)?.frame(piece, &mut framed);
+        self.send_bytes(&framed, deadline).await
+    }
+
+    /// How the reply in work was begun, if it was; for whoever ends it.
+    pub(super) fn take_begun(&mut self) -> Option<Begun> {
+        self.begun.take()
     }
 
     /// Resolves once the peer has closed its side. Reads nothing.

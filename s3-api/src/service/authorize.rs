@@ -34,6 +34,8 @@ use std::{cell::OnceCell, sync::Arc};
 
 /// How often something is decided anew because what it was decided by is gone.
 pub(super) const ATTEMPTS: usize = 16;
+/// The same of a copy, which may have moved all its bytes before it finds that out.
+const COPY_ATTEMPTS: usize = 4;
 
 /// The version that a request was decided by.
 #[derive(Clone, Debug, Default)]
@@ -169,14 +171,38 @@ impl Service {
         document: Option<&Request>,
         work: impl AsyncFn(&BucketState, &Looked) -> Result<T, S3Error>,
     ) -> Result<T, S3Error> {
+        self.while_past(ATTEMPTS, admitted, document, work, Looked::is_past).await
+    }
+
+    /// As [`Service::as_decided`] of a copy, which finds its source anew by itself, and says 409 `OperationAborted` where that was replaced,
+    /// or its target's bucket set otherwise, between being judged and being read.
+    pub(super) async fn copy_as_decided<T>(
+        &self,
+        admitted: &Admitted,
+        document: &Request,
+        work: impl AsyncFn(&BucketState) -> Result<T, S3Error>,
+    ) -> Result<T, S3Error> {
+        let work = async |bucket: &BucketState, _: &Looked| work(bucket).await;
+        let is_past = |_: &Looked, error: &S3Error| error.code == ErrorCode::OperationAborted;
+        self.while_past(COPY_ATTEMPTS, admitted, Some(document), work, is_past).await
+    }
+
+    async fn while_past<T>(
+        &self,
+        attempts: usize,
+        admitted: &Admitted,
+        document: Option<&Request>,
+        work: impl AsyncFn(&BucketState, &Looked) -> Result<T, S3Error>,
+        is_past: impl Fn(&Looked, &S3Error) -> bool,
+    ) -> Result<T, S3Error> {
         let mut anew = None;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..attempts {
             let (bucket, looked) = match &anew {
                 None => (admitted.bucket()?, &admitted.looked),
                 Some((bucket, looked)) => (bucket, looked),
             };
             match work(bucket, looked).await {
-                Err(error) if looked.is_past(&error) => {
+                Err(error) if is_past(looked, &error) => {
                     let (bucket, looked) = self.decide(admitted, document).await?;
                     anew = Some((bucket.ok_or(ErrorCode::NoSuchBucket)?, looked));
                 }
@@ -286,21 +312,20 @@ impl Service {
         Ok(question.into_looked())
     }
 
-    /// Whether `request` may make a copy with `tags`, which `source` has as it was looked at.
+    /// Whether `request` may make a copy in `bucket` with `tags`, which `source` has as it was looked at.
     ///
     /// # Errors
     /// 403 `AccessDenied`: the tags may not be read there, or such an object not be written here.
     pub(super) async fn authorize_copy(
         &self,
         admitted: &Admitted,
-        request: &Request,
+        (bucket, request): (&BucketState, &Request),
         source: (&CopySource, &ObjectInfo),
         tags: &TagSet,
     ) -> Result<(), S3Error> {
         let Admitted { routed, headers, .. } = admitted;
-        let (bucket, deed) = (admitted.bucket.as_deref(), Deed::of(routed, headers, Some(request)));
-        let deed = Deed { tags: Some(tags), ..deed };
-        let copy = Question::new(admitted.sender(), bucket, &routed.resource, deed);
+        let deed = Deed { tags: Some(tags), ..Deed::of(routed, headers, Some(request)) };
+        let copy = Question::new(admitted.sender(), Some(bucket), &routed.resource, deed);
         self.authorize_operation(&copy, routed.operation, Some(request)).await?;
         if tags.is_empty() {
             return Ok(());

@@ -29,8 +29,6 @@ use crossdock::{
     WriteCondition,
 };
 
-/// How often a copy begins anew when its source is replaced between being judged and being read.
-const ATTEMPTS: usize = 4;
 /// "You create a copy of your object up to 5 GB in size in a single atomic action using this API."
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>)
 const COPY_BYTES_MAX: u64 = 5 << 30;
@@ -107,70 +105,76 @@ fn headers(request: &CopyObject, info: &ObjectInfo) -> Result<(ObjectHeaders, Op
     Ok((made, missing))
 }
 
-/// `authorize` says whether the source may be read, and which version, and `hand_down` whether a copy with these tags of its source may be
-/// made, and take them along. That the target may be written was decided by its bucket.
+/// The error of a copy. Where the version that was judged is gone, the one that took its place is to be decided about, and judged.
+fn copy_failure(error: Error) -> S3Error {
+    match error {
+        Error::NoSuchVersion => ErrorCode::OperationAborted.into(),
+        error => failure(error),
+    }
+}
+
+/// `looked` is the version of the source that may be read, and `hand_down` says whether a copy with these tags of its source may be made,
+/// and take them along. That the target may be written was decided by its bucket.
 ///
 /// Tags are read and written by such a copy as by GetObjectTagging and PutObjectTagging: who may not do these can do without them, and
 /// replace them by none.
+///
+/// # Errors
+/// 409 `OperationAborted` if the source was replaced, or the bucket set otherwise, meanwhile.
 pub(super) async fn copy(
     engine: &CoreEngine,
     request: &CopyObject,
     bucket: &BucketState,
-    authorize: impl AsyncFn() -> Result<Looked, S3Error>,
+    looked: Looked,
     hand_down: impl AsyncFn(&ObjectInfo, &TagSet) -> Result<(), S3Error>,
     stamp: impl Fn(&mut ObjectHeaders) -> Result<(), S3Error>,
 ) -> Result<Reply, S3Error> {
     let source = &request.source;
-    for _ in 0..ATTEMPTS {
-        let info = look(engine, source, authorize().await?, &request.source_conditions).await?;
-        if info.size > COPY_BYTES_MAX {
-            let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
-            return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
-        }
-        let (mut headers, missing) = headers(request, &info)?;
-        if request.replace_tags.is_none() {
-            hand_down(&info, &headers.tags).await?;
-        }
-        stamp(&mut headers)?;
-        let select = GetOptions { select: Select::Whole, version: Which::Version(info.version) };
-        if let Some(algorithm) = missing {
-            headers.checksum = match read_checksum(engine, source, select.clone(), algorithm).await {
-                Ok(checksum) => Some(checksum),
-                Err(Error::NoSuchVersion) => continue,
-                Err(error) => return Err(failure(error)),
-            };
-        }
-        let options = CommitOptions {
-            etag: tag(&info),
-            attributes: Bytes::from(headers.encode()),
-            condition: condition(&request.conditions),
-            decided_by: Some(bucket.info.as_of()),
-        };
-        let from = (source.bucket.as_str(), source.key.as_bytes(), select);
-        match engine.copy(from, (&request.bucket, request.key.as_bytes()), options).await {
-            // The version that was judged is gone: the one that took its place is decided about, and judged.
-            Err(Error::NoSuchVersion) => {}
-            Err(error) => return Err(conditional_failure(&request.conditions, error)),
-            Ok(made) => {
-                let checksum = checksum_of(&made, &headers);
-                let etag = text(&made.etag);
-                let (version, source) = (version_id(&made), version_id(&info));
-                let (version, source) = (version.as_deref(), source.as_deref());
-                let lifecycle = bucket.lifecycle.as_deref();
-                let expires = expiration(lifecycle, request.key.as_bytes(), &made, &headers);
-                let reply = reply::copy_object(&etag, made.modified_ms, Some(&checksum), version, source);
-                return Ok(reply.optional("x-amz-expiration", expires));
-            }
-        }
+    let info = look(engine, source, looked, &request.source_conditions).await?;
+    if info.size > COPY_BYTES_MAX {
+        let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
+        return Err(S3Error::with_message(ErrorCode::InvalidRequest, message));
     }
-    Err(ErrorCode::OperationAborted.into())
+    let (mut headers, missing) = headers(request, &info)?;
+    if request.replace_tags.is_none() {
+        hand_down(&info, &headers.tags).await?;
+    }
+    stamp(&mut headers)?;
+    let select = GetOptions { select: Select::Whole, version: Which::Version(info.version) };
+    if let Some(algorithm) = missing {
+        let checksum = read_checksum(engine, source, select.clone(), algorithm).await;
+        headers.checksum = Some(checksum.map_err(copy_failure)?);
+    }
+    let options = CommitOptions {
+        etag: tag(&info),
+        attributes: Bytes::from(headers.encode()),
+        condition: condition(&request.conditions),
+        decided_by: Some(bucket.info.as_of()),
+    };
+    let from = (source.bucket.as_str(), source.key.as_bytes(), select);
+    let made = engine.copy(from, (&request.bucket, request.key.as_bytes()), options).await;
+    let made = made.map_err(|error| match error {
+        Error::ConditionFailed => conditional_failure(&request.conditions, error),
+        error => copy_failure(error),
+    })?;
+    let checksum = checksum_of(&made, &headers);
+    let etag = text(&made.etag);
+    let (version, source) = (version_id(&made), version_id(&info));
+    let expires = expiration(bucket.lifecycle.as_deref(), request.key.as_bytes(), &made, &headers);
+    let reply =
+        reply::copy_object(&etag, made.modified_ms, Some(&checksum), version.as_deref(), source.as_deref());
+    Ok(reply.optional("x-amz-expiration", expires))
 }
 
+/// As [`copy`], for a part.
+///
+/// # Errors
+/// As [`copy`].
 pub(super) async fn copy_part(
     engine: &CoreEngine,
     request: &UploadPartCopy,
     decided_by: BucketRevision,
-    authorize: impl AsyncFn() -> Result<Looked, S3Error>,
+    looked: Looked,
 ) -> Result<Reply, S3Error> {
     let source = &request.source;
     let upload = parse_upload(&request.upload_id)?;
@@ -178,53 +182,38 @@ pub(super) async fn copy_part(
     let (of_upload, ..) = engine.list_parts(bucket, key, upload, 0, 1).await.map_err(failure)?;
     let announced = headers_of(&of_upload.attributes)?.announced.map(|(algorithm, _)| algorithm);
     let wanted = announced.filter(|algorithm| *algorithm != Algorithm::Crc64Nvme);
-    for _ in 0..ATTEMPTS {
-        let info = look(engine, source, authorize().await?, &request.source_conditions).await?;
-        let range = request.range.map(|range| resolve_copy_range(range, info.size)).transpose()?;
-        let select = match range {
-            Some(range) => Select::Between(range.offset, range.offset + range.bytes - 1),
-            None => Select::Whole,
-        };
-        let is_whole = range.is_none_or(|range| range.bytes == info.size);
-        let select = GetOptions { select, version: Which::Version(info.version) };
-        // The upload's algorithm binds copied parts as it binds others; the source's own checksum serves if it is that of the same bytes.
-        let known = headers_of(&info.attributes)?.checksum;
-        let known = known.filter(|known| {
-            is_whole && known.part_count.is_none() && Some(known.checksum.algorithm()) == wanted
-        });
-        let checksum = match (wanted, known) {
-            (Some(algorithm), None) => match read_checksum(engine, source, select.clone(), algorithm).await {
-                Ok(checksum) => Some(checksum),
-                Err(Error::NoSuchVersion) => continue,
-                Err(error) => return Err(failure(error)),
-            },
-            (_, known) => known,
-        };
-        let options = CommitOptions {
-            etag: tag(&info).filter(|_| is_whole),
-            attributes: checksum.map_or_else(Bytes::new, |checksum| {
-                Bytes::from(ObjectHeaders { checksum: Some(checksum), ..ObjectHeaders::default() }.encode())
-            }),
-            condition: WriteCondition::default(),
-            decided_by: Some(decided_by),
-        };
-        let from = (source.bucket.as_str(), source.key.as_bytes(), select);
-        let to = (bucket, key, upload, request.part_number);
-        match engine.copy_part(from, to, options).await {
-            Err(Error::NoSuchVersion) => {}
-            Err(error) => return Err(failure(error)),
-            Ok(part) => {
-                let etag = text(&part.etag);
-                let checksum = checksum.map_or_else(|| crc64(part.crc64), |checksum| checksum.checksum);
-                let source = version_id(&info);
-                return Ok(reply::upload_part_copy(
-                    &etag,
-                    part.modified_ms,
-                    Some(&checksum),
-                    source.as_deref(),
-                ));
-            }
+    let info = look(engine, source, looked, &request.source_conditions).await?;
+    let range = request.range.map(|range| resolve_copy_range(range, info.size)).transpose()?;
+    let select = match range {
+        Some(range) => Select::Between(range.offset, range.offset + range.bytes - 1),
+        None => Select::Whole,
+    };
+    let is_whole = range.is_none_or(|range| range.bytes == info.size);
+    let select = GetOptions { select, version: Which::Version(info.version) };
+    // The upload's algorithm binds copied parts as it binds others; the source's own checksum serves if it is that of the same bytes.
+    let known = headers_of(&info.attributes)?.checksum;
+    let known = known
+        .filter(|known| is_whole && known.part_count.is_none() && Some(known.checksum.algorithm()) == wanted);
+    let checksum = match (wanted, known) {
+        (Some(algorithm), None) => {
+            let checksum = read_checksum(engine, source, select.clone(), algorithm).await;
+            Some(checksum.map_err(copy_failure)?)
         }
-    }
-    Err(ErrorCode::OperationAborted.into())
+        (_, known) => known,
+    };
+    let options = CommitOptions {
+        etag: tag(&info).filter(|_| is_whole),
+        attributes: checksum.map_or_else(Bytes::new, |checksum| {
+            Bytes::from(ObjectHeaders { checksum: Some(checksum), ..ObjectHeaders::default() }.encode())
+        }),
+        condition: WriteCondition::default(),
+        decided_by: Some(decided_by),
+    };
+    let from = (source.bucket.as_str(), source.key.as_bytes(), select);
+    let to = (bucket, key, upload, request.part_number);
+    let part = engine.copy_part(from, to, options).await.map_err(copy_failure)?;
+    let etag = text(&part.etag);
+    let checksum = checksum.map_or_else(|| crc64(part.crc64), |checksum| checksum.checksum);
+    let source = version_id(&info);
+    Ok(reply::upload_part_copy(&etag, part.modified_ms, Some(&checksum), source.as_deref()))
 }

@@ -69,6 +69,7 @@ use crate::protocol::{
     reply::{Owner, Reply},
 };
 use authorize::{Looked, Question};
+pub(crate) use cors::Page;
 use crossdock::{CoreEngine, Get, reactor::Grant};
 use facts::{Deed, Sender, Signing};
 use keys::KeyCache;

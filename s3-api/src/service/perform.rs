@@ -110,7 +110,7 @@ impl Service {
                 };
                 writes::put_part(&self.engine, &part, body, settle).await
             }
-            request => self.perform_plain(request, admitted).await,
+            request => body.while_at_work(self.perform_plain(request, admitted)).await,
         };
         reply.map(Answer::from)
     }
@@ -190,19 +190,24 @@ impl Service {
                 self.delete_many(delete, request, admitted).await
             }
             ref request @ Request::CopyObject(ref copy) => {
-                let (bucket, now_ms) = (admitted.bucket()?, admitted.origin.now_ms);
-                let authorize = async || self.authorize_source(admitted, &copy.source).await;
-                let stamp = |headers: &mut ObjectHeaders| {
-                    self.stamp(headers, copy.acl.as_ref(), bucket, now_ms, principal)
+                let make = async |bucket: &BucketState| {
+                    let looked = self.authorize_source(admitted, &copy.source).await?;
+                    let stamp = |headers: &mut ObjectHeaders| {
+                        self.stamp(headers, copy.acl.as_ref(), bucket, admitted.origin.now_ms, principal)
+                    };
+                    let hand_down = async |info: &ObjectInfo, tags: &TagSet| {
+                        self.authorize_copy(admitted, (bucket, request), (&copy.source, info), tags).await
+                    };
+                    copies::copy(engine, copy, bucket, looked, hand_down, stamp).await
                 };
-                let hand_down = async |info: &ObjectInfo, tags: &TagSet| {
-                    self.authorize_copy(admitted, request, (&copy.source, info), tags).await
-                };
-                copies::copy(engine, copy, bucket, authorize, hand_down, stamp).await
+                self.copy_as_decided(admitted, request, make).await
             }
-            Request::UploadPartCopy(copy) => {
-                let authorize = async || self.authorize_source(admitted, &copy.source).await;
-                copies::copy_part(engine, &copy, admitted.bucket()?.info.as_of(), authorize).await
+            ref request @ Request::UploadPartCopy(ref copy) => {
+                let make = async |bucket: &BucketState| {
+                    let looked = self.authorize_source(admitted, &copy.source).await?;
+                    copies::copy_part(engine, copy, bucket.info.as_of(), looked).await
+                };
+                self.copy_as_decided(admitted, request, make).await
             }
             Request::CreateMultipartUpload(create) => {
                 let begin = async |bucket: &BucketState, _: &Looked| {
@@ -249,6 +254,8 @@ impl Service {
             Request::GetBucketSetting(_) => {
                 configurations::setting(admitted.bucket()?, operation, |id| self.name_of(id))
             }
+            // What it asks for is so already.
+            Request::KeepBucketSetting(_) => Ok(Reply::new(200)),
             Request::GetBucketDocument(get) => configurations::get(admitted.bucket()?, &get),
             Request::PutBucketDocument(put) => configurations::put(engine, admitted.bucket()?, put).await,
             Request::DeleteBucketDocument(delete) => {

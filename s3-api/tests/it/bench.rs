@@ -194,6 +194,21 @@ impl Bench {
         )
     }
 
+    /// As [`Bench::limited`], where whoever finds no memory waits for it as long as a test may take.
+    pub(crate) fn waiting(limits: ServerLimits) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let set_up = |server: Server| server.with_limits(limits);
+        Bench::of(
+            directory,
+            by_policies(accounts()),
+            BucketDefaults::default(),
+            None,
+            |_| {},
+            set_up,
+            REPLY_MAX,
+        )
+    }
+
     /// As [`Bench::new`], with limits of a test's own, where nobody waits for what others hold.
     pub(crate) fn impatient(limits: ServerLimits) -> Bench {
         let directory = tempfile::tempdir().unwrap();
@@ -549,7 +564,9 @@ impl Client {
         let mut reply = Reply { status, headers, body: Vec::new() };
         let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
         // A reply to HEAD tells the length of what it leaves away.
-        if !to_head {
+        if !to_head && reply.header("transfer-encoding") == Some("chunked") {
+            reply.body = self.chunks();
+        } else if !to_head {
             reply.body = vec![0; length];
             self.stream.read_exact(&mut reply.body).unwrap();
         }
@@ -557,6 +574,35 @@ impl Client {
             self.stream = BufReader::new((self.connect)());
         }
         reply
+    }
+}
+
+impl Client {
+    /// A body in chunks, to its end.
+    fn chunks(&mut self) -> Vec<u8> {
+        let (mut body, mut line) = (Vec::new(), String::new());
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line).unwrap();
+            let bytes = usize::from_str_radix(line.trim_end(), 16).unwrap_or_else(|_| panic!("{line:?}"));
+            let start = body.len();
+            body.resize(start + bytes, 0);
+            self.stream.read_exact(&mut body[start..]).unwrap();
+            let mut end = [0; 2];
+            self.stream.read_exact(&mut end).unwrap();
+            assert_eq!(&end, b"\r\n");
+            if bytes == 0 {
+                return body;
+            }
+        }
+    }
+
+    /// All that comes until the server ends the connection.
+    pub(crate) fn read_to_end(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).unwrap();
+        self.stream = BufReader::new((self.connect)());
+        String::from_utf8(bytes).unwrap()
     }
 }
 

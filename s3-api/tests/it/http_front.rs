@@ -1,6 +1,9 @@
 //! The service behind another HTTP stack: a stack made of a test's own futures, which sees every piece go by.
 
-use crate::bench::{ALICE, Bench, CAROL, now, pause};
+use crate::{
+    bench::{ALICE, Bench, CAROL, now, pause},
+    long_work::{beside, take},
+};
 use crossdock_s3::{
     http::{HttpFront, Peer, ReplyBody},
     protocol::{
@@ -312,6 +315,47 @@ fn whoever_may_not_is_refused_as_elsewhere() {
     assert_eq!(call(&front, forged).code(), "SignatureDoesNotMatch");
     let patch = http::Request::builder().method("PATCH").uri("/photos").body(pieces([])).unwrap();
     assert_eq!(call(&front, patch).status, 405);
+}
+
+#[test]
+fn a_long_copy_is_answered_before_it_is_done() {
+    // The stack gets a head at once, then a document of unknown length in pieces; an error comes within it.
+    let bench = Bench::waiting(ServerLimits::default());
+    let mut limits = ServerLimits::default();
+    limits.quiet = std::time::Duration::from_millis(1);
+    let front = HttpFront::new(bench.engine().clone(), bench.service(), limits);
+    let mut alice = bench.client(ALICE);
+    assert_eq!(alice.call(Method::Put, "/photos", &[], b"").status, 200);
+    assert_eq!(alice.call(Method::Put, "/photos/source", &[], &bytes(3 << 20)).status, 200);
+    let path = beside(&bench, "photos");
+    let copy = |headers: &[(&str, &str)]| {
+        let headers = [&[("x-amz-copy-source", "photos/source")], headers].concat();
+        let request = request(ALICE, Method::Put, &path, &headers, pieces([]));
+        let held = take(&bench);
+        block_on(async {
+            let (parts, mut body) = front.call(request, PEER()).await.into_parts();
+            drop(held);
+            assert_eq!((parts.status.as_u16(), body.size_hint().exact()), (200, None));
+            assert!(!body.is_end_stream() && !parts.headers.contains_key("content-length"));
+            assert_eq!(parts.headers["content-type"], "application/xml");
+            let mut text = Vec::new();
+            while let Some(piece) = next(&mut body).await {
+                text.extend_from_slice(&piece);
+            }
+            assert!(body.is_end_stream());
+            String::from_utf8(text).unwrap()
+        })
+    };
+    let made = copy(&[]);
+    assert!(made.starts_with("<?xml ") && made.ends_with("</CopyObjectResult>"), "{made}");
+    let refused = copy(&[("if-none-match", "*")]);
+    assert!(
+        refused.ends_with("</Error>") && refused.contains("<Code>PreconditionFailed</Code>"),
+        "{refused}"
+    );
+    assert!(alice.call(Method::Get, &path, &[], b"").body == bytes(3 << 20));
+    let text = render(front.metrics(), &[], &[]);
+    assert!(text.contains("crossdock_requests_total{operation=\"CopyObject\",status=\"2xx\"} 2\n"), "{text}");
 }
 
 #[test]

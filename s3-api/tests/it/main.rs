@@ -16,6 +16,7 @@ mod hostile;
 mod http_front;
 mod identities;
 mod log;
+mod long_work;
 mod many_at_once;
 mod multipart;
 mod pace;

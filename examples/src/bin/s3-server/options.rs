@@ -159,6 +159,10 @@ struct Given {
     /// How long a client may take nothing of a reply [default: 60s]
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     send_timeout: Option<String>,
+    /// How long a client waits for a copy or the completion of an upload before it is answered 200, and shown from time to time that
+    /// somebody is at work; what fails after that is an error in the document, as with S3 [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    early_reply: Option<String>,
     /// How long requests in work may take to end after SIGTERM [default: 30s]
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     drain_timeout: Option<String>,
@@ -305,6 +309,7 @@ fn merge(given: Given, file: Given) -> Result<Options, String> {
     time(&mut limits.head, given.head_timeout, file.head_timeout)?;
     time(&mut limits.body_idle, given.body_timeout, file.body_timeout)?;
     time(&mut limits.send, given.send_timeout, file.send_timeout)?;
+    time(&mut limits.quiet, given.early_reply, file.early_reply)?;
     time(&mut limits.drain, given.drain_timeout, file.drain_timeout)?;
     if let Some(connections) = given.max_connections.or(file.max_connections) {
         limits.connections = connections;

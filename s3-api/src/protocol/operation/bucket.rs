@@ -3,10 +3,10 @@
 use super::OperationName;
 use super::request::Input;
 use crate::protocol::acl::AclRequest;
-use crate::protocol::error::S3Error;
+use crate::protocol::error::{ErrorCode, S3Error};
 use crate::protocol::ownership::ObjectOwnership;
 use crate::protocol::tagging::TagSet;
-use crate::protocol::xml::{CreateBucketConfiguration, VersioningConfiguration, VersioningStatus};
+use crate::protocol::xml::{CreateBucketConfiguration, VersioningConfiguration, VersioningStatus, XmlReader};
 
 /// CreateBucket. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +136,72 @@ pub struct GetBucketSetting {
     pub bucket: String,
     /// What to answer.
     pub setting: BucketSetting,
+}
+
+/// The longest document of what is set as it is, bytes: longer than any that S3 takes.
+pub(super) const KEPT_BYTES_MAX: usize = 64 << 10;
+/// The first element that does not belong there ends it.
+const KEPT_ELEMENTS_MAX: u32 = 8;
+
+/// Asks for a bucket to be what every bucket here is: PutBucketNotificationConfiguration and PutBucketLogging of nothing, and
+/// PutBucketRequestPayment of its owner. Tools that take back what they set send these. Whatever else is asked for is not here.
+///
+/// "By default, your bucket has no event notifications configured. That is, the notification configuration will be an empty
+/// NotificationConfiguration." (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketNotificationConfiguration.html>.) "To disable logging, you use an empty
+/// BucketLoggingStatus request element" (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLogging.html>); "By default, the
+/// bucket owner pays for downloads from the bucket" (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketRequestPayment.html>).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeepBucketSetting {
+    /// The bucket.
+    pub bucket: String,
+}
+
+impl KeepBucketSetting {
+    /// Whether `operation` may set a bucket to what it is, and to nothing else.
+    pub const fn is_set_by(operation: OperationName) -> bool {
+        Self::document_of(operation).is_some()
+    }
+
+    /// The root of the document of `operation`, and the element that is in it, with what it says.
+    const fn document_of(
+        operation: OperationName,
+    ) -> Option<(&'static str, Option<(&'static str, &'static str)>)> {
+        match operation {
+            OperationName::PutBucketNotificationConfiguration => Some(("NotificationConfiguration", None)),
+            OperationName::PutBucketLogging => Some(("BucketLoggingStatus", None)),
+            OperationName::PutBucketRequestPayment => {
+                Some(("RequestPaymentConfiguration", Some(("Payer", "BucketOwner"))))
+            }
+            _ => None,
+        }
+    }
+
+    /// None if `input` asks for something else.
+    ///
+    /// # Errors
+    ///
+    /// 501 `NotImplemented` for a bucket that is to be different.
+    pub(super) fn parse(input: &Input<'_>) -> Result<Option<Self>, S3Error> {
+        let operation = input.routed.operation;
+        let Some((root, wanted)) = Self::document_of(operation) else { return Ok(None) };
+        let mut xml = XmlReader::new(input.document, KEPT_ELEMENTS_MAX)?;
+        xml.root(root)?;
+        let mut found = wanted.is_none();
+        while let Some(name) = xml.child()? {
+            match wanted {
+                Some((element, value)) if element == name && !found && xml.text()? == value => found = true,
+                _ => {
+                    let error = S3Error::new(ErrorCode::NotImplemented);
+                    return Err(error.field("ResourceType", operation.as_str()).field("Element", name));
+                }
+            }
+        }
+        xml.finish()?;
+        match found {
+            true => Ok(Some(KeepBucketSetting { bucket: input.bucket() })),
+            false => Err(ErrorCode::MalformedXml.into()),
+        }
+    }
 }
 
 /// What is kept with an object beside its bytes.

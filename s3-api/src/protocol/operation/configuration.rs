@@ -1,6 +1,7 @@
 //! Requests for what is kept with buckets and objects beside bytes: policies, rules, lists, tags and locks.
 
 use super::OperationName;
+use super::bucket::{KEPT_BYTES_MAX, KeepBucketSetting};
 use super::request::Input;
 use crate::protocol::acl::{ACL_BYTES_MAX, AclRequest};
 use crate::protocol::cors::{CORS_BYTES_MAX, CorsConfiguration};
@@ -132,6 +133,9 @@ impl DocumentKind {
 pub(super) const fn document_bytes_max(operation: OperationName) -> Option<usize> {
     if let Some((_, bytes)) = DocumentKind::of_put(operation) {
         return Some(bytes);
+    }
+    if KeepBucketSetting::is_set_by(operation) {
+        return Some(KEPT_BYTES_MAX);
     }
     match operation {
         OperationName::PutBucketAcl | OperationName::PutObjectAcl => Some(ACL_BYTES_MAX),

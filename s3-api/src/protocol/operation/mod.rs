@@ -24,7 +24,7 @@ mod tests;
 pub use action::{Actions, actions, delete_action, read_action, read_tags_action};
 pub use bucket::{
     BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetBucketVersioning,
-    GetObjectSetting, HeadBucket, ObjectSetting, PutBucketVersioning,
+    GetObjectSetting, HeadBucket, KeepBucketSetting, ObjectSetting, PutBucketVersioning,
 };
 pub use configuration::{
     ChangeObject, DeleteBucketDocument, DocumentKind, GetBucketDocument, ObjectChange, PutAcl,

@@ -186,6 +186,25 @@ impl OperationName {
         matches!(self, OperationName::PutObject | OperationName::UploadPart)
     }
 
+    /// Whether its work may outlast a client's patience, so that the reply may have to begin before it is done.
+    ///
+    /// "The processing of a CompleteMultipartUpload request could take several minutes to finalize. After Amazon S3 begins processing the
+    /// request, it sends an HTTP response header that specifies a 200 OK response. While processing is in progress, Amazon S3
+    /// periodically sends white space characters to keep the connection from timing out. A request could fail after the initial 200 OK
+    /// response has been sent."
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>.) "If the error occurs during the copy
+    /// operation, the error response is embedded in the 200 OK response."
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>, "Response and special errors"; the same of
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html>.) SDKs look into 200s of these three, and of no others.
+    pub const fn may_take_long(self) -> bool {
+        matches!(
+            self,
+            OperationName::CompleteMultipartUpload
+                | OperationName::CopyObject
+                | OperationName::UploadPartCopy
+        )
+    }
+
     /// Whether it changes anything.
     pub fn is_write(self) -> bool {
         !["Get", "Head", "List", "Select"].iter().any(|verb| self.as_str().starts_with(verb))

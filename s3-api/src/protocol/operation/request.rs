@@ -2,7 +2,7 @@
 
 use super::bucket::{
     BucketSetting, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketSetting, GetBucketVersioning,
-    GetObjectSetting, HeadBucket, ObjectSetting, PutBucketVersioning,
+    GetObjectSetting, HeadBucket, KeepBucketSetting, ObjectSetting, PutBucketVersioning,
 };
 use super::configuration::{
     ChangeObject, DeleteBucketDocument, DocumentKind, GetBucketDocument, PutAcl, PutBucketDocument,
@@ -36,6 +36,8 @@ pub enum Request {
     DeleteBucket(DeleteBucket),
     GetBucketLocation(GetBucketLocation),
     GetBucketSetting(GetBucketSetting),
+    /// PutBucketNotificationConfiguration, PutBucketLogging, PutBucketRequestPayment
+    KeepBucketSetting(KeepBucketSetting),
     GetBucketDocument(GetBucketDocument),
     PutBucketDocument(PutBucketDocument),
     DeleteBucketDocument(DeleteBucketDocument),
@@ -123,6 +125,9 @@ impl Input<'_> {
                 kind => kind.stored(self.document, &bucket)?,
             };
             return Ok(Request::PutBucketDocument(PutBucketDocument { bucket, kind, stored }));
+        }
+        if let Some(keep) = KeepBucketSetting::parse(self)? {
+            return Ok(Request::KeepBucketSetting(keep));
         }
         if let Some(change) = ChangeObject::parse(self)? {
             return Ok(Request::ChangeObject(change));

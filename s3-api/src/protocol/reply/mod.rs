@@ -44,6 +44,11 @@ pub enum ReplyBody {
         /// How many.
         bytes: u64,
     },
+    /// A document that is not known yet. The caller sends it behind the head as it comes.
+    Later {
+        /// In chunks (RFC 9112 §7.1); otherwise until the connection ends, or as another HTTP stack has it.
+        is_chunked: bool,
+    },
 }
 
 /// A reply, not yet bound to a connection.
@@ -161,6 +166,7 @@ impl Reply {
                 0
             }
             ReplyBody::Payload { bytes } => *bytes,
+            ReplyBody::Later { .. } => 0,
         }
     }
 
@@ -195,6 +201,10 @@ impl Reply {
             ReplyBody::Payload { bytes } => Some(*bytes),
             ReplyBody::Empty if !is_head => Some(0),
             ReplyBody::Bytes(document) if !is_head => Some(document.len() as u64),
+            ReplyBody::Later { is_chunked: true } => {
+                add("Transfer-Encoding", b"chunked");
+                None
+            }
             _ => None,
         };
         if let Some(length) = length {

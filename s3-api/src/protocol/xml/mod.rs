@@ -11,7 +11,7 @@ pub use requests::{
     CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration, DELETE_KEYS_MAX, Delete,
     ObjectIdentifier, PARTS_MAX, VersioningConfiguration, VersioningStatus,
 };
-pub use writer::XmlWriter;
+pub use writer::{DECLARATION, XmlWriter};
 
 /// The namespace of every S3 document except `Error`.
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>, Response Syntax.)

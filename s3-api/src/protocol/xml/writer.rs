@@ -3,6 +3,9 @@
 use super::NAMESPACE;
 use core::fmt::{self, Write as _};
 
+/// What every document begins with.
+pub const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
 /// An XML document being written. Elements are closed in the order they were opened, [`XmlWriter::finish`] closes
 /// what is left, so every document is well formed.
 ///
@@ -34,7 +37,7 @@ impl XmlWriter {
     /// A document that holds its declaration only.
     pub fn new() -> Self {
         let mut out = String::with_capacity(512);
-        out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        out.push_str(DECLARATION);
         XmlWriter { out, open: Vec::with_capacity(4) }
     }
 
