@@ -36,11 +36,7 @@ fn body(bytes: usize, salt: u64) -> Vec<u8> {
 async fn put(engine: &CoreEngine, key: &str, bytes: &[u8]) -> Version {
     let mut put =
         engine.put("b", key.as_bytes(), PutOptions { size: Some(bytes.len() as u64) }).await.unwrap();
-    let mut tail = None;
-    put.write(&mut tail, bytes).await.unwrap();
-    if let Some(tail) = tail {
-        put.push(tail).await.unwrap();
-    }
+    put.write(bytes).await.unwrap();
     put.finish(CommitOptions::default()).await.unwrap().version
 }
 

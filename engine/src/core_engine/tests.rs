@@ -5,6 +5,7 @@ mod damage;
 mod removal;
 mod space;
 mod uploads;
+mod writing;
 
 use super::{CommitOptions, CoreEngine, Delete, GetOptions, PutOptions, Which};
 use crate::{
@@ -26,11 +27,7 @@ fn world(seed: u64) -> World {
 
 async fn put(engine: &CoreEngine, key: &[u8], bytes: usize) -> Result<(), Error> {
     let mut put = engine.put("b", key, PutOptions { size: Some(bytes as u64) }).await?;
-    let mut tail = None;
-    put.write(&mut tail, &vec![7; bytes]).await?;
-    if let Some(tail) = tail {
-        put.push(tail).await?;
-    }
+    put.write(&vec![7; bytes]).await?;
     put.finish(CommitOptions::default()).await.map(drop)
 }
 
@@ -330,11 +327,7 @@ fn a_sync_that_fails_in_a_checkpoint_fails_what_it_covered() {
     let put = world.run(async move {
         work.create_bucket("b", Bytes::new()).await.unwrap();
         let mut put = work.put("b", b"key", PutOptions { size: Some(2 << 20) }).await.unwrap();
-        let mut tail = None;
-        put.write(&mut tail, &vec![7; 2 << 20]).await.unwrap();
-        if let Some(tail) = tail {
-            put.push(tail).await.unwrap();
-        }
+        put.write(&vec![7; 2 << 20]).await.unwrap();
         put
     });
     settle(&mut world);
@@ -729,9 +722,7 @@ fn a_body_of_unknown_length_may_be_longer_than_what_is_packed() {
         world.run(async move {
             engine.create_bucket("b", Bytes::new()).await.unwrap();
             let mut put = engine.put("b", b"k", PutOptions { size: None }).await.unwrap();
-            let mut tail = None;
-            put.write(&mut tail, &vec![7; 300_000]).await.unwrap();
-            put.push(tail.unwrap()).await.unwrap();
+            put.write(&vec![7; 300_000]).await.unwrap();
             let info = put.finish(CommitOptions::default()).await.unwrap();
             assert_eq!(info.size, 300_000);
         });

@@ -9,7 +9,6 @@ use crate::{
     reactor::Core,
 };
 use bytes::Bytes;
-use crossdock_transport::memory::BufferLease;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream;
 use std::pin::Pin;
@@ -126,21 +125,14 @@ impl PutStream {
 }
 
 async fn serve(mut put: Put, mut commands: mpsc::Receiver<Command>) -> Result<(), Error> {
-    let mut tail: Option<BufferLease> = None;
     while let Some(command) = std::future::poll_fn(|cx| Pin::new(&mut commands).poll_next(cx)).await {
         match command {
-            Command::Write(bytes) => put.write(&mut tail, &bytes).await?,
+            Command::Write(bytes) => put.write(&bytes).await?,
             Command::Finish(options, reply) => {
-                if let Some(lease) = tail.take() {
-                    put.push(lease).await?;
-                }
                 let _ = reply.send(put.finish(*options).await);
                 return Ok(());
             }
             Command::FinishPart(options, reply) => {
-                if let Some(lease) = tail.take() {
-                    put.push(lease).await?;
-                }
                 let _ = reply.send(put.finish_part(*options).await);
                 return Ok(());
             }

@@ -5,46 +5,22 @@ use crate::{
     error::Error,
     object::types::{ObjectInfo, PartInfo},
 };
-use crossdock_transport::memory::{BufferLease, CopyReason, copy_payload};
 
 /// Pours everything that `source` gives into `target`.
 pub(crate) async fn pour(source: &mut Get, target: &mut Put) -> Result<(), Error> {
-    let mut tail: Option<BufferLease> = None;
     while let Some(chunk) = source.next().await {
         let chunk = chunk?;
         // A chunk that fills the next buffer just as it is goes on without being touched.
-        let chunk = match (&tail, chunk.len() == target.buffer_bytes()) {
-            (None, true) => match chunk.thaw() {
-                Ok(lease) => {
-                    target.push(lease).await?;
-                    continue;
-                }
-                Err(shared) => shared,
-            },
-            _ => chunk,
-        };
-        let mut rest = &chunk[..];
-        while !rest.is_empty() {
-            let mut lease = match tail.take() {
-                Some(lease) => lease,
-                None => target.buffer().await?,
-            };
-            let (at, limit) = (lease.len(), target.buffer_bytes());
-            let (now, later) = rest.split_at(rest.len().min(limit - at));
-            lease.set_len(at + now.len());
-            copy_payload(&mut lease.as_mut_slice()[at..], now, CopyReason::Foreign);
-            rest = later;
-            if lease.len() == limit {
-                target.push(lease).await?;
-            } else {
-                tail = Some(lease);
+        if target.is_between_buffers() && chunk.len() == target.buffer_bytes() {
+            match chunk.thaw() {
+                Ok(lease) => target.push(lease).await?,
+                Err(shared) => target.write(&shared).await?,
             }
+        } else {
+            target.write(&chunk).await?;
         }
     }
-    match tail {
-        Some(lease) => target.push(lease).await,
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Pours and commits an object.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   buffer() ─► filled by the caller ─► push() ─┬─ small: kept, goes into the log with the commit
-//!                                               └─ large: checksummed while warm, written to extents, window of 4
+//!   write() ──► copied into buffers ──────┘     └─ large: checksummed while warm, written to extents, window of 4
 //!   finish() ─► the last writes, the checksum table ─► one hop to the shard: commit
 //! ```
 //!
@@ -38,6 +38,11 @@ use std::collections::VecDeque;
 /// What a body is told whose push, or write, was given up before it was done.
 const CUT_SHORT: Error = Error::InvalidArgument("bytes before these were handed over and never taken");
 
+/// What whoever goes on after a part-filled buffer is told: there would be a hole in the object.
+pub(super) const NOT_FILLED: Error = Error::InvalidArgument("only the last buffer may be partly filled");
+
+const TOO_MANY: Error = Error::InvalidArgument("more bytes than declared");
+
 /// Checksums up to this many lie in the record; more go to an extent of their own.
 const CHECKSUMS_HERE_MAX: usize = 64;
 
@@ -65,6 +70,8 @@ pub struct Put {
     target: Target,
     size: Option<u64>,
     received: u64,
+    /// What was written by [`Put::write`] and does not fill a buffer yet: the end of the body, if no more comes.
+    tail: Option<BufferLease>,
     /// The first buffer, while the object may still be small.
     held: Option<BufferLease>,
     extents: ExtentWriter,
@@ -92,6 +99,7 @@ impl Put {
             target,
             size,
             received: 0,
+            tail: None,
             held: None,
             extents,
             ended: false,
@@ -109,9 +117,9 @@ impl Put {
         }
     }
 
-    /// Bytes pushed so far.
+    /// Bytes of the body so far, pushed or written.
     pub fn received(&self) -> u64 {
-        self.received
+        self.received + self.tail.as_ref().map_or(0, |tail| tail.len() as u64)
     }
 
     /// The next buffer to fill: empty, with room for [`Put::buffer_bytes`].
@@ -165,11 +173,9 @@ impl Put {
     /// than [`Put::buffer_bytes`] said.
     ///
     /// # Errors
-    /// A device or a full store; the object is then lost, and the `Put` good for nothing but to be dropped: whatever else
-    /// it is asked answers the same.
-    ///
-    /// # Panics
-    /// When a buffer follows one that was not full: the caller's mistake would be a hole in the object.
+    /// A device or a full store; [`Error::InvalidArgument`] if more comes than was declared, or a buffer follows one that was not
+    /// full, or a [`Put::write`] that did not fill one. The object is then lost, and the `Put` good for nothing but to be dropped:
+    /// whatever else it is asked answers the same.
     ///
     /// # Cancellation
     /// Dropping the future before it resolves loses the object: [`Put::finish`] refuses it.
@@ -179,7 +185,8 @@ impl Put {
         }
         // Until it is taken whole, and if it never is, the body has a hole.
         self.broken = Some(CUT_SHORT);
-        let taken = self.take(lease).await;
+        // What was written and fills no buffer lies before these bytes: here there is no room left for it.
+        let taken = if self.tail.is_some() { Err(NOT_FILLED) } else { self.take(lease).await };
         self.broken = taken.as_ref().err().cloned();
         taken
     }
@@ -188,14 +195,16 @@ impl Put {
         if lease.is_empty() {
             return Ok(());
         }
-        assert!(!self.ended, "only the last buffer may be partly filled");
+        if self.ended {
+            return Err(NOT_FILLED);
+        }
         self.ended = !lease.len().is_multiple_of(EXTENT_CHECKSUM_BYTES);
         self.received += lease.len() as u64;
         if self.received > OBJECT_BYTES_MAX {
             return Err(Error::InvalidArgument("the body is longer than one object or part may be"));
         }
         if self.size.is_some_and(|size| self.received > size) {
-            return Err(Error::InvalidArgument("more bytes than declared"));
+            return Err(TOO_MANY);
         }
         let packed_max = u64::from(self.engine.geometry().packed_bytes_max);
         let is_large = self.size.unwrap_or(self.received) > packed_max;
@@ -209,45 +218,50 @@ impl Put {
         self.extents.write(lease, self.size).await
     }
 
-    /// Copies `bytes` in: for callers whose bytes are not in a lease. `tail` carries the part-filled buffer from one
-    /// call to the next, and into [`Put::push`] at the end.
+    /// Copies `bytes` in, as the next of the body: for callers whose bytes are not in a lease. What does not fill a buffer is kept
+    /// for the next call, or for the end of the body.
     ///
     /// # Errors
     /// As [`Put::push`] and [`Put::buffer`]; which of the bytes were taken is then not known, and the object lost.
     ///
     /// # Cancellation
     /// As [`Put::push`].
-    pub async fn write(&mut self, tail: &mut Option<BufferLease>, bytes: &[u8]) -> Result<(), Error> {
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if let Some(why) = &self.broken {
             return Err(why.clone());
         }
         self.broken = Some(CUT_SHORT);
-        let taken = self.copy_in(tail, bytes).await;
+        let taken = self.copy_in(bytes).await;
         self.broken = taken.as_ref().err().cloned();
         taken
     }
 
-    async fn copy_in(&mut self, tail: &mut Option<BufferLease>, mut bytes: &[u8]) -> Result<(), Error> {
+    async fn copy_in(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        if self.size.is_some_and(|size| self.received() + bytes.len() as u64 > size) {
+            return Err(TOO_MANY);
+        }
         while !bytes.is_empty() {
-            let mut lease = match tail.take() {
+            let mut lease = match self.tail.take() {
                 Some(lease) => lease,
                 None => self.buffer().await?,
             };
             let (at, limit) = (lease.len(), self.buffer_bytes());
-            let (now, later) = bytes.split_at(bytes.len().min(limit.saturating_sub(at)));
-            if now.is_empty() {
-                return Err(Error::InvalidArgument("more bytes than declared"));
-            }
+            let (now, later) = bytes.split_at(bytes.len().min(limit - at));
             lease.set_len(at + now.len());
             copy_payload(&mut lease.as_mut_slice()[at..], now, CopyReason::Foreign);
             bytes = later;
             if lease.len() == limit {
                 self.take(lease).await?;
             } else {
-                *tail = Some(lease);
+                self.tail = Some(lease);
             }
         }
         Ok(())
+    }
+
+    /// Whether the next bytes begin a buffer.
+    pub(super) fn is_between_buffers(&self) -> bool {
+        self.tail.is_none()
     }
 
     /// Commits the object. Durable and visible when it resolves.
@@ -299,6 +313,9 @@ impl Put {
     async fn written(&mut self) -> Result<Written, Error> {
         if let Some(why) = self.broken.take() {
             return Err(why);
+        }
+        if let Some(tail) = self.tail.take() {
+            self.take(tail).await?;
         }
         if self.size.is_some_and(|size| size != self.received) {
             return Err(Error::InvalidArgument("fewer bytes than declared"));

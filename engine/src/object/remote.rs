@@ -19,7 +19,7 @@
 use super::{
     CHUNK_BYTES, WINDOW,
     get::Get,
-    put::Put,
+    put::{NOT_FILLED, Put},
     until::{TransferProgress, Until},
 };
 use crate::{
@@ -172,7 +172,8 @@ impl Put {
     /// `look` is shown, in order and in pieces, are those that are stored.
     ///
     /// # Errors
-    /// See [`RemoteError`]; nothing is stored. `WrongSize` if the body's declared size is another.
+    /// See [`RemoteError`]; nothing is stored. `WrongSize` if the body's declared size is another. As [`Put::push`] if something was
+    /// written before that does not fill a buffer.
     ///
     /// # Cancellation
     /// As for [`Get::write_to`]: the `Put` goes with the future, and nothing is stored.
@@ -183,6 +184,9 @@ impl Put {
         until: &Until,
         mut look: impl FnMut(&[u8]),
     ) -> Result<Put, RemoteError> {
+        if !self.is_between_buffers() {
+            return Err(NOT_FILLED.into());
+        }
         let want = self.declared_left().unwrap_or(source.bytes());
         if want != source.bytes() {
             return Err(RemoteError::WrongSize { have: source.bytes(), want });

@@ -201,11 +201,7 @@ mod tests {
         let read = world.run(async move {
             work.create_bucket("b", Bytes::new()).await.unwrap();
             let mut put = work.put("b", b"k", PutOptions { size: Some(300_000) }).await.unwrap();
-            let mut tail = None;
-            put.write(&mut tail, &vec![7; 300_000]).await.unwrap();
-            if let Some(tail) = tail {
-                put.push(tail).await.unwrap();
-            }
+            put.write(&vec![7; 300_000]).await.unwrap();
             put.finish(CommitOptions::default()).await.unwrap();
             let own = work.own_shards().next().expect("it has one").clone();
             let (_, _, pin) = own.open_object("b", b"k", Which::Current).unwrap();

@@ -15,11 +15,7 @@ const LARGE_BYTES: usize = 12 << 20;
 
 async fn put(engine: &CoreEngine, key: &[u8], bytes: usize) -> Result<(), Error> {
     let mut put = engine.put("b", key, PutOptions { size: Some(bytes as u64) }).await?;
-    let mut tail = None;
-    put.write(&mut tail, &vec![7; bytes]).await?;
-    if let Some(tail) = tail {
-        put.push(tail).await?;
-    }
+    put.write(&vec![7; bytes]).await?;
     put.finish(CommitOptions::default()).await.map(drop)
 }
 

@@ -339,9 +339,7 @@ mod tests {
             let bucket = engine.create_bucket("b", Bytes::new()).await.unwrap().bucket;
             let size = Some(PAYLOAD_BYTES as u64);
             let mut put = engine.put("b", b"k", PutOptions { size }).await.unwrap();
-            let mut tail = None;
-            put.write(&mut tail, &[7; PAYLOAD_BYTES]).await.unwrap();
-            put.push(tail.expect("it is less than a buffer")).await.unwrap();
+            put.write(&[7; PAYLOAD_BYTES]).await.unwrap();
             put.finish(CommitOptions::default()).await.unwrap();
             let (record, _, pin) = sequenced.open_object("b", b"k", Which::Current).unwrap();
             sequenced.close_object(pin);

@@ -596,15 +596,11 @@ pub(super) fn commit_options(value: &Value, condition: WriteCondition) -> Commit
 
 /// Pours bytes in; none if the writer turned away before the end.
 pub(super) async fn fill(mut put: Put, bytes: &[u8], gives_up: GivesUp) -> Result<Option<Put>, Error> {
-    let mut tail = None;
     for (index, piece) in bytes.chunks(50_000).enumerate() {
         if gives_up == GivesUp::After(index as u8) {
             return Ok(None);
         }
-        put.write(&mut tail, piece).await?;
-    }
-    if let Some(tail) = tail {
-        put.push(tail).await?;
+        put.write(piece).await?;
     }
     Ok(if matches!(gives_up, GivesUp::After(_)) { None } else { Some(put) })
 }

@@ -140,10 +140,6 @@ async fn put_everywhere(engine: &CoreEngine, bytes: usize, shards: Vec<u16>) -> 
 
 async fn put(engine: &CoreEngine, key: &[u8], bytes: usize) -> Result<(), Error> {
     let mut put = engine.put(SHARED_BUCKET, key, PutOptions { size: Some(bytes as u64) }).await?;
-    let mut tail = None;
-    put.write(&mut tail, &vec![3; bytes]).await?;
-    if let Some(tail) = tail {
-        put.push(tail).await?;
-    }
+    put.write(&vec![3; bytes]).await?;
     put.finish(CommitOptions::default()).await.map(drop)
 }

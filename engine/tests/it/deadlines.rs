@@ -75,11 +75,7 @@ impl RemoteMemory for Line {
 async fn store(engine: &CoreEngine) {
     engine.create_bucket("b", Default::default()).await.unwrap();
     let mut put = engine.put("b", b"key", PutOptions { size: Some(BYTES as u64) }).await.unwrap();
-    let mut tail = None;
-    put.write(&mut tail, &some_bytes(BYTES, 1)).await.unwrap();
-    if let Some(tail) = tail {
-        put.push(tail).await.unwrap();
-    }
+    put.write(&some_bytes(BYTES, 1)).await.unwrap();
     put.finish(CommitOptions::default()).await.unwrap();
 }
 

@@ -15,11 +15,7 @@ async fn work(engine: CoreEngine) -> Result<(), Error> {
         let key = number.to_le_bytes();
         let bytes = some_bytes(size, number as u64);
         let mut put = engine.put("b", &key, PutOptions { size: Some(size as u64) }).await?;
-        let mut tail = None;
-        put.write(&mut tail, &bytes).await?;
-        if let Some(tail) = tail {
-            put.push(tail).await?;
-        }
+        put.write(&bytes).await?;
         put.finish(CommitOptions::default()).await?;
         let mut get = engine.get("b", &key, GetOptions::default()).await?;
         let mut read = Vec::new();

@@ -28,11 +28,7 @@ fn with_uploads(world: &mut World) -> CoreEngine {
 
 async fn put_part(engine: &CoreEngine, key: &[u8], upload: UploadId) {
     let mut put = engine.put_part("b", key, upload, 1, PutOptions { size: Some(100_000) }).await.unwrap();
-    let mut tail = None;
-    put.write(&mut tail, &[7; 100_000]).await.unwrap();
-    if let Some(tail) = tail {
-        put.push(tail).await.unwrap();
-    }
+    put.write(&[7; 100_000]).await.unwrap();
     put.finish_part(CommitOptions::default()).await.unwrap();
 }
 

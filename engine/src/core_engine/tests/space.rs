@@ -60,8 +60,7 @@ fn an_object_finished_as_a_part_gives_its_space_back() {
     world.run(async move {
         engine.create_bucket("b", Bytes::new()).await.unwrap();
         let mut put = engine.put("b", b"key", PutOptions { size: Some(1 << 20) }).await.unwrap();
-        let mut tail = None;
-        put.write(&mut tail, &vec![7; 1 << 20]).await.unwrap();
+        put.write(&vec![7; 1 << 20]).await.unwrap();
         assert!(matches!(put.finish_part(CommitOptions::default()).await, Err(Error::InvalidArgument(_))));
     });
     settle(&mut world);
@@ -122,9 +121,7 @@ fn payload(key: u32, round: u32) -> Vec<u8> {
 async fn put_payload(engine: &CoreEngine, key: u32, round: u32) -> Result<(), Error> {
     let bytes = payload(key, round);
     let mut put = engine.put("b", &key.to_be_bytes(), PutOptions { size: Some(bytes.len() as u64) }).await?;
-    let mut tail = None;
-    put.write(&mut tail, &bytes).await?;
-    put.push(tail.expect("it is less than a buffer")).await?;
+    put.write(&bytes).await?;
     put.finish(CommitOptions::default()).await.map(drop)
 }
 
@@ -261,9 +258,7 @@ fn cleaners_of_a_core_do_not_wait_for_each_others_memory() {
         work.create_bucket("b", Bytes::new()).await.unwrap();
         for key in 0..320u32 {
             let mut put = work.put("b", &key.to_be_bytes(), PutOptions { size: Some(4200) }).await.unwrap();
-            let mut tail = None;
-            put.write(&mut tail, &[1; 4200]).await.unwrap();
-            put.push(tail.expect("it is less than a buffer")).await.unwrap();
+            put.write(&[1; 4200]).await.unwrap();
             put.finish(CommitOptions::default()).await.unwrap();
         }
         for key in (0..320u32).filter(|key| key % 5 < 3) {

@@ -14,9 +14,7 @@ use bytes::Bytes;
 async fn put_part(engine: &CoreEngine, upload: UploadId, number: u16, attributes: Bytes) -> NamedPart {
     let options = PutOptions { size: Some(10) };
     let mut put = engine.put_part("b", b"k", upload, number, options).await.unwrap();
-    let mut tail = None;
-    put.write(&mut tail, &[number as u8; 10]).await.unwrap();
-    put.push(tail.expect("it is less than a buffer")).await.unwrap();
+    put.write(&[number as u8; 10]).await.unwrap();
     let part = put.finish_part(CommitOptions { attributes, ..CommitOptions::default() }).await.unwrap();
     NamedPart { number, etag: Some(part.etag) }
 }
