@@ -90,7 +90,8 @@ pub enum Resource {
 }
 
 /// Why an operation did not do what was asked. Nothing was changed, and nothing will be, unless the variant says so: after
-/// [`Error::OutcomeUnknown`] and [`Error::Closed`] a change may have been made ([`Error::is_uncertain`]).
+/// [`Error::OutcomeUnknown`] and [`Error::Closed`] a change may have been made ([`Error::is_uncertain`]); after [`Error::CoreFailed`], which
+/// any call may be answered where it may be answered [`Error::Closed`], too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -170,12 +171,25 @@ pub enum Error {
     /// The engine is closed, or the core that served this has stopped. A write in flight may or may not be there.
     #[error("the engine is closed")]
     Closed,
+    /// The core that served this, or was to, has ended by a failure of its own, and its shards with it, until the store is opened again.
+    /// Other cores go on. A write in flight may or may not be there. See [`crate::Engine::failed_cores`].
+    #[error("core {core} has failed")]
+    CoreFailed {
+        /// The core.
+        core: usize,
+    },
+    /// What the caller gave to a core to do there has panicked. What it had done by then is done. The core goes on.
+    #[error("the work that was given to the core panicked")]
+    Panicked,
 }
 
 impl Error {
     /// Whether nobody can say if a change that was answered so was made: it may be there, or be there when the store is opened again.
     pub fn is_uncertain(&self) -> bool {
-        matches!(self, Error::OutcomeUnknown(_) | Error::Closed)
+        matches!(
+            self,
+            Error::OutcomeUnknown(_) | Error::Closed | Error::CoreFailed { .. } | Error::Panicked
+        )
     }
 
     /// This error, where something of the change was done before it.

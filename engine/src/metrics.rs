@@ -47,6 +47,8 @@ pub struct CoreMetrics {
     pub lists: Counter,
     /// Blocks that were not what was written.
     pub corruptions: Counter,
+    /// Panics in work of front ends on this core, which ended that work and nothing else.
+    pub panics: Counter,
     /// Stretches of objects that were in the read cache.
     pub cache_hits: Counter,
     /// Stretches that were not, and were read from a device.

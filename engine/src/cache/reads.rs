@@ -100,7 +100,7 @@ fn readers_at_once_share_a_read() {
         let readers: Vec<_> = (0..8)
             .map(|_| {
                 let reader = engine.clone();
-                engine.core().spawn(async move { get(&reader, "k", Select::Whole).await })
+                engine.core().spawn_own(async move { get(&reader, "k", Select::Whole).await })
             })
             .collect();
         for reader in readers {
@@ -125,8 +125,8 @@ fn a_reader_that_goes_away_leaves_the_others_going() {
         let (leader, follower) = (engine.clone(), engine.clone());
         let done = Rc::new(Cell::new(false));
         let set = done.clone();
-        let leading = engine.core().spawn(async move { drop(get(&leader, "k", Select::Whole).await) });
-        let following = engine.core().spawn(async move {
+        let leading = engine.core().spawn_own(async move { drop(get(&leader, "k", Select::Whole).await) });
+        let following = engine.core().spawn_own(async move {
             assert_eq!(get(&follower, "k", Select::Whole).await, Ok(body(700_000, 1)));
             set.set(true);
         });
@@ -176,7 +176,7 @@ fn a_cache_too_small_for_all() {
             let readers: Vec<_> = (0..40_usize)
                 .map(|salt| {
                     let (reader, key) = (engine.clone(), keys[salt].clone());
-                    engine.core().spawn(async move {
+                    engine.core().spawn_own(async move {
                         let read = get(&reader, &key, Select::Whole).await;
                         assert_eq!(read, Ok(body(30_000 + 5000 * salt, salt as u64)));
                     })

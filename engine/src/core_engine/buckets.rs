@@ -181,7 +181,7 @@ impl CoreEngine {
     /// # Errors
     /// [`Error::NoSuchBucket`].
     pub async fn bucket_nearby(&self, name: &str) -> Result<BucketInfo, Error> {
-        match self.own_shards().find_map(|shard| shard.bucket_if_sure(name)) {
+        match self.core().section(|| self.own_shards().find_map(|shard| shard.bucket_if_sure(name))) {
             Some(bucket) => Ok(bucket),
             None => self.bucket(name).await,
         }

@@ -30,7 +30,11 @@ use crate::{
             UploadListing, UploadOptions, VersionListing, Which, WriteCondition,
         },
     },
-    reactor::{Core, Grant, Signal},
+    reactor::{
+        Core, Grant, Signal,
+        executor::Ended,
+        panics::{Failures, caught},
+    },
     shard::{
         Shard, ShardFiles, ShardStatistics,
         requests::{AttributesRequest, CopySource, CopyTarget, upload_id},
@@ -79,8 +83,28 @@ pub(crate) struct CoreState {
     pub(crate) stop: Flag,
     pub(crate) metrics: Arc<CoreMetrics>,
     pub(crate) events: Arc<EventHub>,
+    /// The cores of this store that have failed.
+    pub(crate) failures: Arc<Failures>,
     /// What front ends keep here.
     pub(crate) attached: RefCell<Vec<Rc<dyn Any>>>,
+}
+
+/// What whoever names a core that there is not is told.
+pub(crate) const NO_SUCH_CORE: Error = Error::InvalidArgument("there is no such core");
+
+/// Does on a core what somebody gave it to do, with an engine that waits as long as that one's.
+pub(crate) async fn given<T, W, F>(core: Core, wait: Option<Duration>, work: W) -> Result<T, Error>
+where
+    W: FnOnce(CoreEngine) -> F,
+    F: Future<Output = T>,
+{
+    let state = core.local::<CoreState>().ok_or(Error::Closed)?;
+    // The work is begun where its panics are caught, too.
+    let done = caught(&core, async move { work(CoreEngine(state, wait)).await }).await;
+    done.map_err(|panic| {
+        core.count_panic("work that was given to a core", &panic);
+        Error::Panicked
+    })
 }
 
 /// Raised once, and who waits for it.
@@ -105,6 +129,11 @@ impl CoreEngine {
     pub(crate) fn new(state: CoreState) -> CoreEngine {
         let state = Rc::new(state);
         state.core.set_local(state.clone());
+        let (metrics, failures, core) = (state.metrics.clone(), state.failures.clone(), state.core.index());
+        state.core.on_panic(move |ended| match ended {
+            Ended::Caught => metrics.panics.add(1),
+            Ended::Core => failures.note(core),
+        });
         CoreEngine(state, None)
     }
 
@@ -121,7 +150,7 @@ impl CoreEngine {
         CoreEngine(self.0.clone(), Some(wait))
     }
 
-    /// The core.
+    /// The core: its clock, its memory, its transports, and tasks on it.
     pub fn core(&self) -> &Core {
         &self.0.core
     }
@@ -130,7 +159,8 @@ impl CoreEngine {
     /// with a client lives there.
     ///
     /// # Errors
-    /// [`Error::Closed`]: there is no such core, or it has stopped.
+    /// [`Error::InvalidArgument`]: there is no such core. [`Error::Closed`], [`Error::CoreFailed`]: it has stopped. [`Error::Panicked`]: the
+    /// work has, and the core goes on.
     ///
     /// # Cancellation
     /// The work runs to its end all the same.
@@ -141,13 +171,20 @@ impl CoreEngine {
         F: Future<Output = T> + 'static,
     {
         if core >= self.core().count() {
-            return Err(Error::Closed);
+            return Err(NO_SUCH_CORE);
         }
-        let reply = self.core().call(core, move |core| async move {
-            let engine = CoreEngine::of(&core).ok_or(Error::Closed)?;
-            Ok(work(engine).await)
-        });
-        reply.await.unwrap_or(Err(Error::Closed))
+        let wait = self.1;
+        let reply = self.core().call(core, move |core| given(core, wait, work));
+        reply.await.unwrap_or_else(|_| Err(self.why_gone(core)))
+    }
+
+    /// What whoever waited in vain for an answer of that core is told.
+    pub(crate) fn why_gone(&self, core: usize) -> Error {
+        self.0.failures.why_gone(core)
+    }
+
+    pub(crate) fn failures(&self) -> &Arc<Failures> {
+        &self.0.failures
     }
 
     /// Keeps something of a front end's on this core, for its work that comes from other cores ([`CoreEngine::on_core`]): one
@@ -420,7 +457,7 @@ impl CoreEngine {
                     });
                     answer.await
                 };
-                (indexes, self.core().spawn(work))
+                (indexes, self.core().spawn_own(work))
             })
             .collect();
         let mut outcomes = vec![Err(Error::Closed); count];

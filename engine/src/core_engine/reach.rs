@@ -16,7 +16,7 @@ impl CoreEngine {
     /// [`Caller`].
     ///
     /// # Errors
-    /// [`Error::Closed`]: there is no such core, or it has stopped.
+    /// As there.
     ///
     /// # Cancellation
     /// The work runs until it ends by itself.
@@ -61,7 +61,7 @@ impl CoreEngine {
                 None => Err(Error::ShardUnavailable { shard }),
             }
         });
-        reply.await.unwrap_or(Err(Error::Closed))
+        reply.await.unwrap_or_else(|_| Err(self.why_gone(self.core_of(shard))))
     }
 
     /// As [`CoreEngine::on_shard`], for work that waits for nothing: it needs no task, and on this core no message.
@@ -71,13 +71,13 @@ impl CoreEngine {
         W: FnOnce(&Shard) -> Result<T, Error> + Send + 'static,
     {
         if let Some(own) = self.own_shard(shard)? {
-            return work(own);
+            return self.core().section(|| work(own));
         }
         let reply = self.core().ask(self.core_of(shard), move |core| {
             let engine = CoreEngine::of(core).ok_or(Error::Closed)?;
             engine.own_shard(shard)?.map_or(Err(Error::ShardUnavailable { shard }), |shard| work(shard))
         });
-        reply.await.unwrap_or(Err(Error::Closed))
+        reply.await.unwrap_or_else(|_| Err(self.why_gone(self.core_of(shard))))
     }
 
     /// As [`CoreEngine::ask_shard`], for work whose result is something of the shard's; see [`CoreEngine::hold`].
@@ -92,7 +92,7 @@ impl CoreEngine {
         W: FnOnce(&Shard) -> Result<T, Error> + Send + 'static,
     {
         if let Some(own) = self.own_shard(shard)? {
-            return work(own);
+            return self.core().section(|| work(own));
         }
         let engine = self.clone();
         let reply = Box::pin(async move { engine.ask_shard(shard, work).await });
@@ -167,7 +167,7 @@ impl<T: Send + 'static> Drop for Holding<T> {
         let Some(reply) = self.reply.take() else { return };
         let (engine, shard, give_back) = (self.engine.clone(), self.shard, self.give_back);
         let core = engine.core().clone();
-        core.spawn(async move {
+        core.spawn_own(async move {
             if let Ok(held) = reply.await {
                 engine.send_to_shard(shard, move |shard| give_back(shard, held));
             }

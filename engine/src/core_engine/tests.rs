@@ -35,7 +35,7 @@ async fn put(engine: &CoreEngine, key: &[u8], bytes: usize) -> Result<(), Error>
 fn cut_off(world: &mut World, steps: u32, work: impl Future<Output = ()> + 'static) -> bool {
     let done = Rc::new(Cell::new(false));
     let set = done.clone();
-    let task = world.engine(0).core().spawn(async move {
+    let task = world.engine(0).core().spawn_own(async move {
         work.await;
         set.set(true);
     });
@@ -125,7 +125,7 @@ fn a_delete_that_finds_the_bucket_in_use_is_not_noticed() {
             put(&set_up, b"stays", 10).await.unwrap();
         });
         let core = other.core().clone();
-        let deleting = core.spawn(async move {
+        let deleting = core.spawn_own(async move {
             for _ in 0..10 {
                 assert_eq!(other.delete_bucket("b").await, Err(Error::BucketNotEmpty));
             }
@@ -149,7 +149,7 @@ fn a_bucket_is_not_deleted_from_under_a_writer() {
         let set_up = engine.clone();
         world.run(async move { set_up.create_bucket("b", Bytes::new()).await.unwrap() });
         let core = other.core().clone();
-        let deleting = core.spawn(async move { other.delete_bucket("b").await });
+        let deleting = core.spawn_own(async move { other.delete_bucket("b").await });
         world.run(async move {
             let mut stored = Vec::new();
             for key in 0..6u8 {
@@ -287,7 +287,7 @@ fn shards_agree_about_buckets_after_a_crash() {
                 count.set(key + 1);
             }
         };
-        world.engine(1).core().spawn(filling).detach();
+        world.engine(1).core().spawn_own(filling).detach();
         cut_off(&mut world, steps, async move {
             engine.create_bucket("b", Bytes::new()).await.unwrap();
             for key in 0..4u8 {
@@ -358,11 +358,11 @@ fn a_sync_beside_one_that_fails_does_not_vouch_for_what_that_one_lost() {
         let acknowledged = world.run(async move {
             let core = engine.core().clone();
             let checkpointing = engine.clone();
-            let checkpoint = core.spawn(async move {
+            let checkpoint = core.spawn_own(async move {
                 checkpointing.on_shard(0, |shard| async move { shard.checkpoint().await }).await
             });
             let putting = engine.clone();
-            let put = core.spawn(async move { put(&putting, b"key", 100_000).await });
+            let put = core.spawn_own(async move { put(&putting, b"key", 100_000).await });
             let taken = checkpoint.await;
             let put = put.await;
             assert!(taken.is_err() || put.is_err(), "one of them met the fault");
@@ -390,7 +390,7 @@ fn a_world_that_goes_leaves_nothing() {
     let world = world(1);
     let holding = held.clone();
     let core = world.engine(0).core().clone();
-    core.spawn(async move {
+    core.spawn_own(async move {
         let _held = holding;
         std::future::pending::<()>().await;
     })
@@ -485,7 +485,7 @@ fn a_bucket_half_changed_is_changed_in_full() {
                 }
             }
         };
-        world.engine(1).core().spawn(writing).detach();
+        world.engine(1).core().spawn_own(writing).detach();
         cut_off(&mut world, steps, async move {
             engine.set_versioning("b", Versioning::Enabled).await.unwrap();
             set.set(true);
@@ -753,7 +753,7 @@ fn metadata_is_scrubbed_one_shard_at_a_time() {
                 shard.scrub(ScrubRate::default()).await.unwrap();
                 done.set(done.get() + 1);
             };
-            engine.core().spawn(tour).detach();
+            engine.core().spawn_own(tour).detach();
         }
         let mut most = 0;
         while done.get() < shards {

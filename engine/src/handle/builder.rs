@@ -266,6 +266,11 @@ impl Builder {
 
     /// Runs a front end on each core's own thread, beside the engine. It should return soon after
     /// [`CoreEngine::closing`] resolves; closing waits for it.
+    ///
+    /// A panic in it ends the front end on that core and nothing else: the core goes on for whoever needs its shards. So does one in a
+    /// task of its own ([`Core::spawn`]), which ends the task; both are logged, and counted in
+    /// [`CoreMetrics::panics`](crate::CoreMetrics::panics). Only a panic in the midst of a change of the engine's own ends a core
+    /// ([`Engine::failed_cores`]).
     pub fn on_each_core<W, F>(mut self, work: W) -> Builder
     where
         W: Fn(CoreEngine, Rc<RingDriver>) -> F + Send + Sync + 'static,
@@ -293,11 +298,12 @@ impl Builder {
     /// store was dropped: see [`Engine::close`].
     pub fn open(self) -> Result<Engine, OpenError> {
         let Prepared { plan, paths, cores, report } = self.prepare()?;
-        let (placement, events) = (plan.placement.clone(), plan.events.clone());
+        let (placement, events, failures) =
+            (plan.placement.clone(), plan.events.clone(), plan.failures.clone());
         let (threads, started) = Threads::start(plan, cores, paths)?;
         let Started { addresses, metrics, shards, unavailable, driver, unregistered } = started;
         let report = report.with(shards, unavailable, driver, unregistered);
-        let inner = Inner { addresses, placement, metrics, events, report, threads };
+        let inner = Inner { addresses, placement, metrics, events, failures, report, threads };
         Ok(Engine { inner: Arc::new(inner), wait: None })
     }
 
@@ -389,6 +395,7 @@ impl Builder {
             scrub: self.scrub,
             require_all_shards: self.require_all_shards,
             events: Arc::default(),
+            failures: Arc::default(),
         };
         let report = OpenReport {
             created,

@@ -1,9 +1,10 @@
 //! Reading an object from outside the cores.
 
 use crate::{
-    error::Error,
+    core_engine::CoreEngine,
+    error::{Error, Resource},
     object::{get::Get, types::ObjectInfo},
-    reactor::Core,
+    reactor::panics::Failures,
 };
 use crossdock_transport::memory::FrozenLease;
 use futures_channel::{mpsc, oneshot};
@@ -11,6 +12,7 @@ use futures_core::Stream;
 use std::{
     ops::Range,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -24,23 +26,30 @@ pub struct GetStream {
     info: ObjectInfo,
     range: Range<u64>,
     chunks: mpsc::Receiver<Result<FrozenLease, Error>>,
-    /// Bytes still to come; none after an error or the end.
+    /// Bytes still to come; none after the end, or an error after which nothing comes.
     left: u64,
     /// Dropped when there is no more to take: what the read was let in with goes back then, and not while chunks wait here.
     taking: Option<oneshot::Sender<()>>,
+    /// The core that reads, and where it is known whether it has failed.
+    serving: (Arc<Failures>, usize),
+}
+
+/// Whether more comes after an error of [`Get::next`].
+fn goes_on(error: &Error) -> bool {
+    *error == Error::Busy(Resource::ReadMemory)
 }
 
 impl GetStream {
     /// Runs the reading on the core, no further ahead than the caller takes.
-    pub(super) fn start(core: &Core, mut get: Get) -> GetStream {
+    pub(super) fn start(engine: &CoreEngine, mut get: Get) -> GetStream {
         let (mut sender, chunks) = mpsc::channel(CHUNKS_WAITING);
         let (taking, taken) = oneshot::channel();
         let (info, range) = (get.info().clone(), get.range());
-        core.spawn(async move {
+        engine.core().spawn_own(async move {
             // Room first: a chunk that waited for it would be one more than there is memory for.
             while std::future::poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
                 let Some(chunk) = get.next().await else { break };
-                let failed = chunk.is_err();
+                let failed = matches!(&chunk, Err(error) if !goes_on(error));
                 if sender.start_send(chunk).is_err() || failed {
                     return;
                 }
@@ -51,7 +60,8 @@ impl GetStream {
         })
         .detach();
         let left = range.end - range.start;
-        GetStream { info, range, chunks, left, taking: (left > 0).then_some(taking) }
+        let serving = (engine.failures().clone(), engine.core().index());
+        GetStream { info, range, chunks, left, taking: (left > 0).then_some(taking), serving }
     }
 
     /// The object.
@@ -70,7 +80,8 @@ impl GetStream {
     /// object's chunks takes the memory that the next of them needs ([`Engine::get_bytes`](crate::Engine::get_bytes) copies).
     ///
     /// # Errors
-    /// As [`Get::next`]; nothing comes after an error.
+    /// As [`Get::next`]. After [`Error::Busy`] nothing is lost, and the next call goes on: there was no memory for some seconds. Nothing comes
+    /// after any other.
     ///
     /// # Cancellation
     /// Dropping the future loses nothing: the next call goes on.
@@ -89,11 +100,13 @@ impl GetStream {
                 Some(Ok(bytes))
             }
             Some(Err(error)) => {
-                self.left = 0;
+                if !goes_on(&error) {
+                    self.left = 0;
+                }
                 Some(Err(error))
             }
             // The core went away in the middle: an end that looked like the object's would be a lie.
-            None if std::mem::take(&mut self.left) > 0 => Some(Err(Error::Closed)),
+            None if std::mem::take(&mut self.left) > 0 => Some(Err(self.serving.0.why_gone(self.serving.1))),
             None => None,
         })
     }

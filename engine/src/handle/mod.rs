@@ -5,6 +5,8 @@ pub(crate) mod builder;
 mod get;
 mod own;
 mod put;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 pub use blocking::block_on;
@@ -15,7 +17,7 @@ pub use put::PutStream;
 
 use crate::{
     core_engine::{
-        CompleteOptions, CoreEngine,
+        CompleteOptions, CoreEngine, NO_SUCH_CORE, given,
         repair::{Repaired, VersionExport},
     },
     error::Error,
@@ -27,7 +29,7 @@ use crate::{
         Deleted, ExpiredUploads, GetOptions, ListOptions, Listing, NamedPart, ObjectInfo, PartInfo,
         PutOptions, UploadInfo, UploadListing, UploadOptions, VersionListing, Which,
     },
-    reactor::Address,
+    reactor::{Address, panics::Failures},
     shard::{
         ShardStatistics,
         scrub::{ScrubProgress, ScrubRate},
@@ -65,6 +67,7 @@ struct Inner {
     placement: Arc<Placement>,
     metrics: Vec<Arc<CoreMetrics>>,
     events: Arc<EventHub>,
+    failures: Arc<Failures>,
     report: OpenReport,
     threads: Threads,
 }
@@ -108,10 +111,28 @@ impl Engine {
         &self.inner.metrics
     }
 
+    /// The cores that have failed since the store was opened, the first first: each ended by a panic of the engine's own, with its
+    /// shards, whose keys are answered [`Error::CoreFailed`] until the store is opened again. The other cores go on. A panic in a front
+    /// end, in a task of one ([`Core::spawn`](crate::reactor::Core::spawn)) or in work of [`Engine::on_core`] ends no core: it ends
+    /// what panicked, is logged, and counted in [`CoreMetrics::panics`].
+    pub fn failed_cores(&self) -> Vec<usize> {
+        self.inner.failures.cores()
+    }
+
+    /// Resolves when a core fails beyond the first `known` that have: with all of [`Engine::failed_cores`]. For a program that would
+    /// rather end, and be started again, than go on without a part of its keys. Pending for ever if none does.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses nothing.
+    pub async fn core_failure(&self, known: usize) -> Vec<usize> {
+        self.inner.failures.more_than(known).await
+    }
+
     /// Runs `work` on a core, with the engine as that core sees it, and resolves with its result.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::InvalidArgument`]: there is no such core. [`Error::Closed`], [`Error::CoreFailed`]: it has stopped. [`Error::Panicked`]: the
+    /// work has, and the core goes on.
     ///
     /// # Cancellation
     /// The work runs to its end all the same.
@@ -119,9 +140,22 @@ impl Engine {
     where
         T: Send + 'static,
         W: FnOnce(CoreEngine) -> F + Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let address = self.inner.addresses.get(core).ok_or(NO_SUCH_CORE)?.clone();
+        let wait = self.wait;
+        let reply = address.call(move |core| given(core, wait, work));
+        reply.await.unwrap_or_else(|_| Err(self.inner.failures.why_gone(core)))
+    }
+
+    /// Runs work of the engine's own on a core.
+    async fn there<T, W, F>(&self, core: usize, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(CoreEngine) -> F + Send + 'static,
         F: Future<Output = Result<T, Error>> + 'static,
     {
-        let address = self.inner.addresses.get(core).ok_or(Error::Closed)?.clone();
+        let address = self.inner.addresses.get(core).ok_or(NO_SUCH_CORE)?.clone();
         let wait = self.wait;
         let reply = address.call(move |core| async move {
             match CoreEngine::of(&core) {
@@ -131,7 +165,7 @@ impl Engine {
                 None => Err(Error::Closed),
             }
         });
-        reply.await.unwrap_or(Err(Error::Closed))
+        reply.await.unwrap_or_else(|_| Err(self.inner.failures.why_gone(core)))
     }
 
     async fn on_key<T, W, F>(&self, bucket: &str, key: &[u8], work: W) -> Result<T, Error>
@@ -140,7 +174,7 @@ impl Engine {
         W: FnOnce(CoreEngine) -> F + Send + 'static,
         F: Future<Output = Result<T, Error>> + 'static,
     {
-        self.on_core(self.core_of(self.shard_of(bucket, key)), work).await
+        self.there(self.core_of(self.shard_of(bucket, key)), work).await
     }
 
     /// Begins an object: see [`CoreEngine::put`].
@@ -151,7 +185,7 @@ impl Engine {
         let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         self.on_key(bucket, key, |engine| async move {
             let put = engine.put(&name, &wanted, options).await?;
-            Ok(PutStream::start(engine.core(), put))
+            Ok(PutStream::start(&engine, put))
         })
         .await
     }
@@ -175,7 +209,7 @@ impl Engine {
         let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         self.on_key(bucket, key, |engine| async move {
             let get = engine.get(&name, &wanted, options).await?;
-            Ok(GetStream::start(engine.core(), get))
+            Ok(GetStream::start(&engine, get))
         })
         .await
     }
@@ -192,7 +226,7 @@ impl Engine {
             if get.info().size > GET_BYTES_MAX {
                 return Err(Error::InvalidArgument("the object is longer than is given in one piece"));
             }
-            Ok(GetStream::start(engine.core(), get))
+            Ok(GetStream::start(&engine, get))
         });
         let mut stream = opened.await?;
         let mut bytes = Vec::with_capacity(stream.info().size as usize);
@@ -217,7 +251,7 @@ impl Engine {
     /// As [`CoreEngine::delete`].
     pub async fn delete(&self, bucket: &str, delete: Delete) -> Result<Deleted, Error> {
         let (name, core) = (Box::<str>::from(bucket), self.core_of(self.shard_of(bucket, &delete.key)));
-        self.on_core(core, move |engine| async move { engine.delete(&name, delete).await }).await
+        self.there(core, move |engine| async move { engine.delete(&name, delete).await }).await
     }
 
     /// Deletes many keys or versions of a bucket: see [`CoreEngine::delete_many`].
@@ -357,7 +391,7 @@ impl Engine {
     /// # Errors
     /// [`Error::ShardUnavailable`].
     pub async fn buckets(&self) -> Result<Vec<BucketInfo>, Error> {
-        self.on_core(0, |engine| async move { engine.buckets().await }).await
+        self.there(0, |engine| async move { engine.buckets().await }).await
     }
 
     /// Deletes an empty bucket: see [`CoreEngine::delete_bucket`].
@@ -418,7 +452,7 @@ impl Engine {
         let (name, wanted) = (Box::<str>::from(bucket), Box::<[u8]>::from(key));
         self.on_key(bucket, key, move |engine| async move {
             let put = engine.put_part(&name, &wanted, upload, number, options).await?;
-            Ok(PutStream::start(engine.core(), put))
+            Ok(PutStream::start(&engine, put))
         })
         .await
     }
@@ -531,7 +565,7 @@ impl Engine {
     /// # Errors
     /// As [`CoreEngine::expire_uploads`].
     pub async fn expire_uploads(&self, begun_before_ms: u64) -> Result<ExpiredUploads, Error> {
-        self.on_core(0, move |engine| async move { engine.expire_uploads(begun_before_ms).await }).await
+        self.there(0, move |engine| async move { engine.expire_uploads(begun_before_ms).await }).await
     }
 
     /// The parts a version was completed from: see [`CoreEngine::object_parts`].
@@ -558,7 +592,7 @@ impl Engine {
     /// # Errors
     /// A full or failing device.
     pub async fn checkpoint(&self) -> Result<(), Error> {
-        self.on_core(0, |engine| async move { engine.checkpoint().await }).await
+        self.there(0, |engine| async move { engine.checkpoint().await }).await
     }
 
     /// A version and the checksums of its bytes: see [`CoreEngine::export`].
@@ -620,7 +654,7 @@ impl Engine {
     /// # Errors
     /// [`Error::ShardUnavailable`], [`Error::Closed`].
     pub async fn scrub(&self, rate: ScrubRate) -> Result<Vec<ScrubProgress>, Error> {
-        self.on_core(0, move |engine| async move { engine.scrub(rate).await }).await
+        self.there(0, move |engine| async move { engine.scrub(rate).await }).await
     }
 
     /// How far the scrub of each shard is: see [`CoreEngine::scrub_progress`].
@@ -628,7 +662,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn scrub_progress(&self) -> Result<Vec<ScrubProgress>, Error> {
-        self.on_core(0, |engine| async move { Ok(engine.scrub_progress().await) }).await
+        self.there(0, |engine| async move { Ok(engine.scrub_progress().await) }).await
     }
 
     /// Numbers of every shard.
@@ -636,7 +670,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn statistics(&self) -> Result<Vec<ShardStatistics>, Error> {
-        self.on_core(0, |engine| async move { Ok(engine.statistics().await) }).await
+        self.there(0, |engine| async move { Ok(engine.statistics().await) }).await
     }
 
     /// Finishes what is under way, takes a checkpoint and stops the cores. Blocks until they have: then nothing is locked, and the store

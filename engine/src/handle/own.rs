@@ -13,10 +13,10 @@ use super::{
 use crate::{
     core_engine::CoreEngine,
     error::OpenError,
-    reactor::{Core, RingDriver, Task},
+    reactor::{Core, OwnTask, RingDriver, panics::caught},
     store::directory::DataPath,
 };
-use std::{io, os::fd::OwnedFd, rc::Rc, time::Duration};
+use std::{io, os::fd::OwnedFd, panic::resume_unwind, rc::Rc, time::Duration};
 
 /// What is to be done after [`OwnCore::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct OwnCore {
     driver: Rc<RingDriver>,
     engine: CoreEngine,
     report: OpenReport,
-    front: Option<Task<()>>,
+    front: Option<OwnTask<()>>,
     _locks: Vec<DataPath>,
 }
 
@@ -62,7 +62,7 @@ impl OwnCore {
         engine.opened().raise();
         run_beside(&plan, &core, &engine, &driver);
         let CorePlan { front_end, .. } = plan;
-        let front = front_end.map(|front_end| core.spawn(serve(engine.clone(), driver.clone(), front_end)));
+        let front = front_end.map(|front_end| core.spawn_own(serve(engine.clone(), driver.clone(), front_end)));
         let report = report.with(shards, unavailable, description, unregistered);
         Ok(OwnCore { core, driver, engine, report, front, _locks: paths })
     }
@@ -100,8 +100,13 @@ impl OwnCore {
     }
 
     /// Runs this core until the future is done, sleeping in between: for programs that have nothing else to do just then.
+    ///
+    /// # Panics
+    /// When the future does. The core can be used afterwards.
     pub fn block_on<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
-        self.core.block_on(future)
+        let core = self.core.clone();
+        let done = self.core.block_on(async move { caught(&core, future).await });
+        done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Finishes what is under way, takes a checkpoint and lets go of the store. Blocks.

@@ -6,12 +6,13 @@ use crate::{
         put::Put,
         types::{CommitOptions, ObjectInfo, PartInfo},
     },
-    reactor::Core,
+    reactor::panics::Failures,
+    core_engine::CoreEngine,
 };
 use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream;
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 /// Pieces that may wait for the core: the caller makes one while the core writes another.
 const PIECES_WAITING: usize = 1;
@@ -33,20 +34,23 @@ pub struct PutStream {
     failure: Option<Error>,
     /// Whether a write has begun whose bytes the core does not have.
     is_writing: bool,
+    /// The core that writes, and where it is known whether it has failed.
+    serving: (Arc<Failures>, usize),
 }
 
 impl PutStream {
     /// Runs the writing on the core.
-    pub(super) fn start(core: &Core, put: Put) -> PutStream {
+    pub(super) fn start(engine: &CoreEngine, put: Put) -> PutStream {
         let (commands, receiver) = mpsc::channel(PIECES_WAITING);
         let (fail, failed) = oneshot::channel();
-        core.spawn(async move {
+        engine.core().spawn_own(async move {
             if let Err(error) = serve(put, receiver).await {
                 let _ = fail.send(error);
             }
         })
         .detach();
-        PutStream { commands, failed, failure: None, is_writing: false }
+        let serving = (engine.failures().clone(), engine.core().index());
+        PutStream { commands, failed, failure: None, is_writing: false, serving }
     }
 
     /// Adds bytes. They are copied into the engine's memory; a front end on the cores can do without (see
@@ -118,7 +122,7 @@ impl PutStream {
     async fn failure(&mut self) -> Error {
         let failure = match self.failure.take() {
             Some(failure) => failure,
-            None => (&mut self.failed).await.unwrap_or(Error::Closed),
+            None => (&mut self.failed).await.unwrap_or_else(|_| self.serving.0.why_gone(self.serving.1)),
         };
         self.failure.insert(failure).clone()
     }
@@ -148,7 +152,7 @@ mod tests {
     use futures_lite::future::{block_on, poll_once, zip};
 
     fn stream(commands: mpsc::Sender<Command>, failed: oneshot::Receiver<Error>) -> PutStream {
-        PutStream { commands, failed, failure: None, is_writing: false }
+        PutStream { commands, failed, failure: None, is_writing: false, serving: Default::default() }
     }
 
     /// A stream whose core has let go of the commands, and where that core says why.

@@ -2,7 +2,7 @@
 //!
 //! Each builds its own ring, tells the others its address, opens its shards, and runs until it is asked to stop. A core
 //! keeps answering the others until all have finished their work: only then do the threads end. One that fails, by an error or a
-//! panic, has finished too, and is asked in vain: whoever waits for its answer is told that it has gone. When opening fails, all threads have
+//! panic of the engine's own, has finished too, and is asked in vain: whoever waits for its answer is told that it has gone. When opening fails, all threads have
 //! ended before that is told.
 
 use crate::{
@@ -14,7 +14,10 @@ use crate::{
     log::memory::{LogMemory, buffers_of_core},
     memory::STACK_BYTES,
     metrics::CoreMetrics,
-    reactor::{Address, Core, CoreOptions, RingDriver},
+    reactor::{
+        Address, Core, CoreOptions, RingDriver,
+        panics::{Failures, caught},
+    },
     shard::{Shard, ShardIdentity, Tuning, open::RecoveryReport, scrub::ScrubSchedule},
     store::{
         Placement,
@@ -73,6 +76,7 @@ pub(super) struct CorePlan {
     pub(super) scrub: Option<ScrubSchedule>,
     pub(super) require_all_shards: bool,
     pub(super) events: Arc<EventHub>,
+    pub(super) failures: Arc<Failures>,
 }
 
 /// What the cores said when they were up.
@@ -263,7 +267,7 @@ impl Threads {
                     }
                     let _ = sender.send(());
                 };
-                core.spawn(settling).detach();
+                core.spawn_own(settling).detach();
             });
         }
         // An error means that the core has ended: whoever uses the engine will hear of it.
@@ -332,6 +336,7 @@ fn run_core(index: usize, plan: &CorePlan, addresses: &mpsc::Receiver<Vec<Addres
     // What is caught is thrown on once the core has stopped, and nothing of the core is used in between but that.
     let run = AssertUnwindSafe(|| run_to_the_end(index, plan, &core, driver, reports, work));
     if let Err(panic) = catch_unwind(run) {
+        plan.failures.note(index);
         // Not while it unwinds: what tasks drop may panic too, and would take the process with it.
         if let Some(engine) = CoreEngine::of(&core) {
             engine.detach_all();
@@ -370,7 +375,7 @@ fn run_to_the_end(
     let serving = engine.clone();
     core.block_on(async move {
         let front =
-            front_end.map(|front_end| serving.core().spawn(serve(serving.clone(), driver, front_end)));
+            front_end.map(|front_end| serving.core().spawn_own(serve(serving.clone(), driver, front_end)));
         serving.stop().raised().await;
         if let Some(front) = front {
             // Asked to stop before it began: it begins and sees that at once.
@@ -413,17 +418,20 @@ pub(super) fn lay_ground(index: usize, plan: &CorePlan) -> Result<Ground, OpenEr
 /// What a core does besides serving: for as long as it runs.
 pub(super) fn run_beside(plan: &CorePlan, core: &Core, engine: &CoreEngine, driver: &Rc<RingDriver>) {
     if !plan.transports.is_empty() {
-        core.spawn(expire_sessions(core.clone(), driver.clone(), plan.session_limits.idle_max)).detach();
+        core.spawn_own(expire_sessions(core.clone(), driver.clone(), plan.session_limits.idle_max)).detach();
     }
     if let Some(schedule) = plan.scrub {
-        engine.own_shards().for_each(|shard| core.spawn(shard.clone().scrub_for_ever(schedule)).detach());
+        engine.own_shards().for_each(|shard| core.spawn_own(shard.clone().scrub_for_ever(schedule)).detach());
     }
 }
 
-/// The front end of a core, once every core is up.
+/// The front end of a core, once every core is up. One that panics is over, and the core goes on: it has what others ask for.
 pub(super) async fn serve(engine: CoreEngine, driver: Rc<RingDriver>, front_end: FrontEnd) {
     engine.opened().raised().await;
-    front_end(engine, driver).await;
+    let core = engine.core().clone();
+    if let Err(panic) = caught(&core, async move { front_end(engine, driver).await }).await {
+        core.count_panic("a front end", &panic);
+    }
 }
 
 /// Writes what was sequenced, and takes a checkpoint of each of this core's shards.
@@ -561,6 +569,7 @@ pub(super) async fn open_core(
         stop: Flag::default(),
         metrics,
         events: plan.events.clone(),
+        failures: plan.failures.clone(),
         attached: Default::default(),
     };
     Ok((CoreEngine::new(state), reports, unavailable))

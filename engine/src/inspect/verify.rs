@@ -2,7 +2,7 @@
 
 use super::image::ShardImage;
 use crate::{
-    reactor::{Core, Moment, Task},
+    reactor::{Core, Moment, OwnTask},
     shard::reading::Reading,
     verify::{Bad, Job, Leave, Pace, Place, verify},
 };
@@ -121,14 +121,14 @@ pub(super) async fn verify_shard(
     after: Option<&[u8]>,
     pace: &Rc<Tempo>,
 ) -> Vec<(Job, Vec<Bad>)> {
-    let mut window: VecDeque<(Job, Task<Vec<Bad>>)> = VecDeque::new();
+    let mut window: VecDeque<(Job, OwnTask<Vec<Bad>>)> = VecDeque::new();
     let mut suspects = Vec::new();
     let mut jobs = jobs(image, after);
     loop {
         while window.len() < WINDOW && !pace.is_stopped() {
             let Some(job) = jobs.next() else { break };
             let (reading, pace, work) = (reading.clone(), pace.clone(), job.clone());
-            let task = reading.core.clone().spawn(async move { verify(&reading, &work, &*pace).await });
+            let task = reading.core.clone().spawn_own(async move { verify(&reading, &work, &*pace).await });
             window.push_back((job, task));
         }
         let Some((job, task)) = window.pop_front() else { break };

@@ -21,7 +21,7 @@ use crate::{
         checksum, checksum_combine,
     },
     planted::{Bug, planted},
-    reactor::{Grant, Task},
+    reactor::{Grant, OwnTask},
     shard::space::Pin,
 };
 use crossdock_transport::memory::{BufferLease, CopyReason, FrozenLease, PeerLease, copy_payload};
@@ -67,7 +67,7 @@ pub struct Get {
 enum Ahead {
     /// It was in memory; none once it was taken.
     Here(Option<Chunk>),
-    Coming(Task<Result<Chunk, Error>>),
+    Coming(OwnTask<Result<Chunk, Error>>),
 }
 
 impl Future for Ahead {
@@ -282,11 +282,11 @@ impl Get {
             let task = match target.filter(|_| straight).zip(until) {
                 Some((target, until)) => {
                     let into = Into { target, behind: lease, until, pin: self.shared_pin() };
-                    self.engine.core().spawn(async move {
+                    self.engine.core().spawn_own(async move {
                         read_straight(&engine, shard, &piece, span, into, with_checksum).await
                     })
                 }
-                None => self.engine.core().spawn(async move {
+                None => self.engine.core().spawn_own(async move {
                     let lease = lease.expect("every span has bytes");
                     // Now that there is memory, and in a task that runs whatever this reader does: others may wait for it.
                     let found = cached.then(|| look_up(&engine, shard, &piece, &span)).flatten();
@@ -326,12 +326,12 @@ impl Get {
         if chunk < first {
             // Whoever read all of the chunk left it under the name of its first byte.
             let name = piece.owner.block(self.shard, BlockPlace::Bytes(chunk));
-            if let Some(block) = cache.kept(name, span.wanted.end - chunk) {
+            if let Some(block) = self.engine.core().section(|| cache.kept(name, span.wanted.end - chunk)) {
                 return Some(block.slice((first - chunk) as usize..block.len()));
             }
         }
         let name = piece.owner.block(self.shard, BlockPlace::Bytes(first));
-        cache.kept(name, span.wanted.end - first)
+        self.engine.core().section(|| cache.kept(name, span.wanted.end - first))
     }
 
     /// The piece that holds the position, with its checksums; none if chunks are held and there is no memory to read them to.
@@ -406,14 +406,14 @@ impl Get {
         let name = owner.block(self.shard, BlockPlace::Checksums);
         let cache = self.engine.cache();
         if self.cached
-            && let Some(kept) = cache.kept(name, u64::from(bytes))
+            && let Some(kept) = self.engine.core().section(|| cache.kept(name, u64::from(bytes)))
         {
             return Ok(checksums_in(&kept));
         }
         match table_away(&self.engine, self.shard, (extent, bytes, checksum), lease).await {
             Ok(read) => {
                 if self.cached {
-                    cache.keep(name, &read);
+                    self.engine.core().section(|| cache.keep(name, &read));
                 }
                 Ok(checksums_in(&read))
             }
@@ -499,7 +499,8 @@ fn look_up(engine: &CoreEngine, shard: u16, piece: &OpenPiece, span: &Span) -> O
         return None;
     }
     let name = piece.owner.block(shard, BlockPlace::Bytes(span.verified.start));
-    Some(engine.cache().look_up(name, span.wanted.end - span.verified.start))
+    let cache = engine.cache();
+    Some(engine.core().section(|| cache.look_up(name, span.wanted.end - span.verified.start)))
 }
 
 /// As [`read_span`], by one for all who want the span now: `found` is what the read cache had, which was not the bytes.

@@ -127,7 +127,7 @@ fn ask_shard<L: Line>(
     let engine = engine.clone();
     let core = engine.core().clone();
 
-    core.spawn(async move { engine.ask_shard(shard, move |shard| ask(shard, &request)).await })
+    core.spawn_own(async move { engine.ask_shard(shard, move |shard| ask(shard, &request)).await })
 }
 
 /// Asks a shard again until it gives something or has nothing more.

@@ -20,7 +20,7 @@ use crate::{
     log::ENTRY_BYTES_MAX,
     object::types::{ATTRIBUTES_BYTES_MAX, ObjectInfo, PartInfo},
     planted::{Point, reach},
-    reactor::{Grant, Task},
+    reactor::{Grant, OwnTask},
     shard::{
         requests::{Body, PutRequest, Written},
         space::Reservation,
@@ -285,7 +285,7 @@ impl Put {
             && shard.is_ready_to_add()
         {
             // Once it has its place in the log nothing is lost with whoever waits for it, and it needs no task.
-            let sequenced = shard.sequence_put(request);
+            let sequenced = self.engine.core().section(|| shard.sequence_put(request));
             return shard.acknowledged(sequenced).await;
         }
         // Boxed: it is large, and hardly ever made.
@@ -360,7 +360,7 @@ pub(crate) fn combine(checksums: &[u64], bytes: u64, block_bytes: u64) -> u64 {
     whole
 }
 
-type Write = Task<Result<(), DeviceError>>;
+type Write = OwnTask<Result<(), DeviceError>>;
 
 /// Writes buffers to extents, a window at a time.
 struct ExtentWriter {
@@ -479,7 +479,7 @@ impl ExtentWriter {
         let offset = files.data_zones_at + zone + extent.offset() + self.offset;
         let (device, shard) = (files.data.clone(), self.shard);
         let (region, place) = files.locate(Region::Data, offset);
-        self.writes.push_back(self.engine.core().spawn(async move {
+        self.writes.push_back(self.engine.core().spawn_own(async move {
             let bytes = piece.len() as u64;
             let fail = |source| DeviceError {
                 shard,
@@ -559,7 +559,7 @@ impl Drop for ExtentWriter {
         let reservations = std::mem::take(&mut self.reservations);
         let writes = std::mem::take(&mut self.writes);
         let core = engine.core().clone();
-        core.spawn(async move {
+        core.spawn_own(async move {
             for write in writes {
                 // Whether it succeeded is of no interest any more.
                 let _ = write.await;

@@ -52,7 +52,7 @@ fn who_keeps_what_it_reads_is_told() {
         let _rest = take_all_but(&engine, 2);
         let behind = {
             let engine = engine.clone();
-            engine.core().clone().spawn(async move {
+            engine.core().clone().spawn_own(async move {
                 while engine.core().pool().waiters() == 0 {
                     engine.core().sleep(Duration::from_millis(1)).await;
                 }

@@ -10,7 +10,7 @@ use crossdock_transport::{
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 /// The ground under one core.
-pub trait Driver {
+pub(crate) trait Driver {
     /// Pushes out what was posted and reaps what is done, without waiting. Returns how much was reaped.
     fn turn(&self) -> usize;
     /// As [`Driver::turn`], but may sleep until a completion, a wake-up or the limit.
@@ -39,12 +39,12 @@ pub struct RingDriver {
 
 impl RingDriver {
     /// Drives the core with `ring`.
-    pub fn new(ring: Ring) -> RingDriver {
+    pub(crate) fn new(ring: Ring) -> RingDriver {
         RingDriver { ring, endpoints: Endpoints::default() }
     }
 
     /// Drives `endpoint`, too: this core's part of the transport of that name.
-    pub fn attach(&self, name: &'static str, endpoint: Rc<dyn Endpoint>) {
+    pub(crate) fn attach(&self, name: &'static str, endpoint: Rc<dyn Endpoint>) {
         self.endpoints.attach(name, endpoint, &self.ring);
     }
 

@@ -10,18 +10,19 @@
 use concurrent_queue::ConcurrentQueue;
 use slab::Slab;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     task::Waker,
 };
 
-/// A spawned task. Dropping it cancels the task; [`Task::detach`] lets it run on.
-pub type Task<T> = async_task::Task<T>;
+/// A spawned task. Dropping it cancels the task; `detach` lets it run on.
+pub(crate) type Task<T> = async_task::Task<T>;
 
 /// Wakes the core from any thread; does nothing while it is awake.
-pub type WakeCore = Arc<dyn Fn() + Send + Sync>;
+pub(crate) type WakeCore = Arc<dyn Fn() + Send + Sync>;
 
 thread_local! {
     /// The executor whose core runs on this thread now, by the address of its queue; 0 if none does.
@@ -39,12 +40,48 @@ impl Drop for Running {
     }
 }
 
+/// What ended by a panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Work of a front end's, and nothing else.
+    Caught,
+    /// A task of the engine's own: the core ends.
+    Core,
+}
+
+type PanicListener = Box<dyn Fn(Ended)>;
+
+#[derive(Default)]
+struct Active {
+    tasks: RefCell<Slab<Waker>>,
+    on_panic: OnceCell<PanicListener>,
+}
+
+impl Active {
+    fn tell(&self, ended: Ended) {
+        if let Some(listener) = self.on_panic.get() {
+            listener(ended);
+        }
+    }
+}
+
+/// Tells that the core fails if this is dropped by a panic: before anything is that was there earlier, and whoever waits for that.
+pub(crate) struct Failing<'a>(&'a Active);
+
+impl Drop for Failing<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.tell(Ended::Core);
+        }
+    }
+}
+
 pub(crate) struct Executor {
     ready: Arc<ConcurrentQueue<async_task::Runnable>>,
     wake: WakeCore,
     /// Every task that is not finished. Tasks wait in each other's hands, in circles too, so that dropping the executor
     /// would not drop them: see [`Executor::clear`].
-    active: Rc<RefCell<Slab<Waker>>>,
+    active: Rc<Active>,
     /// Only with a seed: what was taken off `ready`, to be picked from.
     shuffled: Option<RefCell<(Vec<async_task::Runnable>, fastrand::Rng)>>,
 }
@@ -65,17 +102,33 @@ impl Executor {
                 wake();
             }
         };
-        let index = self.active.borrow().vacant_key();
+        let index = self.active.tasks.borrow().vacant_key();
         let registered = Registered { active: self.active.clone(), index };
         let future = async move {
-            let _registered = registered;
+            let registered = registered;
+            let future = pin!(future);
+            // Dropped before the future is.
+            let _failing = Failing(&registered.active);
             future.await
         };
         let (runnable, task) = async_task::spawn_local(future, schedule);
-        let at = self.active.borrow_mut().insert(runnable.waker());
+        let at = self.active.tasks.borrow_mut().insert(runnable.waker());
         debug_assert_eq!(at, index);
         runnable.schedule();
         task
+    }
+
+    /// Has the listener told of what ends by a panic: once.
+    pub(crate) fn on_panic(&self, listener: PanicListener) {
+        assert!(self.active.on_panic.set(listener).is_ok(), "set once");
+    }
+
+    pub(crate) fn tell(&self, ended: Ended) {
+        self.active.tell(ended);
+    }
+
+    pub(crate) fn failing(&self) -> Failing<'_> {
+        Failing(&self.active)
     }
 
     /// Says that this thread runs the core, until what it gives is dropped.
@@ -110,7 +163,7 @@ impl Executor {
     /// Drops every task, and what their drops spawn, until none is left.
     pub(crate) fn clear(&self) {
         loop {
-            let wakers: Vec<Waker> = self.active.borrow().iter().map(|(_, waker)| waker.clone()).collect();
+            let wakers: Vec<Waker> = self.active.tasks.borrow().iter().map(|(_, waker)| waker.clone()).collect();
             if wakers.is_empty() {
                 break;
             }
@@ -125,13 +178,13 @@ impl Executor {
 
 /// Takes the task off the list when its future is dropped.
 struct Registered {
-    active: Rc<RefCell<Slab<Waker>>>,
+    active: Rc<Active>,
     index: usize,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let waker = self.active.borrow_mut().try_remove(self.index);
+        let waker = self.active.tasks.borrow_mut().try_remove(self.index);
         drop(waker);
     }
 }

@@ -14,14 +14,14 @@ pub(crate) type Message = Box<dyn FnOnce(&Core) + Send>;
 
 /// The receiving end of one core, as the others see it.
 #[derive(Clone)]
-pub struct Address {
+pub(crate) struct Address {
     mailbox: Arc<ConcurrentQueue<Message>>,
     wake: WakeCore,
 }
 
 /// The core has gone: it will not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone;
+pub(crate) struct Gone;
 
 impl Address {
     pub(crate) fn new(capacity: usize, wake: WakeCore) -> Address {
@@ -64,7 +64,7 @@ impl Address {
     ///
     /// # Cancellation
     /// Once sent, the work runs to its end even if this future is dropped.
-    pub async fn call<T, W, F>(&self, work: W) -> Result<T, Gone>
+    pub(crate) async fn call<T, W, F>(&self, work: W) -> Result<T, Gone>
     where
         T: Send + 'static,
         W: FnOnce(Core) -> F + Send + 'static,
@@ -91,8 +91,12 @@ where
 {
     let (sender, receiver) = oneshot::channel();
     let message: Message = Box::new(move |core: &Core| {
+        // What is waited for is dropped after it, should this panic.
+        let sender = sender;
+        let failing = core.failing();
         let future = work(core.clone());
-        core.spawn(async move {
+        drop(failing);
+        core.spawn_own(async move {
             // The caller may have lost interest; the work is done all the same.
             let _ = sender.send(future.await);
         })
@@ -146,6 +150,7 @@ impl Outbox {
     {
         let (sender, reply) = oneshot::channel();
         let message: Message = Box::new(move |core: &Core| {
+            let (sender, _failing) = (sender, core.failing());
             // The caller may have lost interest.
             let _ = sender.send(work(core));
         });

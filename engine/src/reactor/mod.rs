@@ -12,15 +12,19 @@
 
 mod driver;
 mod endpoints;
-mod executor;
+pub(crate) mod executor;
 mod mailbox;
+pub(crate) mod panics;
 mod signal;
 mod timers;
 
-pub use driver::{Driver, RingDriver};
-pub use executor::{Task, WakeCore};
+pub(crate) use driver::Driver;
+pub use driver::RingDriver;
+pub(crate) use executor::Task as OwnTask;
+pub(crate) use executor::WakeCore;
 pub(crate) use mailbox::yield_once;
-pub use mailbox::{Address, Gone};
+pub(crate) use mailbox::{Address, Gone};
+pub use panics::Task;
 pub(crate) use signal::Signal;
 pub use signal::{Budget, Grant, Take};
 pub use timers::{Moment, Sleep};
@@ -40,7 +44,7 @@ use std::{
 /// enough that a completion waits well under a millisecond.
 const TASKS_PER_TURN: usize = 256;
 
-/// A core, seen from its own thread. Cheap to clone, not `Send`.
+/// A core, seen from its own thread, by the engine and by front ends: its clock, its memory, its tasks. Cheap to clone, not `Send`.
 #[derive(Clone)]
 pub struct Core(Rc<State>);
 
@@ -58,21 +62,23 @@ struct State {
     /// Whether something came for this core since it was last asked.
     stirred: Cell<bool>,
     stopping: Cell<bool>,
+    /// How many [`Core::section`]s are open: none, between them, unless somebody panicked in one.
+    sections: Cell<u32>,
 }
 
 /// How a core is made.
-pub struct CoreOptions {
+pub(crate) struct CoreOptions {
     /// Its number, from 0.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Seeds everything random on this core.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Whether tasks run in an order drawn from the seed (simulation) or as they come.
-    pub shuffle: bool,
+    pub(crate) shuffle: bool,
 }
 
 impl Core {
     /// A core on `driver` with the memory of `pool`. It runs when [`Core::turn`] is called.
-    pub fn new(options: CoreOptions, driver: Rc<dyn Driver>, pool: Pool) -> Core {
+    pub(crate) fn new(options: CoreOptions, driver: Rc<dyn Driver>, pool: Pool) -> Core {
         let wake = driver.waker();
         pool.on_return(wake.clone());
         let mut rng = fastrand::Rng::with_seed(options.seed);
@@ -88,6 +94,7 @@ impl Core {
             busy_poll: Cell::new(Duration::ZERO),
             stirred: Cell::new(false),
             stopping: Cell::new(false),
+            sections: Cell::new(0),
             driver,
             pool,
         }))
@@ -97,7 +104,7 @@ impl Core {
     ///
     /// # Panics
     /// When called twice.
-    pub fn connect(&self, addresses: Vec<Address>) {
+    pub(crate) fn connect(&self, addresses: Vec<Address>) {
         assert!(self.0.outbox.set(Outbox::new(addresses)).is_ok(), "a core is connected once");
     }
 
@@ -112,7 +119,7 @@ impl Core {
     }
 
     /// Where others reach this core.
-    pub fn address(&self) -> Address {
+    pub(crate) fn address(&self) -> Address {
         self.0.address.clone()
     }
 
@@ -146,9 +153,52 @@ impl Core {
         self.0.rng.borrow_mut().u64(..)
     }
 
-    /// Runs `future` on this core.
+    /// Runs `future` on this core, beside everything else that runs here: as a task that is cancelled when what this gives is dropped
+    /// ([`Task::detach`] keeps it). It has the core to itself until it waits, so that nothing in it may block.
+    ///
+    /// # Panics
+    /// A panic in `future` ends that task and nothing else. It goes on in whoever waits for the task; see [`Task`].
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
+        let core = self.clone();
+        Task::new(self.spawn_own(async move {
+            panics::caught(&core, future).await.inspect_err(|panic| core.count_panic("a task", panic))
+        }))
+    }
+
+    /// Runs a task of the engine's own: a panic in it ends the core.
+    pub(crate) fn spawn_own<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> OwnTask<T> {
         self.0.executor.spawn(future)
+    }
+
+    /// Changes what belongs to the core, and not to whoever asks: see [`panics`].
+    pub(crate) fn section<T>(&self, work: impl FnOnce() -> T) -> T {
+        let sections = &self.0.sections;
+        sections.set(sections.get() + 1);
+        let done = work();
+        // Not reached by a panic: that section stays open.
+        sections.set(sections.get() - 1);
+        done
+    }
+
+    /// Whether somebody is in a section, or has panicked in one.
+    pub(crate) fn is_in_section(&self) -> bool {
+        self.0.sections.get() > 0
+    }
+
+    /// Notes a panic that was caught.
+    pub(crate) fn count_panic(&self, of: &'static str, panic: &panics::Panic) {
+        tracing::error!(core = self.index(), text = panics::text_of(panic), "{of} panicked");
+        self.0.executor.tell(executor::Ended::Caught);
+    }
+
+    /// Has `listener` told of what panics here: once.
+    pub(crate) fn on_panic(&self, listener: impl Fn(executor::Ended) + 'static) {
+        self.0.executor.on_panic(Box::new(listener));
+    }
+
+    /// Tells that the core fails if this is dropped by a panic.
+    pub(crate) fn failing(&self) -> executor::Failing<'_> {
+        self.0.executor.failing()
     }
 
     /// Resolves after `duration`.
@@ -168,7 +218,7 @@ impl Core {
     ///
     /// # Cancellation
     /// The work runs to its end even if this future is dropped.
-    pub async fn call<T, W, F>(&self, target: usize, work: W) -> Result<T, Gone>
+    pub(crate) async fn call<T, W, F>(&self, target: usize, work: W) -> Result<T, Gone>
     where
         T: Send + 'static,
         W: FnOnce(Core) -> F + Send + 'static,
@@ -194,13 +244,13 @@ impl Core {
 
     /// Runs `work` on this core to its end, even if this future is dropped.
     pub(crate) async fn run_through<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> T {
-        self.spawn(work).detach_on_drop().await
+        self.spawn_own(work).detach_on_drop().await
     }
 
     /// Sends work that nobody waits for.
     pub(crate) fn send(&self, target: usize, message: impl FnOnce(&Core) + Send + 'static) {
         if target == self.index() {
-            return message(self);
+            return self.section(|| message(self));
         }
         let message: Message = Box::new(message);
         self.outbox().send(target, message);
@@ -222,7 +272,7 @@ impl Core {
     }
 
     /// How long [`Core::block_on`] goes on looking, once nothing is left to do, before it sleeps. Default: not at all.
-    pub fn set_busy_poll(&self, limit: Duration) {
+    pub(crate) fn set_busy_poll(&self, limit: Duration) {
         self.0.busy_poll.set(limit);
     }
 
@@ -241,7 +291,7 @@ impl Core {
     }
 
     /// One round of the loop. Says whether there is more to do at once.
-    pub fn turn(&self) -> bool {
+    pub(crate) fn turn(&self) -> bool {
         let state = &*self.0;
         let _running = state.executor.running();
         let mut stirred = state.driver.turn() > 0;
@@ -262,20 +312,20 @@ impl Core {
     }
 
     /// The next deadline, if any.
-    pub fn next_deadline(&self) -> Option<Moment> {
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
         self.0.timers.next()
     }
 
     /// Whether nothing is ready to run (completions may still be under way).
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.0.executor.is_idle() && self.0.address.is_empty()
     }
 
     /// Runs this core until `future` is done: for a real core's thread.
-    pub fn block_on<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
+    pub(crate) fn block_on<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
         let result: Rc<RefCell<Option<T>>> = Rc::default();
         let put = result.clone();
-        let task = self.spawn(async move {
+        let task = self.spawn_own(async move {
             let value = future.await;
             *put.borrow_mut() = Some(value);
         });
@@ -301,7 +351,7 @@ impl Core {
     }
 
     /// Takes no more messages and drops every task. Operations the device still has in flight keep their memory.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         if self.0.stopping.replace(true) {
             return;
         }
@@ -318,14 +368,14 @@ trait DetachOnDrop<T> {
     fn detach_on_drop(self) -> Detaching<T>;
 }
 
-impl<T> DetachOnDrop<T> for Task<T> {
+impl<T> DetachOnDrop<T> for OwnTask<T> {
     fn detach_on_drop(self) -> Detaching<T> {
         Detaching(Some(self))
     }
 }
 
 /// A task that runs on when its waiter goes away.
-struct Detaching<T>(Option<Task<T>>);
+struct Detaching<T>(Option<OwnTask<T>>);
 
 impl<T> Future for Detaching<T> {
     type Output = T;

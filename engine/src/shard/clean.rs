@@ -139,7 +139,7 @@ impl Shard {
         let Some(shard) = self.strong() else { return };
         self.state.borrow_mut().cleaning = true;
         self.core
-            .spawn(async move {
+            .spawn_own(async move {
                 if let Err(error) = shard.clean(short).await {
                     tracing::warn!(%error, shard = shard.id(), "cleaning stopped");
                 }

@@ -209,7 +209,7 @@ impl Shard {
             };
             let shard = self.clone();
             self.core
-                .spawn(async move {
+                .spawn_own(async move {
                     let (sequence, position, scatter, touches_data, buffer) = batch;
                     if planted(Bug::AcknowledgesEarly) {
                         shard.finish_batch(sequence, Ok(()));
@@ -380,7 +380,7 @@ impl Shard {
             return;
         }
         let shard = self.clone();
-        self.core.spawn(async move { shard.seal_when_idle().await }).detach();
+        self.core.spawn_own(async move { shard.seal_when_idle().await }).detach();
     }
 
     async fn seal_when_idle(&self) {
@@ -403,7 +403,7 @@ impl Shard {
     /// Takes a checkpoint in the background, unless one is being taken.
     pub(super) fn checkpoint_soon(&self) {
         let Some(shard) = self.strong().filter(|shard| !shard.state.borrow().checkpointing) else { return };
-        self.core.spawn(shard.checkpoint_and_log()).detach();
+        self.core.spawn_own(shard.checkpoint_and_log()).detach();
     }
 
     async fn checkpoint_and_log(self: Rc<Self>) {

@@ -161,7 +161,7 @@ impl Shard {
             shard.begin_epoch(&stale_copies).await.map_err(OpenError::Device)?;
             shard.state.borrow_mut().zones_ready.insert(next_zone);
             let running = shard.clone();
-            shard.core.spawn(running.commit_loop()).detach();
+            shard.core.spawn_own(running.commit_loop()).detach();
             if checkpoint.mended > 0 {
                 // The one there is has lost copies.
                 shard.checkpoint_soon();
@@ -361,7 +361,7 @@ mod tests {
         shard.state.borrow_mut().cleaning = true;
         shard.scrub.set_running(true);
         let waiting = shard.clone();
-        let told = shard.core.spawn(async move {
+        let told = shard.core.spawn_own(async move {
             let told = waiting.durable(last).await;
             waiting.state.borrow_mut().cleaning = false;
             waiting.scrub.set_running(false);

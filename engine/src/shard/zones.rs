@@ -268,7 +268,7 @@ impl Shard {
         }
         let Some(shard) = self.strong() else { return };
         self.core
-            .spawn(async move {
+            .spawn_own(async move {
                 let result = shard.make_log_zones().await;
                 {
                     let mut state = shard.state.borrow_mut();

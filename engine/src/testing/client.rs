@@ -270,7 +270,7 @@ impl Call {
             .map(|(value, engine)| {
                 let (engine, condition) = (engine.clone(), asked.clone());
                 let core = engine.core().clone();
-                core.spawn(async move {
+                core.spawn_own(async move {
                     let size = Some(value.bytes.len() as u64);
                     let put =
                         engine.put(&key.bucket(client), &key.bytes(client), PutOptions { size }).await?;
@@ -392,7 +392,7 @@ impl Call {
             let (engine, bucket, name) = (self.engine().clone(), key.bucket(client), key.bytes(client));
             let options = options.clone();
             let reading = async move { read(&engine, &bucket, &name, options, usize::MAX).await };
-            self.engine().core().spawn(reading)
+            self.engine().core().spawn_own(reading)
         });
         let found = read(self.engine(), &key.bucket(client), &key.bytes(client), options, chunks_max).await;
         let Some(other) = other else { return self.check_read(key, select, found) };

@@ -92,6 +92,7 @@ pub(super) async fn open_core(
         stop,
         metrics,
         events,
+        failures: Arc::default(),
         attached,
     }))
 }

@@ -93,7 +93,7 @@ impl Call {
             return Ok(());
         };
         let (read, result) = core
-            .spawn(async move {
+            .spawn_own(async move {
                 let result = read.go_on(&mut get, usize::MAX).await;
                 (read, result)
             })

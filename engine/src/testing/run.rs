@@ -263,7 +263,7 @@ impl Run {
                 let call = Call { known: known.clone(), engines, tolerance, nonce, held, card };
                 // On the core it is meant for: an engine belongs to its core's thread.
                 let core = call.engines[0].core().clone();
-                let outcome = core.spawn(async move { call.perform(&operation).await }).await;
+                let outcome = core.spawn_own(async move { call.perform(&operation).await }).await;
                 let mut known = known.borrow_mut();
                 known.operations += 1;
                 if let Err(wrong) = outcome {
@@ -274,7 +274,7 @@ impl Run {
             drop(held.take());
             busy.set(busy.get() - 1);
         };
-        home.spawn(work).detach();
+        home.spawn_own(work).detach();
     }
 
     pub(super) fn wrong(&self) -> Checked {

@@ -381,7 +381,7 @@ impl Call {
             };
             let core = engine.core().clone();
             let id = upload.upload;
-            core.spawn(async move { engine.complete_upload(&bucket, &name, id, named, options).await })
+            core.spawn_own(async move { engine.complete_upload(&bucket, &name, id, named, options).await })
         };
         let rival = at_once.then(|| attempt(1));
         let mut answer = attempt(0).await;

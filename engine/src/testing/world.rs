@@ -458,7 +458,7 @@ impl World {
                 events.clone(),
             );
             let results = results.clone();
-            core.spawn(async move {
+            core.spawn_own(async move {
                 let result = opening.await;
                 results.borrow_mut().push(result);
             })
@@ -603,7 +603,7 @@ impl World {
         let result: Rc<RefCell<Option<T>>> = Rc::default();
         let put = result.clone();
         self.cores[0]
-            .spawn(async move {
+            .spawn_own(async move {
                 let value = future.await;
                 *put.borrow_mut() = Some(value);
             })

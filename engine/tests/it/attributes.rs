@@ -166,12 +166,12 @@ fn a_commit_is_of_the_bucket_that_was_decided_by() {
             let work = move |engine: CoreEngine| async move {
                 engine.abort_upload_decided("b", &[key], upload, Some(decided_by)).await
             };
-            engine.on_core(core, work).await
+            engine.on_core(core, work).await?
         };
         let completed = async |upload| {
             let work =
                 move |engine: CoreEngine| async move { engine.completed_upload("b", b"up", upload).await };
-            engine.on_core(0, work).await
+            engine.on_core(0, work).await?
         };
         for round in 0..2 {
             let now = match round {

@@ -219,7 +219,7 @@ fn small_bodies_count_by_their_leases() {
     let leased = || {
         let look = |engine: CoreEngine| async move {
             let pool = engine.core().pool().clone();
-            Ok((pool.leased_bytes(), pool.leases(), pool.total_bytes()))
+            (pool.leased_bytes(), pool.leases(), pool.total_bytes())
         };
         block_on(engine.on_core(0, look)).unwrap()
     };

@@ -309,6 +309,7 @@ fn copies_and_completions_make_versions() {
                 core.copy(("b", b"k", select), ("b", b"k"), CommitOptions::default()).await
             })
             .await
+            .unwrap()
             .unwrap();
         assert!(copied.version > old.version && !copied.is_null_version);
         assert_eq!(text(&engine, b"k", Which::Current).await.unwrap(), "old");

@@ -123,7 +123,6 @@ impl HttpFront {
         // asked leaves undone, the first request does.
         let begin = front.0.engine.on_core(0, move |engine| async move {
             rules.begin(&engine);
-            Ok(())
         });
         drop(pin!(begin).as_mut().poll(&mut Context::from_waker(Waker::noop())));
         front
@@ -154,7 +153,6 @@ impl HttpFront {
             shared.rules.begin(&engine);
             let front = front_of(&engine, &shared);
             serve(&front, head, peer, pieces, sender).await;
-            Ok(())
         });
         let (mut work, mut feed) = (pin!(work), pin!(feed.pump(body)));
         let (mut worked, mut fed) = (false, false);

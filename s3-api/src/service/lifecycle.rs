@@ -352,9 +352,9 @@ mod tests {
             set(&engine, Some(RULES)).await?;
             sweep_bucket(&engine, before, late, &mut swept).await?;
             assert_eq!(swept, Swept { expired: 1, uploads: 1, ..Swept::default() });
-            Ok(())
+            Ok::<(), Error>(())
         };
-        block_on(engine.on_core(0, work)).unwrap();
+        block_on(engine.on_core(0, work)).unwrap().unwrap();
         engine.close();
     }
 }

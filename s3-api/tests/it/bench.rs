@@ -343,7 +343,7 @@ impl Bench {
             let pool = self.engine().on_core(core, |engine| async move {
                 let pool = engine.core().pool();
                 let (leased_bytes, total_bytes) = (pool.leased_bytes(), pool.total_bytes());
-                Ok(PoolUse { leases: pool.leases(), leased_bytes, total_bytes, waiters: pool.waiters() })
+                PoolUse { leases: pool.leases(), leased_bytes, total_bytes, waiters: pool.waiters() }
             });
             futures_lite::future::block_on(pool).unwrap()
         };

@@ -15,7 +15,7 @@ const DAY_MS: u64 = 86_400_000;
 fn swept(bench: &Bench, days: u64) -> Swept {
     let now_ms = now() * 1_000 + days * DAY_MS;
     let work = move |engine| async move { sweep(&engine, now_ms).await };
-    block_on(bench.engine().on_core(0, work)).unwrap()
+    block_on(bench.engine().on_core(0, work)).unwrap().unwrap()
 }
 
 #[test]

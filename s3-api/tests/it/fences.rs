@@ -81,7 +81,6 @@ fn a_wait_for_memory_ends_no_session() {
     let take = bench.engine().on_core(core, |engine| async move {
         let all = std::iter::from_fn(|| engine.core().pool().try_acquire(1 << 20)).collect();
         engine.attach(Rc::new(Held(RefCell::new(all))));
-        Ok(())
     });
     block_on(take).unwrap();
     let reply = put(&mut http, 2 << 20);
@@ -92,7 +91,6 @@ fn a_wait_for_memory_ends_no_session() {
     let give = bench.engine().on_core(core, |engine| async move {
         engine.attached::<Held>().unwrap().0.take();
         engine.core().pool().drain_returns();
-        Ok(())
     });
     block_on(give).unwrap();
     let reply = put(&mut http, 1 << 20);
@@ -118,12 +116,11 @@ fn a_session_has_ended_when_its_client_is_told_so() {
         let keep = bench.engine().on_core(core, move |engine| async move {
             let endpoint = engine.core().endpoint("simulated").unwrap();
             engine.attach(Rc::new(Kept(endpoint.session(id, &Principal::new("key alice")).unwrap())));
-            Ok(())
         });
         block_on(keep).unwrap();
         let in_flight = || {
             let look = bench.engine().on_core(core, |engine| async move {
-                Ok(engine.attached::<Kept>().unwrap().0.credits().in_flight())
+                engine.attached::<Kept>().unwrap().0.credits().in_flight()
             });
             block_on(look).unwrap()
         };

@@ -117,7 +117,7 @@ fn what_can_not_be_read_costs_its_own_line() {
     let begin = bench.engine().on_core(0, |engine: CoreEngine| async move {
         engine.create_upload("vault", b"bad", Bytes::from_static(TWICE)).await.map(|upload| upload.upload)
     });
-    let _: UploadId = block_on(begin).unwrap();
+    let _: UploadId = block_on(begin).unwrap().unwrap();
     assert_eq!(alice.call(Post, "/vault/good?uploads", &[], b"").status, 200);
     for (list, keys) in [
         ("/vault", 4),

@@ -253,7 +253,7 @@ fn a_session_that_can_not_be_reached_is_left_with_nobody() {
     assert_eq!(session.link().renewals.get(), 1);
     let sessions = (0..2).map(|core| {
         let count = world.bench.engine().on_core(core, |engine| async move {
-            Ok(engine.core().endpoint("simulated").unwrap().session_count())
+            engine.core().endpoint("simulated").unwrap().session_count()
         });
         block_on(count).unwrap()
     });

@@ -120,6 +120,19 @@ impl Store {
         }
     }
 
+    /// Runs work that may fail on a core.
+    pub(crate) async fn on_core<T, F>(
+        &self,
+        core: usize,
+        work: impl FnOnce(CoreEngine) -> F + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + 'static,
+    {
+        self.engine.on_core(core, work).await?
+    }
+
     /// Works for a while on every core.
     #[allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
     pub(crate) fn run(&self, work: Work, seconds: u32) -> Result<Counts, String> {
@@ -129,7 +142,7 @@ impl Store {
         let cores = self.engine.core_count() as u64;
         let lanes = (0..work.depth).map(|lane| {
             let first = self.next.get() + lane * 1_000_000;
-            self.engine.on_core((lane % cores) as usize, move |engine| async move {
+            self.on_core((lane % cores) as usize, move |engine| async move {
                 let mut done = 0;
                 while begin.elapsed() < limit {
                     (work.run)(engine.clone(), first + done).await?;
@@ -149,7 +162,7 @@ impl Store {
     fn count(&self) -> Result<Counts, String> {
         let mut counts = Counts::default();
         for core in 0..self.engine.core_count() {
-            let calls = self.engine.on_core(core, |engine| async move { Ok(engine.core().system_calls()) });
+            let calls = self.engine.on_core(core, |engine| async move { engine.core().system_calls() });
             let calls = block_on(calls).map_err(|error| error.to_string())?;
             counts.system_calls += calls.total();
             counts.wakes += calls.wakes;
@@ -172,7 +185,7 @@ impl Store {
 
     /// Stores every object that [`get_large`] reads.
     pub(crate) fn fill_large(&self) -> Result<(), String> {
-        let stored = self.engine.on_core(0, |engine| async move {
+        let stored = self.on_core(0, |engine| async move {
             for number in 0..LARGE_OBJECTS {
                 put(&engine, &large_key(number), LARGE_BYTES).await?;
             }
@@ -185,7 +198,7 @@ impl Store {
     pub(crate) fn fill(&self, objects: u64, bytes: u64, depth: u64) -> Result<(), String> {
         let cores = self.engine.core_count() as u64;
         let lanes = (0..depth).map(|lane| {
-            self.engine.on_core((lane % cores) as usize, move |engine| async move {
+            self.on_core((lane % cores) as usize, move |engine| async move {
                 for number in (lane..objects).step_by(depth as usize) {
                     put(&engine, &small_key(number), bytes).await?;
                 }

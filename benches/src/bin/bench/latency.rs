@@ -89,7 +89,7 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
 
 /// Begins operations at random times on the first core; percentiles of how long they took, in microseconds.
 fn paced(store: &Store, operation: Operation, count: u64) -> Result<[f64; 3], String> {
-    let run = store.engine.on_core(0, move |engine| async move { pace(engine, operation, count).await });
+    let run = store.on_core(0, move |engine| async move { pace(engine, operation, count).await });
     let mut latencies = block_on(run).map_err(|error| error.to_string())?;
     latencies.sort_unstable();
     Ok([50.0, 99.0, 99.9].map(|percent| {

@@ -24,7 +24,7 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
     let mut rates = Vec::new();
     for _ in 0..plan.rounds() {
         let before = machine::processor_time();
-        let listing = store.engine.on_core(0, move |engine| async move { list_all(engine).await });
+        let listing = store.on_core(0, move |engine| async move { list_all(engine).await });
         let keys = block_on(listing).map_err(|error| error.to_string())?;
         if keys != objects {
             return Err(format!("{keys} keys were listed instead of {objects}"));

@@ -156,7 +156,7 @@ fn of_the_server(directory: &Path, many: &[usize]) -> Result<Vec<Count>, Box<dyn
     let address = server.local_addr();
     Client::connect(address)?.call(Method::Put, "/bench", &[])?;
     let calls = || {
-        let calls = engine.on_core(0, |engine| async move { Ok(engine.core().system_calls()) });
+        let calls = engine.on_core(0, |engine| async move { engine.core().system_calls() });
         block_on(calls).map_err(|error| error.to_string())
     };
     let asking = calls()?;

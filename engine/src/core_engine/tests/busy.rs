@@ -64,7 +64,7 @@ fn shards_whose_device_hangs_keep_no_buffer_from_the_others() {
         world.disk.slow_down(log, 0..u64::MAX, u32::MAX);
         for &key in &keys[usize::from(shard)][1..10] {
             let work = engine.clone();
-            hung.push(engine.core().spawn(async move { put(&work, &[key], 10).await }));
+            hung.push(engine.core().spawn_own(async move { put(&work, &[key], 10).await }));
             for _ in 0..300 {
                 world.step();
             }
@@ -99,7 +99,7 @@ fn a_scrub_that_waits_for_memory_keeps_nobody_from_it() {
     held.retain(|lease| lease.capacity() > 4096 || superpages.insert(lease.arena_offset() / (4 << 20)));
     pool.drain_returns();
     assert!(superpages.len() > 4 && pool.try_acquire(64 << 10).is_none());
-    let tour = engine.core().spawn(async move { shard.scrub(ScrubRate::default()).await });
+    let tour = engine.core().spawn_own(async move { shard.scrub(ScrubRate::default()).await });
     for step in 0..1000 {
         world.step();
         assert!(pool.try_acquire(4096).is_some(), "somebody stands in the line after {step} steps");

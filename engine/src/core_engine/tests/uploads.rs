@@ -38,7 +38,7 @@ fn two_completions_that_wait_for_the_bucket_are_one() {
     world.run(async move { deciding.begin_deciding(bucket).await.map(drop).unwrap() });
     let completions = [(), ()].map(|()| {
         let (engine, part) = (engine.clone(), part.clone());
-        engine.clone().core().spawn(async move {
+        engine.clone().core().spawn_own(async move {
             engine.complete_upload("b", b"k", upload, vec![part], CompleteOptions::default()).await
         })
     });
@@ -75,7 +75,7 @@ fn an_upload_that_is_completed_while_a_checkpoint_walks_it_is_whole() {
         });
         let shard = engine.own_shards().next().expect("it has one").clone();
         let taking = shard.clone();
-        let taken = engine.core().spawn(async move { taking.checkpoint().await });
+        let taken = engine.core().spawn_own(async move { taking.checkpoint().await });
         for _ in 0..steps {
             world.step();
         }
