@@ -23,7 +23,7 @@ use crate::{
         get::{Get, PinGuard},
         list,
         piece::Name,
-        put::{Put, Target},
+        put::{Put, Target, check_body},
         types::{
             AttributesChange, BucketRevision, CommitOptions, Delete, Deleted, ExpiredUploads, GetOptions,
             ListOptions, Listing, NamedPart, ObjectInfo, PartInfo, PutOptions, Select, UploadInfo,
@@ -37,7 +37,7 @@ use crate::{
     },
     shard::{
         Shard, ShardFiles, ShardStatistics,
-        requests::{AttributesRequest, CopySource, CopyTarget, upload_id},
+        requests::{AttributesRequest, CopySource, CopyTarget, check_key, upload_id},
         scrub::{ScrubProgress, ScrubRate},
         uploads::CompleteRequest,
     },
@@ -88,6 +88,10 @@ pub(crate) struct CoreState {
     /// What front ends keep here.
     pub(crate) attached: RefCell<Vec<Rc<dyn Any>>>,
 }
+
+/// How often an object is opened for one reader who waits for memory: more than once because it may be another version by then, which
+/// needs more; not for ever, since one that changes all the time could keep a reader waiting as long.
+const OPENED_AT_MOST: usize = 4;
 
 /// What whoever names a core that there is not is told.
 pub(crate) const NO_SUCH_CORE: Error = Error::InvalidArgument("there is no such core");
@@ -284,7 +288,8 @@ impl CoreEngine {
     /// Begins an object. It is there once [`Put::finish`] resolves, and nothing is before.
     ///
     /// # Errors
-    /// [`Error::Busy`] when this core has too much under way; a bucket that is not there is found at the end.
+    /// [`Error::Busy`] when this core has too much under way; [`Error::InvalidArgument`] of a key or a declared size that can not be;
+    /// [`Error::NoSuchBucket`]. On a core that has no shards, a bucket that is not there is found at the end.
     pub async fn put(&self, bucket: &str, key: &[u8], options: PutOptions) -> Result<Put, Error> {
         let target = Target::Object { bucket: bucket.into(), key: key.into() };
         self.begin_put(bucket, key, target, options).await
@@ -297,6 +302,7 @@ impl CoreEngine {
         target: Target,
         options: PutOptions,
     ) -> Result<Put, Error> {
+        self.check_put(bucket, key, options.size).await?;
         let limits = &self.0.limits;
         // Of writes before operations: whoever waits for the scarcer holds nothing that others need.
         let write = self.grant(&limits.writes, 1, Resource::Writes).await?;
@@ -305,7 +311,46 @@ impl CoreEngine {
         let operation = self.admit().await?;
         self.0.metrics.puts.add(1);
         let shard = self.shard_of(bucket, key);
-        Ok(Put::new(self.clone(), shard, target, options.size, memory, (operation, write)))
+        Ok(Put::new(self.clone(), shard, target, options.size, memory, (Some(operation), write)))
+    }
+
+    /// Refuses what can not be stored whatever its bytes are, before any of them is taken. The shard looks again when they are there.
+    async fn check_put(&self, bucket: &str, key: &[u8], size: Option<u64>) -> Result<(), Error> {
+        check_key(key)?;
+        check_body(size.unwrap_or(0))?;
+        let mut sure = self.own_shards();
+        let is_known = self.core().section(|| sure.find_map(|shard| shard.knows_bucket(bucket)));
+        // One that no shard of this core knows may be in the making: its home decides. What that can not say is said at the end.
+        if is_known == Some(false)
+            && let Err(error @ Error::NoSuchBucket) = self.bucket(bucket).await
+        {
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Begins the target of a copy, as a part of the operation that reads the source.
+    async fn begin_copy(
+        &self,
+        key: (&str, &[u8]),
+        target: Target,
+        source: &Get,
+        write: Grant,
+    ) -> Result<Put, Error> {
+        let range = source.range();
+        let size = range.end - range.start;
+        self.check_put(key.0, key.1, Some(size)).await?;
+        let bytes = Put::memory_bytes(Some(size));
+        let memory =
+            self.grant(self.0.limits.write_bytes.of(bytes), bytes, Resource::WriteMemory).await?;
+        self.0.metrics.puts.add(1);
+        let shard = self.shard_of(key.0, key.1);
+        Ok(Put::new(self.clone(), shard, target, Some(size), memory, (None, write)))
+    }
+
+    /// What a copy takes before its source is opened: whoever waits for it holds nothing that others need.
+    async fn write(&self) -> Result<Grant, Error> {
+        self.grant(&self.0.limits.writes, 1, Resource::Writes).await
     }
 
     /// Opens an object for reading.
@@ -315,23 +360,39 @@ impl CoreEngine {
     /// [`Error::RangeNotSatisfiable`], [`Error::InvalidPart`], [`Error::Busy`]; [`Error::Corrupt`] of a shard that lost a part of its log,
     /// for what it does not find; [`Error::ShardUnavailable`].
     pub async fn get(&self, bucket: &str, key: &[u8], options: GetOptions) -> Result<Get, Error> {
-        let operation = self.admit().await?;
         let shard = self.shard_of(bucket, key);
         let name = Name::new(bucket, key);
-        let (wanted, which) = (name.clone(), options.version);
-        let opened = self.ask_and_hold(
-            shard,
-            move |shard| shard.open_object(wanted.bucket(), wanted.key(), which),
-            |shard, (_, _, pin)| shard.close_object(pin),
-        );
-        let (record, versioning, pin) = opened.await?;
-        let pin = PinGuard::new(self.clone(), shard, pin);
-        let range = options.select.resolve(&record)?;
-        let bytes = read_bytes_max(&record, &range);
-        let memory = self.grant(self.0.limits.read_bytes.of(bytes), bytes, Resource::ReadMemory).await?;
-        self.0.metrics.gets.add(1);
-        let info = ObjectInfo::of(&record, versioning);
-        Ok(Get::new(self.clone(), name, (record, info), pin, range, (memory, operation)))
+        let mut waited: Option<(usize, Grant)> = None;
+        for _ in 0..OPENED_AT_MOST {
+            let operation = self.admit().await?;
+            let (wanted, which) = (name.clone(), options.version);
+            let opened = self.ask_and_hold(
+                shard,
+                move |shard| shard.open_object(wanted.bucket(), wanted.key(), which),
+                |shard, (_, _, pin)| shard.close_object(pin),
+            );
+            let (record, versioning, pin) = opened.await?;
+            let pin = PinGuard::new(self.clone(), shard, pin);
+            let range = options.select.resolve(&record)?;
+            let bytes = read_bytes_max(&record, &range);
+            let budget = self.0.limits.read_bytes.of(bytes);
+            let memory = match waited.take() {
+                Some((had, memory)) if had == bytes => Some(memory),
+                // By now it is another version, which takes another share.
+                _ => budget.try_take(bytes),
+            };
+            let Some(memory) = memory else {
+                // Who waits for memory holds nothing that others need: not an operation, which a head needs too, and not the space of
+                // a version. It is opened again when there is memory.
+                drop((pin, operation, record));
+                waited = Some((bytes, self.grant(budget, bytes, Resource::ReadMemory).await?));
+                continue;
+            };
+            self.0.metrics.gets.add(1);
+            let info = ObjectInfo::of(&record, versioning);
+            return Ok(Get::new(self.clone(), name, (record, info), pin, range, (memory, operation)));
+        }
+        Err(Error::Busy(Resource::ReadMemory))
     }
 
     /// What is known of an object, without its bytes.
@@ -478,8 +539,9 @@ impl CoreEngine {
     /// [`Error::NoSuchBucket`]; [`Error::InvalidArgument`] for a limit of 0; [`Error::Corrupt`] and [`Error::ShardUnavailable`] rather
     /// than a page that lacks keys.
     pub async fn list(&self, bucket: &str, options: &ListOptions) -> Result<Listing, Error> {
-        let _operation = self.admit().await?;
+        // The scarcer first: see `begin_put`.
         let _listed = self.listed(options.limit).await?;
+        let _operation = self.admit().await?;
         self.0.metrics.lists.add(1);
         list::list(self, bucket, options).await
     }
@@ -489,8 +551,9 @@ impl CoreEngine {
     /// # Errors
     /// As [`CoreEngine::list`].
     pub async fn list_versions(&self, bucket: &str, options: &ListOptions) -> Result<VersionListing, Error> {
-        let _operation = self.admit().await?;
+        // The scarcer first: see `begin_put`.
         let _listed = self.listed(options.limit).await?;
+        let _operation = self.admit().await?;
         self.0.metrics.lists.add(1);
         list::list_versions(self, bucket, options).await
     }
@@ -517,10 +580,10 @@ impl CoreEngine {
                 return Ok(info);
             }
         }
+        let write = self.write().await?;
         let source = self.get(bucket, key, get).await?;
-        let range = source.range();
-        let size = Some(range.end - range.start);
-        let put = self.put(target.0, target.1, PutOptions { size }).await?;
+        let made = Target::Object { bucket: target.0.into(), key: target.1.into() };
+        let put = self.begin_copy(target, made, &source, write).await?;
         copy::copy(source, put, options).await
     }
 
@@ -604,11 +667,11 @@ impl CoreEngine {
                 return Ok(info);
             }
         }
+        let write = self.write().await?;
         let source = self.get(bucket, key, get).await?;
-        let range = source.range();
-        let size = Some(range.end - range.start);
-        let (bucket, key, upload, number) = target;
-        let put = self.put_part(bucket, key, upload, number, PutOptions { size }).await?;
+        let (upload, number) = part;
+        let made = Target::Part { bucket: target.0.into(), key: target.1.into(), upload, number };
+        let put = self.begin_copy(target_key, made, &source, write).await?;
         copy::copy_part(source, put, options).await
     }
 
@@ -726,8 +789,9 @@ impl CoreEngine {
     /// # Errors
     /// As [`CoreEngine::list`].
     pub async fn list_uploads(&self, bucket: &str, options: &ListOptions) -> Result<UploadListing, Error> {
-        let _operation = self.admit().await?;
+        // The scarcer first: see `begin_put`.
         let _listed = self.listed(options.limit).await?;
+        let _operation = self.admit().await?;
         self.0.metrics.lists.add(1);
         list::list_uploads(self, bucket, options).await
     }

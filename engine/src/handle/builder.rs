@@ -3,7 +3,7 @@
 use super::{
     Engine, Inner,
     own::OwnCore,
-    threads::{CorePlan, FrontEnd, Started, Threads, Unavailable},
+    threads::{CorePlan, FrontEnd, Started, Threads, Unavailable, PROCESSORS_MAX, own_processors},
 };
 use crate::{
     core_engine::CoreEngine,
@@ -62,7 +62,7 @@ pub struct Builder {
     pub(super) memory_max: Option<u64>,
     pub(super) read_cache_bytes: usize,
     pub(super) create: bool,
-    pub(super) pin: bool,
+    pub(super) pin: Pin,
     pub(super) busy_poll: Duration,
     pub(super) driver: DriverChoice,
     pub(super) admission_wait: Duration,
@@ -84,7 +84,7 @@ impl Default for Builder {
             memory_max: None,
             read_cache_bytes: 0,
             create: true,
-            pin: false,
+            pin: Pin::No,
             busy_poll: Duration::ZERO,
             driver: DriverChoice::Best,
             admission_wait: ADMISSION_WAIT,
@@ -94,6 +94,32 @@ impl Default for Builder {
             session_limits: SessionLimits::default(),
             scrub: None,
             require_all_shards: false,
+        }
+    }
+}
+
+/// Where the cores' threads are to run.
+#[derive(Clone)]
+pub(super) enum Pin {
+    No,
+    /// On the processors that the process may use.
+    Own,
+    To(Arc<[usize]>),
+}
+
+impl Pin {
+    /// A processor for each of so many cores, as far as there are; none if they are not to be pinned.
+    fn processors(&self, cores: usize) -> Result<Arc<[usize]>, OpenError> {
+        match self {
+            Pin::No => Ok(Arc::default()),
+            Pin::Own => Ok(own_processors()?.into_iter().take(cores).collect()),
+            Pin::To(named) if named.len() < cores => {
+                Err(OpenError::Options(format!("{cores} cores are to be pinned to {} processors", named.len())))
+            }
+            Pin::To(named) => match named.iter().find(|processor| **processor >= PROCESSORS_MAX) {
+                Some(processor) => Err(OpenError::Options(format!("there is no processor {processor}"))),
+                None => Ok(named.iter().copied().take(cores).collect()),
+            },
         }
     }
 }
@@ -119,6 +145,8 @@ pub struct OpenReport {
     pub driver: String,
     /// Why the arena could not be registered with the kernel, if it could not.
     pub unregistered: Option<String>,
+    /// The processor that each core's thread is pinned to, if they were to be: see [`Builder::pin`].
+    pub processors: Vec<usize>,
     /// Directories whose file system has no `O_DIRECT`: there all goes through the page cache, with a copy each way.
     pub page_cached: Vec<PathBuf>,
     /// What the store takes of memory at most, term by term.
@@ -214,9 +242,17 @@ impl Builder {
         self
     }
 
-    /// Whether to pin each thread to a processor. Default: no, because the engine may share them.
+    /// Whether to pin each core's thread to a processor of those that the process may use: the first core to the first of them, and so on;
+    /// cores beyond them are not pinned. Two stores that are open in one process share them then: see [`Builder::pin_to`]. Default: no, because others may run there.
     pub fn pin(mut self, pin: bool) -> Builder {
-        self.pin = pin;
+        self.pin = if pin { Pin::Own } else { Pin::No };
+        self
+    }
+
+    /// Pins each core's thread to a processor of these, by its number as the system counts: core 0 to the first. There must be one for each
+    /// core. Which of them is near a disk or a network card is the machine's matter, and so the caller's.
+    pub fn pin_to(mut self, processors: impl IntoIterator<Item = usize>) -> Builder {
+        self.pin = Pin::To(processors.into_iter().collect());
         self
     }
 
@@ -338,6 +374,7 @@ impl Builder {
         }
         let memory = self.memory(cores);
         check_memory(memory, cores, 1)?;
+        let pins = self.pin.processors(cores)?;
         let paths = self.paths.iter().map(|path| DataPath::lock(path, self.create));
         let paths = paths.collect::<Result<Vec<_>, _>>()?;
         let scaffold = Scaffold::new(self.driver, SCAFFOLD_BYTES)?;
@@ -382,7 +419,7 @@ impl Builder {
             operations_max: OPERATIONS_MAX,
             admission_wait: self.admission_wait,
             read_cache_bytes: read_cache_bytes / cores,
-            pin: self.pin,
+            pins: pins.clone(),
             busy_poll: self.busy_poll,
             front_end: self.front_end.clone(),
             tuning: crate::shard::Tuning {
@@ -406,6 +443,7 @@ impl Builder {
             arena_bytes: arena.bytes(),
             driver: String::new(),
             unregistered: None,
+            processors: pins.to_vec(),
             page_cached,
             memory,
         };

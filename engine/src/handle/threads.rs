@@ -65,7 +65,8 @@ pub(super) struct CorePlan {
     pub(super) admission_wait: Duration,
     /// Of each core.
     pub(super) read_cache_bytes: usize,
-    pub(super) pin: bool,
+    /// Which processor each core is pinned to; none: those of cores beyond are not.
+    pub(super) pins: Arc<[usize]>,
     /// How long a core looks for work before it sleeps.
     pub(super) busy_poll: Duration,
     pub(super) front_end: Option<FrontEnd>,
@@ -402,8 +403,8 @@ pub(super) struct Ground {
 pub(super) fn lay_ground(index: usize, plan: &CorePlan) -> Result<Ground, OpenError> {
     let ring = Ring::new(&RingOptions { driver: plan.driver, depth: plan.depth })
         .map_err(|source| OpenError::Io { what: "set up a ring for", path: PathBuf::new(), source })?;
-    if plan.pin {
-        pin(index);
+    if let Some(processor) = plan.pins.get(index) {
+        pin(index, *processor);
     }
     let unregistered = ring.register(&plan.arena).err().map(|error| error.to_string());
     let description = ring.describe();
@@ -584,10 +585,20 @@ fn seed() -> u64 {
     }
 }
 
-fn pin(index: usize) {
+fn pin(index: usize, processor: usize) {
     let mut set = rustix::thread::CpuSet::new();
-    set.set(index);
+    set.set(processor);
     if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
-        tracing::warn!(%error, index, "the core's thread was not pinned");
+        tracing::warn!(%error, index, processor, "the core's thread was not pinned");
     }
+}
+
+/// Numbers of processors are below this.
+pub(super) const PROCESSORS_MAX: usize = rustix::thread::CpuSet::MAX_CPU;
+
+/// The processors that this thread, and those it starts, may run on: those of the machine, or what a container or `taskset` leaves.
+pub(super) fn own_processors() -> Result<Vec<usize>, OpenError> {
+    let set = rustix::thread::sched_getaffinity(None)
+        .map_err(|error| OpenError::Options(format!("which processors it may use is not known: {error}")))?;
+    Ok((0..PROCESSORS_MAX).filter(|processor| set.is_set(*processor)).collect())
 }

@@ -43,6 +43,14 @@ pub(super) const NOT_FILLED: Error = Error::InvalidArgument("only the last buffe
 
 const TOO_MANY: Error = Error::InvalidArgument("more bytes than declared");
 
+/// Whether a body may have so many bytes.
+pub(crate) fn check_body(bytes: u64) -> Result<(), Error> {
+    if bytes > OBJECT_BYTES_MAX {
+        return Err(Error::InvalidArgument("the body is longer than one object or part may be"));
+    }
+    Ok(())
+}
+
 /// Checksums up to this many lie in the record; more go to an extent of their own.
 const CHECKSUMS_HERE_MAX: usize = 64;
 
@@ -79,8 +87,8 @@ pub struct Put {
     /// Why the body has a hole: bytes were handed over and not taken.
     broken: Option<Error>,
     _memory: Grant,
-    /// An operation, and one of the writes among them.
-    _operation: (Grant, Grant),
+    /// An operation, unless it is a part of one that has it, and one of the writes among them.
+    _operation: (Option<Grant>, Grant),
 }
 
 impl Put {
@@ -90,7 +98,7 @@ impl Put {
         target: Target,
         size: Option<u64>,
         memory: Grant,
-        operation: (Grant, Grant),
+        operation: (Option<Grant>, Grant),
     ) -> Put {
         let extents = ExtentWriter::new(engine.clone(), shard, EXTENTS_MAX);
         Put {
@@ -200,9 +208,7 @@ impl Put {
         }
         self.ended = !lease.len().is_multiple_of(EXTENT_CHECKSUM_BYTES);
         self.received += lease.len() as u64;
-        if self.received > OBJECT_BYTES_MAX {
-            return Err(Error::InvalidArgument("the body is longer than one object or part may be"));
-        }
+        check_body(self.received)?;
         if self.size.is_some_and(|size| self.received > size) {
             return Err(TOO_MANY);
         }

@@ -51,6 +51,13 @@ impl Shard {
         state.catalog.bucket_named(name).map(|bucket| bucket_info(&bucket.record))
     }
 
+    /// Whether there is a bucket of that name, if this shard's word can be relied on.
+    pub(crate) fn knows_bucket(&self, name: &str) -> Option<bool> {
+        let state = self.state.borrow();
+        let is_sure = state.failed.is_none() && state.hole.is_none();
+        is_sure.then(|| state.catalog.bucket_named(name).is_some())
+    }
+
     pub(crate) fn buckets(&self) -> Vec<BucketInfo> {
         self.state.borrow().catalog.buckets().map(|bucket| bucket_info(&bucket.record)).collect()
     }

@@ -417,7 +417,7 @@ pub(super) fn made_etag(crc64: u64, size: u64, version: Version) -> EntityTag {
     EntityTag::new(&text).expect("34 bytes")
 }
 
-pub(super) fn check_key(key: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_key(key: &[u8]) -> Result<(), Error> {
     match key.len() {
         1..=KEY_BYTES_MAX => Ok(()),
         _ => Err(Error::InvalidArgument("key length")),

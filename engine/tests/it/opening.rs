@@ -285,3 +285,45 @@ fn a_capacity_bounds_all_files_together() {
     let bytes: u64 = files.iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();
     assert!((CAPACITY / 2..=CAPACITY + 65_536).contains(&bytes), "the files take {bytes} bytes");
 }
+
+/// Cores are pinned to processors that the process may use, or to those that are named; one for each, and none that there can not be.
+#[test]
+fn cores_are_pinned_where_the_process_may_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = || {
+        let builder = Engine::builder().path(directory.path()).cores(1).shards(1).memory_bytes(32 << 20);
+        builder.capacity_bytes(1 << 30)
+    };
+    let runs_on = |builder: crossdock::Builder| {
+        let engine = builder.open().unwrap();
+        let look = |_| async {
+            let set = rustix::thread::sched_getaffinity(None).unwrap();
+            (0..rustix::thread::CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect::<Vec<_>>()
+        };
+        let runs_on = futures_lite::future::block_on(engine.on_core(0, look)).unwrap();
+        let pinned = engine.report().processors.clone();
+        engine.close();
+        (runs_on, pinned)
+    };
+    let (all, pinned) = runs_on(builder());
+    assert_eq!(pinned, []);
+    let last = *all.last().unwrap();
+    assert_eq!(runs_on(builder().pin_to([last])), (vec![last], vec![last]));
+    // A process that may use the last of its processors only, as in a container.
+    let of_few = std::thread::Builder::new().spawn({
+        let builder = builder();
+        move || {
+            let mut set = rustix::thread::CpuSet::new();
+            set.set(last);
+            rustix::thread::sched_setaffinity(None, &set).unwrap();
+            let engine = builder.pin(true).open().unwrap();
+            let pinned = engine.report().processors.clone();
+            engine.close();
+            pinned
+        }
+    });
+    assert_eq!(of_few.unwrap().join().unwrap(), [last]);
+    for wrong in [builder().pin_to([]), builder().pin_to([1 << 20])] {
+        assert!(matches!(wrong.open().err(), Some(OpenError::Options(_))));
+    }
+}

@@ -2,12 +2,13 @@
 
 use super::{put, settle, shards_with_record, space::fill_queue};
 use crate::{
+    GetOptions, ListOptions, Which,
     core_engine::Delete,
     shard::scrub::ScrubRate,
     testing::world::{World, WorldOptions},
 };
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::{cell::Cell, collections::BTreeSet, rc::Rc, time::Duration};
 
 #[test]
 fn a_deleted_bucket_leaves_nothing_on_a_shard_whose_log_is_busy() {
@@ -108,4 +109,46 @@ fn a_scrub_that_waits_for_memory_keeps_nobody_from_it() {
     drop(held);
     let finished = world.run(tour).unwrap();
     assert_eq!((finished.findings, finished.running), (0, false));
+}
+
+/// Readers who wait for memory hold no operation: however many large reads wait, everything else goes on, and each has its turn.
+#[test]
+fn reads_that_wait_for_memory_leave_other_calls_alone() {
+    // More than there are operations, and than there may be at any time.
+    const READERS: usize = 200;
+    let mut world = World::new(1, WorldOptions { cores: 1, shards: 1, ..WorldOptions::default() });
+    world.open().unwrap();
+    let engine = world.engine(0).waiting_at_most(Duration::from_secs(60));
+    let done = Rc::new(Cell::new(0));
+    let counting = done.clone();
+    world.run(async move {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        put(&engine, b"large", 5 << 20).await.unwrap();
+        put(&engine, b"small", 100).await.unwrap();
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| {
+                let (engine, done) = (engine.clone(), counting.clone());
+                engine.clone().core().spawn_own(async move {
+                    let get = engine.get("b", b"large", GetOptions::default()).await.unwrap();
+                    engine.core().sleep(Duration::from_millis(10)).await;
+                    drop(get);
+                    done.set(done.get() + 1);
+                })
+            })
+            .collect();
+        engine.core().sleep(Duration::from_millis(5)).await;
+        // Now, or not at all.
+        let now = engine.waiting_at_most(Duration::ZERO);
+        assert_eq!(now.head("b", b"small", Which::Current).await.map(|info| info.size), Ok(100));
+        let mut get = now.get("b", b"small", GetOptions::default()).await.unwrap();
+        assert_eq!(get.next().await.unwrap().unwrap().len(), 100);
+        let listed = now.list("b", &ListOptions::default()).await.unwrap();
+        assert_eq!((listed.items.len(), counting.get()), (2, 0));
+        for reader in readers {
+            reader.await;
+        }
+    });
+    assert_eq!(done.get(), READERS);
+    while world.step() {}
+    world.check_at_rest().unwrap();
 }

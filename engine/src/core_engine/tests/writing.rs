@@ -74,3 +74,26 @@ fn a_buffer_behind_one_in_part_is_refused() {
     settle(&mut world);
     world.check_at_rest().unwrap();
 }
+
+/// What can not be stored whatever its bytes are is refused before any of them is taken: a key or a declared size that can not be, a bucket
+/// that there is not.
+#[test]
+fn what_can_not_be_stored_is_refused_at_the_beginning() {
+    let mut world = world(1);
+    let engine = world.engine(0);
+    let (bucket, long) = ("b", vec![b'k'; 1025]);
+    world.run(async move {
+        engine.create_bucket(bucket, Bytes::new()).await.unwrap();
+        let begin = async |bucket, key: &[u8], size| {
+            engine.put(bucket, key, PutOptions { size }).await.map(|put| put.received())
+        };
+        for key in [&b""[..], &long] {
+            assert!(matches!(begin(bucket, key, None).await, Err(Error::InvalidArgument(_))));
+            let part = engine.put_part(bucket, key, crate::UploadId(1), 1, PutOptions::default()).await;
+            assert!(matches!(part.err(), Some(Error::InvalidArgument(_))));
+        }
+        assert_eq!(begin(bucket, &long[1..], Some(32 << 30)).await, Ok(0));
+        assert!(matches!(begin(bucket, b"k", Some((32 << 30) + 1)).await, Err(Error::InvalidArgument(_))));
+        assert_eq!(begin("c", b"k", None).await, Err(Error::NoSuchBucket));
+    });
+}
