@@ -89,6 +89,19 @@ pub enum Resource {
     Index,
 }
 
+impl Resource {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Resource; 7] = [
+        Resource::Operations,
+        Resource::Writes,
+        Resource::WriteMemory,
+        Resource::ReadMemory,
+        Resource::Listings,
+        Resource::Log,
+        Resource::Index,
+    ];
+}
+
 /// Why an operation did not do what was asked. Nothing was changed, and nothing will be, unless the variant says so: after
 /// [`Error::OutcomeUnknown`] and [`Error::Closed`] a change may have been made ([`Error::is_uncertain`]); after [`Error::CoreFailed`], which
 /// any call may be answered where it may be answered [`Error::Closed`], too.
@@ -186,10 +199,7 @@ pub enum Error {
 impl Error {
     /// Whether nobody can say if a change that was answered so was made: it may be there, or be there when the store is opened again.
     pub fn is_uncertain(&self) -> bool {
-        matches!(
-            self,
-            Error::OutcomeUnknown(_) | Error::Closed | Error::CoreFailed { .. } | Error::Panicked
-        )
+        matches!(self, Error::OutcomeUnknown(_) | Error::Closed | Error::CoreFailed { .. } | Error::Panicked)
     }
 
     /// This error, where something of the change was done before it.

@@ -84,7 +84,9 @@ pub use core_engine::{
 };
 pub use error::{Corruption, DeviceError, Error, OpenError, Resource};
 pub use events::{CorruptionEvent, CorruptionEvents, FoundBy};
-pub use handle::{Builder, Engine, GET_BYTES_MAX, GetStream, OpenReport, OwnCore, PutStream, Turn, block_on};
+pub use handle::{
+    Builder, CloseReport, Engine, GET_BYTES_MAX, GetStream, OpenReport, OwnCore, PutStream, Turn, block_on,
+};
 pub use index::KEY_BYTES_MAX;
 pub use layout::{BucketId, Documents, EntityTag, UploadId, Version, Versioning};
 pub use memory::{MemoryPlan, MemoryTerm};
@@ -104,7 +106,7 @@ pub use object::{
     until::{TransferProgress, Until},
 };
 pub use shard::{
-    ShardStatistics,
+    ShardStatistics, SpaceUse,
     open::RecoveryReport,
     scrub::{ScrubProgress, ScrubRate, ScrubSchedule},
 };

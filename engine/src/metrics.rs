@@ -1,5 +1,6 @@
 //! Counters of a core: written by its own thread, read by any.
 
+use crate::error::Resource;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that one thread adds to and others may read at any time. Costs a load and a store, no locked instruction.
@@ -47,6 +48,8 @@ pub struct CoreMetrics {
     pub lists: Counter,
     /// Blocks that were not what was written.
     pub corruptions: Counter,
+    /// Refusals by [`Resource`]: see [`CoreMetrics::refused`].
+    pub(crate) refusals: [Counter; Resource::ALL.len()],
     /// Panics in work of front ends on this core, which ended that work and nothing else.
     pub panics: Counter,
     /// Stretches of objects that were in the read cache.
@@ -57,4 +60,15 @@ pub struct CoreMetrics {
     pub cache_shared: Counter,
     /// Bytes that the read cache keeps. They count as free memory.
     pub cache_bytes: Gauge,
+}
+
+impl CoreMetrics {
+    /// How often something was refused for want of this ([`crate::Error::Busy`]): by this core, or by a shard that it owns.
+    pub fn refused(&self, resource: Resource) -> u64 {
+        self.refusals[resource as usize].value()
+    }
+
+    pub(crate) fn count_refusal(&self, resource: Resource) {
+        self.refusals[resource as usize].add(1);
+    }
 }

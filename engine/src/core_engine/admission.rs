@@ -89,9 +89,15 @@ impl CoreEngine {
         }
         let longest = self.1.unwrap_or(self.0.limits.admission_wait);
         if longest.is_zero() || budget.waiting() >= WAITING_MAX {
-            return Err(Error::Busy(resource));
+            return Err(self.busy(resource));
         }
         self.within(longest, budget.take(amount), resource).await
+    }
+
+    /// A refusal, counted.
+    pub(crate) fn busy(&self, resource: Resource) -> Error {
+        self.0.metrics.count_refusal(resource);
+        Error::Busy(resource)
     }
 
     /// For a page of so many lines.
@@ -125,7 +131,7 @@ impl CoreEngine {
             if let Poll::Ready(granted) = wait.as_mut().poll(cx) {
                 return Poll::Ready(Ok(granted));
             }
-            limit.as_mut().poll(cx).map(|()| Err(Error::Busy(resource)))
+            limit.as_mut().poll(cx).map(|()| Err(self.busy(resource)))
         })
         .await
     }

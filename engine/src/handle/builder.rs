@@ -3,7 +3,7 @@
 use super::{
     Engine, Inner,
     own::OwnCore,
-    threads::{CorePlan, FrontEnd, Started, Threads, Unavailable, PROCESSORS_MAX, own_processors},
+    threads::{CorePlan, FrontEnd, PROCESSORS_MAX, Started, Threads, Unavailable, own_processors},
 };
 use crate::{
     core_engine::CoreEngine,
@@ -113,9 +113,10 @@ impl Pin {
         match self {
             Pin::No => Ok(Arc::default()),
             Pin::Own => Ok(own_processors()?.into_iter().take(cores).collect()),
-            Pin::To(named) if named.len() < cores => {
-                Err(OpenError::Options(format!("{cores} cores are to be pinned to {} processors", named.len())))
-            }
+            Pin::To(named) if named.len() < cores => Err(OpenError::Options(format!(
+                "{cores} cores are to be pinned to {} processors",
+                named.len()
+            ))),
             Pin::To(named) => match named.iter().find(|processor| **processor >= PROCESSORS_MAX) {
                 Some(processor) => Err(OpenError::Options(format!("there is no processor {processor}"))),
                 None => Ok(named.iter().copied().take(cores).collect()),

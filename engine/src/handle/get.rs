@@ -45,20 +45,22 @@ impl GetStream {
         let (mut sender, chunks) = mpsc::channel(CHUNKS_WAITING);
         let (taking, taken) = oneshot::channel();
         let (info, range) = (get.info().clone(), get.range());
-        engine.core().spawn_own(async move {
-            // Room first: a chunk that waited for it would be one more than there is memory for.
-            while std::future::poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
-                let Some(chunk) = get.next().await else { break };
-                let failed = matches!(&chunk, Err(error) if !goes_on(error));
-                if sender.start_send(chunk).is_err() || failed {
-                    return;
+        engine
+            .core()
+            .spawn_own(async move {
+                // Room first: a chunk that waited for it would be one more than there is memory for.
+                while std::future::poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
+                    let Some(chunk) = get.next().await else { break };
+                    let failed = matches!(&chunk, Err(error) if !goes_on(error));
+                    if sender.start_send(chunk).is_err() || failed {
+                        return;
+                    }
                 }
-            }
-            drop(sender);
-            // An error says that the other end is gone, or has taken all.
-            let _ = taken.await;
-        })
-        .detach();
+                drop(sender);
+                // An error says that the other end is gone, or has taken all.
+                let _ = taken.await;
+            })
+            .detach();
         let left = range.end - range.start;
         let serving = (engine.failures().clone(), engine.core().index());
         GetStream { info, range, chunks, left, taking: (left > 0).then_some(taking), serving }

@@ -14,6 +14,7 @@ pub use builder::{Builder, OpenReport};
 pub use get::GetStream;
 pub use own::{OwnCore, Turn};
 pub use put::PutStream;
+pub use threads::CloseReport;
 
 use crate::{
     core_engine::{
@@ -31,7 +32,7 @@ use crate::{
     },
     reactor::{Address, panics::Failures},
     shard::{
-        ShardStatistics,
+        ShardStatistics, SpaceUse,
         scrub::{ScrubProgress, ScrubRate},
     },
     store::Placement,
@@ -665,6 +666,14 @@ impl Engine {
         self.there(0, |engine| async move { Ok(engine.scrub_progress().await) }).await
     }
 
+    /// How full the store is: see [`CoreEngine::space`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn space(&self) -> Result<SpaceUse, Error> {
+        self.there(0, |engine| async move { engine.space().await }).await
+    }
+
     /// Numbers of every shard.
     ///
     /// # Errors
@@ -676,10 +685,30 @@ impl Engine {
     /// Finishes what is under way, takes a checkpoint and stops the cores. Blocks until they have: then nothing is locked, and the store
     /// can be opened again. Other handles of it are told [`Error::Closed`] from then on.
     ///
+    /// It waits for as long as a front end takes to return ([`CoreEngine::closing`]), and for what a device takes:
+    /// [`Engine::close_within`] waits for a time, [`Engine::shutdown`] without blocking.
+    ///
     /// # Panics
     /// When called on one of the engine's own cores, which it would wait for.
-    pub fn close(self) {
+    pub fn close(self) -> CloseReport {
         self.inner.threads.stop();
-        self.inner.threads.join();
+        self.inner.threads.join()
+    }
+
+    /// As [`Engine::close`], and blocks for `limit` at most: none if cores are still at work then. They go on closing, and it can be
+    /// called again. A program that ends all the same loses nothing that was acknowledged: the next open takes longer.
+    pub fn close_within(&self, limit: Duration) -> Option<CloseReport> {
+        self.inner.threads.stop();
+        self.inner.threads.wait(limit)
+    }
+
+    /// As [`Engine::close`], without blocking: resolves when the store can be opened again. For how long it is waited for is the
+    /// caller's matter, by whatever its runtime has for that. Not to be waited for on one of the engine's own cores.
+    ///
+    /// # Cancellation
+    /// The engine is asked to close when the future is first polled, and goes on closing when it is dropped.
+    pub async fn shutdown(&self) -> CloseReport {
+        self.inner.threads.stop();
+        self.inner.threads.ended().await
     }
 }

@@ -8,7 +8,9 @@
 use super::{
     OpenReport,
     builder::Prepared,
-    threads::{CorePlan, Ground, check_shards, close_shards, lay_ground, open_core, run_beside, serve},
+    threads::{
+        CloseReport, CorePlan, Ground, check_shards, close_shards, lay_ground, open_core, run_beside, serve,
+    },
 };
 use crate::{
     core_engine::CoreEngine,
@@ -33,6 +35,12 @@ pub enum Turn {
 /// A loop for each processor is a store for each, or front ends on the cores' threads ([`crate::Builder::on_each_core`]).
 ///
 /// Everything happens in [`OwnCore::poll`]: a future of [`OwnCore::engine`] makes no progress without it.
+///
+/// Dropping it takes no checkpoint, unlike [`OwnCore::close`] and unlike dropping an [`crate::Engine`].
+///
+/// # Panics
+/// A panic in the midst of a change of the engine's own comes out of [`OwnCore::poll`] and [`OwnCore::block_on`]. The store is then good
+/// for nothing but to be dropped. One in a front end or in a task ([`Core::spawn`](crate::reactor::Core::spawn)) does not come out.
 pub struct OwnCore {
     core: Core,
     driver: Rc<RingDriver>,
@@ -62,7 +70,8 @@ impl OwnCore {
         engine.opened().raise();
         run_beside(&plan, &core, &engine, &driver);
         let CorePlan { front_end, .. } = plan;
-        let front = front_end.map(|front_end| core.spawn_own(serve(engine.clone(), driver.clone(), front_end)));
+        let front =
+            front_end.map(|front_end| core.spawn_own(serve(engine.clone(), driver.clone(), front_end)));
         let report = report.with(shards, unavailable, description, unregistered);
         Ok(OwnCore { core, driver, engine, report, front, _locks: paths })
     }
@@ -110,12 +119,16 @@ impl OwnCore {
     }
 
     /// Finishes what is under way, takes a checkpoint and lets go of the store. Blocks.
-    pub fn close(mut self) {
+    ///
+    /// A store that is dropped instead is let go of at once, with no checkpoint: what was acknowledged is there, and the next open replays
+    /// the log from the checkpoint before.
+    pub fn close(mut self) -> CloseReport {
         self.engine.stop().raise();
         if let Some(front) = self.front.take() {
             self.core.block_on(front);
         }
-        self.core.block_on(close_shards(self.engine.clone()));
+        let without_checkpoint = self.core.block_on(close_shards(self.engine.clone()));
+        CloseReport { without_checkpoint, failed_cores: self.engine.failures().cores() }
     }
 }
 

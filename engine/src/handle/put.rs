@@ -1,13 +1,13 @@
 //! Writing an object from outside the cores.
 
 use crate::{
+    core_engine::CoreEngine,
     error::Error,
     object::{
         put::Put,
         types::{CommitOptions, ObjectInfo, PartInfo},
     },
     reactor::panics::Failures,
-    core_engine::CoreEngine,
 };
 use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
@@ -43,12 +43,14 @@ impl PutStream {
     pub(super) fn start(engine: &CoreEngine, put: Put) -> PutStream {
         let (commands, receiver) = mpsc::channel(PIECES_WAITING);
         let (fail, failed) = oneshot::channel();
-        engine.core().spawn_own(async move {
-            if let Err(error) = serve(put, receiver).await {
-                let _ = fail.send(error);
-            }
-        })
-        .detach();
+        engine
+            .core()
+            .spawn_own(async move {
+                if let Err(error) = serve(put, receiver).await {
+                    let _ = fail.send(error);
+                }
+            })
+            .detach();
         let serving = (engine.failures().clone(), engine.core().index());
         PutStream { commands, failed, failure: None, is_writing: false, serving }
     }

@@ -87,7 +87,10 @@ fn a_stream_goes_on_after_a_shortage() {
             .collect();
         let mut stream = GetStream::start(&engine, get);
         for _ in 0..2 {
-            assert_eq!(stream.next().await.map(|chunk| chunk.map(drop)), Some(Err(Error::Busy(Resource::ReadMemory))));
+            assert_eq!(
+                stream.next().await.map(|chunk| chunk.map(drop)),
+                Some(Err(Error::Busy(Resource::ReadMemory)))
+            );
         }
         drop(taken);
         let mut read = 0;

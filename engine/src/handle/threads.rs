@@ -8,7 +8,7 @@
 use crate::{
     cache::ReadCache,
     core_engine::{CoreEngine, CoreLimits, CoreState, Flag},
-    error::OpenError,
+    error::{Error, OpenError},
     events::EventHub,
     layout::SecretKey,
     log::memory::{LogMemory, buffers_of_core},
@@ -30,7 +30,7 @@ use crossdock_transport::{
     ring::{DriverChoice, Ring, RingOptions},
 };
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     pin::Pin,
@@ -40,6 +40,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
+    task::{Poll, Waker},
     thread::JoinHandle,
     time::Duration,
 };
@@ -95,6 +96,7 @@ pub(super) struct Threads {
     addresses: Vec<Address>,
     handles: Mutex<Vec<JoinHandle<()>>>,
     together: Arc<Together>,
+    failures: Arc<Failures>,
 }
 
 /// What the threads have in common besides messages.
@@ -102,9 +104,52 @@ pub(super) struct Threads {
 struct Together {
     /// They are to finish. A core whose engine is not made yet can not be told by a message: it looks here once it is.
     stopping: AtomicBool,
-    /// Cores that have not finished their work.
-    working: Mutex<usize>,
+    progress: Mutex<Progress>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Cores that have not finished their work.
+    working: usize,
+    /// Threads that have not ended.
+    running: usize,
+    /// Checkpoints that were not taken when their shards were closed.
+    without_checkpoint: Vec<(u16, Error)>,
+    /// Who waits for the last thread to end.
+    waiting: Vec<Waker>,
+}
+
+/// What became of a store that was closed: see [`crate::Engine::close`]. All that was acknowledged is there in any case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Shards of which no checkpoint was taken, and why: their next open replays the log from the one before.
+    pub without_checkpoint: Vec<(u16, Error)>,
+    /// Cores that had failed, and closed nothing.
+    pub failed_cores: Vec<usize>,
+}
+
+/// A thread of a core: ended when it is dropped.
+struct Running(Arc<Together>);
+
+impl Running {
+    fn begin(together: &Arc<Together>) -> Running {
+        together.progress().running += 1;
+        Running(together.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let woken = {
+            let mut progress = self.0.progress();
+            progress.running -= 1;
+            if progress.running == 0 { std::mem::take(&mut progress.waiting) } else { Vec::new() }
+        };
+        self.0.changed.notify_all();
+        woken.into_iter().for_each(Waker::wake);
+    }
 }
 
 /// A core's part in the work of all: done when it is dropped, which no error and no panic leaves out.
@@ -115,7 +160,7 @@ struct Work {
 
 impl Work {
     fn begin(together: &Arc<Together>, reports: &mpsc::Sender<Report>) -> Work {
-        *together.working() += 1;
+        together.progress().working += 1;
         Work { together: together.clone(), reports: reports.clone() }
     }
 
@@ -128,20 +173,20 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         self.report(Report::Done);
-        *self.together.working() -= 1;
+        self.together.progress().working -= 1;
         self.together.changed.notify_all();
     }
 }
 
 impl Together {
-    /// A count is right whoever panicked beside it.
-    fn working(&self) -> MutexGuard<'_, usize> {
-        self.working.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts are right whoever panicked beside them.
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Blocks until every core's work is done.
     fn wait(&self) {
-        let done = self.changed.wait_while(self.working(), |working| *working > 0);
+        let done = self.changed.wait_while(self.progress(), |progress| progress.working > 0);
         drop(done.unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -170,8 +215,8 @@ impl Threads {
         count: usize,
         paths: Vec<DataPath>,
     ) -> Result<(Threads, Started), OpenError> {
-        let mut threads =
-            Threads { addresses: Vec::new(), handles: Mutex::default(), together: Arc::default() };
+        let (handles, together, failures) = (Mutex::default(), Arc::default(), plan.failures.clone());
+        let mut threads = Threads { addresses: Vec::new(), handles, together, failures };
         let started = threads.bring_up(plan, count, paths);
         match started {
             Ok(started) => {
@@ -197,7 +242,10 @@ impl Threads {
             others.push(send_addresses);
             let (plan, locks) = (plan.clone(), locks.clone());
             let work = Work::begin(&self.together, &reports);
+            let running = Running::begin(&self.together);
             let body = move || {
+                // Dropped last, after a panic too: the files and locks have gone then.
+                let _running = running;
                 run_core(index, &plan, &addresses, work);
                 // The files first: who is given the locks may have the devices too.
                 drop(plan);
@@ -294,14 +342,48 @@ impl Threads {
         }
     }
 
+    /// What became of the closing; none while threads run.
+    fn report(&self) -> Option<CloseReport> {
+        let progress = self.together.progress();
+        let without_checkpoint = progress.without_checkpoint.clone();
+        (progress.running == 0)
+            .then(|| CloseReport { without_checkpoint, failed_cores: self.failures.cores() })
+    }
+
+    /// Waits until every thread has ended, for so long at most.
+    pub(super) fn wait(&self, limit: Duration) -> Option<CloseReport> {
+        let is_running = |progress: &mut Progress| progress.running > 0;
+        let waited = self.together.changed.wait_timeout_while(self.together.progress(), limit, is_running);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.report()
+    }
+
+    /// Resolves when every thread has ended.
+    pub(super) async fn ended(&self) -> CloseReport {
+        poll_fn(|cx| {
+            let mut progress = self.together.progress();
+            if progress.running == 0 {
+                return Poll::Ready(());
+            }
+            if !progress.waiting.iter().any(|waiter| waiter.will_wake(cx.waker())) {
+                progress.waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+        self.report().expect("a thread that has ended does not run again")
+    }
+
     /// Waits until every thread has ended.
-    pub(super) fn join(&self) {
+    pub(super) fn join(&self) -> CloseReport {
         let handles = std::mem::take(&mut *self.handles());
         for handle in handles {
             if handle.join().is_err() {
                 tracing::error!("a core ended by a panic");
             }
         }
+        // A thread that somebody else waits for may still be ending.
+        self.wait(Duration::MAX).expect("it is waited for until it is there")
     }
 }
 
@@ -385,8 +467,10 @@ fn run_to_the_end(
         }
     });
     // Others may still need this core's shards until their front ends are done too.
+    let together = work.together.clone();
     wait_for_all(core, work);
-    core.block_on(close_shards(engine.clone()));
+    let left = core.block_on(close_shards(engine.clone()));
+    together.progress().without_checkpoint.extend(left);
     engine.detach_all();
     core.stop();
 }
@@ -435,11 +519,15 @@ pub(super) async fn serve(engine: CoreEngine, driver: Rc<RingDriver>, front_end:
     }
 }
 
-/// Writes what was sequenced, and takes a checkpoint of each of this core's shards.
-pub(super) async fn close_shards(engine: CoreEngine) {
+/// Writes what was sequenced, and takes a checkpoint of each of this core's shards. Those of which none was taken, and why.
+pub(super) async fn close_shards(engine: CoreEngine) -> Vec<(u16, Error)> {
+    let mut left = Vec::new();
     for shard in engine.own_shards() {
-        shard.close().await;
+        if let Err(error) = shard.close().await {
+            left.push((shard.id(), error));
+        }
     }
+    left
 }
 
 /// This core's queues of every transport.

@@ -163,7 +163,8 @@ impl Executor {
     /// Drops every task, and what their drops spawn, until none is left.
     pub(crate) fn clear(&self) {
         loop {
-            let wakers: Vec<Waker> = self.active.tasks.borrow().iter().map(|(_, waker)| waker.clone()).collect();
+            let wakers: Vec<Waker> =
+                self.active.tasks.borrow().iter().map(|(_, waker)| waker.clone()).collect();
             if wakers.is_empty() {
                 break;
             }

@@ -51,7 +51,7 @@ impl Shard {
     pub(super) fn check_writable(&self, state: &State) -> Result<(), Error> {
         self.check_running(state)?;
         if state.queue.len() >= QUEUE_PROPOSALS_MAX || state.pending_bytes >= LOG_PENDING_BYTES_MAX {
-            return Err(Error::Busy(Resource::Log));
+            return Err(self.busy(Resource::Log));
         }
         Ok(())
     }

@@ -29,8 +29,9 @@ pub(crate) mod uploads;
 pub(crate) mod zones;
 
 use crate::{
+    core_engine::CoreEngine,
     device::{BlockDevice, pair::PairedDevice},
-    error::{Corruption, DeviceError, Region},
+    error::{Corruption, DeviceError, Error, Region, Resource},
     layout::{
         Anchor, CheckpointRoot, Entry, Extent, Geometry, LogPosition, MetaHash, SecretKey, Version,
         regions::{self, LENT},
@@ -268,7 +269,7 @@ pub struct ShardStatistics {
     pub shard: u16,
     /// Versions it holds.
     pub versions: u64,
-    /// Batches written, entries in them, and empty batches among them.
+    /// Batches written, seals among them.
     pub batches: u64,
     /// Entries committed.
     pub entries: u64,
@@ -291,7 +292,7 @@ pub struct ShardStatistics {
     /// Zones of the log, with payloads in them or being written.
     pub log_zones: u32,
     /// Zones that exist and are free, for the log or for data.
-    pub log_zones_free: u32,
+    pub zones_free: u32,
     /// Bytes of the heap that its index takes at most.
     pub index_bytes: u64,
     /// How far its scrub is.
@@ -300,9 +301,40 @@ pub struct ShardStatistics {
     pub read_only: bool,
 }
 
+/// How full a store is: see [`crate::Engine::space`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpaceUse {
+    /// Bytes that its zones may come to. Fixed when the store is made; in a directory the file system may be full before.
+    pub capacity_bytes: u64,
+    /// Bytes in use: of large objects, and of the zones in which the log and small objects lie, with what is dead in those and not cleaned
+    /// yet.
+    pub used_bytes: u64,
+    /// The others. Not all of them can be filled: each shard keeps some for deletes and for its next checkpoint, and one may be
+    /// full before another.
+    pub free_bytes: u64,
+    /// Shards that this is the sum of: fewer than there are if some could not be reached.
+    pub shards: u16,
+}
+
+impl SpaceUse {
+    pub(crate) fn add(&mut self, other: &SpaceUse) {
+        self.capacity_bytes += other.capacity_bytes;
+        self.used_bytes += other.used_bytes;
+        self.free_bytes += other.free_bytes;
+        self.shards += other.shards;
+    }
+}
+
 impl Shard {
     pub(crate) fn id(&self) -> u16 {
         self.identity.shard
+    }
+
+    /// A refusal, counted by the core.
+    fn busy(&self, resource: Resource) -> Error {
+        let engine = CoreEngine::of(&self.core);
+        engine.map_or(Error::Busy(resource), |engine| engine.busy(resource))
     }
 
     /// Itself, to be kept by a task.
@@ -434,11 +466,20 @@ impl Shard {
         )
     }
 
+    pub(crate) fn space_use(&self) -> SpaceUse {
+        let state = self.state.borrow();
+        let zone_bytes = self.zone_bytes();
+        let capacity_bytes = u64::from(state.space.zones_max()) * zone_bytes;
+        let used_bytes = state.space.usage().0 + u64::from(state.space.log_zone_count().0) * zone_bytes;
+        let free_bytes = capacity_bytes.saturating_sub(used_bytes);
+        SpaceUse { capacity_bytes, used_bytes, free_bytes, shards: 1 }
+    }
+
     pub(crate) fn statistics(&self) -> ShardStatistics {
         use crate::index::Index;
         let state = self.state.borrow();
         let (used, free) = state.space.usage();
-        let (log_zones, log_zones_free) = state.space.log_zone_count();
+        let (log_zones, zones_free) = state.space.log_zone_count();
         ShardStatistics {
             shard: self.id(),
             versions: state.catalog.index.len() as u64,
@@ -453,7 +494,7 @@ impl Shard {
             extent_bytes_used: used,
             extent_bytes_free: free,
             log_zones,
-            log_zones_free,
+            zones_free,
             index_bytes: state.catalog.memory_bytes(),
             scrub: self.scrub_progress(),
             read_only: state.failed.is_some() || state.hole.is_some(),

@@ -13,7 +13,7 @@ use super::{
     sync::Syncs,
 };
 use crate::{
-    error::{Corruption, DeviceError, OpenError, Region},
+    error::{Corruption, DeviceError, Error, OpenError, Region},
     layout::{Anchor, DecodeError, Extent, LogPosition, MetaHash},
     log::{
         memory::LogShare,
@@ -204,11 +204,14 @@ impl Shard {
 
     /// Writes what was sequenced, takes a checkpoint so that the next open is quick, and stops. What a log without room does not take is
     /// given up, and whoever waits for it told so.
-    pub(crate) async fn close(self: &Rc<Self>) {
+    ///
+    /// # Errors
+    /// Why there is no checkpoint. It is closed all the same.
+    pub(crate) async fn close(self: &Rc<Self>) -> Result<(), Error> {
         self.stop_scrub().await;
-        if self.state.borrow().counts.entries > 0
-            && let Err(error) = self.checkpoint().await
-        {
+        let has_news = self.state.borrow().counts.entries > 0;
+        let taken = if has_news { self.checkpoint().await } else { Ok(()) };
+        if let Err(error) = &taken {
             tracing::warn!(%error, shard = self.id(), "closing without a checkpoint");
         }
         self.closing.set(true);
@@ -225,6 +228,7 @@ impl Shard {
                 ((written || stopped) && !at_work).then_some(())
             })
             .await;
+        taken
     }
 }
 
@@ -370,7 +374,7 @@ mod tests {
         });
         let closed = shard.clone();
         let told = world.try_run(async move {
-            closed.close().await;
+            closed.close().await.unwrap_err();
             told.await
         });
         assert_eq!(told, Ok(Err(Error::Closed)));

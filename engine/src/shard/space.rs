@@ -501,6 +501,14 @@ impl Space {
         there - i64::from(self.extents.zones()) - i64::from(self.log_zones) - self.pool.free.len() as i64
     }
 
+    /// Zones that there may be, whatever they are used for.
+    pub(crate) fn zones_max(&self) -> u32 {
+        match self.pool.zoning {
+            Zoning::Window | Zoning::Mixed => self.pool.max,
+            Zoning::Apart => self.pool.max.saturating_mul(2),
+        }
+    }
+
     /// Zones of the log, and zones that exist and are free for it.
     pub(crate) fn log_zone_count(&self) -> (u32, u32) {
         (self.log_zones, self.pool.free.len() as u32)

@@ -291,7 +291,10 @@ impl Call {
             Some(Ok(_)) => Err(format!("took {} of {} bytes", seen.len(), bytes.len())),
             Some(Err(error)) => {
                 self.with_key(key, |known| known.withdraw(ticket));
-                self.explain(misfortune, &error)
+                match &error {
+                    RemoteError::Object(error) if self.explains_missing_bucket(key, error) => Ok(()),
+                    _ => self.explain(misfortune, &error),
+                }
             }
             None => {
                 self.with_key(key, |known| known.withdraw(ticket));

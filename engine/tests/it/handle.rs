@@ -2,9 +2,18 @@
 
 use super::some_bytes;
 use bytes::Bytes;
-use crossdock::{CommitOptions, CompleteOptions, CoreEngine, Engine, Error, GetOptions, NamedPart, PutOptions};
+use crossdock::{
+    CommitOptions, CompleteOptions, CoreEngine, Delete, Engine, Error, GetOptions, NamedPart, PutOptions,
+};
 use futures_lite::future::block_on;
-use std::{sync::mpsc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
 /// An object may be longer than memory: what is longer than a gigabyte is not gathered in one piece, and refused before a byte is read.
 #[test]
@@ -85,10 +94,69 @@ fn a_core_outlives_what_panics_on_it() {
             }
             asking.put_bytes("b", b"k", some_bytes(100, 1)).await.unwrap();
             assert_eq!(asking.get_bytes("b", b"k").await, Ok(some_bytes(100, 1)));
-            assert_eq!(asking.on_core(1, |_| async {}).await.map_err(|error| error.is_uncertain()), Err(false));
+            assert_eq!(
+                asking.on_core(1, |_| async {}).await.map_err(|error| error.is_uncertain()),
+                Err(false)
+            );
         });
     });
     assert_eq!(engine.metrics()[0].panics.value(), 1 + 2 + 2 + 1 + 600);
     assert_eq!(engine.failed_cores(), []);
     in_time(move || engine.close());
+}
+
+/// A store that is closed says what it could not do. Who waits for a time is told that it takes longer, whoever waits without blocking is
+/// told when it is over, and it can be opened again then.
+#[test]
+fn closing_can_be_bounded_and_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = || {
+        let builder = Engine::builder().path(directory.path()).cores(1).shards(1).memory_bytes(32 << 20);
+        builder.capacity_bytes(1 << 30)
+    };
+    let returns = Arc::new(AtomicBool::new(false));
+    let front_end = {
+        let returns = returns.clone();
+        move |engine: CoreEngine, _| {
+            let returns = returns.clone();
+            async move {
+                while !returns.load(Ordering::SeqCst) {
+                    engine.core().sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+    };
+    let engine = builder().on_each_core(front_end).open().unwrap();
+    block_on(engine.create_bucket("b", Bytes::new())).unwrap();
+    assert_eq!(engine.close_within(Duration::from_millis(50)), None);
+    let waits = engine.clone();
+    let waiting = std::thread::Builder::new().spawn(move || block_on(waits.shutdown())).unwrap();
+    returns.store(true, Ordering::SeqCst);
+    let report = in_time(move || waiting.join().unwrap());
+    assert!(report.without_checkpoint.is_empty() && report.failed_cores.is_empty());
+    assert_eq!(engine.close_within(Duration::ZERO), Some(report));
+    assert_eq!(block_on(engine.bucket("b")).err(), Some(Error::Closed));
+    builder().open().unwrap().close();
+}
+
+/// How full a store is: what is stored adds to what is used, what is deleted comes back, and both are of a capacity that stays.
+#[test]
+fn a_store_says_how_full_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = Engine::builder().path(directory.path()).cores(2).shards(2).memory_bytes(64 << 20);
+    let engine = builder.capacity_bytes(1 << 30).open().unwrap();
+    block_on(async {
+        engine.create_bucket("b", Bytes::new()).await.unwrap();
+        let before = engine.space().await.unwrap();
+        assert_eq!((before.shards, before.used_bytes + before.free_bytes), (2, before.capacity_bytes));
+        assert!((900 << 20..=1 << 30).contains(&before.capacity_bytes), "{before:?}");
+        engine.put_bytes("b", b"k", some_bytes(8 << 20, 1)).await.unwrap();
+        let full = engine.space().await.unwrap();
+        assert_eq!(full.capacity_bytes, before.capacity_bytes);
+        assert!(full.used_bytes >= before.used_bytes + (8 << 20), "{full:?}");
+        assert_eq!(full.used_bytes + full.free_bytes, full.capacity_bytes);
+        engine.delete("b", Delete::current(b"k")).await.unwrap();
+        assert!(engine.space().await.unwrap().used_bytes < full.used_bytes);
+    });
+    engine.close();
 }

@@ -137,7 +137,7 @@ fn a_device_belongs_to_one() {
     let while_open = alone();
     engine.close();
     // At once: what was closed is free.
-    let again = (0..5).try_for_each(|_| on_image(Path::new(&device)).map(Engine::close));
+    let again = (0..5).try_for_each(|_| on_image(Path::new(&device)).map(|engine| drop(engine.close())));
     let after = alone();
     run("losetup", &["--detach", &device]);
     assert!(in_use, "a device in use was opened");
@@ -298,7 +298,9 @@ fn cores_are_pinned_where_the_process_may_run() {
         let engine = builder.open().unwrap();
         let look = |_| async {
             let set = rustix::thread::sched_getaffinity(None).unwrap();
-            (0..rustix::thread::CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect::<Vec<_>>()
+            (0..rustix::thread::CpuSet::MAX_CPU)
+                .filter(|processor| set.is_set(*processor))
+                .collect::<Vec<_>>()
         };
         let runs_on = futures_lite::future::block_on(engine.on_core(0, look)).unwrap();
         let pinned = engine.report().processors.clone();

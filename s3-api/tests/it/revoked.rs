@@ -302,8 +302,7 @@ fn what_is_deleted_is_what_was_looked_at() {
     behind.act(0, move || told.send(std::thread::current().id()).unwrap());
     assert_eq!(alice.call(Get, "/photos", &[], b"").status, 200);
     let (engine, ours) = (bench.engine().clone(), core.recv().unwrap());
-    let thread_of =
-        |core| block_on(engine.on_core(core, |_| async { std::thread::current().id() })).unwrap();
+    let thread_of = |core| block_on(engine.on_core(core, |_| async { std::thread::current().id() })).unwrap();
     let is_beside =
         |key: &String| thread_of(engine.core_of(engine.shard_of("photos", key.as_bytes()))) != ours;
     let keys: Vec<String> = (0..).map(|number| format!("k{number}")).filter(is_beside).take(2).collect();

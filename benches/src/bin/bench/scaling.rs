@@ -274,8 +274,7 @@ fn open(directory: &Path, count: u64) -> Result<(), String> {
     let seconds = begin.elapsed().as_secs_f64();
     let (resident, _) = machine::resident_bytes();
     let processor = machine::processor_time();
-    let listing =
-        store.on_core(0, move |engine| async move { crate::listing::list_all(engine).await });
+    let listing = store.on_core(0, move |engine| async move { crate::listing::list_all(engine).await });
     let keys = block_on(listing).map_err(|error| error.to_string())?;
     if keys != count {
         return Err(format!("{keys} of {count} objects are there"));

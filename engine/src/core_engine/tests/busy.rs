@@ -2,7 +2,7 @@
 
 use super::{put, settle, shards_with_record, space::fill_queue};
 use crate::{
-    GetOptions, ListOptions, Which,
+    Error, GetOptions, ListOptions, Resource, Which,
     core_engine::Delete,
     shard::scrub::ScrubRate,
     testing::world::{World, WorldOptions},
@@ -140,6 +140,9 @@ fn reads_that_wait_for_memory_leave_other_calls_alone() {
         // Now, or not at all.
         let now = engine.waiting_at_most(Duration::ZERO);
         assert_eq!(now.head("b", b"small", Which::Current).await.map(|info| info.size), Ok(100));
+        let refused = now.get("b", b"large", GetOptions::default()).await.err();
+        assert_eq!(refused, Some(Error::Busy(Resource::ReadMemory)));
+        assert_eq!(now.metrics().refused(Resource::ReadMemory), 1);
         let mut get = now.get("b", b"small", GetOptions::default()).await.unwrap();
         assert_eq!(get.next().await.unwrap().unwrap().len(), 100);
         let listed = now.list("b", &ListOptions::default()).await.unwrap();
