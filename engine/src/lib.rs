@@ -42,6 +42,12 @@
 //! acknowledged is there whole or not at all. Every byte handed out was compared with a checksum, and damage is
 //! [`Error::Corrupt`] with its place, never absence. There is no redundancy: damage is found and not undone.
 //!
+//! # Panics
+//!
+//! A panic in a front end, in a task of one or in work of [`Engine::on_core`] ends that, is logged and counted, and leaves the core as it
+//! is. A core that panics in the midst of a change of its own ends: its shards answer [`Error::CoreFailed`] until the store is opened
+//! again, the other cores go on, and [`Engine::core_failure`] tells.
+//!
 //! # Limits
 //!
 //! Linux 6.1 or newer. Memory and everything that waits are bounded, and refused with [`Error::Busy`] beyond: `engine/docs/limits.md` names
