@@ -208,7 +208,7 @@ impl Error {
     }
 }
 
-/// Why a store could not be opened. Nothing was changed.
+/// Why a store could not be opened. Nothing was changed, but for a store that was to be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -220,6 +220,21 @@ pub enum OpenError {
         /// On which file.
         path: PathBuf,
         /// Its answer.
+        source: std::io::Error,
+    },
+    /// The kernel gave no ring: io_uring was asked for by name and is not permitted, or there are no descriptors or no memory left.
+    #[error(
+        "no ring could be set up: {source}. Where io_uring is not permitted (a seccomp filter, `kernel.io_uring_disabled`) \
+         `DriverChoice::Best` takes the portable driver"
+    )]
+    Ring {
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// A thread for a core could not be started.
+    #[error("no thread could be started for a core: {source}")]
+    Thread {
+        /// The system's answer.
         source: std::io::Error,
     },
     /// A file could not be opened.

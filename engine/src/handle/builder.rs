@@ -675,11 +675,8 @@ impl Scaffold {
             prefault: false,
         });
         let arena = arena.map_err(|error| OpenError::Options(error.to_string()))?;
-        let ring = Ring::new(&RingOptions { driver, depth: 64 }).map_err(|source| OpenError::Io {
-            what: "set up a ring for",
-            path: PathBuf::new(),
-            source,
-        })?;
+        let ring =
+            Ring::new(&RingOptions { driver, depth: 64 }).map_err(|source| OpenError::Ring { source })?;
         let driver = Rc::new(RingDriver::new(ring));
         let options = CoreOptions { index: 0, seed: 0, shuffle: false };
         let core = Core::new(options, driver.clone(), arena.pool(0));

@@ -23,9 +23,9 @@ use std::{io, os::fd::OwnedFd, panic::resume_unwind, rc::Rc, time::Duration};
 /// What is to be done after [`OwnCore::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Polled again, soon.
+    /// Call [`OwnCore::poll`] again without sleeping.
     Again,
-    /// Nothing, until the descriptor is readable, or this time has passed if there is one.
+    /// Sleep until [`OwnCore::descriptor`] is readable, or for this time if there is one.
     Wait(Option<Duration>),
 }
 

@@ -253,11 +253,7 @@ impl Threads {
             };
             let thread =
                 std::thread::Builder::new().stack_size(STACK_BYTES).name(format!("crossdock-{index}"));
-            let handle = thread.spawn(body).map_err(|source| OpenError::Io {
-                what: "start a thread for",
-                path: PathBuf::new(),
-                source,
-            })?;
+            let handle = thread.spawn(body).map_err(|source| OpenError::Thread { source })?;
             self.handles().push(handle);
         }
         drop((plan, reports, locks));
@@ -486,7 +482,7 @@ pub(super) struct Ground {
 /// Makes a core on this thread: its ring, and its queues of every transport.
 pub(super) fn lay_ground(index: usize, plan: &CorePlan) -> Result<Ground, OpenError> {
     let ring = Ring::new(&RingOptions { driver: plan.driver, depth: plan.depth })
-        .map_err(|source| OpenError::Io { what: "set up a ring for", path: PathBuf::new(), source })?;
+        .map_err(|source| OpenError::Ring { source })?;
     if let Some(processor) = plan.pins.get(index) {
         pin(index, *processor);
     }
