@@ -6,7 +6,7 @@
 //! | feature | what |
 //! |---|---|
 //! | `server` | the service on the engine, and an HTTP/1.1 server on the engine's cores |
-//! | `tls` | HTTPS for that server, with rustls and the cryptography of your choice |
+//! | `tls` | HTTPS for that server and for the client, with rustls and the cryptography of your choice |
 //! | `http` | the service behind another HTTP stack, such as hyper or axum |
 //! | `client` | a client that moves bytes over a transport where it can |
 //!
@@ -21,3 +21,5 @@ pub mod protocol;
 pub mod server;
 #[cfg(feature = "server")]
 pub mod service;
+#[cfg(all(feature = "tls", any(feature = "server", feature = "client")))]
+mod tls;

@@ -30,6 +30,12 @@ impl Client {
         Client(self.0.policy(policy))
     }
 
+    /// See [`AsyncClient::tls`].
+    #[cfg(feature = "tls")]
+    pub fn tls(self, settings: super::TlsSettings) -> Client {
+        Client(self.0.tls(settings))
+    }
+
     /// How long transfers may take. Default: [`Pace::default`].
     pub fn pace(self, pace: Pace) -> Client {
         Client(self.0.pace(pace))

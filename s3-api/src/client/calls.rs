@@ -8,6 +8,7 @@ use super::{
     request::{element, object_path, part_path, signed_head},
     runtime::{Runtime, SILENCE, in_silence},
     sessions::Known,
+    stream::Stream,
 };
 use crate::protocol::{
     checksum::{Algorithm, Hasher},
@@ -51,6 +52,8 @@ pub struct AsyncClient<R: Runtime> {
     pace: Pace,
     now: Box<dyn Fn() -> u64>,
     idle: RefCell<Vec<Connection<R::Stream>>>,
+    #[cfg(feature = "tls")]
+    tls: Option<super::TlsSettings>,
 }
 
 /// A GET that succeeded. The buffer begins with the bytes.
@@ -141,12 +144,21 @@ impl<R: Runtime> AsyncClient<R> {
             pace: Pace::default(),
             now,
             idle: RefCell::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
     /// Which way bytes may go. Default: [`Policy::Prefer`].
     pub fn policy(mut self, policy: Policy) -> AsyncClient<R> {
         self.policy = policy;
+        self
+    }
+
+    /// Speaks HTTPS, with a server that is who it says. Tokens, and what is said about sessions, are then nobody else's to read. Default: HTTP.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, settings: super::TlsSettings) -> AsyncClient<R> {
+        self.tls = Some(settings);
         self
     }
 
@@ -582,13 +594,22 @@ impl<R: Runtime> AsyncClient<R> {
             signed_head(&self.credentials, &self.host, (self.now)(), (method, path), headers, body.len());
         let mut connection = match self.idle_connection() {
             Some(connection) => connection,
-            None => {
-                let connect = self.runtime.connect(&self.host);
-                Connection::new(in_silence(&self.runtime, SILENCE, connect).await?)
-            }
+            None => Connection::new(self.stream().await?),
         };
         let head = connection.call(&self.runtime, &request, body, time).await?;
         Ok(Reply { head, connection })
+    }
+
+    /// A socket, and keys agreed upon if that is wanted.
+    async fn stream(&self) -> Result<Stream<R::Stream>, ClientError> {
+        let socket = in_silence(&self.runtime, SILENCE, self.runtime.connect(&self.host)).await?;
+        #[cfg(feature = "tls")]
+        if let Some(settings) = &self.tls {
+            let mut stream = Box::new(settings.over(socket)?);
+            in_silence(&self.runtime, SILENCE, poll_fn(|cx| stream.poll_agreed(cx))).await?;
+            return Ok(Stream::Secure(stream));
+        }
+        Ok(Stream::Plain(socket))
     }
 
     fn idle_connection(&self) -> Option<Connection<R::Stream>> {

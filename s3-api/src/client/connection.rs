@@ -4,6 +4,7 @@ use super::{
     ClientError, ReplyHead,
     http::{Framing, HEAD_BYTES_MAX},
     runtime::{Runtime, SILENCE, in_silence},
+    stream::Stream,
 };
 use crate::protocol::http::ChunkedDecoder;
 use futures_io::{AsyncRead, AsyncWrite};
@@ -15,7 +16,7 @@ const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
 const PIECE_BYTES: usize = 4096;
 
 pub(super) struct Connection<S> {
-    stream: S,
+    stream: Stream<S>,
     /// Received and not used.
     pending: Vec<u8>,
     keeps_alive: bool,
@@ -24,13 +25,13 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(stream: S) -> Connection<S> {
+    pub(super) fn new(stream: Stream<S>) -> Connection<S> {
         Connection { stream, pending: Vec::new(), keeps_alive: true, silence: SILENCE }
     }
 
     /// Whether it can take another request.
     pub(super) fn is_good<R: Runtime<Stream = S>>(&mut self, runtime: &R) -> bool {
-        self.keeps_alive && self.pending.is_empty() && runtime.is_quiet(&mut self.stream)
+        self.keeps_alive && self.pending.is_empty() && self.stream.is_quiet(runtime)
     }
 
     /// Sends a request; gives the head of its reply, whose body is to be read next. The server may do something for `time` before it answers.
@@ -42,7 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         time: Duration,
     ) -> Result<ReplyHead, ClientError> {
         self.silence = SILENCE + time;
-        runtime.allow_silence(&mut self.stream, self.silence)?;
+        self.stream.allow_silence(runtime, self.silence)?;
         self.send(runtime, head).await?;
         self.send(runtime, body).await?;
         loop {

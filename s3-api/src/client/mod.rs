@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What goes over the wire is made and judged without any I/O: requests (`request`), replies (`http`) and what they prove
-//! ([`contract`]). [`AsyncClient`] moves them over a [`Runtime`] of the caller's; [`Client`] is the same where every wait blocks.
+//! ([`contract`]), encrypted if it is to be (`tls`). [`AsyncClient`] moves them over a [`Runtime`] of the caller's; [`Client`] is the same where every wait blocks.
 //!
 //! Invariants
 //! * Nothing counts as moved without the server's word and the right count ([`contract`]): a server that knows nothing of
@@ -26,6 +26,9 @@ mod parallel;
 mod request;
 mod runtime;
 mod sessions;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use blocking::Client;
 pub use calls::{AsyncClient, Failed, Got, Stored};
@@ -34,6 +37,8 @@ pub use pace::Pace;
 pub use parallel::{Gathered, Parallel, Uploaded, Ways};
 pub use request::{Credentials, signed_head};
 pub use runtime::{Blocking, BlockingStream, Runtime};
+#[cfg(feature = "tls")]
+pub use tls::TlsSettings;
 
 use crossdock_transport::{exposure::LinkError, remote::ConnectError};
 use std::io;

@@ -3,26 +3,22 @@
 //! ```text
 //!   socket ── records ─► TlsStream ── plaintext ─► Wire          without TLS:  socket ─► Wire
 //!                            │
-//!                            └ Session: no I/O, no clock
+//!                            └ Session (`crate::tls`): no I/O, no clock
 //! ```
 //!
 //! The connection above does not know which it has: both receive into leases and send from them. Cryptography is what the
 //! embedder puts into the configuration (<https://docs.rs/rustls/latest/rustls/crypto/struct.CryptoProvider.html>).
 
-mod session;
 mod stream;
 
 pub(super) use stream::{Greeting, TlsShared, TlsStream};
 
+use crate::tls::PROTOCOL;
 use rustls::ServerConfig;
 use std::{
     fmt,
     sync::{Arc, RwLock},
 };
-
-/// The one protocol that is spoken inside. (<https://www.iana.org/assignments/tls-extensiontype-values>, "TLS
-/// Application-Layer Protocol Negotiation (ALPN) Protocol IDs".)
-const PROTOCOL: &[u8] = b"http/1.1";
 
 /// What a server shows of itself to those who connect by HTTPS: certificates, keys and rules.
 ///

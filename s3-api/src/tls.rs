@@ -1,4 +1,4 @@
-//! One TLS session without I/O: records in, plaintext out, and the other way.
+//! One TLS session without I/O, of a server or a client: records in, plaintext out, and the other way.
 //!
 //! ```text
 //!   records, in the caller's buffer ─► advance ─► plaintext, in the caller's buffer
@@ -13,20 +13,33 @@
 //! * Of what was decrypted at most one record is kept ([`Session::leftover`]): what the caller had no room for.
 //! * After an error nothing is decrypted any more; the alert that says so is in `outgoing`.
 
-use crate::service::UNKNOWN;
 use crossdock_transport::memory::{CopyReason, copy_payload, count_copied};
 use rustls::{
-    ServerConfig,
-    server::{ServerConnectionData as Data, UnbufferedServerConnection},
+    CommonState,
     unbuffered::{
         ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
         WriteTraffic,
     },
 };
+#[cfg(feature = "client")]
+use rustls::{
+    ClientConfig,
+    client::{ClientConnectionData, UnbufferedClientConnection},
+    pki_types::ServerName,
+};
+#[cfg(feature = "server")]
+use rustls::{
+    ServerConfig,
+    server::{ServerConnectionData, UnbufferedServerConnection},
+};
 use std::sync::Arc;
 
+/// The one protocol that is spoken inside. (<https://www.iana.org/assignments/tls-extensiontype-values>, "TLS
+/// Application-Layer Protocol Negotiation (ALPN) Protocol IDs".)
+pub(crate) const PROTOCOL: &[u8] = b"http/1.1";
+
 /// Payload of a record at most. (RFC 8446 §5.1.)
-pub(super) const RECORD_PAYLOAD_BYTES: usize = 1 << 14;
+pub(crate) const RECORD_PAYLOAD_BYTES: usize = 1 << 14;
 /// What a record may take besides: header, nonce, type and tag of any suite that we speak.
 const RECORD_OVERHEAD_BYTES: usize = 32;
 /// A record's header: type, version, length. (RFC 8446 §5.1.)
@@ -38,18 +51,18 @@ const OUTGOING_BYTES_MAX: usize = 256 << 10;
 
 /// How far [`Session::advance`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Advance {
+pub(crate) struct Advance {
     /// Bytes at the front of the input that are not needed any more.
-    pub(super) consumed_bytes: usize,
+    pub(crate) consumed_bytes: usize,
     /// Bytes of plaintext, now at the front of the target.
-    pub(super) plaintext_bytes: usize,
+    pub(crate) plaintext_bytes: usize,
     /// What the session waits for.
-    pub(super) state: State,
+    pub(crate) state: State,
 }
 
 /// What a session waits for, when it has taken what there was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// More records of the handshake.
     Handshake,
     /// Records, or plaintext to encrypt.
@@ -58,9 +71,46 @@ pub(super) enum State {
     PeerClosed,
 }
 
-/// A server's side of one TLS connection.
-pub(super) struct Session {
-    connection: UnbufferedServerConnection,
+/// A side of a connection, as the library has it: the same states on each, of data that is its own.
+pub(crate) trait Side {
+    type Data;
+
+    /// See [`UnbufferedStatus`].
+    fn process<'c, 'i>(&'c mut self, records: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// What both sides have.
+    fn common(&self) -> &CommonState;
+}
+
+#[cfg(feature = "server")]
+impl Side for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, records: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(records)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+}
+
+#[cfg(feature = "client")]
+impl Side for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, records: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(records)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+}
+
+/// One side of one TLS connection.
+pub(crate) struct Session<C: Side> {
+    connection: C,
     /// The end of a decrypted record, which the target had no room for.
     leftover: Vec<u8>,
     leftover_start: usize,
@@ -72,21 +122,48 @@ pub(super) struct Session {
     failed: Option<rustls::Error>,
 }
 
-impl Session {
+#[cfg(feature = "server")]
+impl Session<UnbufferedServerConnection> {
     /// A session that waits for the peer's hello.
     ///
     /// # Errors
     /// The configuration can not be used.
-    pub(super) fn new(config: Arc<ServerConfig>) -> Result<Session, rustls::Error> {
-        let connection = UnbufferedServerConnection::new(config)?;
-        Ok(Session {
+    pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        UnbufferedServerConnection::new(config).map(Session::new)
+    }
+
+    /// The version that was agreed on: `1.2`, `1.3`, or `unknown` before there is any.
+    pub(crate) fn version(&self) -> &'static str {
+        match self.connection.common().protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
+            Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
+            _ => crate::service::UNKNOWN,
+        }
+    }
+}
+
+#[cfg(feature = "client")]
+impl Session<UnbufferedClientConnection> {
+    /// A session with a server of that name, to which it has to say hello: that is in `outgoing` after the first
+    /// [`advance`](Session::advance).
+    ///
+    /// # Errors
+    /// The configuration can not be used.
+    pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, rustls::Error> {
+        UnbufferedClientConnection::new(config, name).map(Session::new)
+    }
+}
+
+impl<C: Side> Session<C> {
+    fn new(connection: C) -> Session<C> {
+        Session {
             connection,
             leftover: Vec::new(),
             leftover_start: 0,
             state: State::Handshake,
             seen_bytes: 0,
             failed: None,
-        })
+        }
     }
 
     /// Takes records off `input` until there is plaintext in `target`, or no whole record is left. What must be sent to the
@@ -97,7 +174,7 @@ impl Session {
     ///
     /// # Errors
     /// The peer does not speak TLS, or breaks its rules.
-    pub(super) fn advance(
+    pub(crate) fn advance(
         &mut self,
         input: &mut [u8],
         target: &mut [u8],
@@ -114,7 +191,7 @@ impl Session {
                 return Ok(advance);
             }
             let input = input.get_mut(advance.consumed_bytes..).unwrap_or_default();
-            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(input);
+            let UnbufferedStatus { mut discard, state } = self.connection.process(input);
             let mut waits = false;
             match state {
                 Err(error) => {
@@ -167,13 +244,10 @@ impl Session {
         }
     }
 
-    /// The version that was agreed on: `1.2`, `1.3`, or [`UNKNOWN`] before there is any.
-    pub(super) fn version(&self) -> &'static str {
-        match self.connection.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
-            Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
-            _ => UNKNOWN,
-        }
+    /// Whether there is plaintext that the caller had no room for.
+    #[cfg(feature = "client")]
+    pub(crate) fn has_plaintext(&self) -> bool {
+        !self.leftover.is_empty()
     }
 
     fn take_leftover(&mut self, target: &mut [u8]) -> usize {
@@ -192,9 +266,9 @@ impl Session {
     /// The alert that tells the peer what it did wrong, if there is one.
     fn collect_alert(&mut self, outgoing: &mut Vec<u8>) {
         // What is to be sent comes before any look at records: none are shown, which must not be looked at again.
-        while self.connection.wants_write() {
+        while self.connection.common().wants_write() {
             let Ok(ConnectionState::EncodeTlsData(mut data)) =
-                self.connection.process_tls_records(&mut []).state
+                self.connection.process(&mut []).state
             else {
                 return;
             };
@@ -209,7 +283,7 @@ impl Session {
     ///
     /// # Errors
     /// The session can not be written to, now or ever.
-    pub(super) fn encrypt(
+    pub(crate) fn encrypt(
         &mut self,
         input: &mut [u8],
         plaintext: &[u8],
@@ -224,7 +298,8 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::encrypt`].
-    pub(super) fn close(&mut self, input: &mut [u8], target: &mut [u8]) -> Result<usize, NotWritable> {
+    #[cfg(feature = "server")]
+    pub(crate) fn close(&mut self, input: &mut [u8], target: &mut [u8]) -> Result<usize, NotWritable> {
         self.write(input, target, |traffic, target| traffic.queue_close_notify(target))
     }
 
@@ -232,7 +307,7 @@ impl Session {
         &mut self,
         input: &mut [u8],
         target: &mut [u8],
-        with: impl Fn(&mut WriteTraffic<'_, Data>, &mut [u8]) -> Result<usize, EncryptError>,
+        with: impl Fn(&mut WriteTraffic<'_, C::Data>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<usize, NotWritable> {
         if self.failed.is_some() {
             return Err(NotWritable);
@@ -242,7 +317,7 @@ impl Session {
         let mut written = 0;
         loop {
             let target = target.get_mut(written..).unwrap_or_default();
-            match self.connection.process_tls_records(seen).state {
+            match self.connection.process(seen).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     return with(&mut traffic, target).map(|bytes| written + bytes).map_err(|_| NotWritable);
                 }
@@ -259,20 +334,20 @@ impl Session {
 
 /// Nothing was encrypted: the session is over, or not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotWritable;
+pub(crate) struct NotWritable;
 
 /// Room that [`Session::encrypt`] needs besides records of payload: for updates of keys and the like that go first.
 const RESERVE_BYTES: usize = 1024;
 
 /// How much plaintext fits into `room` bytes as records.
-pub(super) fn fitting_bytes(room: usize) -> usize {
+pub(crate) fn fitting_bytes(room: usize) -> usize {
     let room = room.saturating_sub(RESERVE_BYTES);
     let whole = room / (RECORD_PAYLOAD_BYTES + RECORD_OVERHEAD_BYTES);
     let rest = room % (RECORD_PAYLOAD_BYTES + RECORD_OVERHEAD_BYTES);
     whole * RECORD_PAYLOAD_BYTES + rest.saturating_sub(RECORD_OVERHEAD_BYTES)
 }
 
-fn encode(data: &mut EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) -> Result<(), rustls::Error> {
+fn encode<D>(data: &mut EncodeTlsData<'_, D>, outgoing: &mut Vec<u8>) -> Result<(), rustls::Error> {
     let at = outgoing.len();
     let mut room = 0;
     loop {
@@ -302,7 +377,8 @@ fn record_bytes(input: &[u8]) -> Option<usize> {
 }
 
 /// How many bytes are missing of the record that is begun in `input`, behind whole ones; none if nothing tells.
-pub(super) fn missing_bytes(input: &[u8]) -> Option<usize> {
+#[cfg(feature = "server")]
+pub(crate) fn missing_bytes(input: &[u8]) -> Option<usize> {
     let begun = input.get(whole_records_bytes(input)..)?;
     record_bytes(begun).map(|bytes| bytes - begun.len())
 }
@@ -316,7 +392,7 @@ fn whole_records_bytes(input: &[u8]) -> usize {
     at
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests {
     use super::*;
     use rustls::{
@@ -326,15 +402,8 @@ mod tests {
     };
     use std::io::{Read, Write};
 
-    #[test]
-    fn a_piece_that_is_sent_fits_into_a_page() {
-        // A peer that takes nothing of a reply holds a page, with TLS as well.
-        use crate::server::wire::{INPUT_BYTES, SEND_PIECE_BYTES};
-        assert!(fitting_bytes(INPUT_BYTES) >= SEND_PIECE_BYTES);
-    }
-
     /// Both ends of a connection: the server's configuration, and a client of `version` that trusts it.
-    fn ends(version: &'static rustls::SupportedProtocolVersion) -> (Session, ClientConnection) {
+    fn ends(version: &'static rustls::SupportedProtocolVersion) -> (Session<UnbufferedServerConnection>, ClientConnection) {
         let made = rcgen::generate_simple_self_signed(vec!["server.test".into()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -352,7 +421,7 @@ mod tests {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let client = ClientConnection::new(Arc::new(client), "server.test".try_into().unwrap()).unwrap();
-        (Session::new(Arc::new(server)).unwrap(), client)
+        (Session::server(Arc::new(server)).unwrap(), client)
     }
 
     fn sent(client: &mut ClientConnection) -> Vec<u8> {
@@ -378,14 +447,14 @@ mod tests {
 
     /// What a server has received and not used, and what it makes of it.
     struct Server {
-        session: Session,
+        session: Session<UnbufferedServerConnection>,
         input: Vec<u8>,
         plaintext: Vec<u8>,
         outgoing: Vec<u8>,
     }
 
     impl Server {
-        fn new(session: Session) -> Server {
+        fn new(session: Session<UnbufferedServerConnection>) -> Server {
             Server { session, input: Vec::new(), plaintext: Vec::new(), outgoing: Vec::new() }
         }
 
