@@ -7,6 +7,9 @@
 //! Every term but the last is fixed by how the store is opened. Each is the most that its queue or budget lets in (`engine/docs/limits.md`
 //! has their names), so that the sum is held by refusing what would exceed it ([`crate::Error::Busy`]), not by hoping. The index grows with
 //! the store; with [`crate::Builder::memory_max`] it gets what the others leave.
+//!
+//! What sessions of transports take is told beside the sum ([`MemoryPlan::beside`]) and is none of it: it is there only when clients come, and is the
+//! most when all of them have all that they may, for which no index should be smaller.
 
 use crate::{
     cache::table_bytes,
@@ -14,8 +17,11 @@ use crate::{
     log::{BATCH_BUFFER_BYTES, memory::buffers_of_core},
     object::OPERATION_BYTES_MAX,
 };
-use crossdock_transport::memory::LEASE_BYTES_MAX;
-use std::fmt;
+use crossdock_transport::{
+    memory::LEASE_BYTES_MAX,
+    remote::{SessionLimits, Transport},
+};
+use std::{fmt, sync::Arc};
 
 /// Messages that a mailbox holds before senders keep them back, and what one takes: its slot, and the work that it carries.
 pub(crate) const MAILBOX_MESSAGES: usize = 4096;
@@ -62,6 +68,8 @@ pub struct MemoryPlan {
     pub index_bytes: u64,
     /// Bytes that it may take before what adds to it is [`Busy`](crate::Error::Busy); none: no bound.
     pub index_bytes_max: Option<u64>,
+    /// What may come beside the sum: for each transport the most that its sessions take, when there are as many as there may be.
+    pub beside: Vec<MemoryTerm>,
 }
 
 /// What the terms are made of.
@@ -155,7 +163,7 @@ impl MemoryPlan {
                 ),
             },
         ];
-        let mut plan = MemoryPlan { terms, index_bytes: 0, index_bytes_max: None };
+        let mut plan = MemoryPlan { terms, index_bytes: 0, index_bytes_max: None, beside: Vec::new() };
         if let Some(bytes_max) = bytes_max {
             let (fixed, least) = (plan.fixed_bytes(), plan.fixed_bytes() + INDEX_BYTES_MIN * per_shard);
             if bytes_max < least {
@@ -169,6 +177,25 @@ impl MemoryPlan {
             plan.index_bytes_max = Some(bytes_max - fixed);
         }
         Ok(plan)
+    }
+
+    /// The same with what the sessions of these transports take.
+    pub(crate) fn beside(
+        mut self,
+        transports: &[Arc<dyn Transport>],
+        limits: &SessionLimits,
+        cores: usize,
+    ) -> MemoryPlan {
+        let term = |transport: &Arc<dyn Transport>| MemoryTerm {
+            name: transport.name(),
+            bytes: (cores as u64).saturating_mul(transport.endpoint_bytes_max(limits)),
+            formula: format!(
+                "beside, if clients come: {cores} cores x {} sessions x {} operations",
+                limits.sessions_max, limits.credits
+            ),
+        };
+        self.beside = transports.iter().map(term).collect();
+        self
     }
 
     /// Bytes of all terms that do not depend on what is stored.
@@ -197,7 +224,11 @@ impl fmt::Display for MemoryPlan {
             Some(most) => self.fixed_bytes() + most,
             None => self.bytes(),
         };
-        write!(formatter, "{:<16} {:>9.1} MiB", "most", mib(sum))
+        write!(formatter, "{:<16} {:>9.1} MiB", "most", mib(sum))?;
+        for term in &self.beside {
+            write!(formatter, "\n{:<16} {:>9.1} MiB  {}", term.name, mib(term.bytes), term.formula)?;
+        }
+        Ok(())
     }
 }
 
@@ -228,5 +259,20 @@ mod tests {
         }
         assert!(text.contains(&format!("{:.1} MiB", bound as f64 / 1_048_576.0)), "{text}");
         assert!(MemoryPlan::new(SIZES, Some(free.fixed_bytes())).is_err());
+    }
+
+    /// What sessions may take is told, and is no part of the sum; it follows from how many there may be.
+    #[test]
+    fn sessions_of_transports_are_beside_the_sum() {
+        use crossdock_transport::loopback::Loopback;
+        let transports: [Arc<dyn Transport>; 1] = [Arc::new(Loopback::new())];
+        let limits = SessionLimits { sessions_max: 100, credits: 8, ..SessionLimits::default() };
+        let free = MemoryPlan::new(SIZES, None).unwrap();
+        let plan = free.clone().beside(&transports, &limits, 2);
+        assert_eq!((plan.fixed_bytes(), plan.bytes()), (free.fixed_bytes(), free.bytes()));
+        let [term] = &plan.beside[..] else { panic!("{:?}", plan.beside) };
+        assert_eq!((term.name, term.bytes), ("loopback", 2 * 100 * (4096 + 8 * 512)));
+        assert_eq!(plan.to_string().strip_prefix(&free.to_string()).unwrap().lines().count(), 2);
+        assert!(plan.to_string().ends_with("2 cores x 100 sessions x 8 operations"));
     }
 }

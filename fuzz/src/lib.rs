@@ -65,6 +65,8 @@ pub const PROTOCOL: &[Target] = &[
 #[cfg(feature = "engine")]
 pub const ENGINE: &[Target] = &[
     Target::new("rdma_token", targets::rdma_token::run, targets::rdma_token::seeds),
+    // Memory is handed over for each input.
+    Target::new("shm_lines", targets::shm_lines::run, targets::shm_lines::seeds).costing(100),
     Target::new("client_reply", targets::client_reply::run, targets::client_reply::seeds),
     Target::new("log_batch", targets::log_batch::run, targets::log_batch::seeds),
     Target::new("log_entry", targets::log_entry::run, targets::log_entry::seeds),

@@ -14,18 +14,18 @@
 //! * After an error nothing is decrypted any more; the alert that says so is in `outgoing`.
 
 use crossdock_transport::memory::{CopyReason, copy_payload, count_copied};
+#[cfg(feature = "client")]
+use rustls::{
+    ClientConfig,
+    client::{ClientConnectionData, UnbufferedClientConnection},
+    pki_types::ServerName,
+};
 use rustls::{
     CommonState,
     unbuffered::{
         ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
         WriteTraffic,
     },
-};
-#[cfg(feature = "client")]
-use rustls::{
-    ClientConfig,
-    client::{ClientConnectionData, UnbufferedClientConnection},
-    pki_types::ServerName,
 };
 #[cfg(feature = "server")]
 use rustls::{
@@ -149,7 +149,10 @@ impl Session<UnbufferedClientConnection> {
     ///
     /// # Errors
     /// The configuration can not be used.
-    pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, rustls::Error> {
+    pub(crate) fn client(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, rustls::Error> {
         UnbufferedClientConnection::new(config, name).map(Session::new)
     }
 }
@@ -267,9 +270,7 @@ impl<C: Side> Session<C> {
     fn collect_alert(&mut self, outgoing: &mut Vec<u8>) {
         // What is to be sent comes before any look at records: none are shown, which must not be looked at again.
         while self.connection.common().wants_write() {
-            let Ok(ConnectionState::EncodeTlsData(mut data)) =
-                self.connection.process(&mut []).state
-            else {
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process(&mut []).state else {
                 return;
             };
             if encode(&mut data, outgoing).is_err() {
@@ -392,7 +393,8 @@ fn whole_records_bytes(input: &[u8]) -> usize {
     at
 }
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 mod tests {
     use super::*;
     use rustls::{
@@ -403,7 +405,9 @@ mod tests {
     use std::io::{Read, Write};
 
     /// Both ends of a connection: the server's configuration, and a client of `version` that trusts it.
-    fn ends(version: &'static rustls::SupportedProtocolVersion) -> (Session<UnbufferedServerConnection>, ClientConnection) {
+    fn ends(
+        version: &'static rustls::SupportedProtocolVersion,
+    ) -> (Session<UnbufferedServerConnection>, ClientConnection) {
         let made = rcgen::generate_simple_self_signed(vec!["server.test".into()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -407,6 +407,7 @@ impl Builder {
             read_cache_bytes,
         };
         let memory = MemoryPlan::new(sizes, self.memory_max)?;
+        let memory = memory.beside(&self.transports, &self.session_limits, cores);
         let shard_count = u64::from(first.geometry.shard_count);
         let index_bytes_max = memory.index_bytes_max.map_or(u64::MAX, |bytes| bytes / shard_count);
         let plan = CorePlan {

@@ -17,7 +17,7 @@ import pytest
 from botocore.config import Config
 
 from conftest import ACCESS_KEY, SECRET_KEY
-from server import Server
+from server import Server, certificates
 from wire import REGION
 
 pytestmark = pytest.mark.rdma_client
@@ -229,6 +229,62 @@ def test_another_user_has_to_be_let_in(tmp_path_factory):
             shutil.rmtree(directory_of_nobody)
     finally:
         shutil.rmtree(directory)
+
+
+def test_requests_go_by_https(tmp_path_factory, tmp_path):
+    # Bytes over shared memory and in bodies, asked for by HTTPS: of a server that somebody vouches for who was named, and of no other.
+    if os.environ.get("CROSSDOCK_ENDPOINT"):
+        pytest.skip("memory is shared with a server of this host only")
+    directory = tmp_path_factory.mktemp("https")
+    authority, options = certificates(directory)
+    socket, program = str(directory / "shm"), os.environ["CROSSDOCK_SERVER"]
+    server = Server(program, directory / "data", ACCESS_KEY, SECRET_KEY, ["--shm", socket, *options])
+    port = server.address.rsplit(":", 1)[1]
+    source, target = tmp_path / "source", tmp_path / "target"
+    expected = written(source, 3_000_001)
+
+    def run(host, *arguments, **variables):
+        command = [pathlib.Path(program).with_name("rdma-client"), "--server", f"https://{host}:{port}", *map(str, arguments)]
+        environment = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY, **variables)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    boto3.client(
+        "s3", endpoint_url=f"https://127.0.0.1:{port}", region_name=REGION, aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY, verify=authority,
+    ).create_bucket(Bucket="bucket")
+    over = ("--ca-file", authority, "--shm", socket, "--require")
+    assert run("127.0.0.1", *over, "put", source, "s3://bucket/key").stdout == "put 3000001 bytes over shared memory\n"
+    fetched = run("localhost", "--shm", socket, "get", "s3://bucket/key", target, AWS_CA_BUNDLE=authority)
+    assert fetched.stdout == "got 3000001 bytes over shared memory\n", fetched.stderr
+    assert hashlib.sha256(target.read_bytes()).hexdigest() == expected
+    nowhere = ("--ca-file", authority, "--shm", str(tmp_path / "nothing"))
+    assert "over HTTP: no shared memory" in run("127.0.0.1", *nowhere, "get", "s3://bucket/key", target).stdout
+    assert hashlib.sha256(target.read_bytes()).hexdigest() == expected
+    stranger = run("127.0.0.1", "--shm", socket, "--require", "put", source, "s3://bucket/key")
+    assert stranger.returncode == 1 and re.search("certificate|vouch", stranger.stderr), stranger.stderr
+    assert server.stop() == 0
+
+
+def test_the_region_is_that_of_the_environment(setting, tmp_path):
+    # AWS_REGION goes before AWS_DEFAULT_REGION; the server says which region a signature named only where it has one of its own.
+    directory = tmp_path / "regional"
+    directory.mkdir()
+    program, socket = os.environ["CROSSDOCK_SERVER"], str(directory / "shm")
+    extra = ["--shm", socket, "--region", "eu-west-1"]
+    server = Server(program, directory / "data", ACCESS_KEY, SECRET_KEY, extra)
+    address = server.address.removeprefix("http://")
+
+    def head(**variables):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environment.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY, **variables)
+        command = [setting.program, "--server", address, "--shm", socket, "get", "s3://no-bucket/key", tmp_path / "target"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return done.stdout + done.stderr
+
+    assert "404" in head(AWS_REGION="eu-west-1", AWS_DEFAULT_REGION="us-east-1")
+    assert "404" in head(AWS_DEFAULT_REGION="eu-west-1")
+    assert "404" not in head(AWS_DEFAULT_REGION="us-east-1")
+    assert server.stop() == 0
 
 
 def test_failures_are_told(setting, tmp_path):

@@ -20,6 +20,8 @@ pub mod put_request;
 pub mod rdma_token;
 pub mod request_documents;
 pub mod request_head;
+#[cfg(feature = "engine")]
+pub mod shm_lines;
 pub mod signature;
 #[cfg(feature = "engine")]
 pub mod store_vs_model;

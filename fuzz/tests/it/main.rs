@@ -72,7 +72,7 @@ macro_rules! targets {
 targets! {
     request_head chunked_body signature header_values operation typed_request presigned_query request_documents
     bucket_policy post_form object_headers put_request whole_request structured_request
-    rdma_token client_reply log_batch log_entry superblock checkpoint_chunk store_vs_model
+    rdma_token shm_lines client_reply log_batch log_entry superblock checkpoint_chunk store_vs_model
 }
 
 #[test]

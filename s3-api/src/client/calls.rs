@@ -38,7 +38,7 @@ const IDLE_MAX: usize = 64;
 /// second, so that calls at a time need a session each.
 ///
 /// A session that the server does not know any more, or that this side found to be broken before it sent anything, is made anew once for a
-/// call if its link can be ([`Link::renew`]), and the call goes on: nothing was stored and no byte moved then. After any other failure
+/// call if its link can be ([`Link::renew`]), or bound again ([`Link::bindable`]), and the call goes on: nothing was stored and no byte moved then. After any other failure
 /// nothing is repeated, because what became of the first request is not known.
 ///
 /// # Cancellation

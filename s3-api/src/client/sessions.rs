@@ -4,6 +4,7 @@
 //!   ShmClient ── the server names it ─► Session ── POST /.crossdock-shm/bind ─► this client's
 //!   RdmaClient ── POST /.s3rdma-rc/connect, its queue pair ─► the server's queue pair ─► Session, this client's
 //!   Session, lost ── POST /.s3rdma-rc/connect ─► the same memory, another session
+//!                 ── POST /.crossdock-shm/bind ─► the same memory, which was nobody's for want of use
 //! ```
 
 use super::{AsyncClient, ClientError, Fallback, calls::refused, runtime::Runtime};
@@ -204,6 +205,13 @@ impl<R: Runtime> AsyncClient<R> {
         };
         if !is_lost || mem::replace(&mut known.tried, true) {
             return false;
+        }
+        if fallback == Fallback::SessionEnded {
+            // What the server has said meanwhile: another name, or that it is gone.
+            session.poll();
+            if let Some(name) = session.link().bindable() {
+                return self.bind(name).await.is_ok();
+            }
         }
         for _ in 0..RENEWAL_STEPS {
             let lost = session.link().session();

@@ -125,6 +125,23 @@ impl Bench {
         Bench::remote(transport, |remote| remote.grace = grace)
     }
 
+    /// As [`Bench::patient`], by HTTPS.
+    pub(crate) fn secure(
+        transport: Arc<dyn Transport>,
+        grace: Duration,
+        settings: Arc<TlsSettings>,
+    ) -> Bench {
+        Bench::of(
+            tempfile::tempdir().unwrap(),
+            by_policies(accounts()),
+            BucketDefaults::default(),
+            Some(transport),
+            |remote| remote.grace = grace,
+            |server| server.with_tls(settings),
+            WAIT,
+        )
+    }
+
     /// As [`Bench::with`], with terms of a test's own for what goes over transports.
     pub(crate) fn remote(
         transport: Arc<dyn Transport>,

@@ -1,7 +1,7 @@
 //! The client against the server: what it says happened is what happened.
 
 use crate::{
-    bench::{ALICE, Bench},
+    bench::{ALICE, BOB, Bench},
     faults::replies::scripted,
 };
 use crossdock_s3::{
@@ -79,10 +79,14 @@ fn failures_are_told_and_the_buffer_comes_back() {
     // One byte too little for the whole, and enough for the range.
     let buffer = session.buffer(10).unwrap();
     assert_eq!(over.get_into("bucket", "key", Some(0..10), buffer).unwrap().way, Way::Transport);
-    // Bound by nobody: the server knows no such session.
+    // Bound by somebody else: to this one the server knows no such session.
     let mut stranger = client(&bench.host(), Policy::Prefer);
     let shared = ShmClient::connect(bench.socket(), 1 << 20, same_user_or_root).unwrap();
     let unbound = stranger.open_shm(shared).unwrap();
+    let (key, secret) = BOB;
+    let bob = Credentials { access_key: key.into(), secret: secret.into(), region: "us-east-1".into() };
+    let mut bob = Client::new(&bench.host(), bob, crate::bench::now);
+    bob.bind(unbound.link().session().unwrap()).unwrap();
     let got = stranger.get_into("bucket", "key", None, unbound.buffer(5000).unwrap()).unwrap();
     assert_eq!((got.way, got.bytes), (Way::Http(Fallback::SessionEnded), 5000));
     let stored = stranger.put_from("bucket", "new", &[], got.buffer, 5000).unwrap();

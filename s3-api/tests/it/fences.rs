@@ -142,6 +142,51 @@ fn a_session_has_ended_when_its_client_is_told_so() {
 }
 
 #[test]
+fn a_principal_has_its_share_and_no_more() {
+    // Shows that whoever has its share under way is told to slow down, at once and by whichever session, that nobody else is, and that there is
+    // room again afterwards.
+    let faults = SimulatedFaults { retries_max: u32::MAX, ..SimulatedFaults::none(3) };
+    let nic = SimulatedNic::new(faults);
+    let bench = Bench::remote(Arc::new(nic.clone()), |remote| {
+        (remote.principal_transfers_max, remote.stall_max) = (2, Duration::from_secs(3));
+    });
+    let mut http = bench.client(ALICE);
+    assert_eq!(http.call(Put, "/bucket", &[], b"").status, 200);
+    // Until there are three on one core: a session is of the core that its connect came to.
+    let mut all: Vec<Card> = Vec::new();
+    let core = loop {
+        all.push(Card::connect(&nic, &mut bench.client(ALICE), 1 << 20));
+        let on = |core| all.iter().filter(|card| card.session.core() == core).count();
+        if let Some(core) = (0..2).find(|core| on(*core) == 3) {
+            break core;
+        }
+    };
+    let mut others: Vec<Card> = Vec::new();
+    while others.last().is_none_or(|card| card.session.core() != core) {
+        others.push(Card::connect(&nic, &mut bench.client(BOB), 1 << 20));
+    }
+    let cards: Vec<&Card> = all.iter().filter(|card| card.session.core() == core).collect();
+    let stalled: Vec<_> = cards[..2]
+        .iter()
+        .map(|card| {
+            card.memory.fall_silent();
+            call(&bench, Put, "/bucket/stalled", card.token(1 << 20, Access::Read), "600000")
+        })
+        .collect();
+    let put = |http: &mut Client, card: &Card, key: &str| {
+        http.call(Put, &format!("/bucket/{key}"), &[(TOKEN, &card.token(1 << 20, Access::Read))], b"")
+    };
+    wait_until("two are under way", || put(&mut http, cards[2], "refused").status == 503);
+    let reply = put(&mut http, cards[2], "refused");
+    assert_eq!((reply.status, &*reply.code(), reply.header(REPLY)), (503, "SlowDown", None));
+    assert_eq!(put(&mut bench.client(BOB), others.last().unwrap(), "bob").status, 200);
+    for call in stalled {
+        assert_eq!(call.join().unwrap().status, 500);
+    }
+    assert_eq!(put(&mut http, cards[2], "after").status, 200);
+}
+
+#[test]
 fn a_peer_that_fell_silent_holds_nobody_up() {
     // Shows that a transfer of which nothing moves any more is ended long before a deadline that is far away, so that who stalls with
     // many does not have the memory of a core for as long as that.

@@ -29,17 +29,17 @@ use std::{
     task::{Context, Poll},
 };
 
-const PEER: fn() -> Peer = || Peer { address: ([192, 0, 2, 1], 1).into(), secure: false };
+pub(crate) const PEER: fn() -> Peer = || Peer { address: ([192, 0, 2, 1], 1).into(), secure: false };
 
 /// A body that hands out its pieces when it is asked, and counts how often it was.
-struct Pieces {
+pub(crate) struct Pieces {
     pieces: VecDeque<Vec<u8>>,
     asked: Arc<AtomicUsize>,
     /// Whether it comes to its end, or stands still there.
     ends: bool,
 }
 
-fn pieces(pieces: impl IntoIterator<Item = Vec<u8>>) -> Pieces {
+pub(crate) fn pieces(pieces: impl IntoIterator<Item = Vec<u8>>) -> Pieces {
     Pieces { pieces: pieces.into_iter().collect(), asked: Arc::default(), ends: true }
 }
 
@@ -65,7 +65,7 @@ impl Body for Pieces {
 }
 
 /// A signed request, as a stack hands it over.
-fn request(
+pub(crate) fn request(
     (access_key, secret): (&str, &str),
     method: Method,
     path: &str,
@@ -119,7 +119,7 @@ fn call(front: &HttpFront, request: http::Request<Pieces>) -> Reply {
     })
 }
 
-fn front(bench: &Bench) -> HttpFront {
+pub(crate) fn front(bench: &Bench) -> HttpFront {
     HttpFront::new(bench.engine().clone(), bench.service(), ServerLimits::default())
 }
 

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod bench;
+mod cancelled;
 mod client;
 mod conditions;
 mod configurations;
@@ -28,6 +29,7 @@ mod revoked;
 mod rights;
 mod steering;
 mod tls;
+mod tls_client;
 mod together;
 mod unsigned;
 mod uploads;

@@ -20,6 +20,7 @@ use std::{
     cell::{Cell, RefCell},
     os::fd::BorrowedFd,
     sync::Arc,
+    time::Duration,
 };
 
 /// A client of a simulated card. Its memory is good for any of its queue pairs.
@@ -282,6 +283,59 @@ fn parts_and_ranges_go_over_the_new_session() {
     assert_eq!((gathered.ways.over_transport, gathered.ways.over_http), (3, 0));
     assert_eq!((gathered.bytes, session.link().renewals.get()), (bytes, 2));
     assert!(gathered.buffer[..] == expected[..]);
+}
+
+/// What is not used ends, as if it had not been for long.
+fn let_idle(bench: &Bench) {
+    for core in 0..2 {
+        let look = bench.engine().on_core(core, |engine| async move {
+            let endpoint = engine.core().endpoint("shm").unwrap();
+            let begin = Duration::from_nanos(engine.core().now().0);
+            endpoint.expire_idle(begin);
+            endpoint.expire_idle(begin + endpoint.limits().idle_max);
+            Ok(())
+        });
+        block_on(look).unwrap();
+    }
+}
+
+#[test]
+fn shared_memory_that_was_not_used_for_long_is_bound_again() {
+    // Shows that a client which rested goes on over its memory, also where nothing else is allowed, one call or many at a time, parts and
+    // ranges too; and that what moved bytes under the old name moves none under the new one.
+    let bench = Bench::new();
+    let mut client = crate::client::client(&bench.host(), Policy::Require);
+    client.exchange(Method::Put, "/bucket", &[], b"").unwrap();
+    let session = crate::client::session(&bench, &mut client);
+    let mut buffer = session.buffer(300_000).unwrap();
+    buffer.iter_mut().zip(0u32..).for_each(|(byte, at)| *byte = (at * 7 + 1) as u8);
+    let expected = buffer.to_vec();
+    let first = session.link().session();
+    let_idle(&bench);
+    let stored = client.put_from("bucket", "key", &[], buffer, 300_000).unwrap();
+    assert_eq!(stored.way, Way::Transport);
+    assert_ne!(session.link().session(), first);
+    let mut buffer = stored.buffer;
+    buffer.fill(0);
+    let_idle(&bench);
+    let got = client.get_into("bucket", "key", None, buffer).unwrap();
+    assert_eq!((got.way, got.bytes), (Way::Transport, 300_000));
+    assert!(got.buffer[..] == expected[..]);
+    let parallel = Parallel { part_bytes: 100_000, in_flight: 3 };
+    let many = crate::many_at_once::client(&bench, &Asking::default(), Policy::Require);
+    for _ in 0..3 {
+        let_idle(&bench);
+        let get = || async {
+            let got = many.get_into("bucket", "key", None, session.buffer(5000 * 60).unwrap()).await.unwrap();
+            assert_eq!((got.way, got.bytes), (Way::Transport, 300_000));
+        };
+        block_on(zip(get(), get()));
+        let_idle(&bench);
+        let gathered =
+            block_on(many.gather_into("bucket", "key", session.buffer(300_000).unwrap(), parallel));
+        assert_eq!(gathered.unwrap().ways.over_transport, 3);
+    }
+    assert_eq!(session.quarantined_bytes(), 0);
 }
 
 #[test]

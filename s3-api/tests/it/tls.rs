@@ -26,12 +26,12 @@ use std::{
     time::Duration,
 };
 
-const NAME: &str = "server.test";
+pub(crate) const NAME: &str = "server.test";
 /// Longer than any wait that is expected to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A certificate that vouches for itself, and what a server shows of it.
-fn certificate() -> (CertificateDer<'static>, ServerConfig) {
+pub(crate) fn certificate() -> (CertificateDer<'static>, ServerConfig) {
     let made = rcgen::generate_simple_self_signed(vec![NAME.into(), "127.0.0.1".into()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let certificate = made.cert.der().clone();
@@ -45,7 +45,7 @@ fn certificate() -> (CertificateDer<'static>, ServerConfig) {
 }
 
 /// A client's side that trusts `certificate`, before its first byte.
-fn session(
+pub(crate) fn session(
     certificate: &CertificateDer<'static>,
     version: &'static SupportedProtocolVersion,
 ) -> ClientConnection {
@@ -61,14 +61,14 @@ fn session(
 }
 
 /// A server that speaks HTTPS, and the certificate to know it by.
-struct Secure {
-    bench: Bench,
+pub(crate) struct Secure {
+    pub(crate) bench: Bench,
     settings: Arc<TlsSettings>,
-    certificate: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 impl Secure {
-    fn new(limits: ServerLimits) -> Secure {
+    pub(crate) fn new(limits: ServerLimits) -> Secure {
         let (certificate, config) = certificate();
         let settings = Arc::new(TlsSettings::new(config));
         Secure { bench: Bench::limited(limits, Some(settings.clone())), settings, certificate }
@@ -93,7 +93,7 @@ impl Secure {
         assert_eq!(client.call(Get, "/absent", &[], b"").code(), "NoSuchBucket");
     }
 
-    fn metric(&self, name: &str) -> u64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = render(self.bench.server.metrics(), &[], &[]);
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
         line.rsplit(' ').next().unwrap().parse().unwrap()

@@ -164,6 +164,13 @@ pub trait Link {
         None
     }
 
+    /// The name that the session has now, where a server that says that there is no such session may have all of it, as nobody's: it does that to
+    /// one that was not used for long, and tells the link another name. To be bound, over the same memory and with what is exposed of
+    /// it. None for most kinds of links: theirs are to be [made anew](Link::renew).
+    fn bindable(&self) -> Option<SessionId> {
+        None
+    }
+
     /// How many requests that name memory of the session may be under way at a time. A server may refuse one more.
     fn requests_max(&self) -> usize {
         usize::MAX

@@ -3,17 +3,20 @@
 //! ```text
 //!   Wrapped<T>   is a transport itself, and passes the conformance suite if T does and nothing is made to fail
 //!     operation ──► before: Pass ──► inner session ──► after ──► completion
-//!                           Delay(polls) ──┘             ▲
-//!                           Fail(error) ─────────────────┘   the inner session never sees it
+//!                           Delay(polls) ──┘             ▲    ▲ Late(polls), Lost: done, and told so later, or with the session's end
+//!                           Fail(error) ─────────────────┘      the inner session never sees it
 //! ```
 //!
-//! There is no fate that drops an operation or lets it pass those before it. Operations of a session complete in the order of their posts, which
-//! users of a session rely on and the conformance suite asks for: one that is overtaken is a transport with a fault, and none that users have to
-//! bear. And one that never completes has its memory for as long as its session lives, which a wrapper can not end: it would take away what it
-//! was lent. Both are what a card does inside: [`simulated`](crate::simulated) loses packets and sends them again, lets sessions
-//! overtake each other, falls silent and breaks connections, by seed. A `Delay` of `u32::MAX` polls is an operation that hangs until its session ends.
+//! Operations of a session complete in the order of their posts, which users of a session rely on and the conformance suite asks for: one
+//! that is overtaken on its own session is a transport with a fault, and none that users have to bear. So what reorders here does it
+//! between sessions, of which nothing is promised: the bytes of a [`Fate::Late`] operation are moved at once, and other sessions' that were
+//! posted after it complete before. And what is lost is the completion alone ([`Fate::Lost`]): its memory is the operation's until the session
+//! ends, as it is of a card that never says that it is done. Who waits has to have a deadline, and to end the session then.
 //!
-//! [`Tracer`] writes operations to the log and counts them. [`Recorder`] keeps the last of them. [`Faults`] delays and fails them by seed, the same way in every run.
+//! What happens to packets is a card's affair: [`simulated`](crate::simulated) loses them and sends them again, falls silent and breaks
+//! connections, by seed.
+//!
+//! [`Tracer`] writes operations to the log and counts them. [`Recorder`] keeps the last of them. [`Faults`] makes all of these happen by seed, the same way in every run.
 
 mod faults;
 mod recorder;
@@ -47,6 +50,12 @@ pub enum Fate {
     Delay(u32),
     /// It does not go on, and completes with this error when those before it are done.
     Fail(TransferError),
+    /// It goes on, and so many polls after it was done it completes. Those behind it on its session wait with it; those of other sessions
+    /// overtake it.
+    Late(u32),
+    /// It goes on, and its completion does not come before its session has ended: it says [`TransferError::Ended`] then, whatever was
+    /// moved. Those behind it on its session wait with it.
+    Lost,
 }
 
 /// A look at the operations of one core.

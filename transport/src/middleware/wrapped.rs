@@ -69,6 +69,11 @@ impl<T: Transport> Transport for Wrapped<T> {
         self.inner.register_foreign(memory)
     }
 
+    fn endpoint_bytes_max(&self, limits: &SessionLimits) -> u64 {
+        // Each operation has a place here, too.
+        self.inner.endpoint_bytes_max(limits).saturating_add(limits.bytes_max(0))
+    }
+
     fn open(&self, options: EndpointOptions) -> io::Result<Rc<dyn Endpoint>> {
         let middleware = (self.make)(options.core);
         let inner = self.inner.open(options)?;
@@ -119,6 +124,7 @@ struct Operation {
     remote: RemoteSlice,
     kind: Kind,
     state: State,
+    told: Told,
 }
 
 /// What becomes of the memory of an operation; a lease is read into.
@@ -132,7 +138,18 @@ enum Kind {
 enum State {
     Held(u32),
     Forwarded(Pending),
+    /// The inner session is done with it, and its memory is back in the outer queue.
+    Done(Result<u32, TransferError>),
     Failed(TransferError),
+}
+
+/// When whoever waits is told that it is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// After so many polls.
+    After(u32),
+    /// When the session has ended.
+    WithTheEnd,
 }
 
 impl WrappedEndpoint {
@@ -269,7 +286,7 @@ impl Session {
                 State::Held(_) => operation.state = State::Failed(TransferError::Cancelled),
                 // Its end is found by a poll, as ever.
                 State::Forwarded(pending) => pending.cancel(),
-                State::Failed(_) => {}
+                State::Done(_) | State::Failed(_) => {}
             }
         }));
         session
@@ -277,13 +294,15 @@ impl Session {
 
     fn post(&self, slot: Slot, access: Access, remote: RemoteSlice, memory: Memory, kind: Kind) -> Pending {
         let observed = Observed { session: self.id, access, bytes: remote.bytes() };
-        let state = match self.middleware.before(&observed) {
-            Fate::Pass => State::Held(0),
-            Fate::Delay(polls) => State::Held(polls),
-            Fate::Fail(error) => State::Failed(error),
+        let (state, told) = match self.middleware.before(&observed) {
+            Fate::Pass => (State::Held(0), Told::After(0)),
+            Fate::Delay(polls) => (State::Held(polls), Told::After(0)),
+            Fate::Fail(error) => (State::Failed(error), Told::After(0)),
+            Fate::Late(polls) => (State::Held(0), Told::After(polls)),
+            Fate::Lost => (State::Held(0), Told::WithTheEnd),
         };
         let (id, pending) = self.credits.post(slot, memory);
-        self.line.borrow_mut().push_back(Operation { id, observed, remote, kind, state });
+        self.line.borrow_mut().push_back(Operation { id, observed, remote, kind, state, told });
         self.forward();
         if !self.inner.is_open() {
             // Perhaps no poll gets here any more.
@@ -292,20 +311,28 @@ impl Session {
         pending
     }
 
-    /// Whoever is first of those held has waited one poll more.
+    /// Whoever is first of those held has waited one poll more, and so has whoever is done and not told.
     fn count_down(&self) {
         let mut line = self.line.borrow_mut();
+        if let Some(Operation { state: State::Done(_), told: Told::After(polls), .. }) = line.front_mut() {
+            *polls = polls.saturating_sub(1);
+        }
         let first = line.iter_mut().find_map(|operation| match &mut operation.state {
             State::Held(polls) => Some(polls),
-            State::Forwarded(_) | State::Failed(_) => None,
+            State::Forwarded(_) | State::Done(_) | State::Failed(_) => None,
         });
         if let Some(polls) = first {
             *polls = polls.saturating_sub(1);
         }
     }
 
+    /// Whether nothing here counts polls: what is not told before the end needs none.
     fn is_forwarded(&self) -> bool {
-        self.line.borrow().iter().all(|operation| matches!(operation.state, State::Forwarded(_)))
+        self.line.borrow().iter().all(|operation| match operation.state {
+            State::Forwarded(_) => true,
+            State::Done(_) => operation.told == Told::WithTheEnd,
+            State::Held(_) | State::Failed(_) => false,
+        })
     }
 
     /// Gives the inner session what is due, in order. A session that ended makes nobody wait.
@@ -333,7 +360,7 @@ impl Session {
                     };
                     operation.state = State::Forwarded(pending);
                 }
-                State::Forwarded(_) | State::Failed(_) => {}
+                State::Forwarded(_) | State::Done(_) | State::Failed(_) => {}
             }
         }
     }
@@ -353,18 +380,22 @@ impl Session {
     fn take_done(&self) -> Option<(Operation, Result<u32, TransferError>)> {
         let mut line = self.line.borrow_mut();
         let head = line.front_mut()?;
-        let result = match &mut head.state {
-            State::Held(_) => return None,
-            State::Failed(error) => Err(*error),
-            State::Forwarded(pending) => {
-                // Whoever waits is woken by the outer completion; this is looked at in polls.
-                let mut context = Context::from_waker(Waker::noop());
-                let Poll::Ready(Completion { result, memory }) = Pin::new(pending).poll(&mut context) else {
-                    return None;
-                };
-                self.credits.with_memory(head.id, |home| *home = memory);
-                result.map_err(TransferError::from)
-            }
+        if let State::Forwarded(pending) = &mut head.state {
+            // Whoever waits is woken by the outer completion; this is looked at in polls.
+            let mut context = Context::from_waker(Waker::noop());
+            let Poll::Ready(Completion { result, memory }) = Pin::new(pending).poll(&mut context) else {
+                return None;
+            };
+            self.credits.with_memory(head.id, |home| *home = memory);
+            head.state = State::Done(result.map_err(TransferError::from));
+        }
+        let is_open = self.inner.is_open();
+        let result = match (&head.state, head.told) {
+            (State::Held(_) | State::Forwarded(_), _) => return None,
+            (State::Failed(error), _) => Err(*error),
+            (State::Done(_), Told::After(1..) | Told::WithTheEnd) if is_open => return None,
+            (State::Done(_), Told::WithTheEnd) => Err(TransferError::Ended),
+            (State::Done(result), Told::After(_)) => *result,
         };
         line.pop_front().map(|operation| (operation, result))
     }

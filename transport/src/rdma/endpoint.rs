@@ -36,6 +36,17 @@ use std::{
 
 /// Work requests of one session that may be in the device.
 const DEPTH_MAX: usize = 128;
+/// What a driver keeps of a queue pair at most: its work requests, with [`PIECES_MAX`] pieces each, and receives.
+pub(super) const PAIR_BYTES_MAX: u64 = 72 << 10;
+/// What it keeps of a completion.
+const COMPLETION_BYTES: u64 = 64;
+
+/// What a rail's queue of completions takes at most, of an endpoint with those limits.
+pub(super) fn completions_bytes_max(limits: &SessionLimits) -> u64 {
+    let depth = limits.credits.saturating_mul(2).clamp(8, DEPTH_MAX);
+    let entries = limits.sessions_max.saturating_mul(depth + 1 + INBOX_DEPTH);
+    (entries as u64).saturating_mul(COMPLETION_BYTES)
+}
 
 /// Pieces of one work request; what a device has less of counts.
 const PIECES_MAX: usize = 16;

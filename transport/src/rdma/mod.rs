@@ -64,7 +64,7 @@ pub use link::RdmaLink;
 
 use crate::{
     memory::Arena,
-    remote::{Capabilities, Endpoint, EndpointOptions, Medium, Transport},
+    remote::{Capabilities, Endpoint, EndpointOptions, Medium, SessionLimits, Transport},
 };
 use endpoint::RdmaEndpoint;
 use library::{Library, library};
@@ -169,6 +169,13 @@ impl Transport for Rdma {
             }
             result => result,
         }
+    }
+
+    fn endpoint_bytes_max(&self, limits: &SessionLimits) -> u64 {
+        let rails = self.rails.rails.len() as u64;
+        // Without a rail there are no sessions.
+        let sessions = if rails == 0 { 0 } else { limits.bytes_max(endpoint::PAIR_BYTES_MAX) };
+        rails.saturating_mul(endpoint::completions_bytes_max(limits)).saturating_add(sessions)
     }
 
     fn open(&self, options: EndpointOptions) -> io::Result<Rc<dyn Endpoint>> {

@@ -165,6 +165,12 @@ pub trait Transport: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// The most memory that one endpoint takes beside the arena, in bytes, when it has as many sessions as it may: its own, and what drivers
+    /// keep for it. For the sum that is told when a store is opened. Unless a backend knows better, what [`SessionLimits::bytes_max`] says.
+    fn endpoint_bytes_max(&self, limits: &SessionLimits) -> u64 {
+        limits.bytes_max(0)
+    }
+
     /// The queues of one core, to be used on the calling thread.
     ///
     /// # Errors

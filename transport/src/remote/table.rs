@@ -16,6 +16,20 @@ pub struct SessionLimits {
     pub idle_max: Duration,
 }
 
+/// What a session takes by itself: its entry, its queue, what a backend keeps of it.
+const SESSION_BYTES: u64 = 4 << 10;
+/// What an operation takes: its slot, its place in the session's line, the pieces of its memory.
+const OPERATION_BYTES: u64 = 512;
+
+impl SessionLimits {
+    /// What as many sessions as there may be take of memory at most, each with all its credits in use, and with `session_bytes` of the backend's own.
+    pub fn bytes_max(&self, session_bytes: u64) -> u64 {
+        let operations = (self.credits as u64).saturating_mul(OPERATION_BYTES);
+        let session = SESSION_BYTES.saturating_add(operations).saturating_add(session_bytes);
+        (self.sessions_max as u64).saturating_mul(session)
+    }
+}
+
 impl Default for SessionLimits {
     fn default() -> SessionLimits {
         let idle_max = Duration::from_secs(300);

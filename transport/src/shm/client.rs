@@ -26,7 +26,8 @@ const GAP_BYTES: u64 = 4096;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The session's name: to be named in a request, and part of every token.
+    /// The session's name: to be named in a request, and part of every token. Said again, with another name, of a session that was not used for
+    /// long: it is to be bound under that.
     Session(SessionId),
     /// Nothing reaches the exposure of that address any more, and no device is writing there.
     Withdrawn(u64),

@@ -2,13 +2,18 @@
 //!
 //! ```text
 //!   accepted ──► Greeting ── hello, memory file ──► Waiting ── connect(principal, offer) ──► Bound
-//!                    │                                 │                                       │
-//!                    └──── End, a line that is none, too old ──► closed, session ended ◄───────┘ disconnect
+//!                    │                                 │                                  ▲    │
+//!                    │                                 │                                  │    └─ not used ──► Parked
+//!                    │                                 │                                  └─── its principal ─────┘│
+//!                    └──── End, a line that is none, too old ──► closed, session ended ◄─── disconnect, too many ──┘
 //! ```
 //!
 //! Invariants
 //! * A session lives no longer than its connection: a client that dies takes its session with it.
 //! * Connections that are not bound are bounded, in all and for each user. A user who has too many loses the oldest of its own.
+//! * A session that is not used for long ends, and its memory is parked under another name, to be bound when it is wanted. With
+//!   those that are bound they are no more than there may be sessions, in all and of each principal: the oldest give way to whoever is bound, and
+//!   to whoever has no room for its memory.
 //! * A client that does not keep to the lines, or waits for more answers than it has windows, is hung up on.
 //! * To a client whose socket is full nothing is said until there is room; what it waits for is kept in its windows.
 //! * Nothing here waits.
@@ -86,13 +91,20 @@ enum Stage {
     Greeting(Option<Principal>),
     Waiting(Rc<Session>),
     Bound(Rc<Session>, Principal),
+    /// It has the memory of a session that was the principal's and was not used for long. It is nobody's until the principal binds it.
+    Parked(Rc<Session>, Principal),
 }
 
 impl Stage {
+    /// Whether it is nobody's, and never was anybody's.
+    fn is_new(&self) -> bool {
+        matches!(self, Stage::Greeting(_) | Stage::Waiting(_))
+    }
+
     fn session(&self) -> Option<&Rc<Session>> {
         match self {
             Stage::Greeting(_) => None,
-            Stage::Waiting(session) | Stage::Bound(session, _) => Some(session),
+            Stage::Waiting(session) | Stage::Bound(session, _) | Stage::Parked(session, _) => Some(session),
         }
     }
 }
@@ -266,8 +278,7 @@ impl Inner {
         if let Some(principal) = &principal {
             self.sessions.borrow().admit(principal)?;
         }
-        let max = limits.mapped_bytes_max;
-        let charge = Charge::new(&self.shared.mapped_bytes, bytes, max).ok_or(ConnectError::TooMany)?;
+        let charge = self.charge(bytes).ok_or(ConnectError::TooMany)?;
         let mapping = handover::take(file.as_fd(), bytes, limits.session_bytes_max).map_err(refusal)?;
         let small_pages = !limits.lend_small_pages && !handover::has_huge_pages(file.as_fd());
         let windows = Windows::new(Region { mapping, small_pages, _charge: charge });
@@ -293,15 +304,80 @@ impl Inner {
         SessionId::new(self.core, entropy)
     }
 
-    /// Makes the session that waits at `place` the principal's, which was admitted.
+    /// Makes the session that waits at `place`, or is parked there, the principal's, which was admitted. What is parked gives way to it.
     fn bind(&self, place: usize, principal: &Principal) {
+        self.bind_only(place, principal);
+        let SessionLimits { sessions_max, principal_sessions_max, .. } = self.limits();
+        let is_own = |owner: &Principal| owner == principal;
+        let count = |own| self.sessions.borrow().count_of(principal) + self.parked(own).len();
+        while count(is_own) > principal_sessions_max && self.close_oldest_parked(is_own) {}
+        let count = || self.sessions.borrow().len() + self.parked(|_| true).len();
+        while count() > sessions_max && self.close_oldest_parked(|_| true) {}
+    }
+
+    fn bind_only(&self, place: usize, principal: &Principal) {
         let mut connections = self.connections.borrow_mut();
         let Some(connection) = connections.get_mut(place) else { return };
-        if let Stage::Waiting(session) = &connection.stage {
+        if let Stage::Waiting(session) | Stage::Parked(session, _) = &connection.stage {
             let session = Rc::clone(session);
             self.sessions.borrow_mut().insert(session.id(), principal, Rc::clone(&session));
             connection.stage = Stage::Bound(session, principal.clone());
         }
+    }
+
+    /// A charge for so many bytes; sessions that are parked here make room for it.
+    fn charge(&self, bytes: u64) -> Option<Charge> {
+        let max = self.shared.options.mapped_bytes_max;
+        loop {
+            match Charge::new(&self.shared.mapped_bytes, bytes, max) {
+                None if bytes <= max && self.close_oldest_parked(|_| true) => {}
+                charge => return charge,
+            }
+        }
+    }
+
+    /// Parks a session that was not used for long: to whoever knows its name it has ended. Its memory, and what is exposed of it, is from here on
+    /// another session's, whose name the client is told: a name never comes again, or what was asked under it could be asked twice.
+    fn park(&self, id: SessionId, principal: &Principal) -> bool {
+        let Some(place) = self.place_of(id) else { return false };
+        if self.sessions.borrow_mut().remove(id, principal).is_none() {
+            return false;
+        }
+        let (name, credits) = (self.name_session(), self.limits().credits);
+        {
+            let mut connections = self.connections.borrow_mut();
+            let Some(connection) = connections.get_mut(place) else { return false };
+            let Some(session) = connection.stage.session() else { return false };
+            let Some(windows) = session.take_windows() else { return false };
+            let parked = Session::new(name, place, Weak::clone(&self.own), credits, windows);
+            connection.stage = Stage::Parked(parked, principal.clone());
+            // Of those that are parked the age counts since then.
+            connection.number = self.accepted.get();
+            self.accepted.set(connection.number + 1);
+        }
+        if !self.say(place, ServerLine::Session(name)) {
+            self.close(place);
+        }
+        true
+    }
+
+    /// Age and place of each connection whose session is parked and was of one of these.
+    fn parked(&self, of: impl Fn(&Principal) -> bool) -> Vec<(u64, usize)> {
+        let connections = self.connections.borrow();
+        let parked = connections.iter().filter(
+            |(_, connection)| matches!(&connection.stage, Stage::Parked(_, principal) if of(principal)),
+        );
+        parked.map(|(place, connection)| (connection.number, place)).collect()
+    }
+
+    /// False if there is none.
+    fn close_oldest_parked(&self, of: impl Fn(&Principal) -> bool) -> bool {
+        let oldest = self.parked(of).into_iter().min();
+        oldest.inspect(|(_, place)| self.close(*place)).is_some()
+    }
+
+    fn limits(&self) -> SessionLimits {
+        *self.sessions.borrow().limits()
     }
 
     fn with_windows<R>(&self, place: usize, look: impl FnOnce(&mut Windows) -> R) -> Option<R> {
@@ -419,11 +495,10 @@ impl Inner {
         }
     }
 
-    /// Age, user and place of each connection that is not bound.
+    /// Age, user and place of each connection that was not bound yet.
     fn unbound(&self) -> Vec<(u64, u32, usize)> {
         let connections = self.connections.borrow();
-        let unbound =
-            connections.iter().filter(|(_, connection)| !matches!(connection.stage, Stage::Bound(..)));
+        let unbound = connections.iter().filter(|(_, connection)| connection.stage.is_new());
         unbound.map(|(place, connection)| (connection.number, connection.user, place)).collect()
     }
 
@@ -479,8 +554,7 @@ impl Inner {
     fn overdue(&self, now: Duration) -> Vec<usize> {
         let idle_max = self.sessions.borrow().limits().idle_max;
         let mut connections = self.connections.borrow_mut();
-        let waiting =
-            connections.iter_mut().filter(|(_, connection)| !matches!(connection.stage, Stage::Bound(..)));
+        let waiting = connections.iter_mut().filter(|(_, connection)| connection.stage.is_new());
         let overdue = waiting.filter_map(|(place, connection)| {
             let since = *connection.seen.get_or_insert(now);
             (now.saturating_sub(since) >= idle_max).then_some(place)
@@ -529,20 +603,31 @@ impl Inner {
         session.map(|session| session.id()).ok_or(ConnectError::Malformed("it hung up"))
     }
 
-    /// The session that waits under that name becomes the principal's.
+    /// The session that waits under that name becomes the principal's, as does one that is parked for it. It may be
+    /// already: who asks twice, because a reply was lost or two requests found the session parked, is told the same.
     fn connect_waiting(&self, token: &str, principal: &Principal) -> Result<SessionId, ConnectError> {
-        let waiting = || {
+        let named = || {
             let Some(ServerLine::Session(id)) = ServerLine::parse(format!("session {token}").as_bytes())
             else {
                 return None;
             };
             let place = self.place_of(id)?;
             let connections = self.connections.borrow();
-            matches!(connections.get(place)?.stage, Stage::Waiting(_)).then_some((place, id))
+            let is_bound = match &connections.get(place)?.stage {
+                Stage::Waiting(_) => false,
+                Stage::Parked(_, owner) if owner == principal => false,
+                Stage::Bound(_, owner) if owner == principal => true,
+                _ => return None,
+            };
+            Some((place, id, is_bound))
         };
         // One answer for names that are none, unknown, and somebody else's already.
-        let (place, id) = waiting().ok_or(ConnectError::Malformed("no client waits under that name"))?;
-        self.bind(place, principal);
+        let (place, id, is_bound) =
+            named().ok_or(ConnectError::Malformed("no client waits under that name"))?;
+        if !is_bound {
+            self.sessions.borrow().admit(principal)?;
+            self.bind(place, principal);
+        }
         Ok(id)
     }
 }
@@ -568,9 +653,11 @@ fn refusal(error: HandoverError) -> ConnectError {
 
 impl Endpoint for ShmEndpoint {
     fn connect(&self, principal: &Principal, offer: Offer) -> Result<Answer, ConnectError> {
-        self.0.sessions.borrow().admit(principal)?;
         let session = match offer.descriptor {
-            Some(socket) => self.0.connect_directly(socket, principal)?,
+            Some(socket) => {
+                self.0.sessions.borrow().admit(principal)?;
+                self.0.connect_directly(socket, principal)?
+            }
             None => self.0.connect_waiting(&offer.token, principal)?,
         };
         Ok(Answer { session, token: String::new(), parameters: Vec::new() })
@@ -582,17 +669,21 @@ impl Endpoint for ShmEndpoint {
     }
 
     fn disconnect(&self, id: SessionId, principal: &Principal) -> bool {
-        if self.0.sessions.borrow().find(id, principal).is_none() {
-            return false;
+        let Some(place) = self.0.place_of(id) else { return false };
+        let (is_bound, is_own) = match self.0.connections.borrow().get(place).map(|found| &found.stage) {
+            Some(Stage::Bound(_, owner)) => (true, owner == principal),
+            Some(Stage::Parked(_, owner)) => (false, owner == principal),
+            _ => (false, false),
+        };
+        if is_own {
+            self.0.close(place);
         }
-        let place = self.0.place_of(id).expect("a session that is bound has its connection");
-        self.0.close(place);
-        true
+        is_bound && is_own
     }
 
     fn expire_idle(&self, now: Duration) -> usize {
         let expired = self.0.sessions.borrow_mut().expired(now, |session| session.take_used());
-        let ended = expired.iter().filter(|(id, principal)| self.disconnect(*id, principal)).count();
+        let ended = expired.iter().filter(|(id, principal)| self.0.park(*id, principal)).count();
         for place in self.0.overdue(now) {
             self.0.close(place);
         }
@@ -604,7 +695,7 @@ impl Endpoint for ShmEndpoint {
     }
 
     fn limits(&self) -> SessionLimits {
-        *self.0.sessions.borrow().limits()
+        self.0.limits()
     }
 
     fn poll(&self) -> usize {

@@ -3,7 +3,7 @@
 //! ```text
 //!   client                                              server
 //!   hello 1 <size:16>            and the memory file ─►
-//!                                                    ◄─ session <id:32>
+//!                                                    ◄─ session <id:32>              and again, of a session that was not used for long
 //!   expose <address:16> <size:16> <offset:16> read   ─►            the server may read it from now on (a PUT's source)
 //!   expose <address:16> <size:16> <offset:16> write  ─►            it may write it (a GET's target)
 //!   withdraw <address:16>                            ─►

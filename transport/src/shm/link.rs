@@ -72,7 +72,8 @@ impl ShmLink {
         }
     }
 
-    /// The session's name, once the server has told it: it is told after the hello, and comes with a poll.
+    /// The session's name, once the server has told it: it is told after the hello, and comes with a poll. Another comes with a later poll if the
+    /// session was not used for so long that the server ended it: under that it is to be bound again.
     pub fn session(&self) -> Option<SessionId> {
         self.session.get()
     }
@@ -231,6 +232,10 @@ impl Link for ShmLink {
 
     fn session(&self) -> Option<SessionId> {
         ShmLink::session(self)
+    }
+
+    fn bindable(&self) -> Option<SessionId> {
+        self.session.get().filter(|_| self.open.get())
     }
 
     fn token(&self, slice: &RemoteSlice) -> Option<String> {

@@ -12,6 +12,10 @@
 //! request that somebody signed: [`connect`](crate::remote::Endpoint::connect) with that name as the offer's token makes it
 //! the signer's. Or somebody who has the connected socket offers it as the descriptor.
 //!
+//! A session that is not used for [`idle_max`](crate::remote::SessionLimits::idle_max) ends, as everywhere. Its memory stays, because it can not be handed
+//! over again: the seals forbid every new mapping that is writable. It waits under another name, which the client is told, for the same
+//! principal to bind it, and gives way when others need its place or its room.
+//!
 //! What a client can do to the server:
 //! * *Take its memory away*: no. It is sealed before it is touched, see `handover`.
 //! * *Make it pay*: a session costs the page tables of its memory, 1/512 of what is mapped and touched, within
@@ -50,7 +54,7 @@ pub use socket::PeerCredentials;
 
 use crate::{
     memory::Arena,
-    remote::{Capabilities, Endpoint, EndpointOptions, Medium, Principal, Transport},
+    remote::{Capabilities, Endpoint, EndpointOptions, Medium, Principal, SessionLimits, Transport},
 };
 use endpoint::ShmEndpoint;
 use std::{
@@ -222,6 +226,12 @@ impl Transport for Shm {
     fn register(&self, arena: &Arena) -> io::Result<()> {
         // Nothing to register: the processor reaches all of it. It is kept because whoever registers relies on that.
         self.0.arena.set(arena.clone()).map_err(|_| io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn endpoint_bytes_max(&self, limits: &SessionLimits) -> u64 {
+        // Clients whose session is not bound have windows, too.
+        let sessions_max = limits.sessions_max.saturating_add(self.0.options.handovers_max);
+        SessionLimits { sessions_max, ..*limits }.bytes_max(windows::BYTES_MAX)
     }
 
     fn open(&self, options: EndpointOptions) -> io::Result<Rc<dyn Endpoint>> {

@@ -92,8 +92,12 @@ impl Session {
 
     /// Nothing new moves.
     pub(super) fn end(&self) {
-        let windows = self.windows.borrow_mut().take();
-        drop(windows);
+        drop(self.take_windows());
+    }
+
+    /// The same, and the memory goes on to whoever takes it; none if the session had ended.
+    pub(super) fn take_windows(&self) -> Option<Windows> {
+        self.windows.borrow_mut().take()
     }
 
     /// Whether it was used since the last time this was asked, or has something in flight.

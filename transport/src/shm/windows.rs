@@ -32,6 +32,9 @@ use std::{
 
 /// Windows of one session at most. A client that wants more exposes larger ones.
 const WINDOWS_MAX: usize = 1024;
+/// What they take at most, in the tables where they are found and where their end waits to be told, each half empty; and the numbers that were used.
+pub(super) const BYTES_MAX: u64 = (WINDOWS_MAX * WINDOW_BYTES + 1024) as u64;
+const WINDOW_BYTES: usize = 2 * (size_of::<Window>() + size_of::<Withdrawn>() + 32);
 
 /// A client's memory, and what it counts for as long as it is mapped.
 pub(super) struct Region {

@@ -5,13 +5,18 @@ use crossdock_transport::{
     conformance::{Client, Subject},
     conformance_suite,
     loopback::{Loopback, LoopbackPeer},
-    memory::{Arena, ArenaOptions, PagePolicy},
-    middleware::{Faults, Middleware, Tracer, Wrapped},
-    remote::{Access, EndpointOptions, Principal, SessionLimits, TransferError, Transport},
+    memory::{Arena, ArenaOptions, PagePolicy, Pool},
+    middleware::{Fate, Faults, Middleware, Observed, Tracer, Wrapped},
+    operation::Pending,
+    remote::{
+        Access, Endpoint, EndpointOptions, Principal, RemoteMemory, RemoteSlice, SessionId, SessionLimits,
+        TransferError, Transport,
+    },
 };
 use std::{
+    cell::{Cell, RefCell},
     future::Future,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
 };
@@ -48,6 +53,128 @@ fn late() -> Rc<dyn Middleware> {
 
 conformance_suite!(conforms_traced, WrappedSubject::new(|| Rc::new(Tracer::default())));
 conformance_suite!(conforms_delayed, WrappedSubject::new(late));
+conformance_suite!(conforms_kept_back, WrappedSubject::new(kept_back));
+
+fn kept_back() -> Rc<dyn Middleware> {
+    let mut faults = Faults::new(11);
+    (faults.late_per_1024, faults.late_polls_max) = (700, 3);
+    Rc::new(faults)
+}
+
+/// Operations of a session fare as its name is told to.
+#[derive(Default)]
+struct Fates(RefCell<Vec<(SessionId, Fate)>>);
+
+impl Middleware for Fates {
+    fn before(&self, operation: &Observed) -> Fate {
+        let fates = self.0.borrow();
+        fates.iter().find(|(session, _)| *session == operation.session).map_or(Fate::Pass, |(_, fate)| *fate)
+    }
+
+    fn after(&self, _: &Observed, _: Result<u32, TransferError>) {}
+}
+
+/// Two sessions behind a middleware that is told what becomes of the first one's operations.
+struct Two {
+    endpoint: Rc<dyn Endpoint>,
+    pool: Pool,
+    sessions: [(SessionId, Rc<dyn RemoteMemory>); 2],
+    peer: LoopbackPeer,
+    targets: [RemoteSlice; 2],
+    principal: Principal,
+}
+
+impl Two {
+    fn new(fate: Fate) -> Two {
+        thread_local! {
+            static FATES: Rc<Fates> = Rc::default();
+        }
+        let loopback = Loopback::new();
+        let transport = Wrapped::new(loopback.clone(), |_core| {
+            FATES.with(|fates| Rc::clone(fates) as Rc<dyn Middleware>)
+        });
+        let options = ArenaOptions { bytes: 8 << 20, pools: 1, pages: PagePolicy::Plain, prefault: false };
+        let arena = Arena::map(&options).unwrap();
+        transport.register(&arena).unwrap();
+        let counter = Cell::new(0);
+        let entropy = Box::new(move |bytes: &mut [u8]| bytes.fill(counter.replace(counter.get() + 1)));
+        let options = EndpointOptions { core: 0, limits: SessionLimits::default(), entropy };
+        let endpoint = transport.open(options).unwrap();
+        let (peer, principal) = (LoopbackPeer::new(8192), Principal::new("alice"));
+        let targets = [0..4096, 4096..8192].map(|range| peer.expose(range, Access::Write));
+        let sessions = [(); 2].map(|()| {
+            let answer = endpoint.connect(&principal, loopback.offer(&peer)).unwrap();
+            (answer.session, endpoint.session(answer.session, &principal).unwrap())
+        });
+        FATES.with(|fates| *fates.0.borrow_mut() = vec![(sessions[0].0, fate)]);
+        Two { endpoint, pool: arena.pool(0), sessions, peer, targets, principal }
+    }
+
+    fn write(&self, session: usize) -> Pending {
+        let mut lease = self.pool.try_acquire(4096).unwrap();
+        lease.set_len(4096);
+        lease.as_mut_slice().fill(1 + session as u8);
+        let memory = &self.sessions[session].1;
+        memory.write(memory.credits().try_slot().unwrap(), lease.freeze().into(), self.targets[session])
+    }
+
+    fn leases(&self) -> usize {
+        self.pool.drain_returns();
+        self.pool.leases()
+    }
+}
+
+fn is_done(pending: &mut Pending) -> Option<Result<u32, TransferError>> {
+    match Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(completion) => Some(completion.result.map_err(TransferError::from)),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn what_is_kept_back_is_overtaken_by_other_sessions() {
+    // Shows that its bytes are there at once, that another session's completes before it, one behind it on its own does not, and that the core
+    // does not sleep over it.
+    let two = Two::new(Fate::Late(5));
+    let (mut first, mut behind, mut other) = (two.write(0), two.write(0), two.write(1));
+    two.endpoint.poll();
+    assert_eq!(is_done(&mut other), Some(Ok(4096)));
+    assert_eq!(two.peer.with_bytes(|bytes| (bytes[0], bytes[4096])), (1, 2));
+    let mut polls = 0;
+    while is_done(&mut first).is_none() {
+        assert!(is_done(&mut behind).is_none() && !two.endpoint.begin_wait());
+        two.endpoint.poll();
+        polls += 1;
+    }
+    assert!((4..=6).contains(&polls), "{polls}");
+    while is_done(&mut behind).is_none() {
+        two.endpoint.poll();
+    }
+    assert_eq!(two.leases(), 0);
+}
+
+#[test]
+fn what_is_lost_comes_with_the_end_of_its_session() {
+    // Shows that a completion which is lost has its memory for as long as the session lives, however often it is asked for, that other
+    // sessions go on, that the core may sleep, and that the end brings all of it back.
+    let two = Two::new(Fate::Lost);
+    let (mut lost, mut behind, mut other) = (two.write(0), two.write(0), two.write(1));
+    for _ in 0..1000 {
+        two.endpoint.poll();
+    }
+    assert_eq!(is_done(&mut other), Some(Ok(4096)));
+    assert_eq!(two.peer.with_bytes(|bytes| bytes[0]), 1, "the bytes were moved");
+    assert_eq!((is_done(&mut lost), is_done(&mut behind)), (None, None));
+    assert!(two.endpoint.begin_wait());
+    // Whoever does not wait any more gets nothing back before the end either.
+    drop(behind);
+    two.endpoint.poll();
+    assert_eq!(two.leases(), 2);
+    assert!(two.endpoint.disconnect(two.sessions[0].0, &two.principal));
+    two.endpoint.poll();
+    assert_eq!(is_done(&mut lost), Some(Err(TransferError::Ended)));
+    assert_eq!(two.leases(), 0);
+}
 
 /// Writes 200 times behind `middleware` and gives the results in order.
 fn results(middleware: fn() -> Rc<dyn Middleware>) -> Vec<Result<u32, TransferError>> {

@@ -43,7 +43,7 @@ fn lanes(options: &Options, depth: usize, memory: usize) -> Result<Vec<Crew>, St
 pub(crate) fn run(options: &Options, wanted: &Bench, memory: usize) -> Result<(), String> {
     let depth = wanted.depth.max(1);
     let lanes = lanes(options, depth, memory)?;
-    let mut plain = session::plain(options, Policy::Off);
+    let mut plain = session::plain(options, Policy::Off)?;
     let bucket = format!("/{}", wanted.target.bucket);
     let (head, _) = plain.exchange(Method::Put, &bucket, &[], &[]).map_err(|error| error.to_string())?;
     if !matches!(head.status, 200 | 409) {

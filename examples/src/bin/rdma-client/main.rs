@@ -12,6 +12,7 @@ mod crew;
 mod local_users;
 mod options;
 mod plot;
+mod server;
 mod session;
 mod transfer;
 mod upload;

@@ -1,10 +1,9 @@
 //! Options.
 
-use crate::local_users::LocalUsers;
+use crate::{local_users::LocalUsers, server::Endpoint};
 use crossdock_s3::client::Policy;
 use std::{
     fmt,
-    net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -13,9 +12,12 @@ use std::{
 #[derive(clap::Parser, Clone, Debug)]
 #[command(version)]
 pub(crate) struct Options {
-    /// Address or name of the server, and its port. It is spoken to over plain HTTP
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9000", value_parser = resolve)]
-    pub(crate) server: SocketAddr,
+    /// Address or name of the server, and its port: HOST:PORT or http://HOST:PORT, or https://HOST:PORT for HTTPS
+    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9000")]
+    pub(crate) server: Endpoint,
+    /// Certificates in PEM of those who may vouch for a server of HTTPS, instead of those that this host trusts
+    #[arg(long, value_name = "FILE", env = "AWS_CA_BUNDLE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// Go over shared memory, by the socket where the server takes it: its own --shm
     #[arg(long, value_name = "PATH")]
     pub(crate) shm: Option<PathBuf>,
@@ -31,9 +33,9 @@ pub(crate) struct Options {
     /// Secret key
     #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
     pub(crate) secret_key: String,
-    /// Region that signatures name
-    #[arg(long, env = "AWS_DEFAULT_REGION", default_value = "us-east-1")]
-    pub(crate) region: String,
+    /// Region that signatures name [env: AWS_REGION, else AWS_DEFAULT_REGION] [default: us-east-1]
+    #[arg(long)]
+    region: Option<String>,
     /// Fail rather than go over HTTP: also if there is no session to be had
     #[arg(long)]
     pub(crate) require: bool,
@@ -95,13 +97,19 @@ pub(crate) struct RdmaOption {
     pub(crate) device: Option<String>,
 }
 
-/// The first address that the name has.
-fn resolve(text: &str) -> Result<SocketAddr, String> {
-    let found = text.to_socket_addrs().map_err(|error| error.to_string())?.next();
-    found.ok_or_else(|| "it has no address".to_owned())
+/// The region, as other clients find it: `AWS_REGION` goes before `AWS_DEFAULT_REGION`, and what is empty says nothing.
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html>)
+fn region(named: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> String {
+    let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().filter_map(variable);
+    let found = named.map(str::to_owned).into_iter().chain(variables).find(|region| !region.is_empty());
+    found.unwrap_or_else(|| "us-east-1".to_owned())
 }
 
 impl Options {
+    pub(crate) fn region(&self) -> String {
+        region(self.region.as_deref(), |name| std::env::var(name).ok())
+    }
+
     pub(crate) fn rdma(&self) -> Option<RdmaOption> {
         self.rdma.clone().map(|device| RdmaOption { device })
     }
@@ -157,6 +165,22 @@ impl fmt::Display for Location {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn regions_are_found_as_others_find_them() {
+        // Shows which of option and variables goes before which, and that an empty one says nothing.
+        let found = |named, all: &[(&str, &str)]| {
+            let variable =
+                |name: &str| all.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
+            region(named, variable)
+        };
+        let both = [("AWS_DEFAULT_REGION", "default"), ("AWS_REGION", "region")];
+        assert_eq!(found(Some("named"), &both), "named");
+        assert_eq!(found(None, &both), "region");
+        assert_eq!(found(None, &both[..1]), "default");
+        assert_eq!(found(None, &[("AWS_DEFAULT_REGION", "default"), ("AWS_REGION", "")]), "default");
+        assert_eq!(found(None, &[]), "us-east-1");
+    }
 
     #[test]
     fn locations_are_read_as_others_write_them() {

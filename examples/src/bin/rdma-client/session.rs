@@ -155,7 +155,7 @@ pub(crate) fn worker(
     policy: Policy,
     memory: usize,
 ) -> Result<Box<dyn Worker>, String> {
-    let mut client = plain(options, policy);
+    let mut client = plain(options, policy)?;
     Ok(match means {
         Means::Rdma(wanted) => {
             let session = over_rdma(&mut client, options, wanted, memory)?;
@@ -181,13 +181,17 @@ fn now() -> u64 {
 }
 
 /// A client without a session.
-pub(crate) fn plain(options: &Options, policy: Policy) -> Client {
+pub(crate) fn plain(options: &Options, policy: Policy) -> Result<Client, String> {
     let credentials = Credentials {
         access_key: options.access_key.as_str().into(),
         secret: options.secret_key.as_str().into(),
-        region: options.region.as_str().into(),
+        region: options.region().into(),
     };
-    Client::new(&options.server.to_string(), credentials, now).policy(policy)
+    let client = Client::new(&options.server.to_string(), credentials, now).policy(policy);
+    Ok(match options.server.tls(options.ca_file.as_deref())? {
+        Some(settings) => client.tls(settings),
+        None => client,
+    })
 }
 
 /// A session of shared memory, with `memory` bytes.
@@ -216,7 +220,7 @@ fn over_rdma(
     getrandom::fill(&mut sequence).map_err(|error| format!("no random numbers: {error}"))?;
     let card = RdmaClient::new(&RdmaClientOptions {
         device: wanted.device.clone(),
-        server: Some(options.server.ip()),
+        server: Some(options.server.address()?.ip()),
         bytes: memory,
         revocation: None,
         sequence: u32::from_le_bytes(sequence),

@@ -224,7 +224,7 @@ pub(crate) fn put(
         say("put", first as u64, &crew, ways([done].iter()), fallback);
         return Ok(());
     }
-    let mut client = session::plain(options, Policy::Off);
+    let mut client = session::plain(options, Policy::Off)?;
     let upload = Upload::begin(&mut client, target)?;
     let whole = file.clone();
     let source = Source { file, length, at: first as u64, number: 2, first: Some(first), is_over: false };
@@ -288,7 +288,7 @@ pub(crate) fn get(
     path: &Path,
 ) -> Result<(), String> {
     let named = |error: io::Error| format!("{}: {error}", path.display());
-    let mut client = session::plain(options, Policy::Off);
+    let mut client = session::plain(options, Policy::Off)?;
     let object = format!("/{}/{}", source.bucket, encode_path(&source.key));
     let (head, _) = client.exchange(Method::Head, &object, &[], &[]).map_err(|error| error.to_string())?;
     if head.status != 200 {

@@ -13,10 +13,12 @@
 //!   begun, and what the session then is not done with in time (a second, unless the server was told otherwise) is ended with it; so is
 //!   what the session is not getting on with ([`RemoteOptions::stall_max`]). Who waits for a disk or for memory ends nobody's session.
 //! * The reply to a disconnect goes out when no byte of the session moves any more.
+//! * No principal has more under way on a core than its share ([`RemoteOptions::principal_transfers_max`]), waiting or moving.
 //! * One signature moves bytes once. A request that is sent again, by whomever, finds the client's memory in another use.
 //! * To anybody but who made it a session does not exist.
 
 mod control;
+mod shares;
 mod transfer;
 mod under_way;
 mod used;
@@ -35,6 +37,7 @@ use crossdock_transport::{
     remote::{self, RemoteSlice, SessionId},
     token::{Codecs, TokenError},
 };
+use shares::Shares;
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use under_way::UnderWay;
 use used::UsedSignatures;
@@ -42,6 +45,9 @@ use used::UsedSignatures;
 /// How long nothing of a transfer's may complete. A card that loses packets is done with an operation, or gives up, within a few seconds; a
 /// window of a transfer is 4 MiB, so that who is not given up moves 100 KiB a second at least.
 const STALL_MAX: Duration = Duration::from_secs(10);
+
+/// A quarter of the operations that a core has, and of those that wait for memory there far less than may.
+const PRINCIPAL_TRANSFERS_MAX: usize = 256;
 
 /// How tokens are read, and what moves the bytes of each kind.
 #[derive(Debug)]
@@ -56,6 +62,9 @@ pub struct RemoteOptions {
     pub grace: Duration,
     /// How long a transfer may have operations in its session of which none completes, before it is ended with the session.
     pub stall_max: Duration,
+    /// Transfers that one principal may have under way on one core, or waiting to be let in there. One more is told to slow down. Less than
+    /// the operations that a core has, so that others have some. Default: 256.
+    pub principal_transfers_max: usize,
 }
 
 impl Default for RemoteOptions {
@@ -68,6 +77,7 @@ impl Default for RemoteOptions {
             transports: transports.map(|(codec, transport)| (codec.into(), transport.into())).into(),
             grace: Duration::from_secs(1),
             stall_max: STALL_MAX,
+            principal_transfers_max: PRINCIPAL_TRANSFERS_MAX,
         }
     }
 }
@@ -199,6 +209,7 @@ impl Told {
 pub(super) struct Here {
     used: RefCell<UsedSignatures>,
     under_way: UnderWay,
+    shares: Shares,
 }
 
 /// Where a proposal leads: everything its session's core needs to know.
@@ -215,6 +226,8 @@ struct Route {
     grace: Duration,
     /// How long nothing of it may complete.
     stall_max: Duration,
+    /// How many transfers its owner may have.
+    share_max: usize,
 }
 
 /// The sender of a request, as transports know it. No name of a key is that of everybody.
@@ -263,6 +276,7 @@ fn route(
         deadline,
         grace: options.grace,
         stall_max: options.stall_max,
+        share_max: options.principal_transfers_max,
     }))
 }
 

@@ -1,6 +1,8 @@
 //! GetObject, PutObject and UploadPart with a token.
 
-use super::{Declined, Here, Moved, Options, Over, Route, STALL_MAX, known_name, route, used::Use};
+use super::{
+    Declined, Here, Moved, Options, Over, Route, STALL_MAX, known_name, route, shares::Share, used::Use,
+};
 use crate::{
     protocol::{
         auth::{PayloadMode, Signed},
@@ -88,10 +90,14 @@ struct Session {
     route: Route,
     /// Whose answer it is for.
     caller: Caller,
+    _share: Share,
 }
 
 impl Session {
     /// The session, if it is the sender's.
+    ///
+    /// # Errors
+    /// `NoSuchRDMASession`; `SlowDown` if the sender has its share under way.
     fn find(engine: CoreEngine, route: Route, caller: Caller) -> Result<Session, S3Error> {
         let no_such = || S3Error::from(ErrorCode::NoSuchRdmaSession);
         let endpoint = engine.core().endpoint(&route.transport).ok_or_else(no_such)?;
@@ -102,7 +108,9 @@ impl Session {
             return Err(no_such());
         }
         let here = engine.attached::<Here>().ok_or(ErrorCode::InternalError)?;
-        Ok(Session { engine, here, endpoint, memory, route, caller })
+        // Before it waits for anything that others want, too.
+        let share = here.shares.take(&route.owner, route.share_max).ok_or(ErrorCode::SlowDown)?;
+        Ok(Session { engine, here, endpoint, memory, route, caller, _share: share })
     }
 
     /// Takes note that bytes are to move by the request's signature; declined if they did before. To be asked last of all: a request whose
@@ -146,7 +154,7 @@ impl Session {
         access: Access,
         begin: impl AsyncFnOnce(&dyn RemoteMemory, RemoteSlice, &Until) -> Result<T, RemoteError>,
     ) -> Result<(T, bool), RemoteError> {
-        let Session { engine, here, endpoint, memory, route, caller } = self;
+        let Session { engine, here, endpoint, memory, route, caller, .. } = self;
         memory.begin_request(&route.slice, access)?;
         let (core, until) = (engine.core(), Until::new(route.deadline));
         let under_way = here.under_way.enter(route.session, &route.owner, &until);

@@ -11,13 +11,13 @@
 //! | two requests on one buffer | `two_requests_on_one_buffer` | |
 //! | connect storms | `a_storm_of_clients` | there `a_session_is_its_principals_and_sessions_are_bounded` |
 //! | disconnect with transfers in flight | `a_disconnect_in_the_middle` | there `a_disconnect_ends_what_is_under_way` |
-//! | HTTP connection closed in the middle | `a_connection_that_is_closed_cancels` | |
+//! | HTTP connection closed in the middle | `a_connection_that_is_closed_cancels` | `cancelled::`, of HTTPS and of another stack |
 //! | server restart between connect and PUT | `a_server_that_restarts` | here `a_server_that_restarts_without_its_card` |
 //! | a server that ignores the token | `a_server_that_knows_nothing_is_not_believed` | |
 //! | the same, and the PUT had conditions | | here `conditions_are_of_what_was_there_before` |
 //! | a server that cuts the object to the token | `an_object_that_was_cut_is_not_taken_for_whole` | |
 //! | replies lost, reordered, with a wrong count | `replies_that_are_lost_or_wrong_prove_nothing` | |
-//! | a transfer that hangs | `a_transfer_that_hangs_is_ended` | |
+//! | a transfer that hangs | `a_transfer_that_hangs_is_ended` | here `a_completion_that_is_lost_is_not_waited_for` |
 //! | a session that begins nothing in time | `what_has_not_begun_in_time_is_given_up` | |
 //!
 //! The card here is simulated: slow, so that there is a middle, and with the faults of a real one. There it is whatever the host has:
@@ -147,6 +147,19 @@ fn a_transfer_that_hangs_is_ended() {
         "2000",
         |_, peer| {
             peer.memory.fall_silent();
+            Some(peer)
+        },
+    );
+}
+
+#[test]
+fn a_completion_that_is_lost_is_not_waited_for() {
+    // The bytes moved, and nobody is told: a deadline ends the session, which alone brings the memory back.
+    table::a_transfer_that_hangs_is_ended(
+        |grace| Stage::patient(Simulated::plain(3), grace),
+        "500",
+        |stage, peer| {
+            stage.watch.lose(true);
             Some(peer)
         },
     );

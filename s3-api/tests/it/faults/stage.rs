@@ -26,7 +26,7 @@ pub(crate) const REPLY: &str = "x-amz-rdma-reply";
 pub(crate) const SESSION: &str = "x-amz-rdma-session";
 pub(super) const TIMEOUT: (&str, &str) = ("x-amz-rdma-timeout-ms", "60000");
 /// How long something may take that happens at once on a machine at rest.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A kind of card, and clients of it.
 pub(crate) trait Fabric {
@@ -67,6 +67,7 @@ pub(crate) trait Memory {
 pub(crate) struct Watch {
     begun: AtomicU64,
     hold: AtomicBool,
+    lose: AtomicBool,
     /// Polls before each operation.
     polls: AtomicU64,
 }
@@ -78,8 +79,19 @@ impl Watch {
         Arc::new(Wrapped::new(inner, move |_| Rc::new(Watching(watch.clone())) as _))
     }
 
+    /// Operations that were begun.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn slow_down(&self, polls: u32) {
         self.polls.store(polls.into(), Ordering::SeqCst);
+    }
+
+    /// Of what is begun from now on nobody is told that it is done.
+    #[allow(dead_code, reason = "not in the tests on cards of this host")]
+    pub(crate) fn lose(&self, lose: bool) {
+        self.lose.store(lose, Ordering::SeqCst);
     }
 
     pub(crate) fn hold(&self, hold: bool) {
@@ -92,6 +104,9 @@ struct Watching(Arc<Watch>);
 impl Middleware for Watching {
     fn before(&self, _: &Observed) -> Fate {
         self.0.begun.fetch_add(1, Ordering::SeqCst);
+        if self.0.lose.load(Ordering::SeqCst) {
+            return Fate::Lost;
+        }
         match (self.0.hold.load(Ordering::SeqCst), self.0.polls.load(Ordering::SeqCst)) {
             (true, _) => Fate::Delay(u32::MAX),
             (false, 0) => Fate::Pass,
@@ -165,7 +180,7 @@ impl Stage {
     }
 
     pub(super) fn begun(&self) -> u64 {
-        self.watch.begun.load(Ordering::SeqCst)
+        self.watch.begun()
     }
 
     /// Waits until bytes move of a transfer that was begun after `before` was counted.

@@ -163,6 +163,7 @@ pub(super) fn a_transfer_that_hangs_is_ended(
         if let Some(peer) = peer {
             peer.assert_untouched_outside(stage.body);
         }
+        stage.watch.lose(false);
         stage.assert_unharmed();
     }
 }

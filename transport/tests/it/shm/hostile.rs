@@ -18,6 +18,7 @@ use rustix::{
     },
 };
 use std::{
+    cell::Cell,
     future::Future,
     io::{ErrorKind, IoSlice},
     mem::MaybeUninit,
@@ -30,6 +31,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 const BYTES: u64 = 1 << 20;
@@ -39,6 +41,8 @@ struct Server {
     endpoint: Rc<dyn Endpoint>,
     pool: Pool,
     path: PathBuf,
+    /// The session that was told last.
+    last: Cell<Option<SessionId>>,
     _shm: Shm,
     _arena: Arena,
     _directory: tempfile::TempDir,
@@ -50,7 +54,15 @@ impl Server {
         let path = directory.path().join("socket");
         let shm = Shm::listen(&path, options).unwrap();
         let (arena, endpoint) = open(&shm);
-        Server { endpoint, pool: arena.pool(0), path, _shm: shm, _arena: arena, _directory: directory }
+        Server {
+            endpoint,
+            pool: arena.pool(0),
+            path,
+            last: Cell::new(None),
+            _shm: shm,
+            _arena: arena,
+            _directory: directory,
+        }
     }
 
     fn client(&self) -> ShmClient {
@@ -71,7 +83,10 @@ impl Server {
     fn waiting(&self) -> (ShmClient, SessionId) {
         let client = self.client();
         match self.event(&client) {
-            Event::Session(id) => (client, id),
+            Event::Session(id) => {
+                self.last.set(Some(id));
+                (client, id)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -376,6 +391,80 @@ fn memory_is_bounded() {
     drop(first);
     server.endpoint.poll();
     server.waiting();
+}
+
+/// Lets the server look twice, so far apart that what was not used has ended; the second look is at `seconds` and 300 more.
+fn let_idle(server: &Server, seconds: u64) -> usize {
+    server.endpoint.expire_idle(Duration::from_secs(seconds));
+    server.endpoint.expire_idle(Duration::from_secs(seconds + 300))
+}
+
+#[test]
+fn what_was_not_used_for_long_is_bound_again_under_another_name() {
+    // Shows that memory whose session ended for want of use is its principal's again for the asking, with what was exposed of it; that it is
+    // nobody else's, and that the old name is nobody's for ever.
+    let server = Server::new(ShmOptions::default());
+    let (client, session) = server.session();
+    let target = client.expose(100..200, Access::Write).unwrap();
+    let (old, bob) = (server.last.get().unwrap(), Principal::new("bob"));
+    assert_eq!(let_idle(&server, 0), 1);
+    assert!(!session.is_open() && server.endpoint.session_count() == 0);
+    let Event::Session(new) = server.event(&client) else { panic!("another name") };
+    assert_ne!(new, old);
+    assert!(server.bind(old, &alice()).is_err() && server.bind(new, &bob).is_err());
+    assert!(server.endpoint.session(new, &alice()).is_none(), "not before it is bound");
+    // A lost reply, or two requests that find it so, ask twice.
+    assert_eq!(server.bind(new, &alice()).unwrap(), new);
+    assert_eq!(server.bind(new, &alice()).unwrap(), new);
+    assert!(server.bind(new, &bob).is_err());
+    assert_eq!(server.endpoint.session_count(), 1);
+    let session = server.endpoint.session(new, &alice()).unwrap();
+    assert_eq!(server.write(&session, target), Ok(100));
+    client.withdraw(&target).unwrap();
+    assert_eq!(server.event(&client), Event::Withdrawn(target.address()));
+    // Whoever wants it no more ends it, bound or not.
+    assert_eq!(let_idle(&server, 1000), 1);
+    let Event::Session(last) = server.event(&client) else { panic!("another name") };
+    assert!(!server.endpoint.disconnect(last, &bob) && server.bind(last, &alice()).is_ok());
+    assert_eq!(let_idle(&server, 2000), 1);
+    let Event::Session(last) = server.event(&client) else { panic!("another name") };
+    server.endpoint.disconnect(last, &alice());
+    assert_eq!(server.event(&client), Event::Gone);
+    server.assert_works();
+}
+
+#[test]
+fn what_waits_to_be_bound_again_is_bounded() {
+    // Shows that no more of a principal's memory waits than may be its sessions, that the oldest goes, and that whoever comes has its room.
+    let server = Server::new(ShmOptions::default());
+    let small = || {
+        let client = ShmClient::connect(&server.path, 4096, same_user_or_root).unwrap();
+        let Event::Session(id) = server.event(&client) else { panic!("no session") };
+        server.bind(id, &alice()).unwrap();
+        client
+    };
+    let many = server.endpoint.limits().principal_sessions_max;
+    let clients: Vec<_> = (0..many).map(|_| small()).collect();
+    assert_eq!(let_idle(&server, 0), many);
+    let last = small();
+    assert_eq!(let_idle(&server, 1000), 1);
+    assert!(matches!(server.event(&last), Event::Session(_)));
+    let gone = clients.iter().filter(|client| {
+        assert!(matches!(server.event(client), Event::Session(_)));
+        client.poll() == Some(Event::Gone)
+    });
+    assert_eq!(gone.count(), 1);
+
+    let server = Server::new(ShmOptions { mapped_bytes_max: 2 * BYTES + 4096, ..ShmOptions::default() });
+    let first = server.session();
+    assert_eq!(let_idle(&server, 0), 1);
+    let second = server.session();
+    assert_eq!(let_idle(&server, 1000), 1);
+    let _third = server.session();
+    assert!(matches!(server.event(&first.0), Event::Session(_)));
+    assert_eq!(server.event(&first.0), Event::Gone, "the older of two makes room");
+    assert!(matches!(server.event(&second.0), Event::Session(_)));
+    assert_eq!(second.0.poll(), None);
 }
 
 #[test]
