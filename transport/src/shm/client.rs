@@ -171,7 +171,7 @@ impl ShmClient {
     /// The next thing that the server said, if there is one. Once it is [`Event::Gone`], it stays that.
     pub fn poll(&self) -> Option<Event> {
         let mut line = [0; LINE_BYTES_MAX];
-        let said = match socket::receive(self.socket.as_fd(), &mut line) {
+        let said = match socket::receive(self.socket.as_fd(), &mut line, |descriptor| descriptor) {
             _ if self.gone.get() => None,
             Ok(Received::Nothing) => return None,
             Ok(Received::Packet { bytes, descriptor: None }) => line.get(..bytes).and_then(ServerLine::parse),

@@ -16,10 +16,11 @@
 //!   to whoever has no room for its memory.
 //! * A client that does not keep to the lines, or waits for more answers than it has windows, is hung up on.
 //! * To a client whose socket is full nothing is said until there is room; what it waits for is kept in its windows.
-//! * Nothing here waits.
+//! * Nothing here waits, and nothing that a client had a hand in is closed here: see `closing`.
 
 use super::{
     Admission, Shared,
+    closing::ClientDescriptor,
     handover::{self, HandoverError},
     line::{ClientLine, LINE_BYTES_MAX, ServerLine},
     session::Session,
@@ -76,7 +77,7 @@ pub(super) struct Inner {
 }
 
 struct Connection {
-    socket: Rc<OwnedFd>,
+    socket: Rc<ClientDescriptor>,
     user: u32,
     number: u64,
     /// When it was first seen by whoever looks for those that wait for too long.
@@ -219,7 +220,9 @@ impl Inner {
     fn hear_line(&self, place: usize) -> Option<usize> {
         let mut line = [0; LINE_BYTES_MAX];
         let socket = self.connections.borrow().get(place).map(|connection| Rc::clone(&connection.socket))?;
-        let heard = match socket::receive(socket.as_fd(), &mut line) {
+        let heard = match socket::receive(socket.as_fd(), &mut line, |descriptor| {
+            self.shared.closer.guard(descriptor)
+        }) {
             Ok(Received::Nothing) => return None,
             Ok(Received::Packet { bytes, descriptor }) => {
                 let said = line.get(..bytes).and_then(ClientLine::parse);
@@ -234,7 +237,7 @@ impl Inner {
     }
 
     /// Does what the client says. False if that ends the connection.
-    fn answer(&self, place: usize, said: ClientLine, descriptor: Option<OwnedFd>) -> bool {
+    fn answer(&self, place: usize, said: ClientLine, descriptor: Option<ClientDescriptor>) -> bool {
         let greeting =
             match self.connections.borrow_mut().get_mut(place).map(|connection| &mut connection.stage) {
                 Some(Stage::Greeting(principal)) => Some(principal.take()),
@@ -243,7 +246,11 @@ impl Inner {
         match (greeting, said, descriptor) {
             (Some(principal), ClientLine::Hello { bytes }, Some(file)) => {
                 match self.greet(place, &file, bytes, principal) {
-                    Ok(()) => true,
+                    Ok(()) => {
+                        // A memory file, which is closed at once.
+                        drop(file.into_trusted());
+                        true
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "shared memory: a client was refused");
                         self.say(place, ServerLine::Refused(&reason(&error)));
@@ -270,13 +277,17 @@ impl Inner {
     fn greet(
         &self,
         place: usize,
-        file: &OwnedFd,
+        file: &ClientDescriptor,
         bytes: u64,
         principal: Option<Principal>,
     ) -> Result<(), ConnectError> {
         let limits = &self.shared.options;
         if let Some(principal) = &principal {
             self.sessions.borrow().admit(principal)?;
+        }
+        // What can never be taken is no matter of how many others there are.
+        if bytes > limits.session_bytes_max.min(limits.mapped_bytes_max) {
+            return Err(refusal(HandoverError::TooLarge));
         }
         let charge = self.charge(bytes).ok_or(ConnectError::TooMany)?;
         let mapping = handover::take(file.as_fd(), bytes, limits.session_bytes_max).map_err(refusal)?;
@@ -443,8 +454,14 @@ impl Inner {
     fn accept(&self) {
         let Some(listener) = self.shared.listener() else { return };
         for _ in 0..TURN_ACCEPTS {
+            if self.shared.closer.is_full() {
+                return self.stop_listening(
+                    listener,
+                    &io::Error::other("too much of former clients is being closed"),
+                );
+            }
             match socket::accept(listener) {
-                Ok(Some(socket)) => self.welcome(socket),
+                Ok(Some(socket)) => self.welcome(self.shared.closer.guard(socket)),
                 Ok(None) => break,
                 Err(error) => return self.stop_listening(listener, &error),
             }
@@ -468,11 +485,18 @@ impl Inner {
         }
     }
 
-    fn welcome(&self, socket: OwnedFd) {
-        let Ok(credentials) = PeerCredentials::of(&socket) else { return };
+    fn welcome(&self, socket: ClientDescriptor) {
+        let credentials = match PeerCredentials::of(&socket) {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                tracing::warn!(%error, "shared memory: the kernel does not say who a client is");
+                return;
+            }
+        };
         let refused = |why| {
             // It may not be listening, which is its own affair.
             let _ = socket::send_line(&socket, &ServerLine::Refused(why).to_string(), None);
+            socket::hang_up(&socket);
         };
         let principal = match (self.shared.options.admit)(&credentials) {
             Admission::Refuse => return refused("not for this user"),
@@ -482,13 +506,15 @@ impl Inner {
         let limits = &self.shared.options;
         let waiting = self.unbound();
         let own: Vec<_> = waiting.iter().filter(|(_, user, _)| *user == credentials.user).collect();
-        if own.len() >= limits.user_handovers_max {
-            let oldest = own.iter().min_by_key(|(number, ..)| *number);
-            if let Some((_, _, place)) = oldest {
-                self.close(*place);
-            }
-        } else if waiting.len() >= limits.handovers_max {
+        let has_own_place = own.len() >= limits.user_handovers_max;
+        if !has_own_place && waiting.len() >= limits.handovers_max {
             return refused("too many clients");
+        }
+        if has_own_place {
+            let Some((_, _, place)) = own.iter().min_by_key(|(number, ..)| *number) else {
+                return refused("too many clients");
+            };
+            self.close(*place);
         }
         if let Err(error) = self.enter(socket, credentials.user, principal) {
             tracing::warn!(%error, "shared memory: a client could not be watched");
@@ -502,7 +528,7 @@ impl Inner {
         unbound.map(|(place, connection)| (connection.number, connection.user, place)).collect()
     }
 
-    fn enter(&self, socket: OwnedFd, user: u32, principal: Option<Principal>) -> io::Result<usize> {
+    fn enter(&self, socket: ClientDescriptor, user: u32, principal: Option<Principal>) -> io::Result<usize> {
         let socket = Rc::new(socket);
         let number = self.accepted.get();
         self.accepted.set(number + 1);
@@ -530,13 +556,14 @@ impl Inner {
         if let Stage::Bound(session, principal) = &connection.stage {
             self.sessions.borrow_mut().remove(session.id(), principal);
         }
-        if let Some(session) = connection.stage.session() {
-            session.end();
+        if let Some(windows) = connection.stage.session().and_then(|session| session.take_windows()) {
+            self.shared.closer.unmap(windows.into_memory());
         }
         // The set of events would keep a socket that somebody has a copy of.
         if let Err(error) = epoll::delete(&self.epoll, &*connection.socket) {
             tracing::debug!(%error, "shared memory: a client was not watched");
         }
+        socket::hang_up(&*connection.socket);
         drop(connection);
         if let Err(error) = self.listen() {
             tracing::warn!(%error, "shared memory: clients can not be accepted");
@@ -578,13 +605,18 @@ impl Inner {
     }
 
     /// A session for a client whose connection somebody else accepted.
-    fn connect_directly(&self, socket: OwnedFd, principal: &Principal) -> Result<SessionId, ConnectError> {
+    fn connect_directly(
+        &self,
+        socket: ClientDescriptor,
+        principal: &Principal,
+    ) -> Result<SessionId, ConnectError> {
         if !socket::is_seqpacket(&socket) {
             return Err(ConnectError::Malformed("the descriptor is no packet socket"));
         }
         let credentials = PeerCredentials::of(&socket)?;
         let mut line = [0; LINE_BYTES_MAX];
-        let Received::Packet { bytes, descriptor: Some(file) } = socket::receive(socket.as_fd(), &mut line)?
+        let Received::Packet { bytes, descriptor: Some(file) } =
+            socket::receive(socket.as_fd(), &mut line, |descriptor| self.shared.closer.guard(descriptor))?
         else {
             return Err(ConnectError::Malformed("no memory was sent"));
         };
@@ -656,7 +688,7 @@ impl Endpoint for ShmEndpoint {
         let session = match offer.descriptor {
             Some(socket) => {
                 self.0.sessions.borrow().admit(principal)?;
-                self.0.connect_directly(socket, principal)?
+                self.0.connect_directly(self.0.shared.closer.guard(socket), principal)?
             }
             None => self.0.connect_waiting(&offer.token, principal)?,
         };

@@ -27,6 +27,8 @@
 //!   operation, or of 8 MiB if they are more operations. They are not locked here, as that would be the server's memory to answer for.
 //!   Huge pages are never put out; nor are pages of clients whose control group may not swap (`memory.swap.max`,
 //!   <https://docs.kernel.org/admin-guide/cgroup-v2.html>).
+//! * *Make it close something slow*: on threads for that, four at most, see `closing`. Who keeps all of them keeps others from
+//!   connecting, and nobody from what he has.
 //! * *Change its bytes under the server's eyes*: yes. A read copies them, each once, and the copy is what is checked and kept. What is
 //!   written is never read back here. A disk that reads into a [`PeerLease`](crate::memory::PeerLease) is no different from a copy: a
 //!   checksum of bytes there is a checksum of what the client let stand, so it must be taken elsewhere, or be taken again before
@@ -39,6 +41,7 @@
 //! trust ([`ShmClient::connect`]).
 
 mod client;
+mod closing;
 mod endpoint;
 mod handover;
 mod line;
@@ -56,6 +59,7 @@ use crate::{
     memory::Arena,
     remote::{Capabilities, Endpoint, EndpointOptions, Medium, Principal, SessionLimits, Transport},
 };
+use closing::Closer;
 use endpoint::ShmEndpoint;
 use std::{
     fmt, io,
@@ -155,6 +159,7 @@ struct Shared {
     options: ShmOptions,
     listener: Option<Listener>,
     mapped_bytes: Arc<AtomicU64>,
+    closer: Closer,
 }
 
 /// A socket in the file system, removed when it is dropped.
@@ -189,7 +194,13 @@ impl Shm {
     }
 
     fn with(options: ShmOptions, listener: Option<Listener>) -> Shm {
-        Shm(Arc::new(Shared { arena: OnceLock::new(), options, listener, mapped_bytes: Arc::default() }))
+        Shm(Arc::new(Shared {
+            arena: OnceLock::new(),
+            options,
+            listener,
+            mapped_bytes: Arc::default(),
+            closer: Closer::default(),
+        }))
     }
 }
 

@@ -90,12 +90,7 @@ impl Session {
         self.windows.borrow_mut().as_mut().map(look)
     }
 
-    /// Nothing new moves.
-    pub(super) fn end(&self) {
-        drop(self.take_windows());
-    }
-
-    /// The same, and the memory goes on to whoever takes it; none if the session had ended.
+    /// Ends the session, if it had not: nothing new moves, and the memory goes on to whoever takes it.
     pub(super) fn take_windows(&self) -> Option<Windows> {
         self.windows.borrow_mut().take()
     }
@@ -172,7 +167,7 @@ impl Session {
         match (self.endpoint.upgrade(), self.own.upgrade()) {
             (Some(endpoint), Some(own)) if endpoint.is_open() => endpoint.run_later(own),
             _ => {
-                self.end();
+                drop(self.take_windows());
                 self.run();
             }
         }

@@ -12,7 +12,7 @@ use rustix::{
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -27,33 +27,64 @@ pub struct PeerCredentials {
     pub user: u32,
     /// Its effective group.
     pub group: u32,
-    /// The process, for messages only: the number may be another process's by now.
+    /// The process, for messages only: the number may be another process's by now. 0 if it can not be seen from here, as a
+    /// process of another container.
     pub process: i32,
 }
 
 impl PeerCredentials {
     pub(super) fn of(socket: impl AsFd) -> io::Result<PeerCredentials> {
-        let peer = sockopt::socket_peercred(socket)?;
-        let process = peer.pid.as_raw_nonzero().get();
-        Ok(PeerCredentials { user: peer.uid.as_raw(), group: peer.gid.as_raw(), process })
+        let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut bytes = size_of_val(&peer) as libc::socklen_t;
+        let descriptor = socket.as_fd().as_raw_fd();
+        // rustix has a call for it that takes a process to be no 0, which is just what the kernel says of one in another namespace.
+        // SAFETY: the descriptor is open as long as `socket` is borrowed; `peer` is of three integers, any bytes are a value of it, and
+        // it and `bytes`, which says how long it is, are this function's own and written by nobody else.
+        #[allow(unsafe_code)]
+        let result = unsafe {
+            libc::getsockopt(
+                descriptor,
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut peer).cast(),
+                &raw mut bytes,
+            )
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // Of another kind of socket the kernel says less.
+        if bytes as usize != size_of_val(&peer) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(PeerCredentials { user: peer.uid, group: peer.gid, process: peer.pid })
     }
 }
 
-/// What came.
-pub(super) enum Received {
+/// What came; a descriptor is what the receiver makes of it.
+pub(super) enum Received<D> {
     /// Nothing yet.
     Nothing,
     /// The other side is gone.
     End,
     /// One packet, which is in the buffer, and at most one descriptor.
-    Packet { bytes: usize, descriptor: Option<OwnedFd> },
+    Packet { bytes: usize, descriptor: Option<D> },
     /// A packet that is too long, or with more descriptors than one.
     Malformed,
 }
 
-/// One packet, with descriptors or without. Those past the first are closed here or never leave the kernel.
-pub(super) fn receive(socket: BorrowedFd<'_>, line: &mut [u8; LINE_BYTES_MAX]) -> io::Result<Received> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Descriptors that a packet can bring (`SCM_MAX_FD`, include/net/scm.h of Linux).
+const DESCRIPTORS_MAX: usize = 253;
+
+/// One packet, with descriptors or without. Each descriptor goes through `take` as soon as it is there, whatever becomes of its packet:
+/// whoever must not close it here gives it to somebody else. All that a packet can bring are received, since the kernel would close what
+/// there is no room for, and in this call.
+pub(super) fn receive<D>(
+    socket: BorrowedFd<'_>,
+    line: &mut [u8; LINE_BYTES_MAX],
+    take: impl Fn(OwnedFd) -> D,
+) -> io::Result<Received<D>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let message = loop {
@@ -65,10 +96,10 @@ pub(super) fn receive(socket: BorrowedFd<'_>, line: &mut [u8; LINE_BYTES_MAX]) -
             result => break result?,
         }
     };
-    let mut descriptors: Vec<OwnedFd> = Vec::new();
+    let mut descriptors: Vec<D> = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
-            descriptors.extend(rights);
+            descriptors.extend(rights.map(&take));
         }
     }
     if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) || descriptors.len() > 1 {
@@ -112,6 +143,12 @@ pub(super) fn send_line(socket: impl AsFd, line: &str, descriptor: Option<Borrow
     };
     // Packets go whole.
     if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// Tells the other side at once that nothing more is heard or said. What is unread stays until the socket is closed.
+pub(super) fn hang_up(socket: impl AsFd) {
+    // It may have hung up itself.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
 
 /// A socket to be connected to by that path.
@@ -176,7 +213,7 @@ mod tests {
         // long is refused, and that the end is told.
         let (ours, theirs) = pair().unwrap();
         let mut line = [0; LINE_BYTES_MAX];
-        let mut next = || receive(theirs.as_fd(), &mut line).unwrap();
+        let mut next = || receive(theirs.as_fd(), &mut line, |descriptor| descriptor).unwrap();
         assert!(matches!(next(), Received::Nothing));
         let (reader, writer) = std::io::pipe().unwrap();
         send_line(&ours, "hello", Some(writer.as_fd())).unwrap();
@@ -203,5 +240,38 @@ mod tests {
         assert!(matches!(next(), Received::Malformed));
         drop(ours);
         assert!(matches!(next(), Received::End));
+    }
+
+    /// Set for a child whose standard input is a socket of a process that it can not see.
+    const ELSEWHERE: &str = "CROSSDOCK_PEER_ELSEWHERE";
+
+    #[test]
+    fn a_peer_of_another_container_is_known_by_its_user() {
+        // Shows that of a peer in a process namespace that can not be seen from here the user is known, and that its process is 0.
+        if std::env::var_os(ELSEWHERE).is_some() {
+            let peer = PeerCredentials::of(std::io::stdin()).unwrap();
+            // The user who runs this is root of its own user namespace.
+            assert_eq!((peer.process, peer.user), (0, 0));
+            return;
+        }
+        let (_ours, theirs) = pair().unwrap();
+        let name = "shm::socket::tests::a_peer_of_another_container_is_known_by_its_user";
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--pid", "--fork"]).arg(std::env::current_exe().unwrap());
+        let child = unshare.args(["--exact", name]).env(ELSEWHERE, "1").stdin(theirs).output();
+        let output = match child {
+            Ok(output) if !output.stderr.starts_with(b"unshare:") => output,
+            other => {
+                eprintln!("skipped: no namespaces here: {other:?}");
+                if let Some(log) = std::env::var_os("CROSSDOCK_SKIP_LOG") {
+                    let mut log = std::fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+                    std::io::Write::write_all(&mut log, format!("{name}: no namespaces here\n").as_bytes())
+                        .unwrap();
+                }
+                return;
+            }
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 }

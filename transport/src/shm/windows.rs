@@ -115,6 +115,11 @@ impl Windows {
         }
     }
 
+    /// The memory, when no window is of any use any more. What devices still have of it keeps it mapped.
+    pub(super) fn into_memory(self) -> Arc<Region> {
+        self.memory
+    }
+
     /// Enters a window. None if it lies not in the memory, overlaps another, is empty, or is one too many.
     pub(super) fn expose(&mut self, slice: RemoteSlice, offset: u64, access: Access) -> Option<()> {
         if slice.bytes() == 0 || self.is_overlapped(&slice) {

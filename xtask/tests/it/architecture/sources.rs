@@ -21,6 +21,7 @@ const CLOCKS: &[&str] = &[
     "transport/src/rdma/connector.rs",
     "transport/src/rdma/watch.rs",
     "transport/src/ring/workers.rs",
+    "transport/src/shm/closing.rs",
     "engine/src/reactor/",
     "engine/src/handle/threads.rs",
     "engine/examples/",
