@@ -95,6 +95,7 @@ impl Transport for Loopback {
     }
 
     fn open(&self, options: EndpointOptions) -> io::Result<Rc<dyn Endpoint>> {
+        options.limits.check()?;
         if self.0.arena.get().is_none() {
             return Err(io::ErrorKind::NotConnected.into());
         }

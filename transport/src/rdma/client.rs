@@ -160,8 +160,14 @@ impl RdmaClient {
         let names: Vec<String> = options.device.iter().cloned().collect();
         let mut candidates = Vec::new();
         for context in open(library()?, &names)? {
-            let info = context.info()?;
-            candidates.push((context, info));
+            match context.info() {
+                Ok(info) => candidates.push((context, info)),
+                // One that is sick keeps nobody from the others.
+                Err(error) if options.device.is_none() => {
+                    tracing::warn!(%error, "an RDMA device cannot be used")
+                }
+                Err(error) => return Err(error),
+            }
         }
         let ports: Vec<_> = candidates
             .iter()

@@ -57,16 +57,19 @@ impl Inbox {
         line.iter_mut().filter(|receive| receive.id == id).for_each(|receive| receive.cancelled = true);
     }
 
+    /// Ends what is not wanted any more and was not posted.
+    pub(super) fn heed_cancelled(&self) {
+        let mut line = self.line.borrow_mut();
+        line.iter_mut().filter(|receive| receive.is_waiting() && receive.cancelled).for_each(Receive::cancel);
+    }
+
     /// Posts what is not posted. The line goes round in the numbers of the queue's own operations.
     ///
     /// # Errors
     /// The error number that one was refused with.
     pub(super) fn ring(&self, pair: &QueuePair, place: u32, arena_key: u32) -> Result<(), c_int> {
+        self.heed_cancelled();
         for receive in self.line.borrow_mut().iter_mut().filter(|receive| receive.is_waiting()) {
-            if receive.cancelled {
-                receive.result = Some(Err(TransferError::Cancelled));
-                continue;
-            }
             let piece = self.queue.with_memory(receive.id, |memory| {
                 let Memory::Lease(target) = memory else { unreachable!("receives have leases") };
                 let room = target.capacity() - target.len();
@@ -158,6 +161,10 @@ impl Receive {
 
     fn is_in_device(&self) -> bool {
         self.posted && self.result.is_none()
+    }
+
+    fn cancel(&mut self) {
+        self.result = Some(Err(TransferError::Cancelled));
     }
 
     fn fail(&mut self) {

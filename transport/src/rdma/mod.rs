@@ -179,6 +179,7 @@ impl Transport for Rdma {
     }
 
     fn open(&self, options: EndpointOptions) -> io::Result<Rc<dyn Endpoint>> {
+        options.limits.check()?;
         if !self.registered.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::NotConnected.into());
         }

@@ -287,6 +287,7 @@ impl Session {
         }
         if let Pair::Away = state.pair {
             state.line.iter_mut().for_each(Operation::heed_cancel);
+            self.inbox.iter().for_each(Inbox::heed_cancelled);
             return;
         }
         self.fill(&mut state, desk);
@@ -484,6 +485,7 @@ impl Session {
                 tracing::debug!(%error, "a queue pair could not be connected");
                 (state.pair, state.ended) = (Pair::Gone, true);
                 self.renounce();
+                self.receive_nothing_more();
                 state.unposted = error.into();
                 Err(pair)
             }

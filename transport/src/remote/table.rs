@@ -1,7 +1,7 @@
 //! The sessions of one endpoint: bounded, and each to be found by its principal only.
 
 use super::{ConnectError, Principal, SessionId};
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 /// How many sessions an endpoint has at most, and how much each may have in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,7 +10,7 @@ pub struct SessionLimits {
     pub sessions_max: usize,
     /// Sessions of one principal on it.
     pub principal_sessions_max: usize,
-    /// Credits of a session: slots, that is operations posted and not completed.
+    /// Credits of a session: slots, that is operations posted and not completed. At least 1.
     pub credits: usize,
     /// How long a session may go without an operation before it is ended ([`Endpoint::expire_idle`](super::Endpoint::expire_idle)).
     pub idle_max: Duration,
@@ -22,6 +22,17 @@ const SESSION_BYTES: u64 = 4 << 10;
 const OPERATION_BYTES: u64 = 512;
 
 impl SessionLimits {
+    /// For backends, when an endpoint is opened.
+    ///
+    /// # Errors
+    /// `InvalidInput`: sessions without credits could move nothing.
+    pub fn check(&self) -> io::Result<()> {
+        match self.credits {
+            0 => Err(io::Error::new(io::ErrorKind::InvalidInput, "a session needs a credit at least")),
+            _ => Ok(()),
+        }
+    }
+
     /// What as many sessions as there may be take of memory at most, each with all its credits in use, and with `session_bytes` of the backend's own.
     pub fn bytes_max(&self, session_bytes: u64) -> u64 {
         let operations = (self.credits as u64).saturating_mul(OPERATION_BYTES);

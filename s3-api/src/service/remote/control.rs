@@ -14,7 +14,7 @@ use crate::{
     service::{Principal, writes::BODY_BYTES_MAX},
 };
 use crossdock::CoreEngine;
-use crossdock_transport::remote::{ConnectError, Offer, SessionId, SessionLimits};
+use crossdock_transport::remote::{ConnectError, MESSAGES, Offer, SessionId, SessionLimits};
 use std::{
     future::{Future, poll_fn},
     net::IpAddr,
@@ -52,7 +52,8 @@ fn connect(
     let endpoint = endpoint.ok_or(ErrorCode::MethodNotAllowed)?;
     let token = headers.text(TOKEN).ok_or(ErrorCode::InvalidRdmaToken)?.to_owned();
     let parameters = headers.iter().filter_map(|(name, value)| {
-        let name = name.strip_prefix(PARAMETER).filter(|_| name != TOKEN)?;
+        // Nothing here receives messages: a client that was told so would end its session by the first one.
+        let name = name.strip_prefix(PARAMETER).filter(|rest| name != TOKEN && *rest != MESSAGES)?;
         Some((name.to_owned(), core::str::from_utf8(value).ok()?.to_owned()))
     });
     let offer = Offer { token, parameters: parameters.collect(), descriptor: None, came_to };

@@ -6,7 +6,7 @@ use crossdock_transport::{
     operation::{Completion, Pending},
     remote::{
         Access, ConnectError, Endpoint, Offer, Principal, RemoteKey, RemoteMemory, RemoteSlice, SessionId,
-        TransferError,
+        TransferError, Transport,
     },
     shm::{Admission, Event, PeerCredentials, Shm, ShmClient, ShmOptions, same_user_or_root},
 };
@@ -807,4 +807,15 @@ fn a_limit_of_none_lets_nobody_in() {
         let client = server.client();
         assert_eq!(server.event(&client), Event::Refused("too many clients".into()));
     }
+}
+
+#[test]
+fn sessions_without_credits_are_refused_when_the_endpoint_is_opened() {
+    // Shows that a configuration which no client could use is told to who made it, and not by a panic at the first client.
+    let transport = Shm::new(ShmOptions::default());
+    let arena = super::arena();
+    transport.register(&arena).unwrap();
+    let mut options = super::options();
+    options.limits.credits = 0;
+    assert_eq!(transport.open(options).map(|_| ()).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
