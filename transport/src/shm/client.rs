@@ -9,6 +9,7 @@ use crate::{
     mapping::Mapping,
     remote::{Access, RemoteKey, RemoteSlice, SessionId},
 };
+use rustix::event::epoll;
 use std::{
     cell::Cell,
     fmt, io,
@@ -49,6 +50,9 @@ pub enum Event {
 /// Hangs up and unmaps. What the server still writes goes to pages that are nobody's.
 pub struct ShmClient {
     socket: OwnedFd,
+    /// Watches the socket, and is what the caller watches: for room, too, while something waits to be said.
+    events: OwnedFd,
+    wants_room: Cell<bool>,
     memory: Mapping,
     next_address: Cell<u64>,
     /// 0 once all are used.
@@ -96,8 +100,12 @@ impl ShmClient {
         let (file, memory) = handover::make(bytes)?;
         let hello = ClientLine::Hello { bytes }.to_string();
         socket::send_line(&socket, &hello, Some(file.as_fd()))?;
+        let events = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&events, &socket, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
         Ok(ShmClient {
             socket,
+            events,
+            wants_room: Cell::new(false),
             memory,
             next_address: Cell::new(FIRST_ADDRESS),
             next_number: Cell::new(1),
@@ -196,7 +204,21 @@ impl ShmClient {
 
     /// A descriptor that becomes readable when there is something to [`poll`](ShmClient::poll). Not to be read from.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.events.as_fd()
+    }
+
+    /// Whether the descriptor becomes readable also when there is room to say more. If the kernel refuses, it is as before, and whoever
+    /// waits does so until the server says something.
+    pub(super) fn want_room(&self, wants: bool) {
+        if self.wants_room.get() == wants {
+            return;
+        }
+        let more = if wants { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
+        let flags = epoll::EventFlags::IN | more;
+        match epoll::modify(&self.events, &self.socket, epoll::EventData::new_u64(0), flags) {
+            Ok(()) => self.wants_room.set(wants),
+            Err(error) => tracing::warn!(%error, "shared memory: room in the socket is not watched for"),
+        }
     }
 
     /// Copies bytes of the memory out, as they are now.

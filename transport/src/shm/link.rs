@@ -99,13 +99,15 @@ impl ShmLink {
                     }
                     unsent.pop();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The server says nothing of what it did not hear, so it is room that is waited for.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return client.want_room(true),
                 Err(_) => {
                     self.open.set(false);
-                    return;
+                    break;
                 }
             }
         }
+        client.want_room(false);
     }
 }
 

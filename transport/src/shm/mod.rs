@@ -65,7 +65,7 @@ use std::{
     fmt, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::FileTypeExt,
+        unix::fs::{FileTypeExt, MetadataExt},
     },
     path::{Path, PathBuf},
     rc::Rc,
@@ -162,10 +162,12 @@ struct Shared {
     closer: Closer,
 }
 
-/// A socket in the file system, removed when it is dropped.
+/// A socket in the file system, removed when it is dropped if it is still the one at its path.
 struct Listener {
     socket: OwnedFd,
     path: PathBuf,
+    /// Device and number of what was made at the path.
+    file: Option<(u64, u64)>,
 }
 
 impl Shm {
@@ -185,12 +187,12 @@ impl Shm {
         let path = path.as_ref().to_path_buf();
         let socket = match socket::listen_at(&path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(&path) => {
-                std::fs::remove_file(&path)?;
-                socket::listen_at(&path)?
+                replace_abandoned(&path)?
             }
             result => result?,
         };
-        Ok(Shm::with(options, Some(Listener { socket, path })))
+        let file = file_at(&path);
+        Ok(Shm::with(options, Some(Listener { socket, path, file })))
     }
 
     fn with(options: ShmOptions, listener: Option<Listener>) -> Shm {
@@ -211,6 +213,24 @@ fn is_abandoned(path: &Path) -> bool {
     is_socket && socket::connect_to(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
+/// Puts a socket in the place of one that nobody listens at. It takes the path with a rename, from a name of its own, so that the path is never
+/// without a socket. Of two servers that find the same dead one at once the later has the path.
+fn replace_abandoned(path: &Path) -> io::Result<OwnedFd> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", rustix::process::getpid().as_raw_nonzero()));
+    let own = PathBuf::from(name);
+    let socket = socket::listen_at(&own)?;
+    std::fs::rename(&own, path).inspect_err(|_| {
+        let _ = std::fs::remove_file(&own);
+    })?;
+    Ok(socket)
+}
+
+/// What lies at the path, told apart from whatever else comes to lie there.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
+}
+
 impl Shared {
     fn listener(&self) -> Option<BorrowedFd<'_>> {
         self.listener.as_ref().map(|listener| listener.socket.as_fd())
@@ -219,6 +239,10 @@ impl Shared {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        if file_at(&self.path) != self.file {
+            // Another server's by now: its clients would not find it any more.
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "the socket could not be removed");
         }

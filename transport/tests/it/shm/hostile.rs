@@ -1,12 +1,14 @@
 //! Clients that do not keep to the rules, and what comes of it: a refusal, and a server that goes on.
 
+#![allow(clippy::disallowed_methods, reason = "it waits for other threads")]
+
 use super::{open, shm};
 use crossdock_transport::{
     memory::{Arena, Pool},
     operation::{Completion, Pending},
     remote::{
         Access, ConnectError, Endpoint, Offer, Principal, RemoteKey, RemoteMemory, RemoteSlice, SessionId,
-        TransferError, Transport,
+        TransferError,
     },
     shm::{Admission, Event, PeerCredentials, Shm, ShmClient, ShmOptions, same_user_or_root},
 };
@@ -34,13 +36,13 @@ use std::{
     time::Duration,
 };
 
-const BYTES: u64 = 1 << 20;
+pub(super) const BYTES: u64 = 1 << 20;
 
 /// A server that listens at a path, driven by the test.
-struct Server {
-    endpoint: Rc<dyn Endpoint>,
+pub(super) struct Server {
+    pub(super) endpoint: Rc<dyn Endpoint>,
     pool: Pool,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// The session that was told last.
     last: Cell<Option<SessionId>>,
     _shm: Shm,
@@ -49,7 +51,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(options: ShmOptions) -> Server {
+    pub(super) fn new(options: ShmOptions) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let shm = Shm::listen(&path, options).unwrap();
@@ -65,12 +67,12 @@ impl Server {
         }
     }
 
-    fn client(&self) -> ShmClient {
+    pub(super) fn client(&self) -> ShmClient {
         ShmClient::connect(&self.path, BYTES, same_user_or_root).unwrap()
     }
 
     /// What the client hears next.
-    fn event(&self, client: &ShmClient) -> Event {
+    pub(super) fn event(&self, client: &ShmClient) -> Event {
         (0..100)
             .find_map(|_| {
                 self.endpoint.poll();
@@ -91,13 +93,13 @@ impl Server {
         }
     }
 
-    fn bind(&self, id: SessionId, principal: &Principal) -> Result<SessionId, ConnectError> {
+    pub(super) fn bind(&self, id: SessionId, principal: &Principal) -> Result<SessionId, ConnectError> {
         let token = format!("{:032x}", u128::from_be_bytes(id.to_bytes()));
         let offer = Offer { token, ..Offer::default() };
         self.endpoint.connect(principal, offer).map(|answer| answer.session)
     }
 
-    fn session(&self) -> (ShmClient, Rc<dyn RemoteMemory>) {
+    pub(super) fn session(&self) -> (ShmClient, Rc<dyn RemoteMemory>) {
         let (client, id) = self.waiting();
         self.bind(id, &alice()).unwrap();
         (client, self.endpoint.session(id, &alice()).unwrap())
@@ -126,7 +128,7 @@ impl Server {
     }
 
     /// The server still serves others.
-    fn assert_works(&self) {
+    pub(super) fn assert_works(&self) {
         let (client, session) = self.session();
         let target = client.expose(100..200, Access::Write).unwrap();
         assert_eq!(self.write(&session, target), Ok(100));
@@ -136,22 +138,22 @@ impl Server {
     }
 }
 
-fn alice() -> Principal {
+pub(super) fn alice() -> Principal {
     Principal::new("alice")
 }
 
 /// A bare connection, for what no client of ours would say.
-struct Raw(OwnedFd);
+pub(super) struct Raw(OwnedFd);
 
 impl Raw {
-    fn connect(server: &Server) -> Raw {
+    pub(super) fn connect(server: &Server) -> Raw {
         let socket =
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         connect(&socket, &SocketAddrUnix::new(&server.path).unwrap()).unwrap();
         Raw(socket)
     }
 
-    fn say(&self, line: &str, descriptors: &[&OwnedFd]) {
+    pub(super) fn say(&self, line: &str, descriptors: &[&OwnedFd]) {
         let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -162,7 +164,7 @@ impl Raw {
     }
 
     /// Everything the server said until it hung up.
-    fn until_the_end(&self, server: &Server) -> Vec<String> {
+    pub(super) fn until_the_end(&self, server: &Server) -> Vec<String> {
         let mut said = Vec::new();
         for _ in 0..100 {
             server.endpoint.poll();
@@ -177,7 +179,7 @@ impl Raw {
     }
 }
 
-fn memory(bytes: u64) -> OwnedFd {
+pub(super) fn memory(bytes: u64) -> OwnedFd {
     let file = memfd_create("crossdock-test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
     fallocate(&file, FallocateFlags::empty(), 0, bytes).unwrap();
     file
@@ -734,88 +736,4 @@ fn a_lack_of_descriptors_passes() {
     // And it is woken for the next.
     let _next = server.client();
     assert_eq!(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&now)), Ok(1));
-}
-
-/// A connected socket whose close takes two seconds if it is the last: it has something to send that nobody takes, and is told to
-/// wait for that.
-fn slow_to_close() -> (OwnedFd, std::net::TcpListener) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    stream.set_nonblocking(true).unwrap();
-    while std::io::Write::write(&mut &stream, &[0; 65536]).is_ok() {}
-    let linger = Some(Duration::from_secs(2));
-    rustix::net::sockopt::set_socket_linger(&stream, linger).unwrap();
-    (OwnedFd::from(stream), listener)
-}
-
-#[test]
-fn what_is_slow_to_close_stops_no_core() {
-    // Shows that a descriptor which takes long to close keeps the endpoint from nothing, wherever a client puts it: instead of memory,
-    // as a second one, behind the hello, unread in its socket, and unread in that of a client who is refused.
-    let lasts = || {
-        let (slow, _listener) = slow_to_close();
-        let begin = std::time::Instant::now();
-        drop(slow);
-        begin.elapsed()
-    };
-    assert!(lasts() > Duration::from_secs(1), "the close is slow, or this test shows nothing");
-    let hello = format!("hello 1 {BYTES:016x}");
-    let refuse = Arc::new(AtomicBool::new(false));
-    let refused = Arc::clone(&refuse);
-    let admit = Arc::new(move |_: &PeerCredentials| match refused.load(Ordering::Relaxed) {
-        true => Admission::Refuse,
-        false => Admission::Wait,
-    });
-    let server = Server::new(ShmOptions { admit, ..ShmOptions::default() });
-    let places: [(&str, &dyn Fn(&Raw, &OwnedFd)); 5] = [
-        ("instead of memory", &|raw, slow| raw.say(&hello, &[slow])),
-        ("as a second one", &|raw, slow| raw.say(&hello, &[&memory(BYTES), slow])),
-        ("behind the hello", &|raw, slow| {
-            raw.say(&hello, &[&memory(BYTES)]);
-            raw.say(&hello, &[slow]);
-        }),
-        ("unread", &|raw, slow| {
-            raw.say("no line", &[]);
-            raw.say(&hello, &[slow]);
-        }),
-        ("refused", &|raw, slow| {
-            raw.say(&hello, &[slow]);
-            refuse.store(true, Ordering::Relaxed);
-        }),
-    ];
-    for (place, say) in places {
-        let (slow, _listener) = slow_to_close();
-        let raw = Raw::connect(&server);
-        say(&raw, &slow);
-        // From here on the server has the only one.
-        drop(slow);
-        let begin = std::time::Instant::now();
-        raw.until_the_end(&server);
-        drop(raw);
-        server.endpoint.poll();
-        assert!(begin.elapsed() < Duration::from_millis(800), "{place}: {:?}", begin.elapsed());
-    }
-    refuse.store(false, Ordering::Relaxed);
-    server.assert_works();
-}
-
-#[test]
-fn a_limit_of_none_lets_nobody_in() {
-    // Shows that a bound of zero is a bound, for one user and for all.
-    for (user_handovers_max, handovers_max) in [(0, 8), (8, 0)] {
-        let server = Server::new(ShmOptions { user_handovers_max, handovers_max, ..ShmOptions::default() });
-        let client = server.client();
-        assert_eq!(server.event(&client), Event::Refused("too many clients".into()));
-    }
-}
-
-#[test]
-fn sessions_without_credits_are_refused_when_the_endpoint_is_opened() {
-    // Shows that a configuration which no client could use is told to who made it, and not by a panic at the first client.
-    let transport = Shm::new(ShmOptions::default());
-    let arena = super::arena();
-    transport.register(&arena).unwrap();
-    let mut options = super::options();
-    options.limits.credits = 0;
-    assert_eq!(transport.open(options).map(|_| ()).unwrap_err().kind(), ErrorKind::InvalidInput);
 }

@@ -2,6 +2,7 @@
 
 mod direct;
 mod hostile;
+mod parting;
 mod process;
 
 use crossdock_transport::{
