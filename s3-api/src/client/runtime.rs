@@ -9,7 +9,7 @@ use rustix::{
 use std::{
     future::{Future, poll_fn},
     io,
-    net::TcpStream,
+    net::{TcpStream, ToSocketAddrs},
     os::fd::BorrowedFd,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
@@ -65,7 +65,7 @@ impl Runtime for Blocking {
     type Stream = BlockingStream;
 
     async fn connect(&self, host: &str) -> io::Result<BlockingStream> {
-        let stream = TcpStream::connect(host)?;
+        let stream = connect_within(host, SILENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
@@ -105,6 +105,20 @@ impl Runtime for Blocking {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         matches!(recv(&stream.socket, &mut [0; 1], flags), Err(rustix::io::Errno::AGAIN))
     }
+}
+
+/// A connection to the first address of that name which answers, each of them asked for its part of the time.
+fn connect_within(host: &str, time: Duration) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = host.to_socket_addrs()?.collect();
+    let part = time / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, part) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal)
 }
 
 /// How long a look at a descriptor may block.
@@ -176,17 +190,20 @@ pub(super) async fn in_silence<R: Runtime, T>(
     .await
 }
 
-/// Runs all of them, `limit` at a time, and gives what they came to in their order.
-pub(super) async fn side_by_side<F: Future>(
+/// Runs all of them, `limit` at a time, and gives what they came to in their order. After the first that fails none is begun any more, and
+/// those that run come to their end: the results are of as many from the front as were begun.
+pub(super) async fn side_by_side<T, E, F: Future<Output = Result<T, E>>>(
     limit: usize,
     futures: impl IntoIterator<Item = F>,
-) -> Vec<F::Output> {
+) -> Vec<Result<T, E>> {
     let mut waiting = futures.into_iter().enumerate();
     let mut running: Vec<(usize, Pin<Box<F>>)> = Vec::new();
-    let mut results: Vec<Option<F::Output>> = Vec::new();
+    let mut results: Vec<Option<Result<T, E>>> = Vec::new();
+    let mut has_failed = false;
     poll_fn(|cx| {
         loop {
-            while running.len() < limit.max(1)
+            while !has_failed
+                && running.len() < limit.max(1)
                 && let Some((index, future)) = waiting.next()
             {
                 results.push(None);
@@ -195,6 +212,7 @@ pub(super) async fn side_by_side<F: Future>(
             let before = running.len();
             running.retain_mut(|(index, future)| match future.as_mut().poll(cx) {
                 Poll::Ready(value) => {
+                    has_failed |= value.is_err();
                     if let Some(place) = results.get_mut(*index) {
                         *place = Some(value);
                     }
@@ -247,7 +265,7 @@ mod tests {
                     .await;
                 }
                 running.set(running.get() - 1);
-                number
+                Ok::<_, ()>(number)
             }
         };
         let mut all = pin!(side_by_side(3, (0..20).map(one)));
@@ -256,8 +274,36 @@ mod tests {
                 break results;
             }
         };
-        assert_eq!(results, (0..20).collect::<Vec<_>>());
+        assert_eq!(results, (0..20).map(Ok).collect::<Vec<_>>());
         assert_eq!(most.get(), 3);
-        assert_eq!(blocked_on(side_by_side(0, [1, 2].map(|number| async move { number }))), [1, 2]);
+        let numbers = [1, 2].map(|number| async move { Ok::<_, ()>(number) });
+        assert_eq!(blocked_on(side_by_side(0, numbers)), [Ok(1), Ok(2)]);
+    }
+
+    #[test]
+    fn nothing_is_begun_after_a_failure() {
+        // Shows that of many the first failure is the last to be begun, and that those beside it come to their end.
+        let (begun, ended) = (Cell::new(0), Cell::new(0));
+        let one = |number: usize| {
+            let (begun, ended) = (&begun, &ended);
+            async move {
+                begun.set(begun.get() + 1);
+                let mut yielded = number == 1;
+                poll_fn(
+                    |_| if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending },
+                )
+                .await;
+                ended.set(ended.get() + 1);
+                if number == 1 { Err("refused") } else { Ok(number) }
+            }
+        };
+        let mut all = pin!(side_by_side(3, (0..1000).map(one)));
+        let results = loop {
+            if let Poll::Ready(results) = all.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                break results;
+            }
+        };
+        assert_eq!(results, [Ok(0), Err("refused"), Ok(2)]);
+        assert_eq!((begun.get(), ended.get()), (3, 3));
     }
 }

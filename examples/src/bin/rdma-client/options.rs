@@ -77,7 +77,7 @@ pub(crate) struct Bench {
     #[arg(long, value_delimiter = ',', default_values_t = [4, 64, 1024, 16 * 1024, 64 * 1024])]
     pub(crate) sizes: Vec<usize>,
     /// Seconds for each size and way
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub(crate) seconds: f64,
     /// Objects that are moved at a time by each way, each over a session of its own with its part of the memory
     #[arg(long, default_value_t = 1)]
@@ -159,6 +159,14 @@ impl FromStr for Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// A time that can be waited for: more than none, and a day at most.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+        _ => Err("seconds, more than 0 and at most 86400".to_owned()),
     }
 }
 

@@ -388,6 +388,8 @@ impl Target {
     /// It is whole, and takes its place.
     fn finish(mut self) -> io::Result<()> {
         let Some((meanwhile, place)) = &self.places else { return Ok(()) };
+        // What was there before goes only once what comes is on the disk.
+        File::open(meanwhile)?.sync_all()?;
         fs::rename(meanwhile, place)?;
         self.places = None;
         Ok(())
