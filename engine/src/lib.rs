@@ -48,11 +48,36 @@
 //! is. A core that panics in the midst of a change of its own ends: its shards answer [`Error::CoreFailed`] until the store is opened
 //! again, the other cores go on, and [`Engine::core_failure`] tells.
 //!
+//! # Threads
+//!
+//! [`Engine`], [`PutStream`] and [`GetStream`] may be used on any thread, by futures of any runtime: each call is a message to a core and back. One
+//! thread for each core is started, named `crossdock-0` and so on, and a few for opening and closing. What lives on a core stays on it:
+//! [`CoreEngine`], [`Put`] and [`Get`] are not `Send`. Code on a core must not block, or its shards and all its clients wait; long
+//! computations go elsewhere, and [`Engine::close`] on a core would wait for itself. A chunk that was read
+//! ([`GetStream::next`]) is memory of the engine until it is dropped, on whatever thread.
+//!
+//! # Errors: what to do
+//!
+//! | error | was it done? | then |
+//! |---|---|---|
+//! | [`Error::Busy`] | no | ask again after a while: a bound, which it names, was reached |
+//! | [`Error::ConditionFailed`], [`Error::Changed`] | no | look again, and decide anew |
+//! | [`Error::OutcomeUnknown`], [`Error::Closed`], [`Error::CoreFailed`]: whatever [`Error::is_uncertain`] says so of | perhaps | look whether it was, when the store is there again |
+//! | [`Error::Full`] | no | delete, or make room elsewhere; deletes and reads go on |
+//! | [`Error::Corrupt`] | no | it names shard and place; others are not touched; `engine/docs/operating.md` says what can be done |
+//! | [`Error::ReadOnly`], [`Error::ShardUnavailable`], [`Error::Device`] | no | the device needs an operator; other shards go on |
+//! | any other | no | it will not work by being repeated |
+//!
+//! # Logs
+//!
+//! `tracing` events under the target `crossdock` and its modules: `error` is for what an operator has to do something about, `warn` for what is
+//! worse than it should be and goes on, `info` for what happens once in a store's life.
+//!
 //! # Limits
 //!
 //! Linux 6.1 or newer. Memory and everything that waits are bounded, and refused with [`Error::Busy`] beyond: `engine/docs/limits.md` names
 //! every bound, `engine/docs/recovery.md` argues for the promises, `engine/docs/disk_format.md` draws every byte, `ARCHITECTURE.md` says how
-//! it fits together.
+//! it fits together, `engine/docs/operating.md` how a store is run.
 //!
 //! # Features
 //!

@@ -281,7 +281,7 @@ impl Builder {
 
     /// Has the store scrub itself in the background, at the least priority: it reads all it holds, again and again, and tells
     /// what is wrong ([`Engine::corruption_events`]). How far it is is kept with the store, so that a restart costs little.
-    /// Builds from before there was a scrub do not open a store that has scrubbed itself. Default: not at all.
+    /// Default: not at all.
     pub fn scrub(mut self, schedule: ScrubSchedule) -> Builder {
         self.scrub = Some(schedule);
         self
