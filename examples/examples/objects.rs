@@ -50,6 +50,10 @@ async fn stream_in(engine: &Engine) -> Result<(), Error> {
 
 /// Read, change, write if nobody else did meanwhile. Conditions are judged when the write gets its place in the log, so that of two
 /// writers with the same condition one wins.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "nothing else runs on this thread; with a runtime its timer would be asked"
+)]
 async fn count_up(engine: &Engine) -> Result<(), Error> {
     loop {
         let (count, condition) = match engine.head("ledger", b"count", Which::Current).await {
