@@ -135,7 +135,6 @@ pub(crate) fn take(bench: &Bench) -> Taken<'_> {
         let take = bench.engine().on_core(core, |engine| async move {
             let all = std::iter::from_fn(|| engine.core().pool().try_acquire(1 << 20)).collect();
             engine.attach(Rc::new(Held(RefCell::new(all))));
-            Ok(())
         });
         block_on(take).unwrap();
     }
@@ -148,7 +147,6 @@ impl Drop for Taken<'_> {
             let give = self.0.engine().on_core(core, |engine| async move {
                 engine.attached::<Held>().unwrap().0.take();
                 engine.core().pool().drain_returns();
-                Ok(())
             });
             block_on(give).unwrap();
         }
@@ -189,7 +187,7 @@ fn a_copy_is_decided_by_what_its_bucket_is_when_it_is_made() {
                 let set = bench.engine().on_core(0, |engine| async move {
                     engine.change_bucket("copies", change).await.map(drop)
                 });
-                block_on(set).unwrap();
+                block_on(set).unwrap().unwrap();
                 drop(held);
                 copy.join().unwrap()
             });

@@ -293,7 +293,6 @@ fn let_idle(bench: &Bench) {
             let begin = Duration::from_nanos(engine.core().now().0);
             endpoint.expire_idle(begin);
             endpoint.expire_idle(begin + endpoint.limits().idle_max);
-            Ok(())
         });
         block_on(look).unwrap();
     }
