@@ -103,7 +103,7 @@ where
 {
     let state = core.local::<CoreState>().ok_or(Error::Closed)?;
     // The work is begun where its panics are caught, too.
-    let done = caught(&core, async move { work(CoreEngine(state, wait)).await }).await;
+    let done = caught(&core, Box::pin(async move { work(CoreEngine(state, wait)).await })).await;
     done.map_err(|panic| {
         core.count_panic("work that was given to a core", &panic);
         Error::Panicked

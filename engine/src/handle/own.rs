@@ -113,7 +113,7 @@ impl OwnCore {
     /// # Panics
     /// When the future does. The core can be used afterwards.
     pub fn block_on<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
-        let core = self.core.clone();
+        let (core, future) = (self.core.clone(), Box::pin(future));
         let done = self.core.block_on(async move { caught(&core, future).await });
         done.unwrap_or_else(|panic| resume_unwind(panic))
     }

@@ -510,7 +510,7 @@ pub(super) fn run_beside(plan: &CorePlan, core: &Core, engine: &CoreEngine, driv
 pub(super) async fn serve(engine: CoreEngine, driver: Rc<RingDriver>, front_end: FrontEnd) {
     engine.opened().raised().await;
     let core = engine.core().clone();
-    if let Err(panic) = caught(&core, async move { front_end(engine, driver).await }).await {
+    if let Err(panic) = caught(&core, Box::pin(async move { front_end(engine, driver).await })).await {
         core.count_panic("a front end", &panic);
     }
 }

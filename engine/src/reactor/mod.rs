@@ -159,7 +159,7 @@ impl Core {
     /// # Panics
     /// A panic in `future` ends that task and nothing else. It goes on in whoever waits for the task; see [`Task`].
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
-        let core = self.clone();
+        let (core, future) = (self.clone(), Box::pin(future));
         Task::new(self.spawn_own(async move {
             panics::caught(&core, future).await.inspect_err(|panic| core.count_panic("a task", panic))
         }))

@@ -15,7 +15,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
@@ -29,14 +29,18 @@ pub(crate) fn text_of(panic: &Panic) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
 
+/// Work of a front end's. Boxed, so that it lies in one place from its beginning to its end, and so that the compiler
+/// lays out a front end apart from the tasks that it is run by, however deep its futures are.
+pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
 /// Runs a front end's work on this core. A panic of it ends it, and nothing else.
 ///
 /// # Panics
 /// When the work panicked in a section of the engine's: the core is then not to go on.
-pub(crate) async fn caught<T>(core: &Core, work: impl Future<Output = T>) -> Result<T, Panic> {
-    let mut work = Droppable(pin!(Some(work)));
+pub(crate) async fn caught<T>(core: &Core, work: Work<'_, T>) -> Result<T, Panic> {
+    let mut work = Droppable(Some(work));
     poll_fn(move |cx| {
-        let poll = AssertUnwindSafe(|| work.0.as_mut().as_pin_mut().map(|work| work.poll(cx)));
+        let poll = AssertUnwindSafe(|| work.0.as_mut().map(|work| work.as_mut().poll(cx)));
         match catch_unwind(poll) {
             Ok(Some(polled)) => polled.map(Ok),
             // It is not polled after it was ready: whoever does has a future that never is.
@@ -49,11 +53,11 @@ pub(crate) async fn caught<T>(core: &Core, work: impl Future<Output = T>) -> Res
 }
 
 /// Work that is dropped where it can do no harm.
-struct Droppable<'a, F>(Pin<&'a mut Option<F>>);
+struct Droppable<'a, T>(Option<Work<'a, T>>);
 
-impl<F> Drop for Droppable<'_, F> {
+impl<T> Drop for Droppable<'_, T> {
     fn drop(&mut self) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.0.set(None))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.0 = None)) {
             tracing::error!(text = text_of(&panic), "a task panicked while it was dropped");
         }
     }

@@ -152,8 +152,7 @@ impl HttpFront {
         let work = self.0.engine.on_core(core, move |engine| async move {
             shared.rules.begin(&engine);
             let front = front_of(&engine, &shared);
-            // Boxed: all that a request goes through is within it, deeper than the compiler lays out in one piece.
-            Box::pin(serve(&front, head, peer, pieces, sender)).await;
+            serve(&front, head, peer, pieces, sender).await;
         });
         let (mut work, mut feed) = (pin!(work), pin!(feed.pump(body)));
         let (mut worked, mut fed) = (false, false);
