@@ -207,6 +207,7 @@ struct State {
     checkpoint_extents: Vec<Extent>,
     replay: replay::ReplayLength,
     /// Bytes of log that the open replayed.
+    #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "the simulator looks at it"))]
     replayed_bytes: u64,
     checkpointing: bool,
     /// Bytes of extents that the checkpoint being taken has so far.
