@@ -85,7 +85,7 @@ impl ReplayLength {
     /// It was not taken: as much is to be replayed as before, and it is tried again before as much again is written, not with every batch.
     pub(super) fn fail(&mut self) {
         self.since += std::mem::take(&mut self.before);
-        self.due_at = self.since.max(self.interval) + self.interval / 8;
+        self.due_at = self.since.max(self.interval).saturating_add(self.interval / 8);
         (self.running, self.failed) = (false, true);
     }
 

@@ -8,8 +8,8 @@ use crate::{
     memory::{Arena, ArenaOptions, PagePolicy, Pool, ScatterList},
     operation::{OsError, Pending},
     remote::{
-        Answer, ConnectError, MESSAGES, MESSAGES_SEND, Offer, Principal, RemoteKey, RemoteMemory,
-        RemoteSlice, SessionId, SessionLimits, TransferError,
+        Answer, ConnectError, Offer, Principal, RemoteKey, RemoteMemory, RemoteSlice, SessionId,
+        SessionLimits, TransferError,
     },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +19,8 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
+
+mod receives;
 
 const FIRST: [u8; 4] = [10, 1, 0, 1];
 const SECOND: [u8; 4] = [10, 2, 0, 1];
@@ -485,32 +487,6 @@ fn a_peer_that_is_hard_to_find_keeps_nobody_waiting() {
     assert_eq!(world.result(&mut after), Err(TransferError::TimedOut));
     assert!(!lost.session.is_open());
     drop((early, late, first, second, after));
-    world.end();
-}
-
-#[test]
-fn receives_end_with_a_connection_that_is_not_made() {
-    // Shows that a receive which was posted before its queue pair was connected completes when that fails, and one that is
-    // cancelled meanwhile before that: neither keeps its lease.
-    let host = Host::new(&[FIRST]);
-    host.change(0, |card| (card.closed, card.connection) = (true, libc::ETIMEDOUT));
-    let world = open(&host);
-    let mut offer = offer(FIRST);
-    offer.parameters.push((MESSAGES.to_owned(), MESSAGES_SEND.to_owned()));
-    let lost = world.pair(world.endpoint.connect(&world.alice, offer).unwrap());
-    let inbox = lost.session.inbox().expect("it asked for messages");
-    let receive = || {
-        let slot = inbox.try_slot().unwrap();
-        lost.session.receive(slot, world.pool.try_acquire(BYTES).unwrap())
-    };
-    let (unwanted, mut wanted) = (receive(), receive());
-    drop(unwanted);
-    world.drive("a receive that nobody wants is over", || inbox.in_flight() == 1);
-    assert_eq!(completed(&mut wanted), None);
-    host.change(0, |card| card.closed = false);
-    assert_eq!(world.result(&mut wanted), Err(TransferError::Ended));
-    assert_eq!(inbox.in_flight(), 0);
-    drop(wanted);
     world.end();
 }
 
