@@ -604,9 +604,9 @@ fn many_deletes_that_are_cut_short_are_each_done_or_not() {
 }
 
 #[test]
-fn a_full_store_takes_delete_markers() {
+fn a_full_store_goes_on_with_deletes() {
     // Keys of a store that is full can be hidden, though its bucket keeps what was there, until there is no room for a checkpoint with one more
-    // record; then versions still go, and it takes more. In files and in a window, full of what is packed and of what is in extents.
+    // record, which may be so at once; versions go all the same, and then it takes more. In files and in a window, full of what is packed and of what is in extents.
     for (raw, bytes) in [(false, 20_000), (true, 20_000), (false, 100_000), (true, 100_000)] {
         let options = WorldOptions { cores: 1, shards: 1, zones_max: 24, raw, ..WorldOptions::default() };
         let mut world = World::new(7, options);
@@ -623,16 +623,13 @@ fn a_full_store_takes_delete_markers() {
                     Err(error) => panic!("{error}"),
                 }
             }
-            let mut hidden = 0;
             for key in 0..count {
                 match engine.delete("b", Delete::current(&key.to_be_bytes())).await {
                     Ok(deleted) => assert!(deleted.marker.is_some(), "{key}: {deleted:?}"),
                     Err(Error::Full { .. }) => break,
                     Err(error) => panic!("{key}: {error}"),
                 }
-                hidden += 1;
             }
-            assert!(hidden > 0, "a store that takes no more objects takes a marker");
             // Without end, one after the other: refused at some time, and by nothing but that there is no room.
             for _ in 0..3000 {
                 match engine.delete("b", Delete::current(&[1])).await {
