@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Invariants:
-//! * Everything a [`Core`] hands out stays on its thread; other threads reach it by its [`Address`] alone.
-//! * Nothing here reads a clock or draws a random number but through the [`Driver`] and the seed given at the start,
+//! * Everything a [`Core`] hands out stays on its thread; other threads reach it by its `Address` alone.
+//! * Nothing here reads a clock or draws a random number but through the `Driver` and the seed given at the start,
 //!   so that the simulator can run any number of cores on one thread and get the same run twice.
 
 mod driver;
