@@ -12,14 +12,12 @@ const MARKS: &str = "(basic or conditions or multipart or copy or presigned) and
 /// Clients that send bodies otherwise over TLS, or bring a TLS of their own.
 const OTHERS: &str = "libraries or fsspec or crt or javascript or s3fs";
 
-/// What else is asked for behind hyper: everything that the SDK for Python can ask for and everything that has to be refused; and the runtimes
-/// that keep connections in ways of their own.
+/// What else is asked for behind hyper: everything that the SDK for Python can ask for and everything that has to be refused.
 ///
 /// Left out are tests of our own server's sockets and options (hostile), sessions of memory, which `s3-api/tests/it/http_front.rs` has
 /// (rdma_client), and programs that ask, on the wire, for nothing that those here do not: the service behind both front ends is one, and
 /// each of them would cost again what it costs in the stage of the clients.
-const BEHIND_HYPER: &str =
-    "refusals or versions or configurations or operations or fsspec or crt or javascript";
+const BEHIND_HYPER: &str = "refusals or versions or configurations or operations";
 
 /// The stage of `cargo xtask test`.
 pub(crate) fn stage(tree: &Tree) -> Result<Verdict, String> {
